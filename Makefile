@@ -1,0 +1,59 @@
+# One task runner for people and CI. Needs Python >= 3.11, git and make; everything else goes into .venv.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+PIP    := $(BIN)/python -m pip --disable-pip-version-check install --quiet
+.DEFAULT_GOAL := help
+.PHONY: help install demo test check bench lock clean
+
+help:            ## this list
+	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | awk -F'\t' '{printf "make %-14s %s\n", $$1, $$2}'
+
+# A stamp per lock file: an unchanged lock costs nothing, a changed one is installed by the next command.
+$(VENV)/.installed: requirements.lock requirements-build.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "gha_step needs Python 3.11 or newer; this is %s. Set PYTHON=/path/to/python3.11" % sys.version.split()[0])'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(PIP) --require-hashes -r requirements.lock -r requirements-build.lock
+	$(PIP) --no-deps --no-build-isolation --editable .
+	touch $@
+
+$(VENV)/.installed-dev: $(VENV)/.installed requirements-dev.lock
+	$(PIP) --require-hashes -r requirements-dev.lock
+	touch $@
+
+install: $(VENV)/.installed   ## make .venv with .venv/bin/gha-step from the lock files
+
+demo: install    ## Kargo's example, from request to run ID, on this machine alone
+	$(BIN)/gha-step demo
+
+test: $(VENV)/.installed-dev  ## all tests
+	$(BIN)/python -m pytest -n 2
+
+check: $(VENV)/.installed-dev ## format, lint, types, import arrows, generated docs current, tests
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python -m tests.docs --check
+	$(MAKE) --no-print-directory test
+
+fix: $(VENV)/.installed-dev   ## format, mend what lint can mend, write the generated parts of the docs
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+	$(BIN)/python -m tests.docs --write
+
+bench: $(VENV)/.installed-dev ## performance, side by side with its peers
+	test -d $(VENV)/bench || $(PYTHON) -m venv $(VENV)/bench
+	$(VENV)/bench/bin/python -m pip --disable-pip-version-check install --quiet --require-hashes -r requirements-bench.lock
+	$(BIN)/python -m tests.bench
+
+lock:            ## write the lock files anew from pyproject.toml (newest versions that fit)
+	test -d $(VENV)/lock || $(PYTHON) -m venv $(VENV)/lock
+	$(VENV)/lock/bin/python -m pip --disable-pip-version-check install --quiet uv
+	cd $(CURDIR) && for extra in "requirements.lock" "requirements-dev.lock --extra dev" "requirements-bench.lock --extra bench"; do \
+	  set -- $$extra; out=$$1; shift; \
+	  $(VENV)/lock/bin/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header --upgrade $$@ pyproject.toml -o $$out || exit 1; done
+	echo flit_core | $(VENV)/lock/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --upgrade - -o requirements-build.lock
+
+clean:           ## remove what was made
+	rm -rf $(VENV) .mypy_cache .ruff_cache .import_linter_cache .hypothesis
