@@ -1,0 +1,53 @@
+"""JSON as every wire of ours reads it: RFC 8259, so no NaN, no Infinity, no number that overflows a double."""
+
+import json
+import math
+from typing import Any, NoReturn
+
+
+def _no_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if math.isinf(value):
+        raise ValueError(f"the number {text[:40]} is too large")
+    return value
+
+
+_DECODER = json.JSONDecoder(parse_constant=_no_constant, parse_float=_finite)
+_COMPACT = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+_CANONICAL = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False, sort_keys=True)
+
+
+def parse_json(text: str | bytes) -> Any:
+    """The value of a JSON document.
+
+    :raises ValueError: it is no JSON, not UTF-8, nested too deeply, or holds a number that JSON cannot.
+        The text of the error never quotes more of the document than one number.
+    """
+    try:
+        return _DECODER.decode(text if isinstance(text, str) else text.decode("utf-8"))
+    except UnicodeDecodeError as error:
+        raise ValueError(f"not UTF-8 at byte {error.start}") from None
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+    except json.JSONDecodeError as error:  # its own text says where, and quotes nothing
+        raise ValueError(f"not JSON: {error}") from None
+
+
+def compact_json(value: Any) -> str:
+    """``value`` as JSON without white space, characters as they are.
+
+    :raises ValueError: nested too deeply, or not a JSON value.
+    """
+    try:
+        return _COMPACT.encode(value)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+
+
+def canonical_json(value: Any) -> str:
+    """``value`` as compact JSON with sorted keys: equal values give equal text."""
+    return _CANONICAL.encode(value)

@@ -1,0 +1,154 @@
+"""One call of one step, as a host sends it and as it reads the answer.
+
+Source: facts/kargo-host.md A, ``POST /api/v1/step.execute``. Keys that we do not use are tolerated: hosts add
+some with every version.
+"""
+
+from enum import StrEnum
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    SerializeAsAny,
+    StrictStr,
+    StringConstraints,
+    ValidationError,
+)
+
+from gha_step.contract.duration import format_duration
+from gha_step.contract.errors import EnvelopeError
+from gha_step.contract.values import encodable
+
+
+class _Received(BaseModel):
+    model_config = ConfigDict(
+        frozen=True, extra="ignore", validate_by_alias=True, validate_by_name=True, hide_input_in_errors=True
+    )
+
+
+NonEmpty = Annotated[StrictStr, StringConstraints(min_length=1)]
+
+
+class StepContext(_Received):
+    """Where a promotion stands. Strings are absent where the host has nothing to say."""
+
+    project: NonEmpty = Field(alias="project", description="Namespace of the Kargo project.")
+    promotion: StrictStr = Field(default="", alias="promotion", description="Name of the Promotion.")
+    promotion_uid: NonEmpty = Field(alias="promotionUID", description="UID of the Promotion.")
+    alias: NonEmpty = Field(alias="alias", description="The step's alias, `task::step` inside a task.")
+    stage: StrictStr = Field(default="", alias="stage")
+    shared_state: dict[str, Any] = Field(
+        default_factory=dict, alias="sharedState", description="Last output of each step, by alias."
+    )
+
+
+class Step(_Received):
+    """Which step, with its config after expressions were evaluated."""
+
+    kind: NonEmpty = Field(alias="kind")
+    config: dict[str, Any] = Field(alias="config")
+
+
+class StepRequest(_Received):
+    """The body of one call."""
+
+    context: StepContext = Field(alias="context")
+    step: Step = Field(alias="step")
+
+    @classmethod
+    def parse(cls, body: object) -> Self:
+        """The request in a decoded JSON value.
+
+        :raises EnvelopeError: naming each field that is missing or of a wrong type.
+        """
+        if not isinstance(body, dict):
+            raise EnvelopeError("the body must be a JSON object with context and step")
+        try:
+            request = cls.model_validate(body)
+            for name in (request.context.project, request.context.promotion_uid, request.context.alias):
+                encodable(name)
+            encodable(request.context.promotion)
+            encodable(request.step.kind)
+        except ValidationError as error:
+            problems = [
+                f"{'.'.join(map(str, problem['loc']))}: {_WORDS.get(problem['type'], problem['msg'])}"
+                for problem in error.errors(include_url=False, include_input=False)
+            ]
+        except ValueError as error:
+            problems = [f"context: {error}"]
+        else:
+            return request
+        raise EnvelopeError("; ".join(problems))
+
+
+_WORDS = {
+    "missing": "is required",
+    "string_type": "must be a string",
+    "string_too_short": "must not be empty",
+    "dict_type": "must be an object",
+    "model_type": "must be an object",
+    "model_attributes_type": "must be an object",
+}
+
+
+class Status(StrEnum):
+    """The statuses that a host knows; these three are those that this program gives."""
+
+    RUNNING = "Running"
+    SUCCEEDED = "Succeeded"
+    FAILED = "Failed"
+
+
+class _Sent(BaseModel):
+    model_config = ConfigDict(frozen=True, validate_by_alias=True, validate_by_name=True)
+
+
+class Link(_Sent):
+    """A link that the Kargo UI (1.11 and later) shows on the step's row."""
+
+    url: str = Field(alias="url")
+    label: str = Field(alias="label")
+    icon: str = Field(default="github", alias="icon")
+
+
+class Output(_Sent):
+    """What a step hands to the steps after it. On the wire it is always an object, if need be an empty one."""
+
+
+class StepResult(_Sent):
+    """The answer to one call."""
+
+    status: Status = Field(alias="status")
+    message: str | None = Field(default=None, alias="message")
+    output: SerializeAsAny[Output] = Field(default_factory=Output, alias="output")
+    retry_after: Annotated[float | None, PlainSerializer(format_duration, when_used="unless-none")] = Field(
+        default=None, alias="retryAfter", description="When to ask again: seconds, on the wire a Go duration."
+    )
+    terminal: Literal[True] | None = Field(default=None, alias="terminal")
+
+    @classmethod
+    def running(cls, message: str, retry_after: float, output: Output | None = None) -> Self:
+        """Not finished: ask again in ``retry_after`` seconds (never less than one)."""
+        return cls(
+            status=Status.RUNNING,
+            message=message,
+            output=output or Output(),
+            retry_after=max(1.0, retry_after),
+        )
+
+    @classmethod
+    def succeeded(cls, message: str, output: Output) -> Self:
+        """Finished, and as wished."""
+        return cls(status=Status.SUCCEEDED, message=message, output=output)
+
+    @classmethod
+    def failed(cls, message: str, output: Output | None = None) -> Self:
+        """Finished for good, and not as wished."""
+        return cls(status=Status.FAILED, message=message, output=output or Output(), terminal=True)
+
+    def to_wire(self) -> bytes:
+        """The answer as JSON."""
+        return self.model_dump_json(by_alias=True, exclude_none=True).encode()

@@ -1,0 +1,229 @@
+"""How config values may be written: the rules that every step kind shares.
+
+Hosts evaluate expressions before we see a value, so types arrive bent: ``timeout`` as 120, 120.0 or "120",
+``ref: ${{ '1.10' }}`` as the number 1.1 (facts: stock-kargo, "Types that arrive"). What cannot have lost
+anything is accepted; what may have is refused with the advice to write ``quote()``.
+"""
+
+from typing import Annotated, Any, Final, Self, get_args
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
+from pydantic_core import ErrorDetails, PydanticCustomError
+
+from gha_step.contract.errors import ConfigError
+from gha_step.contract.json_text import compact_json, parse_json
+
+MAX_INPUTS: Final = 25  # github.com and GHES >= 3.20; GHES <= 3.19 takes 10 (facts: github-dispatch)
+MAX_INPUTS_CHARACTERS: Final = 65_535  # the whole inputs object as JSON (GitHub's documentation)
+EXACT_FLOAT: Final = 2**53  # beyond it a double no longer tells neighbouring integers apart
+
+
+def _refuse(text: str) -> PydanticCustomError:
+    # The text is no template: a brace in it must stay a brace.
+    return PydanticCustomError("refused", "{text}", {"text": text})
+
+
+def _kind(value: object) -> str:
+    """The JSON name of a value's type, with the article."""
+    match value:
+        case None:
+            return "null"
+        case bool():
+            return "a boolean"
+        case int() | float():
+            return "a number"
+        case str():
+            return "a string"
+        case dict():
+            return "an object"
+        case _:
+            return "a list"
+
+
+def encodable(text: str) -> str:
+    """``text``, if it can be written anywhere at all.
+
+    :raises PydanticCustomError: a ValueError; it holds half of a surrogate pair.
+    """
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise _refuse("holds half of a surrogate pair, which is no character") from None
+    return text
+
+
+def _string(value: object) -> str:
+    if isinstance(value, str):
+        return encodable(value)
+    if isinstance(value, bool | int | float):
+        raise _refuse(
+            f"must be a string but is {_kind(value)}: write ${{{{ quote(...) }}}} around the expression, "
+            "or quote the value in YAML (an unquoted 1.10 arrives as 1.1)"
+        )
+    raise _refuse(f"must be a string but is {_kind(value)}")
+
+
+def _filled(value: object) -> str:
+    text = _string(value)
+    if not text.strip():
+        raise _refuse("must not be empty")
+    if control := next((c for c in text if ord(c) < 32 or 127 <= ord(c) < 160), None):
+        raise _refuse(f"must not hold the control character U+{ord(control):04X}")
+    return text
+
+
+def _segment(value: object) -> str:
+    text = _filled(value)
+    if text in (".", ".."):
+        raise _refuse(f"must not be {text!r}")
+    if bad := next((c for c in text if c in "/?#%\\"), None):
+        raise _refuse(f"must not hold {bad!r}: write the bare name, not a path or URL")
+    return text
+
+
+def _integer(value: object) -> int:
+    if isinstance(value, int) and not isinstance(value, bool):
+        return value
+    if isinstance(value, float):
+        if value.is_integer() and abs(value) <= EXACT_FLOAT:
+            return int(value)
+        raise _refuse("must be a whole number")
+    if isinstance(value, str):
+        digits = value.strip()
+        if digits.removeprefix("-").isascii() and digits.removeprefix("-").isdigit() and len(digits) <= 20:
+            return int(digits)
+        raise _refuse('must be a whole number such as 120 or "120"')
+    raise _refuse(f"must be a whole number but is {_kind(value)}")
+
+
+def _input_text(name: str, value: object) -> str | None:
+    """One workflow input as GitHub is to receive it: text, or ``None`` to leave it out."""
+    match value:
+        case None:
+            return None
+        case str():
+            return encodable(value)
+        case bool():
+            return "true" if value else "false"
+        case int():
+            return str(value)
+        case float() if value.is_integer() and abs(value) <= EXACT_FLOAT:
+            return str(int(value))
+        case float():
+            raise _refuse(
+                f"input {name!r} is a number with a fraction or exponent, whose spelling is already lost "
+                "(a tag 1.10 arrives as 1.1): write ${{ quote(...) }} around the expression"
+            )
+        case _:
+            try:
+                return encodable(compact_json(value))
+            except ValueError as error:
+                raise _refuse(f"input {name!r}: {error}") from None
+
+
+def _inputs(value: object) -> dict[str, str]:
+    if isinstance(value, str):
+        if not value.strip():
+            return {}
+        try:
+            value = parse_json(value)
+        except ValueError as error:
+            raise _refuse(f"as text, it must be a JSON object: {error}") from None
+    if value is None:
+        return {}
+    if not isinstance(value, dict):
+        raise _refuse(f"must be an object, or text that holds a JSON object, but is {_kind(value)}")
+    texts = {_filled(name): _input_text(name, given) for name, given in value.items()}
+    inputs = {name: text for name, text in texts.items() if text is not None}
+    check_inputs_size(inputs)
+    return inputs
+
+
+def check_inputs_size(inputs: dict[str, str], limit: int = MAX_INPUTS, server: str = "GitHub") -> None:
+    """Refuse more inputs than ``server`` takes (``limit`` of them, 65,535 characters as JSON in all).
+
+    :raises PydanticCustomError: a ValueError that says what is too much.
+    """
+    if len(inputs) > limit:
+        raise _refuse(f"has {len(inputs)} inputs, but {server} takes at most {limit}")
+    if (size := len(compact_json(inputs))) > MAX_INPUTS_CHARACTERS:
+        raise _refuse(f"is {size} characters long as JSON, but GitHub takes at most {MAX_INPUTS_CHARACTERS}")
+
+
+Text = Annotated[str, BeforeValidator(_filled, json_schema_input_type=str)]
+"""A string with something in it; never a number or boolean."""
+
+PathSegment = Annotated[str, BeforeValidator(_segment, json_schema_input_type=str)]
+"""A name that is one segment of GitHub's URLs: no ``/ ? # %``, no control character, not ``.`` or ``..``."""
+
+WholeNumber = Annotated[int, BeforeValidator(_integer, json_schema_input_type=int | str)]
+"""An integer, written 120, 120.0 or "120"."""
+
+WorkflowInputs = Annotated[
+    dict[str, str], BeforeValidator(_inputs, json_schema_input_type=dict[str, Any] | str)
+]
+"""Workflow inputs as GitHub receives them: every value a string."""
+
+
+class ConfigModel(BaseModel):
+    """The base of every config: frozen, read by the wire's names, unknown keys refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_by_alias=True, hide_input_in_errors=True)
+
+    @classmethod
+    def parse(cls, config: dict[str, Any]) -> Self:
+        """The config of one step.
+
+        :raises ConfigError: with every problem in one message, each with its field.
+        """
+        try:
+            return cls.model_validate(config)
+        except ValidationError as error:
+            problems = [
+                f"{_path(problem['loc'])}: {_words(cls, problem)}"
+                for problem in error.errors(include_url=False, include_input=False)
+            ]
+        raise ConfigError("; ".join(problems))
+
+
+def _path(location: tuple[int | str, ...]) -> str:
+    # A key is the user's: it may be long or hold anything, and ends up in a log line.
+    return ".".join(["config", *(ascii(str(part)[:60])[1:-1] for part in location)])
+
+
+def _words(model: type[BaseModel], problem: ErrorDetails) -> str:
+    context = problem.get("ctx", {})
+    match problem["type"]:
+        case "missing":
+            return "is required"
+        case "extra_forbidden":
+            return "is not a field of this step" + _nearest(model, problem["loc"])
+        case "model_type" | "model_attributes_type":
+            return "must be an object"
+        case "greater_than_equal":
+            return f"must be at least {context['ge']}"
+        case "less_than_equal":
+            return f"must be at most {context['le']}"
+        case _:
+            return problem["msg"]
+
+
+def _nearest(model: type[BaseModel], location: tuple[int | str, ...]) -> str:
+    from difflib import get_close_matches  # only a typo needs it
+
+    for part in location[:-1]:
+        annotation = next(field.annotation for field in model.model_fields.values() if field.alias == part)
+        model = next(
+            kind
+            for kind in (annotation, *get_args(annotation))
+            if isinstance(kind, type) and issubclass(kind, BaseModel)
+        )
+    known = wire_names(model)
+    by_lower = {name.lower(): name for name in known}
+    close = get_close_matches(str(location[-1]).lower(), by_lower, n=1)
+    return f"; did you mean {by_lower[close[0]]}?" if close else f"; it has: {', '.join(known)}"
+
+
+def wire_names(model: type[BaseModel]) -> list[str]:
+    """The keys that ``model`` reads from the wire, in order."""
+    return [field.alias or name for name, field in model.model_fields.items()]

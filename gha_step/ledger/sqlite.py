@@ -1,0 +1,178 @@
+"""The ledger in one sqlite file: for one process on one machine.
+
+Exclusive by a lock on ``PATH.lock`` that is held for life; the database itself stays in normal locking, so
+that an operator can read a live one. Every commit is durable before it is believed (WAL, synchronous=FULL).
+"""
+
+import fcntl
+import os
+import sqlite3
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+from pydantic import ValidationError
+
+from gha_step.contract.errors import LedgerError, LedgerUnavailable, StepError
+from gha_step.ledger.record import Record, State
+from gha_step.ledger.store import Conflict
+
+SCHEMA_VERSION: Final = 1
+_TABLES: Final = """
+CREATE TABLE records (
+  key     TEXT PRIMARY KEY,
+  version INTEGER NOT NULL,
+  state   TEXT NOT NULL,
+  created REAL NOT NULL,
+  record  TEXT NOT NULL
+) WITHOUT ROWID;
+CREATE INDEX records_by_state ON records (state);
+"""
+
+
+class LedgerUnusable(StepError):
+    """The file cannot serve as a ledger; the message names it and the mend."""
+
+
+class SqliteStore:
+    """See `gha_step.ledger.store.Store`.
+
+    :param path: the database file; made if it is not there.
+    :raises LedgerUnusable: on opening, if another process holds it, it is no ledger, or cannot be written.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._thread_lock = threading.Lock()  # one connection: sqlite's transactions are per connection
+        self._process_lock = _take_process_lock(path)
+        try:
+            self._connection = self._open()
+        except BaseException:
+            os.close(self._process_lock)
+            raise
+
+    def _open(self) -> sqlite3.Connection:
+        try:
+            connection = sqlite3.connect(self._path, timeout=5.0, isolation_level=None, check_same_thread=False)
+            connection.execute("PRAGMA journal_mode=WAL")
+            connection.execute("PRAGMA synchronous=FULL")
+            (version,) = connection.execute("PRAGMA user_version").fetchone()
+            if version == 0:
+                (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+                if tables:
+                    raise LedgerUnusable(f"{self._path} is a database, but not a ledger: name another path")
+                connection.executescript(
+                    f"BEGIN IMMEDIATE; {_TABLES} PRAGMA user_version={SCHEMA_VERSION}; COMMIT;"
+                )
+                _sync_directory(self._path)
+            elif version != SCHEMA_VERSION:
+                raise LedgerUnusable(
+                    f"the ledger {self._path} has schema {version}, this version of gha-step knows "
+                    f"{SCHEMA_VERSION}: use the version that wrote it, or name another path"
+                )
+            # A read-only file or directory opens well enough; only a write tells.
+            connection.execute("BEGIN IMMEDIATE")
+            connection.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
+            connection.execute("COMMIT")
+        except sqlite3.Error as error:
+            raise LedgerUnusable(f"the ledger {self._path} cannot be used: {error}") from None
+        return connection
+
+    def close(self) -> None:
+        """Give the file to others. A closed store answers LedgerUnavailable."""
+        with self._thread_lock:
+            self._connection.close()
+            os.close(self._process_lock)
+
+    def read(self, project: str, key: str) -> Record | None:
+        del project  # the key holds it already
+        with self._session() as connection:
+            row = connection.execute("SELECT version, record FROM records WHERE key = ?", (key,)).fetchone()
+        return None if row is None else _decode(key, *row)
+
+    def write(self, record: Record) -> Record:
+        stored = record.model_copy(update={"version": record.version + 1})
+        values = (stored.version, stored.state, stored.created_at, stored.model_dump_json(), stored.key)
+        with self._session() as connection:
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                if record.version == 0:
+                    changed = connection.execute(
+                        "INSERT OR IGNORE INTO records (version, state, created, record, key) "
+                        "VALUES (?, ?, ?, ?, ?)",
+                        values,
+                    ).rowcount
+                else:
+                    changed = connection.execute(
+                        "UPDATE records SET version = ?, state = ?, created = ?, record = ? "
+                        "WHERE key = ? AND version = ?",
+                        (*values, record.version),
+                    ).rowcount
+                connection.execute("COMMIT")
+            except sqlite3.Error:
+                # A failed COMMIT leaves the transaction open; whether it reached the disk is not known.
+                if connection.in_transaction:
+                    connection.execute("ROLLBACK")
+                raise
+        if not changed:
+            raise Conflict(f"the ledger record {record.key[:12]} is no longer of version {record.version}")
+        return stored
+
+    def records(self) -> Iterator[Record]:
+        with self._session() as connection:
+            rows = connection.execute(
+                "SELECT key, version, record FROM records ORDER BY created DESC"
+            ).fetchall()
+        return (_decode(*row) for row in rows)
+
+    def count_by_state(self) -> dict[str, int]:
+        with self._session() as connection:
+            counted = dict(connection.execute("SELECT state, count(*) FROM records GROUP BY state"))
+        return {state: counted.get(state, 0) for state in State}
+
+    @contextmanager
+    def _session(self) -> Iterator[sqlite3.Connection]:
+        with self._thread_lock:
+            try:
+                yield self._connection
+            except sqlite3.Error as error:
+                raise LedgerUnavailable(f"the ledger {self._path} cannot be used now: {error}") from None
+
+
+def _decode(key: str, version: int, text: str) -> Record:
+    try:
+        return Record.model_validate_json(text).model_copy(update={"version": version})
+    except ValidationError as error:
+        fields = ", ".join(sorted({".".join(map(str, problem["loc"])) for problem in error.errors()}))
+        raise LedgerError(
+            f"the ledger record {key} is not one that this version of gha-step can read ({fields}): "
+            "nothing was sent for it; use the version that wrote it"
+        ) from None
+
+
+def _take_process_lock(path: Path) -> int:
+    lock = Path(f"{path}.lock")
+    try:
+        descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise LedgerUnusable(f"the ledger's lock {lock} cannot be opened: {error.strerror}") from None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        os.close(descriptor)
+        raise LedgerUnusable(
+            f"the ledger {path} is held by another process: stop that one, or name another path "
+            f"({error.strerror})"
+        ) from None
+    return descriptor
+
+
+def _sync_directory(path: Path) -> None:
+    """Make the new file's name as durable as its content."""
+    descriptor = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

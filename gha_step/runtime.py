@@ -1,0 +1,106 @@
+"""Time and threads as parameters: nothing else in the program reads a clock, sleeps, or starts a thread.
+
+The simulation replaces all of this; so no lock may be held across any of these calls.
+"""
+
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future, wait
+from queue import Empty, SimpleQueue
+from typing import Any, Protocol, TypeVar
+
+T = TypeVar("T")
+
+
+class Clock(Protocol):
+    """Clocks end waiting; none of them ever licenses a send (ledger.md, rule 1)."""
+
+    def now(self) -> float:
+        """Seconds since 1970 by the local wall clock, which may be wrong by hours."""
+
+    def monotonic(self) -> float:
+        """Seconds that only grow, and only within this process."""
+
+    def boottime(self) -> float:
+        """Like :meth:`monotonic`, but it also counts while the machine is suspended."""
+
+    def sleep(self, seconds: float) -> None:
+        """Do nothing for so long."""
+
+
+class SystemClock:
+    """The machine's clocks."""
+
+    def now(self) -> float:
+        return time.time()
+
+    def monotonic(self) -> float:
+        return time.monotonic()
+
+    def boottime(self) -> float:
+        # Only Linux has it; elsewhere (a developer's laptop) a suspended machine may fence too late.
+        return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
+
+    def sleep(self, seconds: float) -> None:
+        time.sleep(seconds)
+
+
+class Workers(Protocol):
+    """A bounded set of threads."""
+
+    def spawn(self, work: Callable[[], T]) -> "Future[T]":
+        """Run ``work`` on a thread of this set, as soon as one is free.
+
+        The future can be cancelled as long as no thread has taken it.
+        """
+
+    def join(self, job: "Future[Any]", seconds: float) -> bool:
+        """Wait up to ``seconds`` for ``job`` to end; whether it has."""
+
+
+class ThreadWorkers:
+    """Daemon threads, started when they are needed and then kept.
+
+    The standard library's executor joins its threads when the interpreter exits, so that one POST whose
+    answer never comes would hold up a shutdown for minutes. Here the server's drain decides.
+    """
+
+    def __init__(self, limit: int, name: str) -> None:
+        self._limit = limit
+        self._name = name
+        self._queue: SimpleQueue[tuple[Future[Any], Callable[[], Any]]] = SimpleQueue()
+        self._idle = threading.Semaphore(0)
+        self._lock = threading.Lock()
+        self._started = 0
+
+    def spawn(self, work: Callable[[], T]) -> "Future[T]":
+        future: Future[T] = Future()
+        self._queue.put((future, work))
+        if not self._idle.acquire(blocking=False):
+            with self._lock:
+                if self._started < self._limit:
+                    self._started += 1
+                    threading.Thread(
+                        target=self._run, name=f"{self._name}-{self._started}", daemon=True
+                    ).start()
+        return future
+
+    def join(self, job: "Future[Any]", seconds: float) -> bool:
+        return bool(wait([job], timeout=seconds).done)
+
+    def _run(self) -> None:
+        while True:
+            try:
+                future, work = self._queue.get_nowait()
+            except Empty:
+                self._idle.release()
+                future, work = self._queue.get()
+            if future.set_running_or_notify_cancel():
+                try:
+                    result = work()
+                except BaseException as error:  # noqa: BLE001  it is the caller's, who asks the future
+                    future.set_exception(error)
+                else:
+                    future.set_result(result)
+            del future, work  # an idle thread keeps nobody's request alive
