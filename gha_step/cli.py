@@ -1,6 +1,103 @@
-"""The command line."""
+"""The command line: commands, flags, exit codes. Each command imports what it needs, and nothing for the others."""
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+
+from gha_step import __version__
+from gha_step.contract.errors import StepError
+from gha_step.settings import PREFIX, Settings, SettingsError, described, parse_address
 
 
-def main() -> int:
-    """Placeholder until the commands land in this same change set."""
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command. Exit codes: 0 done, 1 the command's own failure, 2 it could not start."""
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    try:
+        return {"serve": _serve, "demo": _demo, "emulate-github": _emulate}[options.command](options)
+    except StepError as error:
+        print(f"gha-step: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="gha-step",
+        description="Promotion steps that let Kargo drive GitHub Actions: at most one dispatch per step, and never a "
+        "wrong run ID.",
+    )
+    parser.add_argument("--version", action="version", version=f"gha-step {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    serve = commands.add_parser(
+        "serve",
+        help="the server that a Kargo host calls",
+        description="The server that a Kargo host calls (POST /api/v1/step.execute). Every flag can also be given as "
+        "the environment variable of the same name, e.g. GHA_STEP_HTTP_LISTEN for --http-listen; flags win.",
+    )
+    _add_settings(serve)
+    demo = commands.add_parser(
+        "demo",
+        help="Kargo's example from request to run ID, on this machine alone",
+        description="Starts an emulated GitHub and the server on loopback, sends the step of the README as a Kargo "
+        "host does, follows it to its end and prints the run ID. Nothing leaves this machine.",
+    )
+    _add_generation(demo)
+    emulate = commands.add_parser(
+        "emulate-github",
+        help="an emulated GitHub, to try templates by hand",
+        description="An emulated GitHub with the repository myorg/my-app and its workflow deploy.yml. Prints its URL, "
+        "which goes into the Secret's key baseURL; the token is emulator-token.",
+    )
+    emulate.add_argument("--listen", metavar="ADDRESS", default="127.0.0.1:0", help="default: %(default)s")
+    _add_generation(emulate)
+    return parser
+
+
+def _add_generation(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--generation",
+        default="github.com",
+        metavar="NAME",
+        help="github.com, or a GitHub Enterprise Server: ghes-3.19, ghes-3.20, ghes-3.21 (default: %(default)s)",
+    )
+
+
+def _add_settings(serve: argparse.ArgumentParser) -> None:
+    for setting in described():
+        default = f" (default: {setting.default})" if setting.default else ""
+        serve.add_argument(
+            "--" + setting.field.replace("_", "-"),
+            dest=setting.variable,
+            metavar="VALUE",
+            help=f"{setting.description}{default}".replace("%", "%%"),
+        )
+
+
+def _serve(options: argparse.Namespace) -> int:
+    flags = {name: value for name, value in vars(options).items() if name.startswith(PREFIX) and value is not None}
+    settings = Settings.parse({**os.environ, **flags})
+
+    from gha_step.telemetry import configure_logging
+    from gha_step.wiring import build
+
+    configure_logging(settings.log_level, settings.log_format)
+    build(settings, os.environ).run()
+    return 0
+
+
+def _demo(options: argparse.Namespace) -> int:
+    from gha_step.demo import run_demo
+
+    return run_demo(options.generation)
+
+
+def _emulate(options: argparse.Namespace) -> int:
+    from gha_step.emulator import GitHub, run
+
+    listen = parse_address(options.listen)
+    try:
+        run(GitHub(options.generation), listen.host, listen.port)
+    except (ValueError, OSError) as error:
+        raise SettingsError(str(error)) from None
     return 0

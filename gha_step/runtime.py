@@ -81,9 +81,7 @@ class ThreadWorkers:
             with self._lock:
                 if self._started < self._limit:
                     self._started += 1
-                    threading.Thread(
-                        target=self._run, name=f"{self._name}-{self._started}", daemon=True
-                    ).start()
+                    threading.Thread(target=self._run, name=f"{self._name}-{self._started}", daemon=True).start()
         return future
 
     def join(self, job: "Future[Any]", seconds: float) -> bool:

@@ -159,9 +159,7 @@ PathSegment = Annotated[str, BeforeValidator(_segment, json_schema_input_type=st
 WholeNumber = Annotated[int, BeforeValidator(_integer, json_schema_input_type=int | str)]
 """An integer, written 120, 120.0 or "120"."""
 
-WorkflowInputs = Annotated[
-    dict[str, str], BeforeValidator(_inputs, json_schema_input_type=dict[str, Any] | str)
-]
+WorkflowInputs = Annotated[dict[str, str], BeforeValidator(_inputs, json_schema_input_type=dict[str, Any] | str)]
 """Workflow inputs as GitHub receives them: every value a string."""
 
 

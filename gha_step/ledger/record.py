@@ -57,6 +57,11 @@ class Target(_Frozen):
     def hash(self) -> str:
         return digest(self.model_dump())
 
+    @property
+    def workflow_of_repo(self) -> tuple[str, str, str]:
+        """The workflow, whatever the ref."""
+        return self.api_base, self.repo, self.workflow
+
 
 class Run(_Frozen):
     """A workflow run, and how it is known to be ours."""
@@ -97,6 +102,8 @@ class Record(_Frozen):
     nonce: str | None = None
     owner: Owner | None = None
     sending_at: float | None = None  # local wall clock
+    lost_at: float | None = None  # local wall clock: when it became unknown
+    names_promotion: bool = False  # whether an input holds the promotion's name
     answered_date: float | None = None  # GitHub's Date of the 204
     floor: float | None = None  # GitHub's clock: our run was not created before
     baseline_ids: tuple[int, ...] = ()
@@ -126,6 +133,56 @@ class Record(_Frozen):
         return self.state not in (State.RESERVED, State.REJECTED)
 
 
+class Payload(_Frozen):
+    """What one call wants dispatched, as far as the record remembers it."""
+
+    target: Target
+    inputs_hash: str  # of the inputs without the marker
+    timeout: int
+    marker: str | None
+    names_promotion: bool
+
+
+def adopt(record: Record, payload: Payload) -> Record:
+    """The record with the newest call's payload: as long as nothing was sent, the newest call counts."""
+    if record.state is not State.RESERVED:
+        raise IllegalMove(f"the record {record.key[:12]} in state {record.state} keeps its payload")
+    return record.model_copy(update=dict(payload))
+
+
+class Claim(_Frozen):
+    """A run that belongs to a key."""
+
+    run_id: int
+    key: str
+
+
+class Gate(_Frozen):
+    """One dispatch at a time per target: who is inside, and which runs are taken.
+
+    It serves usefulness only: breaking it never yields a wrong ID.
+    """
+
+    project: str
+    target: Target
+    version: int = 0
+    holder: str | None = None  # a key
+    claimed: tuple[Claim, ...] = ()
+
+    def entered(self, key: str) -> "Gate":
+        """The gate with ``key`` inside."""
+        return self.model_copy(update={"holder": key})
+
+    def claiming(self, run_id: int, key: str) -> "Gate":
+        """The gate that remembers the run as the key's; the last fifty are kept."""
+        claims = (*(c for c in self.claimed if c.run_id != run_id), Claim(run_id=run_id, key=key))
+        return self.model_copy(update={"claimed": claims[-50:]})
+
+    def taken_from(self, key: str) -> frozenset[int]:
+        """The runs that belong to other keys."""
+        return frozenset(claim.run_id for claim in self.claimed if claim.key != key)
+
+
 def digest(value: Any) -> str:
     """SHA-256 of a JSON value, in hexadecimal."""
     return hashlib.sha256(canonical_json(value).encode()).hexdigest()
@@ -143,6 +200,9 @@ def step_key(*parts: str) -> str:
         raw = part.encode()
         whole.update(len(raw).to_bytes(8, "big") + raw)
     return whole.hexdigest()
+
+
+MARKER_SHAPE: Final = "gs-" + "a" * 26
 
 
 def marker_of(key: str) -> str:
@@ -181,6 +241,7 @@ _NO_ATTEMPT: Final[dict[str, Any]] = {
     "nonce": None,
     "owner": None,
     "sending_at": None,
+    "lost_at": None,
     "floor": None,
     "baseline_ids": (),
     "actor": None,
@@ -199,6 +260,16 @@ class Trouble(Event):
     def changes(self, record: Record) -> dict[str, Any]:
         since = self.at if record.trouble_since is None else record.trouble_since
         return {"trouble_since": since, "reason": self.reason}
+
+
+class Reached(Event):
+    """GitHub can be asked again: what comes next is not the same trouble."""
+
+    sources = frozenset({State.RESERVED})
+    to = State.RESERVED
+
+    def changes(self, record: Record) -> dict[str, Any]:
+        return {"trouble_since": None, "reason": None}
 
 
 class GaveUp(Event):
@@ -245,11 +316,11 @@ class NotSent(OwnersEvent):
 
 
 class RefusedForNow(OwnersEvent):
-    """GitHub refused, and the same request may succeed later (a rate limit) or in other words."""
+    """GitHub refused, and the same request may succeed later."""
 
     sources = _SENT
     to = State.RESERVED
-    at: float
+    at: float | None  # None: it may succeed at once, in other words, which is no trouble
     reason: str
 
     def changes(self, record: Record) -> dict[str, Any]:
@@ -287,10 +358,11 @@ class AnswerLost(OwnersEvent):
 
     sources = frozenset({State.SENDING})
     to = State.UNKNOWN
+    at: float
     reason: str
 
     def changes(self, record: Record) -> dict[str, Any]:
-        return {"reason": self.reason}
+        return {"reason": self.reason, "lost_at": self.at}
 
 
 class OwnerGone(OwnersEvent):
@@ -298,10 +370,11 @@ class OwnerGone(OwnersEvent):
 
     sources = frozenset({State.SENDING})
     to = State.UNKNOWN
+    at: float
     reason: str
 
     def changes(self, record: Record) -> dict[str, Any]:
-        return {"reason": self.reason}
+        return {"reason": self.reason, "lost_at": self.at}
 
 
 class ExactId(OwnersEvent):
@@ -416,7 +489,7 @@ class NothingFound(Event):
 
 
 EVENTS: Final[tuple[type[Event], ...]] = (
-    Trouble, GaveUp, Send, NotSent, RefusedForNow, Refused, AcceptedWithoutId, AnswerLost, OwnerGone, ExactId,
+    Trouble, Reached, GaveUp, Send, NotSent, RefusedForNow, Refused, AcceptedWithoutId, AnswerLost, OwnerGone, ExactId,
     FoundByMarker, FoundByName, OnlyCandidate, ToldByHost, RecordLost, Looked, Indistinguishable, NothingFound,
 )  # fmt: skip
 

@@ -16,7 +16,7 @@ from typing import Final
 from pydantic import ValidationError
 
 from gha_step.contract.errors import LedgerError, LedgerUnavailable, StepError
-from gha_step.ledger.record import Record, State
+from gha_step.ledger.record import Gate, Record, State, Target, digest
 from gha_step.ledger.store import Conflict
 
 SCHEMA_VERSION: Final = 1
@@ -25,10 +25,18 @@ CREATE TABLE records (
   key     TEXT PRIMARY KEY,
   version INTEGER NOT NULL,
   state   TEXT NOT NULL,
+  project TEXT NOT NULL,
+  promotion TEXT NOT NULL,
   created REAL NOT NULL,
   record  TEXT NOT NULL
 ) WITHOUT ROWID;
 CREATE INDEX records_by_state ON records (state);
+CREATE INDEX records_by_promotion ON records (project, promotion);
+CREATE TABLE gates (
+  target  TEXT PRIMARY KEY,
+  version INTEGER NOT NULL,
+  gate    TEXT NOT NULL
+) WITHOUT ROWID;
 """
 
 
@@ -42,6 +50,8 @@ class SqliteStore:
     :param path: the database file; made if it is not there.
     :raises LedgerUnusable: on opening, if another process holds it, it is no ledger, or cannot be written.
     """
+
+    exclusive = True
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -63,9 +73,7 @@ class SqliteStore:
                 (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
                 if tables:
                     raise LedgerUnusable(f"{self._path} is a database, but not a ledger: name another path")
-                connection.executescript(
-                    f"BEGIN IMMEDIATE; {_TABLES} PRAGMA user_version={SCHEMA_VERSION}; COMMIT;"
-                )
+                connection.executescript(f"BEGIN IMMEDIATE; {_TABLES} PRAGMA user_version={SCHEMA_VERSION}; COMMIT;")
                 _sync_directory(self._path)
             elif version != SCHEMA_VERSION:
                 raise LedgerUnusable(
@@ -94,37 +102,73 @@ class SqliteStore:
 
     def write(self, record: Record) -> Record:
         stored = record.model_copy(update={"version": record.version + 1})
-        values = (stored.version, stored.state, stored.created_at, stored.model_dump_json(), stored.key)
+        body = stored.model_dump_json(exclude_none=True)
+        if record.version == 0:
+            changed = self._commit(
+                "INSERT OR IGNORE INTO records (key, version, state, project, promotion, created, record) "
+                "VALUES (?, ?, ?, ?, ?, ?, ?)",
+                (record.key, 1, record.state, record.project, record.promotion, record.created_at, body),
+            )
+        else:
+            changed = self._commit(
+                "UPDATE records SET version = ?, state = ?, record = ? WHERE key = ? AND version = ?",
+                (stored.version, stored.state, body, record.key, record.version),
+            )
+        if not changed:
+            raise Conflict(f"the ledger record {record.key[:12]} is no longer of version {record.version}")
+        return stored
+
+    def siblings(self, record: Record) -> list[Record]:
+        with self._session() as connection:
+            rows = connection.execute(
+                "SELECT key, version, record FROM records WHERE project = ? AND promotion = ? AND key != ?",
+                (record.project, record.promotion, record.key),
+            ).fetchall()
+        workflow = record.target.workflow_of_repo
+        return [other for other in (_decode(*row) for row in rows) if other.target.workflow_of_repo == workflow]
+
+    def read_gate(self, project: str, target: Target) -> Gate:
+        with self._session() as connection:
+            row = connection.execute(
+                "SELECT version, gate FROM gates WHERE target = ?", (_gate_key(project, target),)
+            ).fetchone()
+        if row is None:
+            return Gate(project=project, target=target)
+        return Gate.model_validate_json(row[1]).model_copy(update={"version": row[0]})
+
+    def write_gate(self, gate: Gate) -> Gate:
+        stored = gate.model_copy(update={"version": gate.version + 1})
+        key, body = _gate_key(gate.project, gate.target), stored.model_dump_json()
+        if gate.version == 0:
+            changed = self._commit(
+                "INSERT OR IGNORE INTO gates (target, version, gate) VALUES (?, ?, ?)", (key, 1, body)
+            )
+        else:
+            changed = self._commit(
+                "UPDATE gates SET version = ?, gate = ? WHERE target = ? AND version = ?",
+                (stored.version, body, key, gate.version),
+            )
+        if not changed:
+            raise Conflict(f"the gate of {gate.target.repo} is no longer of version {gate.version}")
+        return stored
+
+    def _commit(self, statement: str, values: tuple[object, ...]) -> int:
+        """One durable transaction of one statement; how many rows it changed."""
         with self._session() as connection:
             connection.execute("BEGIN IMMEDIATE")
             try:
-                if record.version == 0:
-                    changed = connection.execute(
-                        "INSERT OR IGNORE INTO records (version, state, created, record, key) "
-                        "VALUES (?, ?, ?, ?, ?)",
-                        values,
-                    ).rowcount
-                else:
-                    changed = connection.execute(
-                        "UPDATE records SET version = ?, state = ?, created = ?, record = ? "
-                        "WHERE key = ? AND version = ?",
-                        (*values, record.version),
-                    ).rowcount
+                changed = connection.execute(statement, values).rowcount
                 connection.execute("COMMIT")
             except sqlite3.Error:
                 # A failed COMMIT leaves the transaction open; whether it reached the disk is not known.
                 if connection.in_transaction:
                     connection.execute("ROLLBACK")
                 raise
-        if not changed:
-            raise Conflict(f"the ledger record {record.key[:12]} is no longer of version {record.version}")
-        return stored
+        return changed
 
     def records(self) -> Iterator[Record]:
         with self._session() as connection:
-            rows = connection.execute(
-                "SELECT key, version, record FROM records ORDER BY created DESC"
-            ).fetchall()
+            rows = connection.execute("SELECT key, version, record FROM records ORDER BY created DESC").fetchall()
         return (_decode(*row) for row in rows)
 
     def count_by_state(self) -> dict[str, int]:
@@ -139,6 +183,10 @@ class SqliteStore:
                 yield self._connection
             except sqlite3.Error as error:
                 raise LedgerUnavailable(f"the ledger {self._path} cannot be used now: {error}") from None
+
+
+def _gate_key(project: str, target: Target) -> str:
+    return digest([project, target.hash])
 
 
 def _decode(key: str, version: int, text: str) -> Record:
@@ -163,8 +211,7 @@ def _take_process_lock(path: Path) -> int:
     except OSError as error:
         os.close(descriptor)
         raise LedgerUnusable(
-            f"the ledger {path} is held by another process: stop that one, or name another path "
-            f"({error.strerror})"
+            f"the ledger {path} is held by another process: stop that one, or name another path ({error.strerror})"
         ) from None
     return descriptor
 

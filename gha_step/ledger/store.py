@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import Protocol
 
 from gha_step.contract.errors import StepError
-from gha_step.ledger.record import Record
+from gha_step.ledger.record import Gate, Record, Target
 
 
 class Conflict(StepError):
@@ -15,7 +15,10 @@ class Conflict(StepError):
 
 
 class Store(Protocol):
-    """Records by project and key. Every method may raise LedgerUnavailable: then nothing is known of it."""
+    """Records by project and key, gates by target. After LedgerUnavailable nothing is known of the request."""
+
+    exclusive: bool
+    """Whether no other process can hold this ledger: then every other owner is known to be gone."""
 
     def read(self, project: str, key: str) -> Record | None:
         """The newest record, never a stale copy.
@@ -31,6 +34,15 @@ class Store(Protocol):
         :raises Conflict: the stored record has another version.
         :raises LedgerUnavailable: no clear answer; the write may have been applied, now or later.
         """
+
+    def siblings(self, record: Record) -> list[Record]:
+        """The other records of the same project, promotion and workflow (API base, repo, file)."""
+
+    def read_gate(self, project: str, target: Target) -> Gate:
+        """The gate of a target; an empty one of version 0 if there is none."""
+
+    def write_gate(self, gate: Gate) -> Gate:
+        """Compare-and-set, as :meth:`write` does with records."""
 
     def records(self) -> Iterator[Record]:
         """All records, for an operator, newest first."""

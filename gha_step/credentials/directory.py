@@ -1,0 +1,47 @@
+"""Secrets as files: ``PATH/<namespace>/<secret>/<key>``, the way Kubernetes mounts them.
+
+Files may be symlinks, as Kubernetes' own mounts are; so names are checked, not resolved paths.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+from gha_step.contract.errors import CredentialsError
+from gha_step.credentials.secrets import check_names
+
+MAX_VALUE: Final = 1 << 20  # a Kubernetes Secret holds no more than 1 MiB in all
+
+
+class DirectorySecrets:
+    """See `gha_step.credentials.secrets.SecretReader`."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+
+    def read(self, project: str, name: str) -> Mapping[str, bytes]:
+        check_names(project, name)
+        folder = self._root / project / name
+        try:
+            # Kubernetes keeps a mount's versions in entries that start with "..".
+            keys = [entry for entry in folder.iterdir() if not entry.name.startswith(".") and entry.is_file()]
+            return {key.name: _read(key) for key in keys}
+        except FileNotFoundError:
+            raise CredentialsError(
+                f"project {project}: the Secret {name} does not exist: make the directory {folder} with one "
+                "file per key"
+            ) from None
+        except NotADirectoryError:
+            raise CredentialsError(
+                f"project {project}: the Secret {name} is no directory: {folder} must hold one file per key"
+            ) from None
+        except OSError as error:
+            raise CredentialsError(
+                f"project {project}: the Secret {name} cannot be read ({error.strerror}): "
+                f"let this process read {folder} and the files in it"
+            ) from None
+
+
+def _read(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(MAX_VALUE)

@@ -1,0 +1,57 @@
+"""The Secret of a v1.8 config: ``accessToken``, and for GitHub Enterprise ``baseURL`` and ``uploadURL``.
+
+Source: Kargo's public step reference (facts: kargo-host, "Contract of the steps").
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from gha_step.contract.errors import CredentialsError
+from gha_step.contract.secret import Token
+from gha_step.credentials.secrets import SecretReader
+
+ACCESS_TOKEN: Final = "accessToken"  # noqa: S105  the name of a key
+BASE_URL: Final = "baseURL"
+UPLOAD_URL: Final = "uploadURL"
+
+
+@dataclass(frozen=True)
+class GitHubSecret:
+    """What such a Secret holds. ``base_url`` and ``upload_url`` are as written, or ``None``."""
+
+    token: Token
+    base_url: str | None
+    upload_url: str | None
+
+
+def read_github_secret(secrets: SecretReader, project: str, name: str) -> GitHubSecret:
+    """The Secret ``name`` of the project, read anew.
+
+    :raises CredentialsError: it is missing or unfit; the message names project, Secret and key.
+    :raises SecretsUnavailable: this cannot be told now.
+    """
+    data = secrets.read(project, name)
+    subject = f"project {project}: the Secret {name}"
+    token = _text(data, ACCESS_TOKEN, subject)
+    if token is None:
+        near = next((key for key in data if key.lower().replace("-", "") in _MISNAMED), None)
+        hint = f" (it has {near!r}, which is not read)" if near else ""
+        state = "empty" if ACCESS_TOKEN in data else "missing"
+        raise CredentialsError(f"{subject}: the key {ACCESS_TOKEN} is {state}{hint}: put a GitHub token there")
+    if any(not 33 <= ord(c) <= 126 for c in token):
+        raise CredentialsError(
+            f"{subject}: the key {ACCESS_TOKEN} holds white space or characters that no token has: "
+            "store the bare token, not encoded twice and without quotes"
+        )
+    return GitHubSecret(Token(token), _text(data, BASE_URL, subject), _text(data, UPLOAD_URL, subject))
+
+
+_MISNAMED: Final = frozenset({"accesstoken", "token", "githubtoken", "password", "pat"})
+
+
+def _text(data: Mapping[str, bytes], key: str, subject: str) -> str | None:
+    try:
+        return data.get(key, b"").decode().strip() or None
+    except UnicodeDecodeError:
+        raise CredentialsError(f"{subject}: the key {key} is not text: store the bare value") from None

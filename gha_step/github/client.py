@@ -1,0 +1,141 @@
+"""Every request to GitHub but the dispatch: one request per call through PyGithub's requester.
+
+PyGithub is imported with the first such call: on github.com an ordinary dispatch needs none. Its own transport
+is not used: it repeats requests, and settles CAs and proxies by other rules than the dispatch's connection.
+So the requester gets a connection that opens anew through the same `Connector`; nothing is retried here.
+"""
+
+from collections.abc import ItemsView, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+from gha_step.contract.secret import Token
+from gha_step.github.api import API_VERSION, USER_AGENT, VERSION_HEADER
+from gha_step.github.connection import Connector
+from gha_step.github.endpoint import Endpoint
+from gha_step.github.errors import Unclear
+from gha_step.github.exchange import Answer, Exchange, Request
+from gha_step.runtime import Clock
+
+if TYPE_CHECKING:
+    from github.Requester import Requester
+
+ANSWER_WITHIN: Final = 10.0  # seconds
+MAX_BODY: Final = 32 << 20
+
+
+class Client(Protocol):
+    """Asks GitHub."""
+
+    def get(
+        self,
+        endpoint: Endpoint,
+        path: str,
+        token: Token,
+        parameters: Mapping[str, str] | None = None,
+        *,
+        without: frozenset[str] = frozenset(),
+    ) -> Answer:
+        """The answer to ``GET path`` below the API base, whatever its status. Redirects are not followed.
+
+        :param without: request headers that this server is known to refuse.
+        :raises Unreachable: no connection.
+        :raises Untrusted: the certificate.
+        :raises Unclear: no answer that can be read within ten seconds.
+        """
+
+
+class PyGithubClient:
+    """See `Client`."""
+
+    def __init__(self, connector: Connector, clock: Clock) -> None:
+        self._connector = connector
+        self._clock = clock
+
+    def get(
+        self,
+        endpoint: Endpoint,
+        path: str,
+        token: Token,
+        parameters: Mapping[str, str] | None = None,
+        *,
+        without: frozenset[str] = frozenset(),
+    ) -> Answer:
+        wire = _Wire(self._connector, self._clock, endpoint)
+        version = None if VERSION_HEADER in without else API_VERSION
+        requester = _requester(endpoint, token, version)
+        requester.requestJson("GET", path, parameters=dict(parameters or {}), cnx=wire)  # type: ignore[arg-type]
+        assert wire.answer is not None
+        return wire.answer
+
+
+def _requester(endpoint: Endpoint, token: Token, version: str | None) -> "Requester":
+    from github.Auth import Token as TokenAuth  # 140 ms, and only those pay who need it
+    from github.Requester import Requester
+
+    return Requester(
+        auth=TokenAuth(token.reveal()),
+        base_url=endpoint.base,
+        timeout=int(ANSWER_WITHIN),
+        user_agent=USER_AGENT,
+        per_page=100,
+        verify=True,
+        retry=None,
+        pool_size=None,
+        api_version=version,
+    )
+
+
+@dataclass(frozen=True)
+class _Response:
+    """What the requester reads of a response."""
+
+    status: int
+    headers: Mapping[str, str]
+    text: str
+
+    def getheaders(self) -> ItemsView[str, str]:
+        return self.headers.items()
+
+    def read(self) -> str:
+        return self.text
+
+
+class _Wire:
+    """A connection as the requester uses one: each request goes over a connection of its own, once."""
+
+    def __init__(self, connector: Connector, clock: Clock, endpoint: Endpoint) -> None:
+        self._connector = connector
+        self._clock = clock
+        self._endpoint = endpoint
+        self.answer: Answer | None = None
+
+    def request(self, verb: str, url: str, body: str | None, headers: dict[str, Any], stream: bool = False) -> None:
+        del stream
+        content = (body or "").encode()
+        request = Request(
+            method=verb,
+            target=url,
+            headers=[
+                ("Host", self._endpoint.authority),
+                *((name, str(value)) for name, value in headers.items()),
+                ("Accept", "application/vnd.github+json"),
+                *([("Content-Length", str(len(content)))] if content else []),
+                ("Connection", "close"),
+            ],
+            body=content,
+        )
+        exchange = Exchange(self._connector.connect(self._endpoint), self._clock, max_body=MAX_BODY)
+        try:
+            exchange.send(request)
+            self.answer = exchange.receive(ANSWER_WITHIN)
+        finally:
+            exchange.close()
+        if self.answer is None:
+            raise Unclear(f"{self._endpoint.host} did not answer within {ANSWER_WITHIN:.0f} s")
+
+    def getresponse(self) -> _Response:
+        assert self.answer is not None
+        # The requester waits and repeats by itself on 202, and follows a 301: neither may happen here, so it
+        # is told of a success and the caller reads the real answer.
+        return _Response(200, {}, "")

@@ -1,0 +1,165 @@
+"""One fresh connection to a GitHub: DNS, TCP, proxy, TLS. It carries one request and never reopens itself.
+
+Opening it is an act of its own, so that a failure to connect is known before the ledger says "sending"; and
+reading may give up and go on later, which http.client's buffered reader cannot do after a time-out: that is
+why the bytes are handled here and framed by h11 (see `gha_step.github.exchange`).
+"""
+
+import base64
+import ipaddress
+import socket
+import ssl
+from typing import Final, Protocol
+from urllib.parse import unquote, urlsplit
+from urllib.request import getproxies, proxy_bypass
+
+import h11
+
+from gha_step.github.endpoint import Endpoint
+from gha_step.github.errors import Unreachable, Untrusted
+
+CONNECT_SECONDS: Final = 10.0
+_CHUNK: Final = 65_536
+
+
+class Connection(Protocol):
+    """Bytes to and from a server."""
+
+    def send(self, data: bytes) -> None:
+        """Hand all of ``data`` to the socket. :raises OSError: some of it may have left."""
+
+    def receive(self, seconds: float) -> bytes | None:
+        """What comes next: ``b""`` when the peer has closed, ``None`` when it stays silent so long.
+
+        :raises OSError: the connection broke.
+        """
+
+    def close(self) -> None:
+        """Let go of it; nothing is raised."""
+
+
+class Connector(Protocol):
+    """Opens connections."""
+
+    def connect(self, endpoint: Endpoint) -> Connection:
+        """A fresh connection, ready for a request's first byte.
+
+        :raises Unreachable: no connection.
+        :raises Untrusted: the certificate.
+        """
+
+
+class SocketConnection:
+    """A connection over a real socket."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._socket = sock
+
+    def send(self, data: bytes) -> None:
+        self._socket.settimeout(CONNECT_SECONDS)
+        self._socket.sendall(data)
+
+    def receive(self, seconds: float) -> bytes | None:
+        self._socket.settimeout(max(seconds, 0.001))
+        try:
+            return self._socket.recv(_CHUNK)
+        except TimeoutError:
+            return None
+
+    def close(self) -> None:
+        self._socket.close()
+
+
+class SocketConnector:
+    """Connections by the system's resolver, CAs (SSL_CERT_FILE counts), HTTPS_PROXY and NO_PROXY."""
+
+    def __init__(self) -> None:
+        self._trust: ssl.SSLContext | None = None  # loading the CAs costs more than a handshake
+
+    def connect(self, endpoint: Endpoint) -> Connection:
+        proxy = _proxy_for(endpoint)
+        where = f"{endpoint.host} port {endpoint.port}" + (f" through the proxy {proxy[0]}" if proxy else "")
+        try:
+            sock = socket.create_connection(
+                proxy[:2] if proxy else (endpoint.host, endpoint.port), timeout=CONNECT_SECONDS
+            )
+        except socket.gaierror as error:
+            name = proxy[0] if proxy else endpoint.host
+            raise Unreachable(f"the name {name} does not resolve ({error.strerror})") from None
+        except OSError as error:
+            raise Unreachable(f"{where} cannot be reached ({_words(error)})") from None
+        try:
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            if proxy:
+                _open_tunnel(sock, endpoint, proxy[2])
+            if endpoint.tls:
+                sock = self._context().wrap_socket(sock, server_hostname=endpoint.host)
+        except ssl.SSLCertVerificationError as error:
+            sock.close()
+            raise Untrusted(
+                f"the certificate of {where} is not trusted ({error.verify_message}) by the CAs in "
+                f"{_ca_file()}: if the server has a CA of its own, add that CA there, or name a file that "
+                "holds it in SSL_CERT_FILE"
+            ) from None
+        except Unreachable:
+            sock.close()
+            raise
+        except OSError as error:
+            sock.close()
+            raise Unreachable(f"{where} accepts no TLS connection ({_words(error)})") from None
+        return SocketConnection(sock)
+
+    def _context(self) -> ssl.SSLContext:
+        if self._trust is None:
+            self._trust = ssl.create_default_context()
+        return self._trust
+
+
+def _ca_file() -> str:
+    paths = ssl.get_default_verify_paths()
+    return paths.cafile or paths.capath or paths.openssl_cafile
+
+
+def _words(error: OSError) -> str:
+    return "timed out" if isinstance(error, TimeoutError) else error.strerror or type(error).__name__
+
+
+def _proxy_for(endpoint: Endpoint) -> tuple[str, int, str | None] | None:
+    """Host, port and Authorization of the proxy that the environment names for ``endpoint``, if any."""
+    if not endpoint.tls or not (url := getproxies().get("https")) or proxy_bypass(endpoint.authority):
+        return None
+    parts = urlsplit(url if "://" in url else f"http://{url}")
+    if not parts.hostname:
+        raise Unreachable("HTTPS_PROXY names no host: write http://proxy.example.com:3128")
+    login = None
+    if parts.username is not None:
+        pair = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
+        login = "Basic " + base64.b64encode(pair.encode()).decode()
+    return parts.hostname, parts.port or 3128, login
+
+
+def _open_tunnel(sock: socket.socket, endpoint: Endpoint, login: str | None) -> None:
+    """Ask the proxy for a tunnel (RFC 9110, CONNECT)."""
+    host = f"[{endpoint.host}]" if _is_ipv6(endpoint.host) else endpoint.host
+    target = f"{host}:{endpoint.port}"
+    headers = [("Host", target)] + ([("Proxy-Authorization", login)] if login else [])
+    framing = h11.Connection(h11.CLIENT)
+    request = framing.send(h11.Request(method="CONNECT", target=target, headers=headers))
+    sock.sendall(request or b"")
+    framing.send(h11.EndOfMessage())
+    try:
+        while (event := framing.next_event()) is h11.NEED_DATA or isinstance(event, h11.InformationalResponse):
+            if event is h11.NEED_DATA:
+                framing.receive_data(sock.recv(_CHUNK))
+    except h11.RemoteProtocolError:
+        raise Unreachable("the proxy that HTTPS_PROXY names does not answer as an HTTP proxy") from None
+    if not isinstance(event, h11.Response) or not 200 <= event.status_code < 300:
+        status = event.status_code if isinstance(event, h11.Response) else "nothing"
+        raise Unreachable(f"the proxy that HTTPS_PROXY names answered {status} to a tunnel to {target}")
+
+
+def _is_ipv6(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).version == 6
+    except ValueError:
+        return False

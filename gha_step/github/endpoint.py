@@ -1,0 +1,105 @@
+"""Where a GitHub is, and how to get there: base URL, TLS and proxy, decided once for every client.
+
+What is decided here holds for the dispatch's own connection and for PyGithub alike; on its own, PyGithub
+ignores SSL_CERT_FILE and reads NO_PROXY otherwise than the standard library (facts: design, "One decision").
+"""
+
+import ipaddress
+from dataclasses import dataclass
+from typing import Final
+from urllib.parse import SplitResult, urlsplit
+
+from gha_step.github.errors import BadEndpoint
+
+DEFAULT_API: Final = "https://api.github.com"
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """One API base.
+
+    ``base``: the whole URL without a trailing slash, lower-case host, e.g. ``https://ghe.example.com/api/v3``.
+    ``host`` is ASCII (IDNA), an IPv6 address without brackets. ``path``: '' or ``/api/v3``.
+    """
+
+    base: str
+    tls: bool
+    host: str
+    port: int
+    path: str
+
+    @property
+    def authority(self) -> str:
+        """Host and, unless it is the scheme's own, port: as in a Host header."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return host if self.port == (443 if self.tls else 80) else f"{host}:{self.port}"
+
+    @property
+    def names_runs(self) -> bool:
+        """Whether every dispatch here is known beforehand to be answered with the run's ID."""
+        return self.host == "api.github.com" or (self.host.startswith("api.") and self.host.endswith(".ghe.com"))
+
+    @property
+    def web(self) -> str:
+        """The base of this server's pages, for links that GitHub does not give itself."""
+        if not self.host.startswith("api."):
+            return f"{'https' if self.tls else 'http'}://{self.authority}"
+        return f"https://{self.authority.removeprefix('api.')}"
+
+
+def resolve_endpoint(base_url: str | None, *, allow_http: bool) -> Endpoint:
+    """The endpoint of a Secret's ``baseURL`` (``None`` or blank: github.com).
+
+    The rule is go-github's ``WithEnterpriseURLs``, which Kargo uses: ``/api/v3/`` is added unless the path
+    ends so, or the host starts with ``api.`` or contains ``.api.``.
+
+    :param allow_http: whether plain http is allowed off loopback.
+    :raises BadEndpoint: saying what is wrong with it. The URL itself is not repeated: it may hold a password.
+    """
+    text = (base_url or "").strip() or DEFAULT_API
+    try:
+        parts = urlsplit(text)
+        port = parts.port
+    except ValueError:
+        raise BadEndpoint("is not a URL such as https://ghe.example.com") from None
+    host = _host(parts)
+    if parts.query or parts.fragment or "?" in text or "#" in text:
+        raise BadEndpoint("must have no query and no fragment")
+    if any(ord(c) <= 32 or ord(c) == 127 for c in text):
+        raise BadEndpoint("must hold no white space and no control character")
+    tls = parts.scheme == "https"
+    if not (tls or allow_http or _is_loopback(host)):
+        raise BadEndpoint(
+            f"must start with https:// (plain http to {host} would show the token to everybody on the way; "
+            "GHA_STEP_ALLOW_HTTP=true allows it)"
+        )
+    path = parts.path.rstrip("/")
+    if not path.endswith("/api/v3") and not host.startswith("api.") and ".api." not in host:
+        path += "/api/v3"
+    endpoint = Endpoint(base="", tls=tls, host=host, port=port or (443 if tls else 80), path=path)
+    base = f"{'https' if tls else 'http'}://{endpoint.authority}{path}"
+    return Endpoint(base=base, tls=tls, host=host, port=endpoint.port, path=path)
+
+
+def _host(parts: SplitResult) -> str:
+    if parts.scheme not in ("https", "http"):
+        raise BadEndpoint("must start with https://")
+    if "@" in parts.netloc:
+        raise BadEndpoint("must hold no user name or password: the token belongs into accessToken")
+    host = (parts.hostname or "").rstrip(".")
+    if not host:
+        raise BadEndpoint("names no host")
+    try:
+        return host if ":" in host else host.encode("idna").decode("ascii").lower()
+    except UnicodeError:
+        raise BadEndpoint("names a host that is no valid name") from None
+
+
+def _is_loopback(host: str) -> bool:
+    # Names are not resolved for this: whoever answers DNS would decide where the token may go in clear.
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

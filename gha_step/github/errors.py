@@ -1,0 +1,70 @@
+"""What GitHub, or the way to it, can say to a request, as one tree.
+
+GitHubError
+├─ BadEndpoint      the base URL cannot be used                       terminal
+├─ Unreachable      no connection, so nothing was sent                try again
+├─ Untrusted        a certificate that nobody here trusts; not sent   terminal
+├─ RateLimited      refused for now, GitHub says until when           try again
+├─ Unsupported      refused only for a key or API version             try again at once, without it
+├─ Refused          refused for good                                  terminal
+└─ Unclear          a request went out, and what came of it is not known
+"""
+
+from gha_step.contract.errors import StepError
+
+
+class GitHubError(StepError):
+    """The root. Messages name host, owner/repo, workflow and ref where they matter, and GitHub's own words."""
+
+
+class BadEndpoint(GitHubError):
+    """The base URL cannot be used."""
+
+
+class Unreachable(GitHubError):
+    """No connection could be made: the name does not resolve, the host refuses or is silent."""
+
+    retry_after = 5.0
+
+
+class Untrusted(GitHubError):
+    """The server's certificate is not trusted. Nothing was sent, and trying again cannot help."""
+
+
+class RateLimited(GitHubError):
+    """GitHub asks to wait.
+
+    :param wait: seconds from GitHub's own Date on; ``None`` where it does not say how long.
+    """
+
+    def __init__(self, message: str, wait: float | None) -> None:
+        super().__init__(message)
+        self.wait = wait
+        self.retry_after = 60.0 if wait is None else wait
+
+
+class Unsupported(GitHubError):
+    """This server does not know ``return_run_details`` or the API version we named."""
+
+    retry_after = 0.0
+
+    def __init__(self, message: str, feature: "str") -> None:
+        super().__init__(message)
+        self.feature = feature
+
+
+class Refused(GitHubError):
+    """GitHub refused; it did not do what was asked.
+
+    :param status: the HTTP status.
+    :param words: GitHub's own message.
+    """
+
+    def __init__(self, message: str, status: int, words: str) -> None:
+        super().__init__(message)
+        self.status = status
+        self.words = words
+
+
+class Unclear(GitHubError):
+    """The request went out; whether it was done is not known."""

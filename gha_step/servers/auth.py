@@ -1,0 +1,49 @@
+"""Who may call: the bearer token that the host and this server share."""
+
+import os
+from pathlib import Path
+
+from gha_step.contract.errors import StepError
+from gha_step.contract.secret import Token
+
+
+class TokenFileError(StepError):
+    """The token file cannot be used; the message names it, its owner and our user."""
+
+
+def read_token_file(path: Path) -> Token:
+    """The bearer token in ``path``.
+
+    The host writes it with mode 0400 for the user of its own image; another user cannot read it, and the host
+    says no more than "waiting for promotion agent pod" (facts: kargo-host, "The pod"). So the message tells both.
+
+    :raises TokenFileError: it is missing, unreadable or empty.
+    """
+    try:
+        token = path.read_bytes().decode("ascii").strip()
+    except FileNotFoundError:
+        raise TokenFileError(f"{path} does not exist: it is the bearer token that the host mounts") from None
+    except PermissionError:
+        raise TokenFileError(f"{path} cannot be read: {_whose(path)}") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise TokenFileError(f"{path} cannot be read ({getattr(error, 'strerror', 'not text')})") from None
+    if not token:
+        raise TokenFileError(f"{path} is empty: it must hold the bearer token")
+    return Token(token)
+
+
+def _whose(path: Path) -> str:
+    try:
+        owner = path.stat()
+    except OSError:
+        return f"this process runs as uid {os.getuid()}"
+    return (
+        f"it belongs to uid {owner.st_uid}, gid {owner.st_gid}, mode {owner.st_mode & 0o777:04o}, and this process "
+        f"runs as uid {os.getuid()}, gid {os.getgid()}: set runAsUser and runAsGroup of the container to the owner's"
+    )
+
+
+def bearer(authorization: str | None) -> str | None:
+    """The token in an Authorization header, or ``None``."""
+    scheme, _, value = (authorization or "").partition(" ")
+    return value.strip() if scheme.lower() == "bearer" and value.strip() else None

@@ -1,0 +1,114 @@
+"""The HTTP server: ``POST /api/v1/step.execute``, health and metrics.
+
+Source: facts/kargo-host.md A. The bearer is proved before the body is read; answers that come early close the
+connection, because a body may still be on its way.
+"""
+
+import asyncio
+import json
+from collections.abc import Callable
+from typing import Final
+
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from gha_step.contract.errors import EnvelopeError
+from gha_step.contract.json_text import parse_json
+from gha_step.contract.secret import Token
+from gha_step.contract.step import StepRequest
+from gha_step.servers.auth import bearer
+from gha_step.servers.waiting import Execution
+
+MAX_BODY: Final = 4 << 20
+EXECUTE: Final = "/api/v1/step.execute"
+
+
+class Readiness:
+    """Whether this server wants calls: not before everything is constructed, and not once it has to stop."""
+
+    def __init__(self) -> None:
+        self.ready = False
+        self.draining = False
+
+
+def http_app(
+    *,
+    execution: Execution | None,
+    token: Token | None,
+    readiness: Readiness,
+    collect: Callable[[], bytes],
+) -> ASGIApp:
+    """The server's ASGI application.
+
+    :param execution: ``None``: step.execute is not served.
+    :param token: the bearer that step.execute asks for; ``None``: none.
+    :param collect: gives the metrics; it may read the ledger, so it runs on a thread.
+    """
+
+    async def answer(request: Request) -> Response:
+        path, method = request.url.path, request.method
+        if path == EXECUTE and method == "POST" and execution is not None:
+            return await _execute(request, execution, token, readiness)
+        if method in ("GET", "HEAD"):
+            if path == "/healthz":
+                return _text(200, "ok")
+            if path == "/readyz":
+                serving = readiness.ready and not readiness.draining
+                return _text(200, "ready") if serving else _text(503, "not ready")
+            if path == "/metrics":
+                content = await asyncio.to_thread(collect)
+                return Response(content, media_type="text/plain; version=0.0.4; charset=utf-8")
+        return _error(404, f"there is no {method} {path[:200]} here")
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":  # lifespan and websockets are not for us
+            return
+        response = await answer(Request(scope, receive))
+        await response(scope, receive, send)
+
+    return app
+
+
+async def _execute(request: Request, execution: Execution, token: Token | None, readiness: Readiness) -> Response:
+    if token is not None:
+        given = bearer(request.headers.get("authorization"))
+        if given is None or not token.matches(given):
+            return _error(403, "the bearer token is missing or wrong", close=True)
+    if readiness.draining:
+        return _error(503, "this server is stopping: call again", close=True)
+    try:
+        body = await _body(request)
+    except ClientDisconnect:
+        return _error(400, "the request broke off", close=True)
+    if body is None:
+        return _error(413, f"the body is over {MAX_BODY >> 20} MiB", close=True)
+    try:
+        step = StepRequest.parse(parse_json(body))
+    except (EnvelopeError, ValueError) as error:
+        return _error(400, f"the request is not one that a host sends: {error}")
+    result = await execution.execute(step)
+    return Response(result.to_wire(), media_type="application/json")
+
+
+async def _body(request: Request) -> bytes | None:
+    """The body, or ``None`` if it is too large."""
+    length = request.headers.get("content-length", "")
+    if length.isdigit() and int(length) > MAX_BODY:
+        return None
+    parts, size = [], 0
+    async for part in request.stream():
+        size += len(part)
+        if size > MAX_BODY:
+            return None
+        parts.append(part)
+    return b"".join(parts)
+
+
+def _text(status: int, text: str) -> Response:
+    return Response(text + "\n", status, media_type="text/plain")
+
+
+def _error(status: int, message: str, *, close: bool = False) -> Response:
+    headers = {"Connection": "close"} if close else None
+    return Response(json.dumps({"error": message}), status, headers, media_type="application/json")

@@ -1,0 +1,255 @@
+"""The environment, parsed once into frozen settings. It opens no file and no socket.
+
+Each variable's name, default and meaning stand here only; `--help` and the README are made from them.
+"""
+
+import ipaddress
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Final, Literal
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic_core import PydanticCustomError
+
+from gha_step.contract.duration import parse_duration
+from gha_step.contract.errors import StepError
+
+PREFIX: Final = "GHA_STEP_"
+NO_TOKEN: Final = "none"  # noqa: S105  a switch, not a token
+NOT_SERVED: Final = "off"
+
+# Kubernetes itself sets such variables in every pod beside a Service that is named gha-step.
+_SERVICE_LINK: Final = re.compile(r"GHA_STEP_(SERVICE_HOST|SERVICE_PORT(_.*)?|PORT(_[0-9]+_(TCP|UDP|SCTP).*)?)")
+
+
+class SettingsError(StepError):
+    """A setting is wrong: the message is one line that names the variable and the mend."""
+
+
+@dataclass(frozen=True)
+class Address:
+    """Where to listen."""
+
+    host: str
+    port: int
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether only this machine (or pod) can call. A name other than `localhost` counts as open."""
+        if self.host == "localhost":
+            return True
+        try:
+            return ipaddress.ip_address(self.host).is_loopback
+        except ValueError:
+            return False
+
+
+def _refuse(text: str) -> PydanticCustomError:
+    return PydanticCustomError("setting", "{text}", {"text": text})
+
+
+def _address(text: object) -> object:
+    if not isinstance(text, str):
+        return text
+    if text == "off":
+        return None
+    found = re.fullmatch(r"(?:\[([0-9A-Fa-f:.]+)\]|([^\[\]:\s]*)):([0-9]{1,5})", text)
+    if not found or int(found[3]) > 65535:
+        raise _refuse("write an address such as 0.0.0.0:9790, or off")
+    return Address(found[1] or found[2] or "0.0.0.0", int(found[3]))  # noqa: S104  probes come to the pod's IP
+
+
+def _duration(text: object) -> object:
+    if not isinstance(text, str):
+        return text
+    try:
+        return parse_duration(text)
+    except ValueError as error:
+        raise _refuse(str(error)) from None
+
+
+def _secrets(text: object) -> object:
+    if text == "kubernetes" or isinstance(text, Path):
+        return text
+    if isinstance(text, str) and text.startswith("dir:") and len(text) > 4:
+        return Path(text[4:])
+    raise _refuse("write kubernetes, or dir:PATH")
+
+
+def _ledger(text: object) -> object:
+    if isinstance(text, str) and text.startswith("sqlite:") and len(text) > 7:
+        return Path(text[7:])
+    if text == "kubernetes":
+        raise _refuse("kubernetes is not available in this version: write sqlite:PATH")
+    raise _refuse("write sqlite:PATH")
+
+
+def _projects(text: object) -> object:
+    if not isinstance(text, str):
+        return text
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    return frozenset(names) or None
+
+
+def _off(text: object) -> object:
+    if text != "off":
+        raise _refuse("is not available in this version: leave it off")
+    return text
+
+
+def _boolean(text: object) -> object:
+    if text in ("true", "false", True, False):
+        return text in ("true", True)
+    raise _refuse("write true or false")
+
+
+def _reply_within(seconds: float) -> float:
+    if not 0.1 <= seconds <= 25:
+        raise _refuse("write a duration from 100ms to 25s: one host gives up after 30 s")
+    return seconds
+
+
+def _settle(seconds: float) -> float:
+    if not 0 <= seconds <= 240:
+        raise _refuse("write a duration from 0s to 4m")
+    return seconds
+
+
+class Settings(BaseModel):
+    """All settings of ``gha-step serve``."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, arbitrary_types_allowed=True)
+
+    http_listen: Annotated[Address | None, BeforeValidator(_address)] = Field(
+        default="0.0.0.0:9790",
+        description="Address of the HTTP server, or `off`.",  # type: ignore[assignment]
+    )
+    grpc_listen: Annotated[str, BeforeValidator(_off)] = Field(
+        default="off", description="Address of the gRPC server, e.g. `0.0.0.0:9791`. Not available yet."
+    )
+    token_file: str = Field(
+        default="/var/run/kargo/token",
+        min_length=1,
+        description="File with the bearer token that `step.execute` asks for. `none`: no token is asked, on loopback "
+        "addresses only. `off`: `step.execute` is not served.",
+    )
+    secrets: Annotated[Literal["kubernetes"] | Path, BeforeValidator(_secrets)] = Field(
+        default="kubernetes",
+        description="Where Secrets are: `kubernetes`, or `dir:PATH` with `PATH/<namespace>/<secret>/<key>`.",
+    )
+    ledger: Annotated[Path, BeforeValidator(_ledger)] = Field(
+        default="sqlite:gha-step.db",  # type: ignore[assignment]
+        description="Where dispatches are remembered: `sqlite:PATH`, for one process on one machine.",
+    )
+    projects: Annotated[frozenset[str] | None, BeforeValidator(_projects)] = Field(
+        default=None,
+        description="Projects that are served when Secrets come from Kubernetes, separated by commas, `*` for all. "
+        "Default: the pod's own namespace.",
+    )
+    project_api: Annotated[str, BeforeValidator(_off)] = Field(
+        default="off", description="`on`: serve the REST resource for stock Kargo. Not available yet."
+    )
+    allow_http: Annotated[bool, BeforeValidator(_boolean)] = Field(
+        default=False, description="Allow `http` base URLs that are not on loopback."
+    )
+    settle: Annotated[float, BeforeValidator(_duration), AfterValidator(_settle)] = Field(
+        default="20s",  # type: ignore[assignment]
+        description="Time within which GitHub surely shows a new run, where it names none: a Go duration.",
+    )
+    reply_within: Annotated[float, BeforeValidator(_duration), AfterValidator(_reply_within)] = Field(
+        default="5s",  # type: ignore[assignment]
+        description="No answer takes longer: a Go duration, at most 25s.",
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        default="info", description="`debug`, `info`, `warning` or `error`."
+    )
+    log_format: Literal["json", "text"] = Field(default="json", description="`json` or `text`, on stderr.")
+    pod_uid: str = Field(
+        default="",
+        description="The pod's own `metadata.uid`, by the downward API: a restarted container then knows at once that "
+        "its predecessor is gone.",
+    )
+
+    @classmethod
+    def parse(cls, environment: Mapping[str, str]) -> "Settings":
+        """The settings in the variables whose names start with ``GHA_STEP_``.
+
+        :raises SettingsError: one line that names the first wrong variable and the mend.
+        """
+        given = {
+            name.removeprefix(PREFIX).lower(): value for name, value in environment.items() if name.startswith(PREFIX)
+        }
+        if unknown := sorted(given.keys() - cls.model_fields.keys()):
+            raise SettingsError(_unknown(variable(unknown[0]), [variable(name) for name in cls.model_fields]))
+        try:
+            settings = cls.model_validate(given)
+        except ValidationError as error:
+            problem = error.errors(include_url=False, include_input=False)[0]
+            raise SettingsError(f"{variable(str(problem['loc'][0]))}: {_lower(problem['msg'])}") from None
+        return _checked(settings)
+
+
+def _checked(settings: Settings) -> Settings:
+    if settings.http_listen is None:
+        raise SettingsError("GHA_STEP_HTTP_LISTEN: off leaves nothing to serve: write an address")
+    if settings.token_file == NO_TOKEN and not settings.http_listen.is_loopback:
+        raise SettingsError(
+            f"GHA_STEP_TOKEN_FILE: none is allowed on loopback only, but GHA_STEP_HTTP_LISTEN is "
+            f"{settings.http_listen.host}:{settings.http_listen.port}: listen on 127.0.0.1, or name a token file"
+        )
+    return settings
+
+
+def variable(field: str) -> str:
+    """The environment variable of a setting."""
+    return PREFIX + field.upper()
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One setting as `--help` and the README tell of it. ``default``: as one would write it; '' if it has none."""
+
+    field: str
+    variable: str
+    default: str
+    description: str
+
+
+def described() -> list[Setting]:
+    """All settings, in order."""
+    return [
+        Setting(
+            field=name,
+            variable=variable(name),
+            default="" if info.default in (None, "") else str(info.default).replace("False", "false"),
+            description=info.description or "",
+        )
+        for name, info in Settings.model_fields.items()
+    ]
+
+
+def parse_address(text: str) -> Address:
+    """An address such as ``127.0.0.1:9790``.
+
+    :raises SettingsError: it is none.
+    """
+    try:
+        address = _address(text)
+    except PydanticCustomError:
+        address = None
+    if not isinstance(address, Address):
+        raise SettingsError(f"{text!r} is not an address: write host:port, for example 127.0.0.1:9790")
+    return address
+
+
+def _lower(text: str) -> str:
+    return text[:1].lower() + text[1:]
+
+
+def _unknown(name: str, known: list[str]) -> str:
+    from difflib import get_close_matches
+
+    close = get_close_matches(name, known, n=1)
+    return f"{name}: there is no such setting" + (f"; did you mean {close[0]}?" if close else "")

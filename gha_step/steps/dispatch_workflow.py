@@ -1,0 +1,115 @@
+"""``gha-dispatch-workflow``: start a GitHub Actions workflow, once, and answer with its run ID.
+
+It turns a call into an order (config, Secret, endpoint) and leaves what happens to it to `Dispatching`.
+"""
+
+from typing import Any
+
+from gha_step.contract.dispatch_workflow import KIND, DispatchWorkflowConfig
+from gha_step.contract.errors import ConfigError, CredentialsError, StepError, Unavailable
+from gha_step.contract.step import StepContext, StepResult
+from gha_step.contract.values import check_inputs_size
+from gha_step.credentials.github_secret import BASE_URL, UPLOAD_URL, read_github_secret
+from gha_step.credentials.secrets import SecretReader
+from gha_step.github.api import Workflow
+from gha_step.github.endpoint import Endpoint, resolve_endpoint
+from gha_step.github.errors import BadEndpoint
+from gha_step.ledger.record import MARKER_SHAPE, Payload, Target, digest
+from gha_step.runtime import Clock
+from gha_step.steps.dispatching import Dispatching, Witness
+from gha_step.steps.order import Key, Order, blank
+from gha_step.steps.outcome import Call, Underway
+
+
+class DispatchWorkflow:
+    """See `gha_step.steps.outcome.StepKind`."""
+
+    kind = KIND
+
+    def __init__(self, *, secrets: SecretReader, dispatching: Dispatching, allow_http: bool, clock: Clock) -> None:
+        self._secrets = secrets
+        self._dispatching = dispatching
+        self._allow_http = allow_http
+        self._clock = clock
+
+    def execute(self, call: Call) -> StepResult | Underway:
+        context = call.request.context
+        key = Key.of(context)
+        config: DispatchWorkflowConfig | None = None
+        order: Order | None = None
+        problem: StepError | None = None
+        try:
+            config = _parse(call.request.step.config)
+            order = self._order(key, config)
+        except (ConfigError, CredentialsError, Unavailable) as error:
+            problem = error
+        answer = self._dispatching.call(key, order, _witness(context), call.arrived)
+        if answer is not None:
+            return answer
+        assert problem is not None
+        if problem.retry_after is not None:
+            return StepResult.running(f"nothing dispatched yet: {problem}", problem.retry_after)
+        unknown = None if config is None else blank(key, _unaddressed(config), self._clock.now())
+        self._dispatching.reject(key, str(problem), unknown)
+        return StepResult.failed(f"nothing was dispatched: {problem}")
+
+    def _order(self, key: Key, config: DispatchWorkflowConfig) -> Order:
+        name = config.credentials.secret_name
+        secret = read_github_secret(self._secrets, key.project, name)
+        endpoint = self._endpoint(key.project, name, BASE_URL, secret.base_url)
+        if secret.upload_url is not None:
+            self._endpoint(key.project, name, UPLOAD_URL, secret.upload_url)
+        return Order.of(
+            key,
+            Workflow(endpoint, config.owner, config.repo, config.workflow_file, config.ref),
+            secret.token,
+            inputs=config.inputs,
+            timeout=config.timeout,
+            correlation_input=config.correlation_input,
+        )
+
+    def _endpoint(self, project: str, name: str, field: str, url: str | None) -> Endpoint:
+        try:
+            return resolve_endpoint(url, allow_http=self._allow_http)
+        except BadEndpoint as error:
+            raise CredentialsError(f"project {project}: the Secret {name}: the key {field} {error}") from None
+
+
+def _parse(raw: dict[str, Any]) -> DispatchWorkflowConfig:
+    config = DispatchWorkflowConfig.parse(raw)
+    if config.correlation_input is None:
+        return config
+    if config.correlation_input in config.inputs:
+        raise ConfigError(
+            f"config.inputs: {config.correlation_input!r} is filled by this step, because correlationInput names it: "
+            "leave it out of inputs"
+        )
+    try:
+        check_inputs_size({**config.inputs, config.correlation_input: MARKER_SHAPE})
+    except ValueError as error:
+        raise ConfigError(f"config.inputs: with the one that correlationInput names, {error}") from None
+    return config
+
+
+def _unaddressed(config: DispatchWorkflowConfig) -> Payload:
+    """What a config asks for, where its credentials do not tell at which GitHub."""
+    target = Target(
+        api_base="", repo=f"{config.owner}/{config.repo}".lower(), workflow=config.workflow_file, ref=config.ref
+    )
+    return Payload(
+        target=target, inputs_hash=digest(config.inputs), timeout=config.timeout, marker=None, names_promotion=False
+    )
+
+
+def _witness(context: StepContext) -> Witness | None:
+    """What the host kept of our own earlier output for this step, if it is ours and speaks of a dispatch."""
+    output = context.shared_state.get(context.alias)
+    evidence = output.get("dispatch") if isinstance(output, dict) else None
+    target = evidence.get("target") if isinstance(evidence, dict) else None
+    if not isinstance(output, dict) or not isinstance(target, str):
+        return None
+    run_id, url = output.get("runID"), output.get("url")
+    if isinstance(run_id, float) and run_id.is_integer():
+        run_id = int(run_id)
+    known = isinstance(run_id, int) and not isinstance(run_id, bool) and run_id > 0
+    return Witness(target, run_id if known else None, url if isinstance(url, str) else "")

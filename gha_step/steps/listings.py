@@ -1,0 +1,108 @@
+"""Listings of a workflow's runs: one request serves all that wait for the same workflow."""
+
+import threading
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import Final
+
+from gha_step.contract.secret import Token
+from gha_step.github.api import Workflow, date, github_words, rate_limit, refused
+from gha_step.github.client import Client
+from gha_step.github.errors import GitHubError, Unclear
+from gha_step.github.exchange import Answer
+from gha_step.github.runs import PER_PAGE, WorkflowRun, WorkflowRuns, names_runs, runs_page
+from gha_step.github.servers import Servers
+from gha_step.runtime import Clock, Workers
+from gha_step.telemetry import Telemetry
+
+MAX_PAGES: Final = 10  # a thousand runs within one look: beyond that nobody can tell anything
+_JOIN_SECONDS: Final = 30.0
+
+
+@dataclass(frozen=True)
+class _Flight:
+    begun: float  # monotonic
+    floor: float | None
+    result: "Future[WorkflowRuns]"
+
+
+class Listings:
+    """Reads listings, each request once, and lets others share them."""
+
+    def __init__(self, client: Client, servers: Servers, clock: Clock, workers: Workers, telemetry: Telemetry) -> None:
+        self._client = client
+        self._servers = servers
+        self._clock = clock
+        self._workers = workers
+        self._telemetry = telemetry
+        self._lock = threading.Lock()
+        self._flights: dict[object, _Flight] = {}
+
+    def read(self, workflow: Workflow, token: Token, floor: float | None, max_age: float) -> WorkflowRuns:
+        """The workflow's runs, newest first, back to ``floor`` (GitHub's clock; ``None``: the first page).
+
+        :param max_age: a listing that was begun at most so many seconds ago will do.
+        :raises GitHubError: the listing cannot be had now (`Unreachable`, `RateLimited`, `Unclear`), or never
+            (`Refused`, `Untrusted`).
+        """
+        subject = (workflow.endpoint.base, workflow.path.lower(), token)
+        now = self._clock.monotonic()
+        mine = _Flight(now, floor, Future())
+        with self._lock:
+            flight = self._flights.get(subject)
+            if flight is None or now - flight.begun > max_age or not _covers(flight.floor, floor):
+                self._flights[subject] = flight = mine
+        if flight is mine:
+            try:
+                mine.result.set_result(self._read(workflow, token, floor))
+            except BaseException as error:
+                mine.result.set_exception(error)
+                raise
+        elif not self._workers.join(flight.result, _JOIN_SECONDS):
+            raise Unclear("another listing of this workflow takes too long")
+        return flight.result.result()
+
+    def _read(self, workflow: Workflow, token: Token, floor: float | None) -> WorkflowRuns:
+        begun = self._clock.monotonic()
+        first = self._page(workflow, token, 1)
+        told = date(first)
+        started = None if told is None else told - (self._clock.monotonic() - begun)
+        runs: list[WorkflowRun] = list(runs_page(first))
+        page = 1
+        while floor is not None and len(runs) == page * PER_PAGE and page < MAX_PAGES:
+            if min(run.created_at for run in runs) < floor:
+                break
+            page += 1
+            runs += runs_page(self._page(workflow, token, page))
+        unique = {run.id: run for run in runs}  # a run that is new meanwhile moves others to the next page
+        return WorkflowRuns(date=told, begun=started, runs=tuple(unique.values()))
+
+    def _page(self, workflow: Workflow, token: Token, page: int) -> Answer:
+        parameters = {"per_page": str(PER_PAGE)} | ({"page": str(page)} if page > 1 else {})
+        begun = self._clock.monotonic()
+        try:
+            answer = self._client.get(
+                workflow.endpoint,
+                f"{workflow.path}/runs",
+                token,
+                parameters,
+                without=self._servers.without(workflow.endpoint),
+            )
+        except GitHubError:
+            self._telemetry.github_request("runs", "error", self._clock.monotonic() - begun)
+            raise
+        self._telemetry.github_request("runs", str(answer.status), self._clock.monotonic() - begun)
+        if answer.headers.get("x-github-enterprise-version"):
+            self._servers.learn_names_runs(workflow.endpoint, names_runs(answer))
+        if answer.status == 200:
+            return answer
+        words = github_words(answer)
+        if limited := rate_limit(answer, words, workflow):
+            raise limited
+        if 400 <= answer.status < 500 or 300 <= answer.status < 400:
+            raise refused(answer, words, workflow)
+        raise Unclear(f"{workflow.endpoint.host} answered {answer.status} to a listing of the workflow's runs")
+
+
+def _covers(had: float | None, wanted: float | None) -> bool:
+    return wanted is None or (had is not None and had <= wanted)

@@ -1,0 +1,55 @@
+"""All step kinds of this server, and what becomes of a call that cannot go on."""
+
+from collections.abc import Sequence
+from typing import Final
+
+from gha_step.contract.errors import StepError
+from gha_step.contract.step import StepRequest, StepResult
+from gha_step.runtime import Clock
+from gha_step.steps.outcome import Call, StepKind, Underway
+from gha_step.telemetry import log, subject
+
+INTERNAL_RETRY: Final = 10.0  # seconds
+
+
+class Steps:
+    """The one `execute` that every server calls.
+
+    :param projects: the projects that are served; ``None``: all. A host's bearer proves the host, not the project.
+    """
+
+    def __init__(self, kinds: Sequence[StepKind], *, projects: frozenset[str] | None, clock: Clock) -> None:
+        self._kinds = {kind.kind: kind for kind in kinds}
+        self._projects = projects
+        self._clock = clock
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        return tuple(self._kinds)
+
+    def execute(self, request: StepRequest, arrived: float) -> StepResult | Underway:
+        """One call of one step. Raises nothing that a request can provoke.
+
+        :param arrived: when the call came, monotonic seconds.
+        """
+        context = request.context
+        kind = self._kinds.get(request.step.kind)
+        if kind is None:
+            known = ", ".join(self._kinds)
+            return StepResult.failed(f"there is no step kind {request.step.kind[:80]!r} here; known are: {known}")
+        if self._projects is not None and context.project not in self._projects:
+            return StepResult.failed(
+                f"this server does not serve the project {context.project[:80]!r}: add it to GHA_STEP_PROJECTS"
+            )
+        try:
+            return kind.execute(Call(request, arrived))
+        except StepError as error:
+            if error.retry_after is None:
+                return StepResult.failed(str(error))
+            return StepResult.running(str(error), error.retry_after)
+        except Exception:  # noqa: BLE001  a host takes a 500 as final; whatever was begun goes on
+            log.exception(
+                "a step call failed",
+                extra=subject((context.project, context.promotion_uid, context.alias), context.promotion),
+            )
+            return StepResult.running("an internal error, which the log of gha-step tells", INTERNAL_RETRY)

@@ -1,0 +1,117 @@
+"""What operators see: metrics in Prometheus' form and structured logs on stderr. It decides nothing."""
+
+import logging
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Final
+
+from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+log: Final = logging.getLogger("gha_step")
+
+_SECONDS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+
+
+class Telemetry:
+    """The metrics of one server."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self._steps = self._counter("steps", "Answers to step calls.", "kind", "status")
+        self._step_seconds = self._histogram("step_seconds", "Time to answer a step call.", "kind")
+        self._dispatches = self._counter("dispatches", "Dispatches by the state they reached.", "outcome")
+        self._requests = self._counter("github_requests", "Requests to GitHub.", "request", "status")
+        self._request_seconds = self._histogram("github_request_seconds", "Time of one request.", "request")
+        self._contradicted = self._counter(
+            "contradicted_runs", "Run IDs that GitHub's own late answer replaced. Alarm on any."
+        )
+
+    def _counter(self, name: str, about: str, *labels: str) -> Counter:
+        return Counter(f"gha_step_{name}", about, labels, registry=self.registry)
+
+    def _histogram(self, name: str, about: str, *labels: str) -> Histogram:
+        return Histogram(f"gha_step_{name}", about, labels, buckets=_SECONDS, registry=self.registry)
+
+    def step(self, kind: str, status: str, seconds: float) -> None:
+        """A call to a step was answered."""
+        self._steps.labels(kind, status).inc()
+        self._step_seconds.labels(kind).observe(seconds)
+
+    def dispatch(self, outcome: str) -> None:
+        """A dispatch reached a state: `sending`, or what came of it."""
+        self._dispatches.labels(outcome).inc()
+
+    def github_request(self, request: str, status: str, seconds: float) -> None:
+        """A request to GitHub ended with an HTTP status, or with `error` or `unclear`."""
+        self._requests.labels(request, status).inc()
+        self._request_seconds.labels(request).observe(seconds)
+
+    def contradicted(self) -> None:
+        """An attributed run ID turned out to be wrong."""
+        self._contradicted.inc()
+
+    def watch_ledger(self, count_by_state: Callable[[], Mapping[str, int]]) -> None:
+        """Show how many ledger records stand in each state, counted whenever somebody asks."""
+        self.registry.register(_LedgerStates(count_by_state))
+
+    def exposition(self) -> bytes:
+        """All metrics as Prometheus reads them."""
+        return generate_latest(self.registry)
+
+
+class _LedgerStates(Collector):
+    def __init__(self, count_by_state: Callable[[], Mapping[str, int]]) -> None:
+        self._count = count_by_state
+
+    def describe(self) -> Iterator[Metric]:
+        yield GaugeMetricFamily("gha_step_ledger_records", "Ledger records by state.", labels=["state"])
+
+    def collect(self) -> Iterator[Metric]:
+        (family,) = self.describe()
+        for state, count in self._count().items():
+            family.add_metric([state], count)  # type: ignore[attr-defined]
+        yield family
+
+
+_FIELDS: Final = ("project", "promotion", "alias", "run")
+
+
+class _SubjectFilter(logging.Filter):
+    """Every line names its subject, be it an empty one: log queries can rely on it."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        for name in _FIELDS:
+            if not hasattr(record, name):
+                setattr(record, name, "")
+        return True
+
+
+def configure_logging(level: str, form: str) -> None:
+    """Structured logs on stderr, as JSON or as text; other libraries' from warnings on."""
+    handler = logging.StreamHandler(sys.stderr)
+    if form == "json":
+        from pythonjsonlogger.json import JsonFormatter
+
+        handler.setFormatter(
+            JsonFormatter(
+                "{levelname}{name}{message}" + "".join(f"{{{name}}}" for name in _FIELDS),
+                style="{",
+                rename_fields={"levelname": "level", "name": "logger"},
+                timestamp="time",
+            )
+        )
+    else:
+        words = " ".join(f"{name}=%({name})s" for name in _FIELDS)
+        handler.setFormatter(logging.Formatter(f"%(asctime)s %(levelname)s %(message)s {words}"))
+    handler.addFilter(_SubjectFilter())
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(logging.WARNING)
+    log.setLevel(level.upper())
+
+
+def subject(parts: tuple[str, ...], promotion: str, run: int | None = None) -> dict[str, Any]:
+    """The fields that tell whose line it is, for ``extra=``."""
+    return {"project": parts[0], "promotion": promotion, "alias": parts[-1], "run": run or ""}

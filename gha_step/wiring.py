@@ -1,0 +1,125 @@
+"""The only module that constructs everything."""
+
+import secrets as randomness
+from collections.abc import Mapping
+from pathlib import Path
+
+from gha_step.contract.errors import StepError
+from gha_step.credentials.directory import DirectorySecrets
+from gha_step.credentials.secrets import SecretReader
+from gha_step.github.client import PyGithubClient
+from gha_step.github.connection import SocketConnector
+from gha_step.github.servers import Servers
+from gha_step.ledger.record import Owner
+from gha_step.ledger.sqlite import LedgerUnusable, SqliteStore
+from gha_step.runtime import SystemClock, ThreadWorkers
+from gha_step.servers.auth import TokenFileError, read_token_file
+from gha_step.servers.http import Readiness, http_app
+from gha_step.servers.process import ListenError, ServerProcess
+from gha_step.servers.waiting import Execution
+from gha_step.settings import NO_TOKEN, NOT_SERVED, Settings
+from gha_step.steps.dispatch_workflow import DispatchWorkflow
+from gha_step.steps.dispatching import Dispatching
+from gha_step.steps.listings import Listings
+from gha_step.steps.registry import Steps
+from gha_step.telemetry import Telemetry
+
+CALLS = 64  # threads for calls: each reads a Secret and a record
+TASKS = 256  # threads for dispatches: each may wait half a minute for GitHub
+LATE = 256  # threads for POSTs that have been silent for long
+
+
+class StartError(StepError):
+    """The server cannot start: one line that names the variable or path and the mend."""
+
+
+def build(settings: Settings, environment: Mapping[str, str]) -> ServerProcess:
+    """A bound server, not yet running.
+
+    :param environment: where Kubernetes and its tools tell how to reach the API server.
+
+    :raises StartError: it cannot be.
+    """
+    assert settings.http_listen is not None
+    try:
+        token = None if settings.token_file in (NO_TOKEN, NOT_SERVED) else read_token_file(Path(settings.token_file))
+    except TokenFileError as error:
+        raise StartError(f"GHA_STEP_TOKEN_FILE: {error}") from None
+    clock = SystemClock()
+    telemetry = Telemetry()
+    secrets, projects = _secrets(settings, environment)
+    try:
+        store = SqliteStore(settings.ledger)
+    except LedgerUnusable as error:
+        raise StartError(f"GHA_STEP_LEDGER: {error}") from None
+    telemetry.watch_ledger(store.count_by_state)
+    connector = SocketConnector()
+    servers = Servers()
+    tasks = ThreadWorkers(TASKS, "task")
+    dispatching = Dispatching(
+        store=store,
+        connector=connector,
+        listings=Listings(PyGithubClient(connector, clock), servers, clock, tasks, telemetry),
+        servers=servers,
+        clock=clock,
+        tasks=tasks,
+        late_readers=ThreadWorkers(LATE, "late"),
+        owner=Owner(pod=settings.pod_uid or None, incarnation=randomness.token_hex(16)),
+        new_nonce=lambda: randomness.token_hex(16),
+        settle=settings.settle,
+        telemetry=telemetry,
+    )
+    step = DispatchWorkflow(secrets=secrets, dispatching=dispatching, allow_http=settings.allow_http, clock=clock)
+    execution = Execution(
+        Steps([step], projects=projects, clock=clock),
+        workers=ThreadWorkers(CALLS, "call"),
+        clock=clock,
+        telemetry=telemetry,
+        reply_within=settings.reply_within,
+    )
+    readiness = Readiness()
+    served = None if settings.token_file == NOT_SERVED else execution
+    app = http_app(execution=served, token=token, readiness=readiness, collect=telemetry.exposition)
+    try:
+        return ServerProcess(
+            app=app,
+            host=settings.http_listen.host,
+            port=settings.http_listen.port,
+            readiness=readiness,
+            execution=served,
+            on_the_wire=lambda: dispatching.on_the_wire,
+            begin_no_more=dispatching.drain,
+            clock=clock,
+            reply_within=settings.reply_within,
+        )
+    except ListenError as error:
+        raise StartError(f"GHA_STEP_HTTP_LISTEN: {error}: write another address") from None
+
+
+def _secrets(settings: Settings, environment: Mapping[str, str]) -> tuple[SecretReader, frozenset[str] | None]:
+    """Where Secrets come from, and the projects that are served (``None``: all)."""
+    if isinstance(settings.secrets, Path):
+        if not settings.secrets.is_dir():
+            raise StartError(f"GHA_STEP_SECRETS: {settings.secrets} is not a directory: make it, or name another")
+        return DirectorySecrets(settings.secrets), _all_or(settings.projects)
+    # 155 ms and 35 MB: only those pay who use it, and before the server is ready.
+    from gha_step.credentials.kubernetes import KubernetesSecrets
+    from gha_step.kube import AccessUnknown, connect
+
+    try:
+        api = connect(environment, SystemClock())
+    except AccessUnknown as error:
+        raise StartError(f"GHA_STEP_SECRETS: {error}") from None
+    projects = settings.projects
+    if projects is None:
+        own = api.own_namespace()
+        if own is None:
+            raise StartError(
+                "GHA_STEP_PROJECTS: this process does not know its own namespace: name the projects to serve"
+            )
+        projects = frozenset({own})
+    return KubernetesSecrets(api), _all_or(projects)
+
+
+def _all_or(projects: frozenset[str] | None) -> frozenset[str] | None:
+    return None if projects is None or "*" in projects else projects
