@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from gha_step import __version__
 from gha_step.contract.errors import StepError
-from gha_step.settings import PREFIX, Settings, SettingsError, described, parse_address
+from gha_step.settings import PREFIX, Settings, SettingsError, described
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -95,9 +95,8 @@ def _demo(options: argparse.Namespace) -> int:
 def _emulate(options: argparse.Namespace) -> int:
     from gha_step.emulator import GitHub, run
 
-    listen = parse_address(options.listen)
     try:
-        run(GitHub(options.generation), listen.host, listen.port)
+        run(GitHub(options.generation), options.listen)
     except (ValueError, OSError) as error:
         raise SettingsError(str(error)) from None
     return 0

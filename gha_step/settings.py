@@ -230,20 +230,6 @@ def described() -> list[Setting]:
     ]
 
 
-def parse_address(text: str) -> Address:
-    """An address such as ``127.0.0.1:9790``.
-
-    :raises SettingsError: it is none.
-    """
-    try:
-        address = _address(text)
-    except PydanticCustomError:
-        address = None
-    if not isinstance(address, Address):
-        raise SettingsError(f"{text!r} is not an address: write host:port, for example 127.0.0.1:9790")
-    return address
-
-
 def _lower(text: str) -> str:
     return text[:1].lower() + text[1:]
 

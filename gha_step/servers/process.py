@@ -8,6 +8,7 @@ import asyncio
 import resource
 import signal
 import socket
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Final
@@ -24,6 +25,7 @@ from gha_step.telemetry import log
 KEEP_ALIVE: Final = 75  # seconds: longer than hosts keep idle connections, so that none dies under a request
 CALLS_GRACE: Final = 5.0  # seconds besides the reply limit for calls in flight
 WIRE_GRACE: Final = 25.0  # seconds while a POST to GitHub is on the wire; the pod's own grace is 30
+BACKLOG: Final = 1024
 _TICK: Final = 0.05
 _FILES: Final = 65_536
 
@@ -78,11 +80,13 @@ class ServerProcess:
                 server_header=False,
                 timeout_keep_alive=KEEP_ALIVE,
                 timeout_graceful_shutdown=1,
-                backlog=1024,
+                backlog=BACKLOG,
             )
         )
-        self._stopping: asyncio.Event | None = None
+        self._stopping = asyncio.Event()
+        self._lock = threading.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._stop_wanted = False
 
     @property
     def url(self) -> str:
@@ -97,15 +101,20 @@ class ServerProcess:
 
     def stop(self) -> None:
         """Begin to stop, from any thread."""
-        if self._loop is not None and self._stopping is not None:
-            self._loop.call_soon_threadsafe(self._stopping.set)
+        with self._lock:
+            self._stop_wanted = True
+            if self._loop is not None:
+                self._loop.call_soon_threadsafe(self._stopping.set)
 
     async def _run(self, signals: bool) -> None:
-        self._loop = asyncio.get_running_loop()
-        self._stopping = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        with self._lock:
+            self._loop = loop
+            if self._stop_wanted:
+                self._stopping.set()
         if signals:
             for number in (signal.SIGTERM, signal.SIGINT):
-                self._loop.add_signal_handler(number, self._stopping.set)
+                loop.add_signal_handler(number, self._stopping.set)
         serving = asyncio.create_task(self._server.serve(sockets=[self._socket]))
         self._readiness.ready = True
         log.info("listening on %s", self.url)
@@ -133,10 +142,12 @@ class ServerProcess:
 
 def _bind(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    sock = socket.socket(family, socket.SOCK_STREAM)
+    # With the protocol named, asyncio sets TCP_NODELAY: without it an answer waits 40 ms for an ACK.
+    sock = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         sock.bind((host, port))
+        sock.listen(BACKLOG)  # from here on callers wait, and are not refused
     except OSError as error:
         sock.close()
         raise ListenError(f"{host}:{port} cannot be listened on ({error.strerror})") from None

@@ -1,0 +1,148 @@
+"""The fault plan: which requests meet which trouble, and how often. Carrying it out is the server's part.
+
+Trouble `before` means that GitHub never processes the request, `after` that it did and the answer suffers.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, TypeAlias
+
+from .wire import Request, Response
+
+if TYPE_CHECKING:
+    from .api import OperationName
+
+When: TypeAlias = Literal["before", "after"]
+
+
+@dataclass(frozen=True, slots=True)
+class Delay:
+    """Waits, then goes on; the request is processed even if the client has left."""
+
+    seconds: float
+    when: When = "before"
+
+
+@dataclass(frozen=True, slots=True)
+class Reset:
+    """The connection is reset (RST)."""
+
+    when: When = "before"
+
+
+@dataclass(frozen=True, slots=True)
+class Close:
+    """The connection is closed without an answer (EOF)."""
+
+    when: When = "before"
+
+
+@dataclass(frozen=True, slots=True)
+class Silence:
+    """No answer ever comes; the connection stays open until the client or the server ends."""
+
+    when: When = "before"
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """This answer instead of GitHub's. A missing Date header is added."""
+
+    response: Response
+    when: When = "before"
+
+
+@dataclass(frozen=True, slots=True)
+class Truncate:
+    """GitHub's answer, cut off after `keep` bytes of its body by EOF or, with `reset`, by RST. Its
+    Content-Length promises the whole body. A 204 becomes a 200 for this."""
+
+    keep: int = 10
+    reset: bool = False
+    when: When = "after"
+
+
+@dataclass(frozen=True, slots=True)
+class Endless:
+    """Status 200 and a chunked body that never ends: `chunk` again and again, every `interval` seconds."""
+
+    chunk: bytes = b" " * 65_536
+    interval: float = 0.0
+    when: When = "after"
+
+
+Fault: TypeAlias = Delay | Reset | Close | Silence | Answer | Truncate | Endless
+
+
+def redirect(location: str, status: int = 307, when: When = "before") -> Answer:
+    """A redirect to this URL."""
+    body = {
+        "message": "Temporary Redirect",
+        "url": location,
+        "documentation_url": "https://docs.github.com/rest",
+    }
+    return Answer(Response.of(status, body, {"Location": location}), when)
+
+
+def bad_gateway(when: When = "after") -> Answer:
+    """The 502 of a proxy before GitHub, here by default although GitHub did process the request."""
+    page = b"<html><head><title>502 Bad Gateway</title></head><body>502 Bad Gateway</body></html>"
+    return Answer(Response(502, (("Content-Type", "text/html"),), page), when)
+
+
+@dataclass(slots=True)
+class Planned:
+    """A fault in the plan."""
+
+    fault: Fault
+    operation: OperationName | None
+    where: Callable[[Request], bool] | None
+    times: float
+    skip: int
+    used: int = 0  # how many requests have met it
+
+
+class Faults:
+    """The plan, which any thread may change at any time."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._plan: list[Planned] = []
+
+    def add(
+        self,
+        fault: Fault,
+        operation: OperationName | None = None,
+        *,
+        where: Callable[[Request], bool] | None = None,
+        times: int | None = 1,
+        skip: int = 0,
+    ) -> Planned:
+        """Plans it for the next `times` requests (None: all) of the operation for which `where` holds, after
+        `skip` of them went unharmed."""
+        planned = Planned(fault, operation, where, float("inf") if times is None else times, skip)
+        with self._lock:
+            self._plan.append(planned)
+        return planned
+
+    def clear(self) -> None:
+        """No more trouble."""
+        with self._lock:
+            self._plan.clear()
+
+    def take(self, operation: OperationName, request: Request) -> list[Fault]:
+        """The faults that this request meets, in the order of planning, delays first; each counts as used."""
+        taken: list[Fault] = []
+        with self._lock:
+            for planned in self._plan:
+                if planned.operation not in (None, operation) or (planned.where and not planned.where(request)):
+                    continue
+                if planned.skip > 0:
+                    planned.skip -= 1
+                elif planned.used < planned.times:
+                    planned.used += 1
+                    taken.append(planned.fault)
+        return sorted(taken, key=lambda fault: not isinstance(fault, Delay))
