@@ -12,6 +12,7 @@ from gha_step.contract.step import Link, StepResult
 from gha_step.ledger.record import Record, Run, State
 from gha_step.steps.order import Order
 
+HOLD_LIMIT: Final = 60.0  # seconds: the host is never told to wait longer
 LINK_LABEL: Final = "GitHub Actions run"
 
 _HOW: Final = {
@@ -34,19 +35,31 @@ class Note:
 BUSY: Final = Note("busy: no worker is free at the moment; nothing is known about this dispatch yet", 2.0)
 
 
-def tell(record: Record, *, note: Note | None, exact: Run | None = None, order: Order | None = None) -> StepResult:
+def tell(
+    record: Record,
+    *,
+    note: Note | None,
+    exact: Run | None = None,
+    order: Order | None = None,
+    problem: str | None = None,
+) -> StepResult:
     """The answer.
 
     :param note: what this process knows about why the step waits.
     :param exact: GitHub's own answer, if it is in hand and not yet written.
     :param order: what this call asks for, to be compared with what was dispatched.
+    :param problem: why this call cannot say what it asks for: that changes nothing for what was sent before.
     """
     run = exact or record.run
     changed = record.sent and order is not None and order.payload.inputs_hash != record.inputs_hash
     output = _output(record, run, changed)
     if record.final and record.sent and order is not None and order.payload.target != record.target:
         return StepResult.failed(_another_target(record, order), output)
-    also = " The inputs of this call differ from those that were dispatched; nothing was sent again." if changed else ""
+    also = ""
+    if changed:
+        also = " The inputs of this call differ from those that were dispatched; nothing was sent again."
+    elif problem is not None:
+        also = f" This call itself could not have been carried out: {problem}."
     if run is not None:
         return StepResult.succeeded(f"run {run.id} of {_subject(record)}{_HOW[run.source]}.{also}", output)
     match record.state:

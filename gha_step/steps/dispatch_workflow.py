@@ -16,9 +16,10 @@ from gha_step.github.endpoint import Endpoint, resolve_endpoint
 from gha_step.github.errors import BadEndpoint
 from gha_step.ledger.record import MARKER_SHAPE, Payload, Target, digest
 from gha_step.runtime import Clock
-from gha_step.steps.dispatching import Dispatching, Witness
+from gha_step.steps.dispatching import Dispatching
 from gha_step.steps.order import Key, Order, blank
 from gha_step.steps.outcome import Call, Underway
+from gha_step.steps.task import Witness
 
 
 class DispatchWorkflow:
@@ -43,7 +44,8 @@ class DispatchWorkflow:
             order = self._order(key, config)
         except (ConfigError, CredentialsError, Unavailable) as error:
             problem = error
-        answer = self._dispatching.call(key, order, _witness(context), call.arrived)
+        why = None if problem is None else str(problem)
+        answer = self._dispatching.call(key, order, why, _witness(context), call.arrived)
         if answer is not None:
             return answer
         assert problem is not None
