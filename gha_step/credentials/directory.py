@@ -22,26 +22,26 @@ class DirectorySecrets:
     def read(self, project: str, name: str) -> Mapping[str, bytes]:
         check_names(project, name)
         folder = self._root / project / name
+        subject = f"project {project}: the Secret {name}"
         try:
             # Kubernetes keeps a mount's versions in entries that start with "..".
             keys = [entry for entry in folder.iterdir() if not entry.name.startswith(".") and entry.is_file()]
-            return {key.name: _read(key) for key in keys}
+            return {key.name: _read(key, subject) for key in keys}
         except FileNotFoundError:
             raise CredentialsError(
-                f"project {project}: the Secret {name} does not exist: make the directory {folder} with one "
-                "file per key"
+                f"{subject} does not exist: make the directory {folder} with one file per key"
             ) from None
         except NotADirectoryError:
-            raise CredentialsError(
-                f"project {project}: the Secret {name} is no directory: {folder} must hold one file per key"
-            ) from None
+            raise CredentialsError(f"{subject} is no directory: {folder} must hold one file per key") from None
         except OSError as error:
             raise CredentialsError(
-                f"project {project}: the Secret {name} cannot be read ({error.strerror}): "
-                f"let this process read {folder} and the files in it"
+                f"{subject} cannot be read ({error.strerror}): let this process read {folder} and the files in it"
             ) from None
 
 
-def _read(path: Path) -> bytes:
+def _read(path: Path, subject: str) -> bytes:
     with path.open("rb") as file:
-        return file.read(MAX_VALUE)
+        value = file.read(MAX_VALUE + 1)
+    if len(value) > MAX_VALUE:
+        raise CredentialsError(f"{subject}: the key {path.name} is over {MAX_VALUE >> 20} MiB, which no Secret holds")
+    return value

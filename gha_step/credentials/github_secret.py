@@ -35,8 +35,8 @@ def read_github_secret(secrets: SecretReader, project: str, name: str) -> GitHub
     subject = f"project {project}: the Secret {name}"
     token = _text(data, ACCESS_TOKEN, subject)
     if token is None:
-        near = next((key for key in data if key.lower().replace("-", "") in _MISNAMED), None)
-        hint = f" (it has {near!r}, which is not read)" if near else ""
+        near = next((key for key in data if key.lower().replace("-", "").replace("_", "") in _MISNAMED), None)
+        hint = f" (it has {near!r}, which is not read)" if near and ACCESS_TOKEN not in data else ""
         state = "empty" if ACCESS_TOKEN in data else "missing"
         raise CredentialsError(f"{subject}: the key {ACCESS_TOKEN} is {state}{hint}: put a GitHub token there")
     if any(not 33 <= ord(c) <= 126 for c in token):

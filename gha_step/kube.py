@@ -1,0 +1,356 @@
+"""The Kubernetes API server: JSON objects by path, each request sent exactly once.
+
+It decides how the server is reached and what its answer means to a caller; it knows no kind of object.
+
+    KubeError
+    ├─ AccessUnknown     no way to the API server is configured, or not a usable one   (a failed start)
+    ├─ NotFound          the API server knows the resource, and this object is not there
+    ├─ NotServed         it serves no such resource: the CustomResourceDefinition is missing
+    ├─ Forbidden         it refuses this subject (RBAC), or an admission rule refuses the request
+    ├─ Conflict          replace: the object is of another resourceVersion or uid
+    │  └─ AlreadyExists  create: there is an object of that name
+    ├─ Invalid           it refuses the object, or the request, as such
+    └─ KubeUnavailable   no clear answer: a write may have been applied, now or later
+
+No message holds a token: they quote the API server's own words, with our token taken out.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Final, TypeAlias
+from urllib.parse import urlencode, urlsplit
+
+from gha_step import __version__
+from gha_step.contract.errors import StepError
+from gha_step.contract.json_text import compact_json, parse_json
+from gha_step.runtime import Clock
+
+JsonObject: TypeAlias = dict[str, Any]
+
+SERVICE_ACCOUNT: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount")
+TIMEOUT: Final = 4.0  # seconds: a step answers within 5
+MAX_ANSWER: Final = 32 << 20  # bytes; etcd keeps objects under 2 MiB, and lists come in pages
+PAGE: Final = 500  # objects in one answer to a list, as kubectl asks
+CONNECTIONS: Final = 64  # kept open; more may be open at once, and are closed after use
+_WORDS: Final = 500  # characters of the API server's message that a message of ours repeats
+
+# A segment never starts with a dot: urllib3 would resolve ".." and lead into another namespace.
+_PATH: Final = re.compile(r"(/[A-Za-z0-9][-A-Za-z0-9._:]*)+")
+_SUBJECT: Final = re.compile(r'User "([^"]+)" cannot ')
+
+
+class KubeError(StepError):
+    """``words`` is what the API server itself says: at most 500 characters, empty if it says nothing."""
+
+    def __init__(self, message: str, words: str = "") -> None:
+        super().__init__(f"{message}: {words}" if words else message)
+        self.words = words
+
+
+class AccessUnknown(KubeError):
+    """No usable way to the API server is configured; the message names path or variable, and the mend."""
+
+
+class NotFound(KubeError):
+    """There is no such object (or, on create, no such namespace); the API server itself says so."""
+
+
+class NotServed(KubeError):
+    """There is no such resource at all: not this object's absence, which stays unknown."""
+
+
+class Forbidden(KubeError):
+    """Not allowed. ``subject`` is whom the API server takes us for, ``None`` if it does not say."""
+
+    def __init__(self, message: str, words: str = "") -> None:
+        super().__init__(message, words)
+        found = _SUBJECT.search(words)
+        self.subject = found.group(1) if found else None
+
+
+class Conflict(KubeError):
+    """The object is not, or no longer, as the request says; perhaps by our own write, applied earlier."""
+
+
+class AlreadyExists(Conflict):
+    """There is an object of that name already."""
+
+
+class Invalid(KubeError):
+    """The object, or the request, is refused as such (4xx): the same request will be refused again."""
+
+
+class KubeUnavailable(KubeError):
+    """No clear answer: of a write it is not known whether it was applied, or will be.
+
+    ``retry_after`` is in seconds, as the API server asks, or 10.
+    """
+
+    def __init__(self, message: str, words: str = "", retry_after: float = 10.0) -> None:
+        super().__init__(message, words)
+        self.retry_after = retry_after
+
+
+class KubeApi:
+    """One API server under one identity; made by :func:`connect`. Threads may share it.
+
+    Paths are those of the API, ``/api/v1/namespaces/NAMESPACE/secrets/NAME``, and never user input
+    unchecked. Every method sends each of its requests once, and may raise any :class:`KubeError`.
+    """
+
+    def __init__(self, configuration: Any, clock: Clock, *, namespace: str | None, timeout: float) -> None:
+        """:param configuration: a ``kubernetes.client.Configuration`` with host, trust and credentials."""
+        from kubernetes.client.rest import RESTClientObject
+
+        configuration.connection_pool_maxsize = CONNECTIONS
+        self._configuration = configuration
+        # The client's pool, not its request methods: they repeat what urllib3 finds worth repeating (four
+        # PUTs on the wire after a reset), and some of their versions log Secrets at level debug.
+        self._pool = RESTClientObject(configuration).pool_manager
+        self._clock = clock
+        self._timeout = timeout
+        self._host = str(configuration.host).rstrip("/")
+        address = urlsplit(self._host)
+        self._name = f"the Kubernetes API server {address.scheme}://{address.netloc.rpartition('@')[2]}"
+        self._namespace = namespace
+
+    def __repr__(self) -> str:
+        return f"<{self._name}>"
+
+    def own_namespace(self) -> str | None:
+        """The pod's own namespace, or that of the kubeconfig's current context, if it names one."""
+        return self._namespace
+
+    def get(self, path: str, query: Mapping[str, str] | None = None) -> JsonObject:
+        """The object at ``path``; without a ``resourceVersion`` in ``query`` it is the newest, by quorum."""
+        return self._request("GET", path, query)
+
+    def create(self, path: str, body: Mapping[str, Any]) -> JsonObject:
+        """POST ``body`` to the collection at ``path``; gives the object as stored.
+
+        :raises AlreadyExists: there is one of its name.
+        """
+        return self._request("POST", path, None, body)
+
+    def replace(self, path: str, body: Mapping[str, Any]) -> JsonObject:
+        """PUT ``body`` over the object at ``path``; gives the object as stored.
+
+        :raises Conflict: it is not of ``body``'s ``metadata.uid`` and ``metadata.resourceVersion``.
+        """
+        return self._request("PUT", path, None, body)
+
+    def items(self, path: str, query: Mapping[str, str] | None = None) -> Iterator[JsonObject]:
+        """The objects of the collection at ``path``, as one snapshot; asked for page by page."""
+        position: dict[str, str] = {}
+        while True:
+            page = self._request("GET", path, {"limit": str(PAGE), **(query or {}), **position})
+            found, metadata = page.get("items"), page.get("metadata")
+            if not isinstance(found, list) or not isinstance(metadata, dict):
+                raise KubeUnavailable(f"{self._name} answers GET {path} with something that is no list")
+            yield from found
+            if not metadata.get("continue"):
+                return
+            position = {"continue": str(metadata["continue"])}
+
+    def _request(
+        self, method: str, path: str, query: Mapping[str, str] | None, body: Mapping[str, Any] | None = None
+    ) -> JsonObject:
+        if not _PATH.fullmatch(path):
+            raise ValueError("not a path of the Kubernetes API")
+        url = f"{self._host}{path}?{urlencode(query)}" if query else f"{self._host}{path}"
+        headers = {"Accept": "application/json", "User-Agent": f"gha-step/{__version__}"}
+        authorization = self._authorization()
+        if authorization:
+            headers["Authorization"] = authorization
+        sent = None
+        if body is not None:
+            headers["Content-Type"] = "application/json"
+            sent = compact_json(body).encode()
+        status, retry_after, text = self._exchange(method, path, url, headers, sent)
+        try:
+            answer = parse_json(text)
+        except ValueError:
+            answer = None
+        if 200 <= status < 300 and isinstance(answer, dict):
+            return answer
+        words = _words(answer, authorization)
+        raise _refusal(f"{self._name}: {method} {path}", status, answer, words, retry_after)
+
+    def _authorization(self) -> str | None:
+        try:
+            value = self._configuration.get_api_key_with_prefix("BearerToken", alias="authorization")
+        except Exception as error:  # noqa: BLE001  a kubeconfig's plugin may fail in any way, and quote anything
+            raise KubeUnavailable(
+                f"{self._name}: our own credentials cannot be read ({type(error).__name__})"
+            ) from None
+        if value is None:
+            return None
+        value = str(value).strip()
+        if not (value.isascii() and value.isprintable()):  # http.client's own complaint would quote it
+            raise KubeUnavailable(f"{self._name}: our own credentials hold characters that no token has")
+        return value
+
+    def _exchange(
+        self, method: str, path: str, url: str, headers: Mapping[str, str], body: bytes | None
+    ) -> tuple[int, float, bytes]:
+        """Status, Retry-After in seconds, body."""
+        from urllib3 import Timeout, exceptions
+
+        deadline = self._clock.monotonic() + self._timeout
+        try:
+            response = self._pool.urlopen(
+                method,
+                url,
+                headers=headers,
+                body=body,
+                timeout=Timeout(total=self._timeout),
+                retries=False,
+                redirect=False,
+                preload_content=False,
+            )
+            try:
+                text = self._read(response, deadline)
+            finally:
+                response.close()  # a body read to its end has given its connection back before
+        except (OSError, exceptions.HTTPError) as error:
+            late = isinstance(_cause(error), TimeoutError)
+            why = f"no answer within {self._timeout:g} s" if late else _text(_cause(error))
+            raise KubeUnavailable(f"{self._name} does not answer {method} {path}", why) from None
+        return response.status, _seconds(response.headers.get("Retry-After")), text
+
+    def _read(self, response: Any, deadline: float) -> bytes:
+        text = bytearray()
+        while True:
+            left = deadline - self._clock.monotonic()
+            if left <= 0:
+                raise OSError(f"no whole answer within {self._timeout:g} s")
+            socket = getattr(response.connection, "sock", None)
+            if socket is not None:  # else urllib3's time-out starts anew with every byte
+                socket.settimeout(left)
+            piece = response.read1(1 << 16)
+            if not piece:
+                return bytes(text)
+            text += piece
+            if len(text) > MAX_ANSWER:
+                raise OSError(f"an answer of more than {MAX_ANSWER} bytes")
+
+
+def connect(
+    environ: Mapping[str, str],
+    clock: Clock,
+    *,
+    timeout: float = TIMEOUT,
+    service_account: Path = SERVICE_ACCOUNT,
+) -> KubeApi:
+    """The API server of the pod that this runs in, if ``KUBERNETES_SERVICE_HOST`` is set, else kubeconfig's.
+
+    No request is sent. Imports the official client, which costs about 0.1 s and 17 MB: call it before ready.
+
+    :param timeout: seconds for one request, from connecting to the last byte.
+    :raises AccessUnknown: neither is there, or it cannot be used.
+    """
+    configuration, namespace = (
+        _in_pod(environ, service_account) if environ.get("KUBERNETES_SERVICE_HOST") else _kubeconfig(environ)
+    )
+    return KubeApi(configuration, clock, namespace=namespace, timeout=timeout)
+
+
+def _in_pod(environ: Mapping[str, str], service_account: Path) -> tuple[Any, str | None]:
+    from kubernetes.client.configuration import Configuration
+    from kubernetes.config.config_exception import ConfigException
+    from kubernetes.config.incluster_config import InClusterConfigLoader
+
+    token, authority = service_account / "token", service_account / "ca.crt"
+    configuration: Any = Configuration()
+    try:
+        InClusterConfigLoader(  # type: ignore[no-untyped-call]
+            str(token), str(authority), try_refresh_token=False, environ=environ
+        ).load_and_set(configuration)
+    except (ConfigException, OSError, UnicodeDecodeError) as error:
+        why = error.strerror if isinstance(error, OSError) else str(error).rstrip(".")
+        raise AccessUnknown(
+            f"{service_account} gives no access to the Kubernetes API ({why}): "
+            "the pod needs automountServiceAccountToken: true, and this process must be able to read it"
+        ) from None
+
+    def read_token(configuration: Any) -> None:
+        # The loader's own refresh believes a token for a minute; the kubelet swaps the file at any time.
+        configuration.api_key["BearerToken"] = f"Bearer {token.read_text().strip()}"
+
+    configuration.refresh_api_key_hook = read_token
+    try:
+        namespace = (service_account / "namespace").read_text().strip()
+    except (OSError, UnicodeDecodeError):
+        namespace = ""
+    return configuration, namespace or None
+
+
+def _kubeconfig(environ: Mapping[str, str]) -> tuple[Any, str | None]:
+    from kubernetes.client.configuration import Configuration
+    from kubernetes.config.kube_config import list_kube_config_contexts, load_kube_config
+
+    path = environ.get("KUBECONFIG") or "~/.kube/config"
+    configuration: Any = Configuration()
+    try:
+        load_kube_config(  # type: ignore[no-untyped-call]
+            config_file=path, client_configuration=configuration
+        )
+        context = list_kube_config_contexts(config_file=path)[1]  # type: ignore[no-untyped-call]
+        namespace = context["context"].get("namespace")
+    except Exception:  # noqa: BLE001  a kubeconfig fails in any way, and the texts quote it, token and all
+        raise AccessUnknown(
+            "no access to a Kubernetes API server: KUBERNETES_SERVICE_HOST is not set, as it is in a pod, "
+            f"and {path} is no usable kubeconfig: set KUBECONFIG to one with a current-context"
+        ) from None
+    return configuration, str(namespace) if namespace else None
+
+
+def _refusal(asked: str, status: int, answer: object, words: str, retry_after: float) -> KubeError:
+    """What an answer other than an object means."""
+    told = answer if isinstance(answer, dict) and answer.get("kind") == "Status" else {}
+    match status:
+        case 404 if (told.get("details") or {}).get("name"):  # it names what it looked for, and where
+            return NotFound(f"{asked}: not found", words)
+        case 404:
+            return NotServed(f"{asked}: the API server serves no such resource", words)
+        case 403:
+            return Forbidden(f"{asked}: forbidden", words)
+        case 409 if told.get("reason") == "AlreadyExists":
+            return AlreadyExists(f"{asked}: already exists", words)
+        case 409:
+            return Conflict(f"{asked}: conflict", words)
+        case 401:  # a token may have been replaced this moment, and the next request reads it anew
+            return KubeUnavailable(f"{asked}: our credentials are not accepted (401)", words)
+        case 408 | 410 | 429:
+            return KubeUnavailable(f"{asked}: try again later ({status})", words, retry_after)
+        case _ if 400 <= status < 500:
+            return Invalid(f"{asked}: refused ({status})", words)
+        case _:
+            return KubeUnavailable(f"{asked}: no clear answer ({status})", words, retry_after)
+
+
+def _words(answer: object, authorization: str | None) -> str:
+    """The message of a ``Status``; of anything else nothing, for who knows what a proxy repeats."""
+    if not isinstance(answer, dict) or answer.get("kind") != "Status":
+        return ""
+    words = " ".join(str(answer.get("message") or "").split())
+    for secret in (authorization or "").split():
+        if len(secret) > len("Bearer"):
+            words = words.replace(secret, "***")
+    return words[:_WORDS]
+
+
+def _cause(error: BaseException) -> BaseException:
+    """The innermost reason: urllib3 wraps the system's in several of its own."""
+    while (inner := error.__cause__ or error.__context__) is not None:
+        error = inner
+    return error
+
+
+def _text(error: BaseException) -> str:
+    return (isinstance(error, OSError) and error.strerror) or str(error) or type(error).__name__
+
+
+def _seconds(retry_after: str | None) -> float:
+    return min(max(float(retry_after), 1.0), 60.0) if retry_after and retry_after.isdecimal() else 10.0

@@ -1,0 +1,226 @@
+"""What only Kubernetes can answer about a Secret: permissions, outages, and answers that are none."""
+
+import logging
+import traceback
+from pathlib import Path
+
+import pytest
+
+from gha_step.contract.errors import CredentialsError, SecretsUnavailable
+from gha_step.credentials.kubernetes import KubernetesSecrets
+from gha_step.kube import connect
+from gha_step.runtime import SystemClock
+from tests.api_server import ApiServer, Scripted, answer, closed, cut_short, dripping, reset, serving, silent, status
+from tests.cluster import Cluster, write_kubeconfig
+from tests.credentials.conftest import as_secret
+
+PATH = "/api/v1/namespaces/project-a/secrets/github"
+BEARER = "eyJhbGciOiJFUzI1NiJ9.a-service-account-token"
+VALUE = b"ghp_0123456789abcdefghijklmnopqrstuvwxyz"
+SUBJECT = "system:serviceaccount:project-a:default"
+
+
+def reader(server: ApiServer, folder: Path, timeout: float = 2.0) -> KubernetesSecrets:
+    """Under the identity that ``BEARER`` stands for."""
+    server.users = {BEARER: SUBJECT}
+    kubeconfig = write_kubeconfig(folder / "kubeconfig", server.url, token=BEARER)
+    return KubernetesSecrets(connect({"KUBECONFIG": str(kubeconfig)}, SystemClock(), timeout=timeout))
+
+
+def test_one_read_is_one_get_of_one_secret(server: ApiServer, tmp_path: Path) -> None:
+    server.objects[PATH] = as_secret("github", {"accessToken": VALUE})
+    reader(server, tmp_path).read("project-a", "github")
+    assert [(one.method, one.path) for one in server.requests] == [("GET", PATH)]
+
+
+@pytest.mark.parametrize(("project", "name"), [("..", "github"), ("project-a", "../../secrets"), ("a/b", "c")])
+def test_what_is_no_name_is_refused_before_anything_is_asked(
+    server: ApiServer, tmp_path: Path, project: str, name: str
+) -> None:
+    with pytest.raises(CredentialsError):
+        reader(server, tmp_path).read(project, name)
+    assert server.requests == []
+
+
+def test_a_missing_secret_tells_how_to_create_it(server: ApiServer, tmp_path: Path) -> None:
+    with pytest.raises(CredentialsError) as caught:
+        reader(server, tmp_path).read("project-a", "github")
+    assert str(caught.value) == (
+        "project project-a: the Secret github does not exist: create it, for example by kubectl create secret "
+        "generic github --namespace project-a --from-literal=accessToken=TOKEN"
+    )
+
+
+def test_a_forbidden_secret_tells_the_rule_that_is_missing_and_for_whom(server: ApiServer, tmp_path: Path) -> None:
+    server.forbidden = lambda user, path: user == SUBJECT and path == PATH
+    with pytest.raises(CredentialsError) as caught:
+        reader(server, tmp_path).read("project-a", "github")
+    assert f"give {SUBJECT} a Role in the namespace project-a with the rule" in str(caught.value)
+    assert '{apiGroups: [""], resources: [secrets], resourceNames: [github], verbs: [get]}' in str(caught.value)
+    assert 'cannot get resource "secrets"' in str(caught.value)
+    assert caught.value.retry_after is None
+
+
+@pytest.mark.parametrize("body", [b"", b"<html>no</html>", status(403, "Forbidden", "denied by a webhook")])
+def test_a_refusal_that_names_nobody_still_tells_the_rule(server: ApiServer, tmp_path: Path, body: object) -> None:
+    server.scripted.append(answer(403, body))
+    with pytest.raises(CredentialsError, match="give the ServiceAccount of this process a Role"):
+        reader(server, tmp_path).read("project-a", "github")
+
+
+@pytest.mark.parametrize(
+    "trouble",
+    [
+        reset,
+        closed,
+        cut_short,
+        silent,
+        dripping(0.05),
+        answer(429, status(429, "TooManyRequests", "too many"), {"Retry-After": "3"}),
+        answer(500, status(500, "InternalError", "etcdserver: leader changed")),
+        answer(503, b"no endpoints"),
+        answer(504, status(504, "Timeout", "etcdserver: request timed out")),
+        answer(401, status(401, "Unauthorized", "Unauthorized")),
+        answer(404, b"404 page not found\n"),
+        answer(302, b"", {"Location": "/login"}),
+        answer(418, b"{}"),
+        answer(200, b"<html>sign in</html>"),
+        answer(200, b""),
+        answer(200, []),
+        answer(200, {"kind": "Status"}),
+        answer(200, {"kind": "Secret", "data": ["accessToken"]}),
+        answer(200, {"kind": "Secret", "data": {"accessToken": 1}}),
+        answer(200, {"kind": "Secret", "data": {"accessToken": "QUJD!"}}),
+        answer(200, {"kind": "Secret", "data": {"accessToken": "größe"}}),
+    ],
+)
+def test_without_a_clear_answer_nothing_is_said_of_the_secret(
+    server: ApiServer, tmp_path: Path, trouble: Scripted
+) -> None:
+    server.scripted.append(trouble)
+    with pytest.raises(SecretsUnavailable, match="project project-a: the Secret github cannot be read now") as caught:
+        reader(server, tmp_path, timeout=0.4).read("project-a", "github")
+    assert caught.value.retry_after is not None
+    assert caught.value.retry_after > 0
+    assert len(server.requests) == 1
+
+
+def test_an_api_server_that_cannot_be_reached_is_not_a_missing_secret(tmp_path: Path) -> None:
+    with serving() as gone:
+        secrets = reader(gone, tmp_path)
+    with pytest.raises(SecretsUnavailable, match="Connection refused"):
+        secrets.read("project-a", "github")
+
+
+def test_after_an_outage_the_same_reader_reads_again(server: ApiServer, tmp_path: Path) -> None:
+    server.objects[PATH] = as_secret("github", {"accessToken": VALUE})
+    server.scripted.extend([reset, answer(503, b"")])
+    secrets = reader(server, tmp_path)
+    for _ in range(2):
+        with pytest.raises(SecretsUnavailable):
+            secrets.read("project-a", "github")
+    assert secrets.read("project-a", "github") == {"accessToken": VALUE}
+
+
+@pytest.mark.parametrize(
+    "trouble",
+    [
+        None,
+        reset,
+        answer(403, status(403, "Forbidden", f"no: Bearer {BEARER}")),
+        answer(500, status(500, "InternalError", f"header authorization: bearer {BEARER}")),
+        answer(200, {"kind": "Secret", "data": {"accessToken": VALUE.decode()}}),
+    ],
+)
+def test_no_token_is_in_any_text_log_or_traceback(
+    server: ApiServer, tmp_path: Path, caplog: pytest.LogCaptureFixture, trouble: Scripted | None
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    server.objects[PATH] = as_secret("github", {"accessToken": VALUE})
+    secrets = reader(server, tmp_path)
+    said = repr(secrets)
+    if trouble:
+        server.scripted.append(trouble)
+        with pytest.raises((CredentialsError, SecretsUnavailable)) as caught:
+            secrets.read("project-a", "github")
+        said += "".join(traceback.format_exception(caught.value)) + repr(caught.value)
+    secrets.read("project-a", "github")
+    said += caplog.text
+    assert "GET /api/v1" in said  # the client's own log was there to be searched
+    for secret in (BEARER, VALUE.decode(), str(as_secret("", {"x": VALUE})["data"])[8:-2]):
+        assert secret not in said
+
+
+@pytest.mark.cluster
+class TestUnderARoleForOneNamedSecret:
+    """The rule that the messages ask for, and not a bit more."""
+
+    @pytest.fixture
+    def project(self, cluster: Cluster) -> str:
+        project = cluster.namespace("project")
+        for name in ("github", "other"):
+            path = f"/api/v1/namespaces/{project}/secrets"
+            cluster.admin.create(path, {**as_secret(name, {"accessToken": b"old"}), "metadata": {"name": name}})
+        return project
+
+    @pytest.fixture
+    def secrets(self, cluster: Cluster, project: str) -> KubernetesSecrets:
+        token = cluster.service_account(project)
+        rule = {"apiGroups": [""], "resources": ["secrets"], "resourceNames": ["github"], "verbs": ["get"]}
+        cluster.allow(project, [rule])
+        return KubernetesSecrets(cluster.api(token))
+
+    def test_the_secret_is_read(self, secrets: KubernetesSecrets, project: str) -> None:
+        assert secrets.read(project, "github") == {"accessToken": b"old"}
+
+    def test_a_rotated_value_is_read_at_once(self, cluster: Cluster, secrets: KubernetesSecrets, project: str) -> None:
+        secrets.read(project, "github")
+        path = f"/api/v1/namespaces/{project}/secrets/github"
+        cluster.admin.replace(path, as_secret("github", {"accessToken": b"new"}))
+        assert secrets.read(project, "github") == {"accessToken": b"new"}
+
+    @pytest.mark.parametrize("name", ["other", "missing"])
+    def test_another_secret_is_forbidden_whether_it_exists_or_not(
+        self, secrets: KubernetesSecrets, project: str, name: str
+    ) -> None:
+        with pytest.raises(CredentialsError) as caught:
+            secrets.read(project, name)
+        assert f"give system:serviceaccount:{project}:default a Role in the namespace {project}" in str(caught.value)
+        assert f"resourceNames: [{name}], verbs: [get]}}" in str(caught.value)
+
+    def test_the_rule_that_the_message_names_is_all_that_was_missing(
+        self, cluster: Cluster, secrets: KubernetesSecrets, project: str
+    ) -> None:
+        with pytest.raises(CredentialsError) as caught:
+            secrets.read(project, "other")
+        said = '{apiGroups: [""], resources: [secrets], resourceNames: [other], verbs: [get]}'
+        assert said in str(caught.value)
+        rule = {"apiGroups": [""], "resources": ["secrets"], "resourceNames": ["other"], "verbs": ["get"]}
+        cluster.allow(project, [rule], name="mended")
+        assert secrets.read(project, "other") == {"accessToken": b"old"}
+
+    def test_another_namespace_is_forbidden(self, cluster: Cluster, secrets: KubernetesSecrets, project: str) -> None:
+        elsewhere = cluster.namespace("project")
+        path = f"/api/v1/namespaces/{elsewhere}/secrets"
+        cluster.admin.create(path, as_secret("github", {"accessToken": VALUE}))
+        with pytest.raises(CredentialsError, match=f"a Role in the namespace {elsewhere}") as caught:
+            secrets.read(elsewhere, "github")
+        assert f"system:serviceaccount:{project}:default" in str(caught.value)
+
+    def test_without_credentials_the_message_says_that_we_are_nobody(self, cluster: Cluster, project: str) -> None:
+        with pytest.raises(CredentialsError, match="give system:anonymous a Role"):
+            KubernetesSecrets(cluster.api(None)).read(project, "github")
+
+    def test_a_token_that_is_none_is_told_and_not_repeated(self, cluster: Cluster, project: str) -> None:
+        with pytest.raises(SecretsUnavailable, match="our credentials are not accepted") as caught:
+            KubernetesSecrets(cluster.api(BEARER)).read(project, "github")
+        assert BEARER not in "".join(traceback.format_exception(caught.value))
+
+    def test_a_stopped_api_server_is_an_outage_and_passes(self, cluster: Cluster, project: str) -> None:
+        rule = {"apiGroups": [""], "resources": ["secrets"], "resourceNames": ["github"], "verbs": ["get"]}
+        token = cluster.service_account(project)
+        cluster.allow(project, [rule])
+        secrets = KubernetesSecrets(cluster.api(token, timeout=0.5))
+        with cluster.away(), pytest.raises(SecretsUnavailable, match=r"no answer within 0\.5 s"):
+            secrets.read(project, "github")
+        assert KubernetesSecrets(cluster.api(token)).read(project, "github") == {"accessToken": b"old"}
