@@ -109,15 +109,19 @@ class Dispatching:
         :raises LedgerUnavailable: nothing is known, and nothing was begun.
         :raises LedgerError: the record must not be touched.
         """
-        if joined := self._join(key, order, problem, arrived):
-            return joined
+        joined = self._join(key, order, problem, arrived)
         try:
-            record = self._book.read(key, order, witness)
+            # Also beside a task: it may be stuck, while another process has come to the end of this key.
+            record = self._book.read(key, None if joined else order, witness)
         except LedgerUnavailable:
+            if joined and joined.ready.done():
+                return joined
             last, exact = self._book.last_sent(key.hash), self._exact_in_hand(key.hash)
             if last is None or exact is None:
                 raise
             return tell(last, note=None, exact=exact, order=order, problem=problem)
+        if joined and (record is None or not record.final):
+            return joined
         if record is None or (order is None and record.state is State.RESERVED):
             return None
         if record.final and not self._looking.late_look(record, order):
@@ -427,9 +431,6 @@ class Dispatching:
         key = task.record.key
         with self._lock:
             self._evidence[key] = event
-        if isinstance(event, ExactId):
-            task.exact = event.run
-            task.tell_now()
         self._settle_evidence(task)
 
     def _settle_evidence(self, task: Task) -> None:
@@ -445,6 +446,9 @@ class Dispatching:
             except LedgerUnavailable as error:
                 if isinstance(event, AnswerLost) or self._clock.monotonic() + pause > deadline:
                     raise
+                if isinstance(event, ExactId):  # exact knowledge is enough to answer; it is written when it can be
+                    task.exact = event.run
+                    task.tell_now()
                 task.note = Note(f"the ledger does not take what is known ({error})", LEDGER_RETRY)
                 self._clock.sleep(pause)
                 pause = min(2 * pause, LEDGER_RETRY)

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Final
 
-from gha_step.contract.errors import StepError
+from gha_step.contract.errors import LedgerUnavailable, StepError
 from gha_step.contract.step import StepRequest, StepResult
 from gha_step.runtime import Clock
 from gha_step.steps.outcome import Call, StepKind, Underway
@@ -43,6 +43,8 @@ class Steps:
             )
         try:
             return kind.execute(Call(request, arrived))
+        except LedgerUnavailable as error:
+            return StepResult.running(f"nothing is sent without the ledger: {error}", error.retry_after or INTERNAL_RETRY)
         except StepError as error:
             if error.retry_after is None:
                 return StepResult.failed(str(error))

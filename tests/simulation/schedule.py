@@ -1,0 +1,384 @@
+"""One schedule: a world made from a seed, hosts that drive promotions in it to their ends, and what must hold.
+
+The invariants are those of the specification: never two POSTs' worth of runs per key, never a wrong ID, no step stuck
+for ever, a final answer stays final, and no final answer while a send is possible.
+"""
+
+import itertools
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from gha_step.contract.secret import Token as SecretToken
+from gha_step.contract.step import StepRequest, StepResult
+from gha_step.emulator import EXAMPLE_TOKEN, GitHub, Run
+from gha_step.github.client import PyGithubClient
+from gha_step.github.servers import Servers
+from gha_step.ledger.record import FINAL, Owner, Record, State
+from gha_step.steps.dispatch_workflow import DispatchWorkflow
+from gha_step.steps.dispatching import Dispatching
+from gha_step.steps.listings import Listings
+from gha_step.steps.registry import Steps
+from gha_step.telemetry import Telemetry
+
+from .kernel import Kernel, Process
+from .world import EPOCH, Boundaries, Disk, Network, SimClock, SimConnector, SimStore, SimWorkers, Weather
+
+REPLY_WITHIN: Final = 5.0
+SETTLE: Final = 20.0
+CALM_AFTER: Final = 420.0  # virtual seconds: from then on nothing goes wrong any more
+STUCK_AFTER: Final = 1800.0  # virtual seconds: by then every promotion must have come to its end
+TELEMETRY: Final = Telemetry()  # counters only: shared by all schedules
+
+WORKFLOW: Final = """
+name: Deploy
+run-name: {title}
+on:
+  workflow_dispatch:
+    inputs:
+      image_tag: {{required: true}}
+      promotion: {{}}
+      gha_step: {{}}
+jobs: {{}}
+"""
+
+
+class Broken(AssertionError):
+    """An invariant does not hold."""
+
+
+@dataclass
+class Promotion:
+    """One promotion step, as its host sees it."""
+
+    name: str
+    uid: str
+    tag: str  # the input by which the judge knows its runs; no title shows it
+    config: dict[str, Any]
+    shared: dict[str, Any] = field(default_factory=dict)
+    ended: StepResult | None = None
+    ended_at: float = 0.0
+    ends: int = 0
+    told_unwritten: bool = False
+
+
+class Secrets:
+    def __init__(self, data: Mapping[str, bytes]) -> None:
+        self._data = data
+
+    def read(self, project: str, name: str) -> Mapping[str, bytes]:
+        return self._data
+
+
+class Schedule:
+    """Everything that a seed decides."""
+
+    def __init__(self, seed: int) -> None:
+        self.seed = seed
+        self.kernel = kernel = Kernel(seed)
+        dice = kernel.random
+        self.generation = dice.choice(("github.com", "ghes-3.19", "ghes-3.19", "ghes-3.20", "ghes-3.21"))
+        self.mark = dice.choice(("nothing", "nothing", "promotion", "marker"))
+        self.shared_store = dice.random() < 0.5  # two pods on one store; else one process at a time
+        self.replicas = dice.choice((1, 2)) if self.shared_store else 1
+        self.polls_slowly = dice.random() < 0.3
+        chance = dice.choice((0.0, 0.002, 0.01, 0.05))
+
+        def maybe() -> float:
+            return chance * dice.choice((0.0, 1.0, 3.0))
+
+        post = 20 * chance
+        self.weather = Weather(
+            crash=maybe(),
+            freeze=maybe() / 2,
+            lost_write=2 * maybe(),
+            lost_read=maybe(),
+            unreachable=3 * maybe(),
+            broken_post=min(0.5, post * dice.choice((0.0, 1.0))),
+            slow_post=min(0.3, post * dice.choice((0.0, 0.5))),
+            refused_post=min(0.3, post * dice.choice((0.0, 0.3))),
+            broken_get=5 * maybe(),
+            budget=dice.choice((0, 1, 2, 4, 8)),
+            clock_skew=dice.choice((0.0, 0.0, -3600.0, 3600.0, 7.3)),
+            listing=dice.choice((1.0, 5.0, SETTLE)),
+            zombie=dice.random() < 0.3,
+        )
+        self.weather.creation = dice.uniform(0.0, 0.6) * self.weather.listing
+        self.boundaries = Boundaries(kernel, self.weather)
+        self.github = self._github()
+        self.network = Network(kernel, self.github, self.boundaries)
+        self.disk = Disk()
+        self.promotions = [self._promotion(number) for number in range(dice.choice((1, 1, 2, 3)))]
+        self.processes: list[tuple[Process, Steps]] = []
+        self.host = Process("host")
+        self._incarnations = 0
+        self._nonces = 0
+        self.answers: list[str] = []
+
+    # ------------------------------------------------------------------ the world
+
+    def _github(self) -> GitHub:
+        dice, weather = self.kernel.random, self.weather
+        github = GitHub(
+            self.generation,
+            example=False,
+            now=lambda: EPOCH + self.kernel.now,
+            skew=weather.clock_skew,
+            creation_lag=lambda run: dice.uniform(0.0, weather.creation),
+            listing_lag=lambda run: dice.uniform(0.0, weather.listing - weather.creation),
+        )
+        github.add_token(EXAMPLE_TOKEN)
+        titles = {
+            "nothing": "Deploy",
+            "promotion": "Deploy ${{ inputs.promotion }}",
+            "marker": "Deploy ${{ inputs.gha_step }}",
+        }
+        github.add_repository("myorg/my-app").add_workflow("deploy.yml", WORKFLOW.format(title=titles[self.mark]))
+        return github
+
+    def _promotion(self, number: int) -> Promotion:
+        name, tag = f"test.promo{number}", f"tag-{number}"
+        inputs = {"image_tag": tag}
+        if self.mark == "promotion":
+            inputs["promotion"] = name
+        config: dict[str, Any] = {
+            "credentials": {"secretName": "github"},
+            "owner": "myorg",
+            "repo": "my-app",
+            "workflowFile": "deploy.yml",
+            "ref": self.kernel.random.choice(("main", "refs/heads/main")),
+            "inputs": inputs,
+            "timeout": self.kernel.random.choice(("5", "60", "120")),
+        }
+        if self.mark == "marker":
+            config["correlationInput"] = "gha_step"
+        return Promotion(name, f"uid-{number}", tag, config)
+
+    def start_process(self, pod: str) -> None:
+        """A new process of the server, with nothing in its memory."""
+        kernel = self.kernel
+        self._incarnations += 1
+        process = Process(f"p{self._incarnations}")
+        clock, workers = SimClock(kernel), SimWorkers(kernel, process)
+        store = SimStore(self.disk, process, self.boundaries, exclusive=not self.shared_store)
+        connector = SimConnector(self.network, process)
+        servers = Servers()
+        dispatching = Dispatching(
+            store=store,
+            connector=connector,
+            listings=Listings(PyGithubClient(connector, clock), servers, clock, workers, TELEMETRY),
+            servers=servers,
+            clock=clock,
+            tasks=workers,
+            late_readers=workers,
+            owner=Owner(pod=pod, incarnation=process.name),
+            new_nonce=self._nonce,
+            settle=SETTLE,
+            telemetry=TELEMETRY,
+        )
+        secret = {"accessToken": EXAMPLE_TOKEN.encode(), "baseURL": b"http://127.0.0.1:1"}
+        step = DispatchWorkflow(secrets=Secrets(secret), dispatching=dispatching, allow_http=False, clock=clock)
+        steps = Steps([step], projects=None, clock=clock)
+        self.processes.append((process, steps))
+        kernel.note(f"{process.name} starts in pod {pod}")
+        delay = kernel.random.uniform(0.5, 20.0)
+        successor = pod if kernel.random.random() < 0.6 else f"pod{self._incarnations}"
+        process.at_death.append(lambda: kernel.at(delay, lambda: self._replace(process, successor)))
+
+    def _replace(self, dead: Process, pod: str) -> None:
+        self.processes = [(process, steps) for process, steps in self.processes if process is not dead]
+        self.start_process(pod)
+
+    def _nonce(self) -> str:
+        self._nonces += 1
+        return f"nonce{self._nonces}"
+
+    # ------------------------------------------------------------------ the host
+
+    def _drive(self, promotion: Promotion) -> None:
+        """A host: asks again and again until the answer is final, and forgets its state now and then."""
+        kernel, dice = self.kernel, self.kernel.random
+        kernel.sleep(dice.uniform(0.0, 5.0))
+        again = dice.choice((0, 0, 1))  # how often all steps are run again after the end
+        while True:
+            if dice.random() < 0.05:
+                kernel.spawn(self.host, lambda: self._call(promotion))  # the host re-sends a call that it gave up
+            result = self._call(promotion)
+            if result is None:
+                promotion.shared.pop("dispatch", None)
+                kernel.sleep(dice.uniform(0.2, 3.0))
+                continue
+            if result.status != "Running":
+                promotion.ends += 1
+                if again == 0:
+                    return
+                again -= 1
+                promotion.shared.clear()
+                kernel.sleep(dice.choice((1.0, 30.0, 200.0)))
+                continue
+            assert result.retry_after is not None
+            if result.retry_after < 1.0:
+                raise Broken(f"retryAfter is {result.retry_after}")
+            kernel.sleep(max(10.0, result.retry_after) if self.polls_slowly else result.retry_after)
+
+    def _call(self, promotion: Promotion) -> StepResult | None:
+        """One call, as the server's shell makes it; ``None``: it did not reach the server, or got no answer."""
+        kernel = self.kernel
+        alive = [(process, steps) for process, steps in self.processes if process.alive]
+        if not alive:
+            return None
+        process, steps = kernel.random.choice(alive)
+        config = dict(promotion.config)
+        context = {
+            "project": "demo",
+            "promotion": promotion.name,
+            "promotionUID": promotion.uid,
+            "alias": "dispatch",
+            "sharedState": dict(promotion.shared),
+        }
+        request = StepRequest.parse({"context": context, "step": {"kind": "gha-dispatch-workflow", "config": config}})
+        arrived = 1000.0 + kernel.now
+        held = self._record(promotion)
+        was_final = held is not None and held.final
+        deadline = kernel.now + REPLY_WITHIN
+        job = kernel.spawn(process, lambda: steps.execute(request, arrived))
+        kernel.join(job, deadline - kernel.now)
+        if not process.alive or not job.done():
+            return None
+        outcome = job.result()
+        if not isinstance(outcome, StepResult):
+            kernel.join(outcome.ready, deadline - kernel.now)
+            if not process.alive:
+                return None
+            outcome = outcome.answer()
+        if kernel.random.random() < 0.05:
+            return None  # the answer is lost on its way to the host
+        self._hear(promotion, outcome, was_final=was_final)
+        return outcome
+
+    def _hear(self, promotion: Promotion, result: StepResult, *, was_final: bool) -> None:
+        wire = json.loads(result.to_wire())
+        promotion.shared["dispatch"] = wire["output"]
+        line = f"{promotion.name} hears {result.status} {wire['output'].get('runID', '')} {result.message}"
+        self.kernel.note(line)
+        self.answers.append(line)
+        if EXAMPLE_TOKEN in str(wire):
+            raise Broken("a token is in an answer")
+        if "internal error" in str(result.message):
+            raise Broken("an internal error")
+        if result.status == "Running":
+            # A ledger that cannot be read says nothing, not even that the step has ended; and an exact ID may be
+            # told while it is still being written.
+            excused = "without the ledger" in str(result.message) or not was_final
+            if promotion.ended is not None and not excused:
+                raise Broken(f"{promotion.name}: Running after {promotion.ended.status}")
+            return
+        self._judge_final(promotion, result)
+
+    # ------------------------------------------------------------------ what must hold
+
+    def runs_of(self, promotion: Promotion) -> list[Run]:
+        return [run for run in self.github.runs if run.inputs.get("image_tag") == promotion.tag]
+
+    def _record(self, promotion: Promotion) -> Record | None:
+        return next((record for record in self.disk.records.values() if record.key_parts[1] == promotion.uid), None)
+
+    def _judge_final(self, promotion: Promotion, result: StepResult) -> None:
+        run_id = _run_id(result)
+        if result.status == "Succeeded":
+            if run_id not in [run.id for run in self.runs_of(promotion)]:
+                raise Broken(f"{promotion.name}: run {run_id} is somebody else's")
+        elif run_id is not None:
+            raise Broken(f"{promotion.name}: {result.status} with a run ID")
+        before = promotion.ended
+        held = self._record(promotion)
+        if result.status == "Succeeded" and (held is None or held.state is not State.ACCEPTED):
+            promotion.told_unwritten = True  # the ledger was away: exact knowledge is told all the same
+        same = before is not None and (before.status, _run_id(before)) == (result.status, run_id)
+        if before is not None and not same and not promotion.told_unwritten:
+            improves = before.status == "Failed" and result.status == "Succeeded"
+            if not improves or str(before.message).startswith("nothing was dispatched"):
+                raise Broken(f"{promotion.name}: {before.message} became {result.message}")
+        if before is None:
+            promotion.ended_at = self.kernel.now
+        promotion.ended = result
+
+    def _check(self) -> None:
+        for promotion in self.promotions:
+            runs = self.runs_of(promotion)
+            if len(runs) > 1:
+                raise Broken(f"{promotion.name}: {len(runs)} runs for one key")
+            posts = [when for when, body in self.network.posts if f'"{promotion.tag}"' in body]
+            if promotion.ended is None:
+                continue
+            if str(promotion.ended.message).startswith("nothing was dispatched") and runs:
+                raise Broken(f"{promotion.name}: told that nothing was dispatched, but a run exists")
+            late = [when for when in posts if when > promotion.ended_at]
+            if late and not self.boundaries.frozen_before_sending:
+                raise Broken(f"{promotion.name}: a POST began at {late[0]:.1f}, after the final answer")
+            self._check_record(promotion)
+
+    def _check_record(self, promotion: Promotion) -> None:
+        record = self._record(promotion)
+        history = self.disk.history.get(record.key, []) if record is not None else []
+        for before, after in itertools.pairwise(history):
+            if (
+                before.state in FINAL
+                and before.state is not after.state
+                and (after.state is not State.ACCEPTED or before.state is State.REJECTED)
+            ):
+                raise Broken(f"{promotion.name}: the record went from {before.state} to {after.state}")
+
+    # ------------------------------------------------------------------ running
+
+    def run(self) -> None:
+        """To the end of the schedule. :raises Broken: an invariant does not hold."""
+        kernel, dice = self.kernel, self.kernel.random
+        for number in range(self.replicas):
+            self.start_process(f"pod-{number}")
+        for _ in range(dice.choice((0, 0, 1, 2))):
+            kernel.at(dice.uniform(0.0, 60.0), self._stranger)
+        kernel.at(CALM_AFTER, self._calm)
+        drivers = [
+            kernel.spawn(self.host, lambda promotion=promotion: self._drive(promotion))  # type: ignore[misc]
+            for promotion in self.promotions
+        ]
+        try:
+            kernel.run(STUCK_AFTER, lambda: all(driver.done() for driver in drivers))
+            for driver in drivers:
+                if not driver.done():
+                    raise Broken("a step is stuck")
+                driver.result()
+            kernel.run(kernel.now + 700.0, lambda: False)  # what is still on its way arrives
+            self._check()
+        finally:
+            kernel.end()
+
+    def _calm(self) -> None:
+        self.kernel.note("from here on nothing goes wrong")
+        self.weather.budget = 0
+
+    def _stranger(self) -> None:
+        """Somebody starts the same workflow with the same token."""
+        actor = self.kernel.random.choice(("kargo-bot", "kargo-bot", "alice"))
+        self.kernel.note(f"{actor} starts the workflow by hand")
+        self.github.start_run(actor=actor, inputs={"image_tag": "by-hand"}, ref="main")
+
+
+def _run_id(result: StepResult) -> int | None:
+    run_id: int | None = getattr(result.output, "run_id", None)
+    return run_id
+
+
+def describe(schedule: Schedule) -> str:
+    """What the seed decided, and everything that happened."""
+    head = (
+        f"seed {schedule.seed}: {schedule.generation}, titles show {schedule.mark}, {schedule.replicas} replica(s), "
+        f"{'shared' if schedule.shared_store else 'exclusive'} store, {len(schedule.promotions)} promotion(s), "
+        f"{schedule.weather}"
+    )
+    return "\n".join([head, *schedule.kernel.trace])
+
+
+__all__ = ["Broken", "Schedule", "SecretToken", "describe"]
