@@ -120,8 +120,10 @@ class Dispatching:
             if last is None or exact is None:
                 raise
             return tell(last, note=None, exact=exact, order=order, problem=problem)
-        if joined and (record is None or not record.final):
-            return joined
+        if joined is not None:
+            if record is None or not record.final:
+                return joined
+            return tell(record, note=None, order=order, problem=problem)
         if record is None or (order is None and record.state is State.RESERVED):
             return None
         if record.final and not self._looking.late_look(record, order):

@@ -1,7 +1,8 @@
 """One schedule: a world made from a seed, hosts that drive promotions in it to their ends, and what must hold.
 
 The invariants are those of the specification: never two POSTs' worth of runs per key, never a wrong ID, no step stuck
-for ever, a final answer stays final, and no final answer while a send is possible.
+for ever, a final answer stays final, no final answer while a send is possible; and where nothing goes wrong and
+nobody else starts the workflow, the right ID.
 """
 
 import itertools
@@ -104,6 +105,7 @@ class Schedule:
             listing=dice.choice((1.0, 5.0, SETTLE)),
             zombie=dice.random() < 0.3,
         )
+        self.ordinary = self.weather.budget == 0
         self.weather.creation = dice.uniform(0.0, 0.6) * self.weather.listing
         self.boundaries = Boundaries(kernel, self.weather)
         self.github = self._github()
@@ -306,6 +308,8 @@ class Schedule:
 
     def _check(self) -> None:
         for promotion in self.promotions:
+            if self.ordinary and (promotion.ended is None or promotion.ended.status != "Succeeded"):
+                raise Broken(f"{promotion.name}: nothing went wrong, and yet: {promotion.ended}")
             runs = self.runs_of(promotion)
             if len(runs) > 1:
                 raise Broken(f"{promotion.name}: {len(runs)} runs for one key")
@@ -338,6 +342,7 @@ class Schedule:
         for number in range(self.replicas):
             self.start_process(f"pod-{number}")
         for _ in range(dice.choice((0, 0, 1, 2))):
+            self.ordinary = False
             kernel.at(dice.uniform(0.0, 60.0), self._stranger)
         kernel.at(CALM_AFTER, self._calm)
         drivers = [

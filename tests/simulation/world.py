@@ -67,10 +67,12 @@ class Boundaries:
 
     def cross(self, process: Process, label: str, slowest: float = 0.05) -> None:
         """A boundary between the code under test and the world: time passes, and the process may die or freeze."""
-        if self.strikes(self.weather.crash):
+        # Around the POST a crash or a pause can do the most harm, so most of them are put there.
+        often = 10.0 if label in (BYTES, "after the bytes") or "write sending" in label else 1.0
+        if self.strikes(often * self.weather.crash):
             self.kernel.note(f"crash at: {label}")
             self.kernel.kill(process)
-        if self.strikes(self.weather.freeze):
+        if self.strikes(often * self.weather.freeze):
             pause = self.kernel.random.choice((3.0, 12.0, 40.0, 130.0))
             self.kernel.note(f"freezes {pause:.0f} s at: {label}")
             self.frozen_before_sending |= label == BYTES

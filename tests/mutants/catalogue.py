@@ -1,0 +1,229 @@
+"""The mutations: what is changed, and what is to catch it."""
+
+from dataclasses import dataclass
+from typing import Final
+
+SIMULATION: Final = "simulation"
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """One change of one place. ``old`` must stand in ``file`` exactly once.
+
+    ``caught_by``: `SIMULATION`, or the tests to run, as pytest takes them.
+    """
+
+    name: str
+    file: str
+    old: str
+    new: str
+    caught_by: str = SIMULATION
+
+
+DISPATCHING: Final = "gha_step/steps/dispatching.py"
+RECORD: Final = "gha_step/ledger/record.py"
+ATTRIBUTION: Final = "gha_step/ledger/attribution.py"
+SQLITE: Final = "gha_step/ledger/sqlite.py"
+
+_WHERE: Final = (
+    'WHERE key = ? AND version = ?",\n                (stored.version, stored.state, body, record.key, record.version),'
+)
+
+MUTANTS: Final = (
+    Mutant(
+        "no compare-and-set: a conflict counts as success",
+        DISPATCHING,
+        "            except (Conflict, LedgerUnavailable):\n                pass\n",
+        "            except (Conflict, LedgerUnavailable):\n                return sending\n",
+    ),
+    Mutant(
+        "a write without an answer counts as applied",
+        DISPATCHING,
+        "            except (Conflict, LedgerUnavailable):\n                pass\n",
+        "            except LedgerUnavailable:\n                return sending\n"
+        "            except Conflict:\n                pass\n",
+    ),
+    Mutant(
+        "sqlite replaces whatever version is there",
+        SQLITE,
+        _WHERE,
+        'WHERE key = ?",\n                (stored.version, stored.state, body, record.key),',
+        "tests/ledger",
+    ),
+    Mutant(
+        "sqlite compares the state instead of the version",
+        SQLITE,
+        _WHERE,
+        'WHERE key = ? AND state = ?",\n                (stored.version, stored.state, body, record.key, "reserved"),',
+        "tests/ledger",
+    ),
+    Mutant(
+        "the POST is retried after a reset",
+        DISPATCHING,
+        "        except Unclear as error:\n            event = AnswerLost(",
+        "        except Unclear as error:\n"
+        "            again = Exchange(self._connector.connect(order.endpoint), self._clock)\n"
+        "            again.send(dispatch_request(order.workflow, order.inputs, order.token, without=without))\n"
+        "            event = AnswerLost(",
+    ),
+    Mutant(
+        "newest run wins",
+        ATTRIBUTION,
+        "        if without_id and settled:\n",
+        "        if without_id and fresh:\n"
+        '            return OnlyCandidate(run=_run(max(fresh, key=lambda run: run.id), "only-candidate"))\n'
+        "        if without_id and settled:\n",
+    ),
+    Mutant(
+        "no baseline and no floor",
+        ATTRIBUTION,
+        "        and run.id not in record.baseline_ids\n        and (floor is None or run.created_at >= int(floor))\n",
+        "",
+        "tests/attribution",
+    ),
+    Mutant(
+        "the local clock instead of GitHub's",
+        "gha_step/steps/gatekeeping.py",
+        "floor = None if runs.date is None else runs.date - DATE_SLACK",
+        "floor = self._clock.now()",
+        SIMULATION,
+    ),
+    Mutant(
+        "a reset counts as not sent",
+        DISPATCHING,
+        "            event = AnswerLost(nonce=sending.nonce, at=self._clock.now(), reason=str(error))\n",
+        "            event = NotSent(nonce=sending.nonce)\n",
+    ),
+    Mutant(
+        "unknown is sent again",
+        DISPATCHING,
+        "                case State.RESERVED:\n",
+        "                case State.RESERVED | State.UNKNOWN:\n"
+        '                    task.record = record = record.model_copy(update={"state": State.RESERVED})\n',
+    ),
+    Mutant(
+        "a stranger may call an attempt not sent",
+        "gha_step/steps/looking.py",
+        'event = OwnerGone(nonce=nonce, at=now, reason="the process that was sending it is gone")',
+        "event = NotSent(nonce=nonce)",
+    ),
+    Mutant(
+        "the only candidate is claimed from unknown",
+        ATTRIBUTION,
+        "    without_id = record.state is State.ACCEPTED_WITHOUT_ID\n",
+        "    without_id = True\n    OnlyCandidate.sources = frozenset({State.ACCEPTED_WITHOUT_ID, State.UNKNOWN})\n",
+    ),
+    Mutant(
+        "no settling",
+        ATTRIBUTION,
+        "    settled = listings >= MIN_LISTINGS and _settled(record, listing, settle, since_sending)\n",
+        "    settled = True\n",
+    ),
+    Mutant(
+        "candidates of the last listing only",
+        ATTRIBUTION,
+        "    known.update({run.id: Candidate(id=run.id, url=run.url) for run in fresh})\n",
+        "    known = {run.id: Candidate(id=run.id, url=run.url) for run in fresh}\n",
+        "tests/attribution",
+    ),
+    Mutant(
+        "runs of other keys are candidates",
+        ATTRIBUTION,
+        "        and run.id not in claimed\n",
+        "",
+        "tests/attribution",
+    ),
+    Mutant(
+        "runs that show another marker are candidates",
+        ATTRIBUTION,
+        "        and not foreign\n",
+        "",
+        "tests/attribution",
+    ),
+    Mutant(
+        "no fence",
+        DISPATCHING,
+        "FENCE: Final = 10.0",
+        "FENCE: Final = 1e9",
+    ),
+    Mutant(
+        "the nonce is not compared",
+        RECORD,
+        "        return super().allowed(record) and record.nonce == self.nonce\n",
+        "        return super().allowed(record)\n",
+        "tests/ledger",
+    ),
+    Mutant(
+        "rejected is sent again",
+        "gha_step/steps/book.py",
+        "        if record is not None or order is None:\n            return record\n",
+        "        if record is not None and record.state is State.REJECTED:\n"
+        '            return record.model_copy(update={"state": State.RESERVED})\n'
+        "        if record is not None or order is None:\n            return record\n",
+    ),
+    Mutant(
+        "a vanished record is begun anew",
+        "gha_step/steps/book.py",
+        "        if last is not None:\n",
+        "        if False:\n",
+        "tests/scenarios tests/end_to_end",
+    ),
+    Mutant(
+        "no single flight: each call runs its own task",
+        DISPATCHING,
+        "            task = self._tasks.setdefault(key.hash, mine)\n",
+        "            task = mine\n",
+        "tests/steps tests/end_to_end",
+    ),
+    Mutant(
+        "a final failure is told while the record is reserved",
+        "gha_step/steps/answers.py",
+        '            return StepResult.running(f"nothing dispatched yet: {note.message}", note.retry_after, output)\n',
+        '            return StepResult.failed(f"nothing was dispatched: {note.message}", output)\n',
+    ),
+    Mutant(
+        "no fsync",
+        SQLITE,
+        'connection.execute("PRAGMA synchronous=FULL")',
+        'connection.execute("PRAGMA synchronous=OFF")',
+        "tests/ledger",
+    ),
+    Mutant(
+        "sqlite is not exclusive",
+        SQLITE,
+        "fcntl.LOCK_EX | fcntl.LOCK_NB",
+        "fcntl.LOCK_SH | fcntl.LOCK_NB",
+        "tests/ledger",
+    ),
+    Mutant(
+        "the store's client repeats its PUT",
+        "gha_step/kube.py",
+        "retries=False",
+        "retries=3",
+        "tests/test_kube.py",
+    ),
+    Mutant(
+        "the connection reopens by itself",
+        "gha_step/github/connection.py",
+        "        self._socket.settimeout(CONNECT_SECONDS)\n        self._socket.sendall(data)\n",
+        "        self._socket.settimeout(CONNECT_SECONDS)\n"
+        "        peer = self._socket.getpeername()\n"
+        "        self._socket.close()\n"
+        "        self._socket = socket.create_connection(peer)\n"
+        "        self._socket.sendall(data)\n",
+        "tests/github",
+    ),
+    Mutant(
+        "a 502 counts as refused",
+        "gha_step/github/api.py",
+        "    if status in _REFUSED or 300 <= status < 400:\n",
+        "    if status in _REFUSED or 300 <= status < 400 or status == 502:\n",
+    ),
+    Mutant(
+        "a redirect of the POST is no refusal",
+        "gha_step/github/api.py",
+        "    if status in _REFUSED or 300 <= status < 400:\n",
+        "    if status in _REFUSED:\n",
+        "tests/github",
+    ),
+)
