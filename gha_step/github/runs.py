@@ -13,7 +13,6 @@ from gha_step.github.exchange import Answer
 
 PER_PAGE: Final = 100  # the most that GitHub gives
 ENTERPRISE_VERSION: Final = "x-github-enterprise-version"
-RUN_DETAILS_SINCE: Final = (3, 21)
 
 
 @dataclass(frozen=True)
@@ -67,13 +66,20 @@ def _run(entry: dict[str, Any]) -> WorkflowRun:
     )
 
 
-def names_runs(answer: Answer) -> bool:
-    """Whether the server that gave this answer names the run in its answer to a dispatch.
+def user_login(answer: Answer) -> str | None:
+    """The login in an answer to ``GET /user``; ``None`` where the token has none to tell, as an App's."""
+    if answer.status != 200:
+        return None
+    try:
+        login = parse_json(answer.body)["login"]
+    except (ValueError, KeyError, TypeError):
+        return None
+    return login if isinstance(login, str) and login else None
 
-    Only GHES says its version; without one the server counts as new until it answers a dispatch with 204.
-    """
-    version = answer.headers.get(ENTERPRISE_VERSION, "")
-    numbers = version.split(".")[:2]
-    if len(numbers) < 2 or not all(number.isdigit() for number in numbers):
-        return True
-    return (int(numbers[0]), int(numbers[1])) >= RUN_DETAILS_SINCE
+
+def enterprise_version(answer: Answer) -> tuple[int, int] | None:
+    """The version of the GitHub Enterprise Server that gave this answer, e.g. (3, 19); nobody else says one."""
+    numbers = answer.headers.get(ENTERPRISE_VERSION, "").split(".")[:2]
+    if len(numbers) < 2 or not all(number.isascii() and number.isdigit() for number in numbers):
+        return None
+    return int(numbers[0]), int(numbers[1])

@@ -1,9 +1,19 @@
-"""What this process has learned of each GitHub server: whether it names runs, and what it refuses."""
+"""What this process has learned of each GitHub server: whether it names runs, and what it refuses.
+
+Source: the table of server generations in facts/github-dispatch.md.
+"""
 
 import threading
 from concurrent.futures import Future
+from typing import Final
 
 from gha_step.github.endpoint import Endpoint
+
+
+NAMES_RUNS_SINCE: Final = (3, 21)
+MANY_INPUTS_SINCE: Final = (3, 20)
+MAX_INPUTS: Final = 25
+MAX_INPUTS_BEFORE: Final = 10
 
 
 class Servers:
@@ -12,6 +22,7 @@ class Servers:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._names_runs: dict[str, bool] = {}
+        self._versions: dict[str, tuple[int, int]] = {}
         self._without: dict[str, frozenset[str]] = {}
         self._contacts: dict[str, Future[None]] = {}
 
@@ -21,6 +32,18 @@ class Servers:
             return True
         with self._lock:
             return self._names_runs.get(endpoint.base)
+
+    def max_inputs(self, endpoint: Endpoint) -> int:
+        """How many inputs a dispatch may have here, as far as is known."""
+        with self._lock:
+            version = self._versions.get(endpoint.base, MANY_INPUTS_SINCE)
+        return MAX_INPUTS if version >= MANY_INPUTS_SINCE else MAX_INPUTS_BEFORE
+
+    def learn_version(self, endpoint: Endpoint, version: tuple[int, int]) -> None:
+        """Remember which GitHub Enterprise Server it is: that tells what it can do."""
+        with self._lock:
+            self._versions[endpoint.base] = version
+            self._names_runs.setdefault(endpoint.base, version >= NAMES_RUNS_SINCE)
 
     def learn_names_runs(self, endpoint: Endpoint, names: bool) -> None:
         """Remember it."""

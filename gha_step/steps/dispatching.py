@@ -259,6 +259,10 @@ class Dispatching:
             )
             if preparation is None or task.order is not order:
                 return task.order is not order  # a newer payload, adopted while this one waited
+            if len(order.inputs) > (most := self._servers.max_inputs(order.endpoint)):
+                why = f"config.inputs: has {len(order.inputs)} inputs, but {order.endpoint.host} takes at most {most}"
+                self._book.move(task, task.record, GaveUp(reason=why))
+                return True
             connection = self._connector.connect(order.endpoint)
         except Untrusted as error:
             self._book.move(task, task.record, GaveUp(reason=str(error)))

@@ -4,7 +4,7 @@ Only for dispatches without a marker, and only on servers that name no runs, or 
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from gha_step.github.errors import GitHubError, Refused
@@ -75,7 +75,7 @@ class Gatekeeping:
             return Preparation()
         if not self._enter(task, record, order, pause):
             return None
-        return self._baseline(order)
+        return replace(self._baseline(order), actor=self._listings.actor(order.workflow, order.token))
 
     def _first_contact(self, order: Order) -> "Preparation | None":
         """Learn what this server does, once per process; ``None`` if somebody else has just done so."""
@@ -98,7 +98,9 @@ class Gatekeeping:
         except Refused:
             return Preparation()
         floor = None if runs.date is None else runs.date - DATE_SLACK
-        return Preparation(floor, tuple(run.id for run in runs.runs))
+        # Older runs are below the floor anyway: the record need not hold them.
+        recent = tuple(run.id for run in runs.runs if floor is None or run.created_at >= int(floor))
+        return Preparation(floor, recent)
 
     def _enter(self, task: Task, record: Record, order: Order, pause: Callable[[float], bool]) -> bool:
         """One dispatch at a time per target, so that each can be told from the others. False: still busy."""

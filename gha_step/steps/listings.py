@@ -10,7 +10,7 @@ from gha_step.github.api import Workflow, date, github_words, rate_limit, refuse
 from gha_step.github.client import Client
 from gha_step.github.errors import GitHubError, Unclear
 from gha_step.github.exchange import Answer
-from gha_step.github.runs import PER_PAGE, WorkflowRun, WorkflowRuns, names_runs, runs_page
+from gha_step.github.runs import PER_PAGE, WorkflowRun, WorkflowRuns, enterprise_version, runs_page, user_login
 from gha_step.github.servers import Servers
 from gha_step.runtime import Clock, Workers
 from gha_step.telemetry import Telemetry
@@ -37,6 +37,7 @@ class Listings:
         self._telemetry = telemetry
         self._lock = threading.Lock()
         self._flights: dict[object, _Flight] = {}
+        self._actors: dict[tuple[str, Token], str | None] = {}
 
     def read(self, workflow: Workflow, token: Token, floor: float | None, max_age: float) -> WorkflowRuns:
         """The workflow's runs, newest first, back to ``floor`` (GitHub's clock; ``None``: the first page).
@@ -61,6 +62,24 @@ class Listings:
         elif not self._workers.join(flight.result, _JOIN_SECONDS):
             raise Unclear("another listing of this workflow takes too long")
         return flight.result.result()
+
+    def actor(self, workflow: Workflow, token: Token) -> str | None:
+        """The login under which runs of this token start, asked once per process; ``None`` where it does not tell.
+
+        An installation token may not ask: then any actor's run may be ours.
+        """
+        with self._lock:
+            if (workflow.endpoint.base, token) in self._actors:
+                return self._actors[workflow.endpoint.base, token]
+        without = self._servers.without(workflow.endpoint)
+        try:
+            answer = self._client.get(workflow.endpoint, "/user", token, without=without)
+            login = user_login(answer)
+        except GitHubError:
+            return None  # asked again with the next dispatch
+        with self._lock:
+            self._actors[workflow.endpoint.base, token] = login
+        return login
 
     def _read(self, workflow: Workflow, token: Token, floor: float | None) -> WorkflowRuns:
         begun = self._clock.monotonic()
@@ -92,8 +111,8 @@ class Listings:
             self._telemetry.github_request("runs", "error", self._clock.monotonic() - begun)
             raise
         self._telemetry.github_request("runs", str(answer.status), self._clock.monotonic() - begun)
-        if answer.headers.get("x-github-enterprise-version"):
-            self._servers.learn_names_runs(workflow.endpoint, names_runs(answer))
+        if (version := enterprise_version(answer)) is not None:
+            self._servers.learn_version(workflow.endpoint, version)
         if answer.status == 200:
             return answer
         words = github_words(answer)

@@ -44,7 +44,9 @@ class Steps:
         try:
             return kind.execute(Call(request, arrived))
         except LedgerUnavailable as error:
-            return StepResult.running(f"nothing is sent without the ledger: {error}", error.retry_after or INTERNAL_RETRY)
+            return StepResult.running(
+                f"nothing is sent without the ledger: {error}", error.retry_after or INTERNAL_RETRY
+            )
         except StepError as error:
             if error.retry_after is None:
                 return StepResult.failed(str(error))
