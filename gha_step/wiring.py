@@ -18,6 +18,7 @@ from gha_step.servers.http import Readiness, http_app
 from gha_step.servers.process import ListenError, ServerProcess
 from gha_step.servers.waiting import Execution
 from gha_step.settings import NO_TOKEN, NOT_SERVED, Settings
+from gha_step.steps.access import Access
 from gha_step.steps.dispatch_workflow import DispatchWorkflow
 from gha_step.steps.dispatching import Dispatching
 from gha_step.steps.listings import Listings
@@ -69,7 +70,9 @@ def build(settings: Settings, environment: Mapping[str, str]) -> ServerProcess:
         settle=settings.settle,
         telemetry=telemetry,
     )
-    step = DispatchWorkflow(secrets=secrets, dispatching=dispatching, allow_http=settings.allow_http, clock=clock)
+    step = DispatchWorkflow(
+        access=Access(secrets, allow_http=settings.allow_http), dispatching=dispatching, clock=clock
+    )
     execution = Execution(
         Steps([step], projects=projects, clock=clock),
         workers=ThreadWorkers(CALLS, "call"),

@@ -15,7 +15,8 @@ from typing import Final
 
 from pydantic import BaseModel
 
-from gha_step.contract.dispatch_workflow import Credentials, DispatchOutput, DispatchWorkflowConfig
+from gha_step.contract.dispatch_workflow import DispatchOutput, DispatchWorkflowConfig
+from gha_step.contract.repository import Credentials
 from gha_step.settings import described
 
 ROOT: Final = Path(__file__).resolve().parents[1]
@@ -52,10 +53,10 @@ def _fields(model: type[BaseModel], prefix: str = "") -> list[tuple[str, ...]]:
         if info.annotation is Credentials:
             rows += _fields(Credentials, "credentials.")
             continue
-        default = "" if info.default is None or info.is_required() else f"`{info.get_default(call_default_factory=True)}`"
-        rows.append(
-            (f"`{prefix}{info.alias}`", "yes" if info.is_required() else "no", default, info.description or "")
+        default = (
+            "" if info.default is None or info.is_required() else f"`{info.get_default(call_default_factory=True)}`"
         )
+        rows.append((f"`{prefix}{info.alias}`", "yes" if info.is_required() else "no", default, info.description or ""))
     return rows
 
 

@@ -7,8 +7,9 @@ from typing import Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from gha_step.contract.repository import RepositoryConfig
 from gha_step.contract.step import Link, Output
-from gha_step.contract.values import ConfigModel, PathSegment, Text, WholeNumber, WorkflowInputs
+from gha_step.contract.values import PathSegment, Text, WholeNumber, WorkflowInputs
 
 KIND: Final = "gha-dispatch-workflow"
 DEFAULT_TIMEOUT: Final = 60
@@ -17,22 +18,9 @@ MAX_TIMEOUT: Final = 300
 RunIdSource = Literal["response", "marker", "promotion-name", "only-candidate", "host"]
 
 
-class Credentials(ConfigModel):
-    """Where the token comes from."""
-
-    secret_name: Text = Field(
-        alias="secretName",
-        description="Name of a Secret in the project's namespace with the keys `accessToken` and, for GitHub "
-        "Enterprise, `baseURL` and optionally `uploadURL`.",
-    )
-
-
-class DispatchWorkflowConfig(ConfigModel):
+class DispatchWorkflowConfig(RepositoryConfig):
     """What a template writes under ``config``."""
 
-    credentials: Credentials = Field(alias="credentials", description="Where the token comes from.")
-    owner: PathSegment = Field(alias="owner", description="Owner of the repository: a user or organisation.")
-    repo: PathSegment = Field(alias="repo", description="Name of the repository.")
     workflow_file: PathSegment = Field(
         alias="workflowFile",
         description="File name of the workflow in `.github/workflows`, e.g. `deploy.yml`. "

@@ -139,13 +139,13 @@ def _inputs(value: object) -> dict[str, str]:
     return inputs
 
 
-def check_inputs_size(inputs: dict[str, str], limit: int = MAX_INPUTS, server: str = "GitHub") -> None:
-    """Refuse more inputs than ``server`` takes (``limit`` of them, 65,535 characters as JSON in all).
+def check_inputs_size(inputs: dict[str, str]) -> None:
+    """Refuse more inputs than any GitHub takes: 25 of them, 65,535 characters as JSON in all.
 
     :raises PydanticCustomError: a ValueError that says what is too much.
     """
-    if len(inputs) > limit:
-        raise _refuse(f"has {len(inputs)} inputs, but {server} takes at most {limit}")
+    if len(inputs) > MAX_INPUTS:
+        raise _refuse(f"has {len(inputs)} inputs, but GitHub takes at most {MAX_INPUTS}")
     if (size := len(compact_json(inputs))) > MAX_INPUTS_CHARACTERS:
         raise _refuse(f"is {size} characters long as JSON, but GitHub takes at most {MAX_INPUTS_CHARACTERS}")
 

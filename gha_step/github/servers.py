@@ -7,12 +7,11 @@ import threading
 from concurrent.futures import Future
 from typing import Final
 
+from gha_step.contract.values import MAX_INPUTS
 from gha_step.github.endpoint import Endpoint
-
 
 NAMES_RUNS_SINCE: Final = (3, 21)
 MANY_INPUTS_SINCE: Final = (3, 20)
-MAX_INPUTS: Final = 25
 MAX_INPUTS_BEFORE: Final = 10
 
 

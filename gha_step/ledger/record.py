@@ -81,7 +81,7 @@ class Candidate(_Frozen):
 class Owner(_Frozen):
     """The process that made an attempt."""
 
-    pod: str | None  # metadata.uid by the downward API; None is never the same pod as anything
+    pod: str | None = None  # metadata.uid by the downward API; None is never the same pod as anything
     incarnation: str  # one process's life
 
 

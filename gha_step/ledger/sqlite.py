@@ -80,10 +80,8 @@ class SqliteStore:
                     f"the ledger {self._path} has schema {version}, this version of gha-step knows "
                     f"{SCHEMA_VERSION}: use the version that wrote it, or name another path"
                 )
-            # A read-only file or directory opens well enough; only a write tells.
-            connection.execute("BEGIN IMMEDIATE")
-            connection.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
-            connection.execute("COMMIT")
+            else:  # a read-only file or directory opens well enough; only a write tells
+                connection.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
         except sqlite3.Error as error:
             raise LedgerUnusable(f"the ledger {self._path} cannot be used: {error}") from None
         return connection
@@ -153,18 +151,9 @@ class SqliteStore:
         return stored
 
     def _commit(self, statement: str, values: tuple[object, ...]) -> int:
-        """One durable transaction of one statement; how many rows it changed."""
+        """One statement, which is one durable transaction of its own; how many rows it changed."""
         with self._session() as connection:
-            connection.execute("BEGIN IMMEDIATE")
-            try:
-                changed = connection.execute(statement, values).rowcount
-                connection.execute("COMMIT")
-            except sqlite3.Error:
-                # A failed COMMIT leaves the transaction open; whether it reached the disk is not known.
-                if connection.in_transaction:
-                    connection.execute("ROLLBACK")
-                raise
-        return changed
+            return connection.execute(statement, values).rowcount
 
     def records(self) -> Iterator[Record]:
         with self._session() as connection:

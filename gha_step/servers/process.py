@@ -78,6 +78,7 @@ class ServerProcess:
                 log_config=None,
                 access_log=False,
                 server_header=False,
+                proxy_headers=False,  # nobody here asks where a call came from
                 timeout_keep_alive=KEEP_ALIVE,
                 timeout_graceful_shutdown=1,
                 backlog=BACKLOG,

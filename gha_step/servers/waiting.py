@@ -5,11 +5,13 @@ Work that takes longer goes on by itself; the next call joins it.
 
 import asyncio
 from concurrent.futures import Future
+from contextlib import suppress
 from typing import Any, Final
 
-from gha_step.contract.step import StepRequest, StepResult
+from gha_step.contract.step import StepContext, StepRequest, StepResult
 from gha_step.runtime import Clock, Workers
 from gha_step.steps.answers import BUSY
+from gha_step.steps.outcome import Underway
 from gha_step.steps.registry import Steps
 from gha_step.telemetry import Telemetry, log, subject
 
@@ -43,28 +45,54 @@ class Execution:
             self.calls -= 1
         kind = request.step.kind if request.step.kind in self._steps.kinds else "unknown"
         self._telemetry.step(kind, result.status, self._clock.monotonic() - arrived)
-        context = request.context
-        parts = (context.project, context.promotion_uid, context.alias)
-        run = getattr(result.output, "run_id", None)
-        log.info("%s: %s %s", kind, result.status, result.message, extra=subject(parts, context.promotion, run))
+        # The caller need not wait for a line to be written: it follows when the answer is on its way.
+        asyncio.get_running_loop().call_soon(_log, kind, request.context, result)
         return result
 
     async def _answer(self, request: StepRequest, arrived: float) -> StepResult:
         job = self._workers.spawn(lambda: self._steps.execute(request, arrived))
-        if not await self._within(job, arrived + self._reply_within / 2):
-            if job.cancel():
-                return StepResult.running(BUSY.message, BUSY.retry_after)
-            if not await self._within(job, arrived + self._reply_within):
-                return StepResult.running(READING, BUSY.retry_after)
+        answerable = _answerable(job)
+        if not await self._by(answerable, arrived + self._reply_within / 2) and job.cancel():
+            return StepResult.running(BUSY.message, BUSY.retry_after)
+        if not await self._by(answerable, arrived + self._reply_within) and not job.done():
+            return StepResult.running(READING, BUSY.retry_after)
         outcome = job.result()
-        if isinstance(outcome, StepResult):
-            return outcome
-        await self._within(outcome.ready, arrived + self._reply_within)
-        return outcome.answer()
+        return outcome if isinstance(outcome, StepResult) else outcome.answer()
 
-    async def _within(self, job: "Future[Any]", deadline: float) -> bool:
-        if not job.done():
-            waiter = asyncio.wrap_future(job)
-            # Shielded: when the time is up the work goes on.
-            await asyncio.wait([waiter], timeout=max(0.0, deadline - self._clock.monotonic()))
-        return job.done()
+    async def _by(self, answerable: "asyncio.Future[None]", deadline: float) -> bool:
+        if not answerable.done():
+            await asyncio.wait([answerable], timeout=max(0.0, deadline - self._clock.monotonic()))
+        return answerable.done()
+
+
+def _answerable(job: "Future[StepResult | Underway]") -> "asyncio.Future[None]":
+    """Done when the answer can be told: the loop is woken once, however many threads have a part in it.
+
+    Waking it for each of them would have it compete with the dispatch that has just begun.
+    """
+    loop = asyncio.get_running_loop()
+    answerable: asyncio.Future[None] = loop.create_future()
+
+    def tell() -> None:
+        if not answerable.done():
+            answerable.set_result(None)
+
+    def wake(_: "Future[Any]") -> None:
+        with suppress(RuntimeError):  # the loop has ended: nobody waits any more
+            loop.call_soon_threadsafe(tell)
+
+    def called(job: "Future[StepResult | Underway]") -> None:
+        outcome = None if job.cancelled() or job.exception() is not None else job.result()
+        if outcome is None or isinstance(outcome, StepResult):
+            wake(job)
+        else:
+            outcome.ready.add_done_callback(wake)
+
+    job.add_done_callback(called)
+    return answerable
+
+
+def _log(kind: str, context: StepContext, result: StepResult) -> None:
+    parts = (context.project, context.promotion_uid, context.alias)
+    run = getattr(result.output, "run_id", None)
+    log.info("%s: %s %s", kind, result.status, result.message, extra=subject(parts, context.promotion, run))

@@ -9,13 +9,10 @@ from gha_step.contract.dispatch_workflow import KIND, DispatchWorkflowConfig
 from gha_step.contract.errors import ConfigError, CredentialsError, StepError, Unavailable
 from gha_step.contract.step import StepContext, StepResult
 from gha_step.contract.values import check_inputs_size
-from gha_step.credentials.github_secret import BASE_URL, UPLOAD_URL, read_github_secret
-from gha_step.credentials.secrets import SecretReader
 from gha_step.github.api import Workflow
-from gha_step.github.endpoint import Endpoint, resolve_endpoint
-from gha_step.github.errors import BadEndpoint
 from gha_step.ledger.record import MARKER_SHAPE, Payload, Target, digest
 from gha_step.runtime import Clock
+from gha_step.steps.access import Access
 from gha_step.steps.dispatching import Dispatching
 from gha_step.steps.order import Key, Order, blank
 from gha_step.steps.outcome import Call, Underway
@@ -27,10 +24,9 @@ class DispatchWorkflow:
 
     kind = KIND
 
-    def __init__(self, *, secrets: SecretReader, dispatching: Dispatching, allow_http: bool, clock: Clock) -> None:
-        self._secrets = secrets
+    def __init__(self, *, access: Access, dispatching: Dispatching, clock: Clock) -> None:
+        self._access = access
         self._dispatching = dispatching
-        self._allow_http = allow_http
         self._clock = clock
 
     def execute(self, call: Call) -> StepResult | Underway:
@@ -56,25 +52,15 @@ class DispatchWorkflow:
         return StepResult.failed(f"nothing was dispatched: {problem}")
 
     def _order(self, key: Key, config: DispatchWorkflowConfig) -> Order:
-        name = config.credentials.secret_name
-        secret = read_github_secret(self._secrets, key.project, name)
-        endpoint = self._endpoint(key.project, name, BASE_URL, secret.base_url)
-        if secret.upload_url is not None:
-            self._endpoint(key.project, name, UPLOAD_URL, secret.upload_url)
+        repository = self._access.repository(key.project, config)
         return Order.of(
             key,
-            Workflow(endpoint, config.owner, config.repo, config.workflow_file, config.ref),
-            secret.token,
+            Workflow(repository.endpoint, repository.owner, repository.name, config.workflow_file, config.ref),
+            repository.token,
             inputs=config.inputs,
             timeout=config.timeout,
             correlation_input=config.correlation_input,
         )
-
-    def _endpoint(self, project: str, name: str, field: str, url: str | None) -> Endpoint:
-        try:
-            return resolve_endpoint(url, allow_http=self._allow_http)
-        except BadEndpoint as error:
-            raise CredentialsError(f"project {project}: the Secret {name}: the key {field} {error}") from None
 
 
 def _parse(raw: dict[str, Any]) -> DispatchWorkflowConfig:

@@ -17,6 +17,7 @@ from gha_step.emulator import EXAMPLE_TOKEN, GitHub, Run
 from gha_step.github.client import PyGithubClient
 from gha_step.github.servers import Servers
 from gha_step.ledger.record import FINAL, Owner, Record, State
+from gha_step.steps.access import Access
 from gha_step.steps.dispatch_workflow import DispatchWorkflow
 from gha_step.steps.dispatching import Dispatching
 from gha_step.steps.listings import Listings
@@ -180,7 +181,7 @@ class Schedule:
             telemetry=TELEMETRY,
         )
         secret = {"accessToken": EXAMPLE_TOKEN.encode(), "baseURL": b"http://127.0.0.1:1"}
-        step = DispatchWorkflow(secrets=Secrets(secret), dispatching=dispatching, allow_http=False, clock=clock)
+        step = DispatchWorkflow(access=Access(Secrets(secret), allow_http=False), dispatching=dispatching, clock=clock)
         steps = Steps([step], projects=None, clock=clock)
         self.processes.append((process, steps))
         kernel.note(f"{process.name} starts in pod {pod}")
