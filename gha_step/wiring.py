@@ -57,10 +57,12 @@ def build(settings: Settings, environment: Mapping[str, str]) -> ServerProcess:
     connector = SocketConnector()
     servers = Servers()
     tasks = ThreadWorkers(TASKS, "task")
+    client = PyGithubClient(connector, clock)
     dispatching = Dispatching(
         store=store,
         connector=connector,
-        listings=Listings(PyGithubClient(connector, clock), servers, clock, tasks, telemetry),
+        client=client,
+        listings=Listings(client, servers, clock, tasks, telemetry),
         servers=servers,
         clock=clock,
         tasks=tasks,

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from gha_step.contract.repository import RepositoryConfig
 from gha_step.contract.step import Link, Output
-from gha_step.contract.values import PathSegment, Text, WholeNumber, WorkflowInputs
+from gha_step.contract.values import PathSegment, Switch, Text, WholeNumber, WorkflowInputs
 
 KIND: Final = "gha-dispatch-workflow"
 DEFAULT_TIMEOUT: Final = 60
@@ -45,6 +45,12 @@ class DispatchWorkflowConfig(RepositoryConfig):
         alias="correlationInput",
         description="Name of an input that the workflow declares and shows in its `run-name`. This step fills "
         "it with a marker, by which the run is found even where GitHub's answer is lost or holds no ID.",
+    )
+    validate_inputs: Switch = Field(
+        default=False,
+        alias="validateInputs",
+        description="Read the workflow file at the ref and compare its declared inputs, types, choices and required "
+        "ones with `inputs` before anything is dispatched. What cannot be read is a warning.",
     )
 
 

@@ -96,6 +96,14 @@ def _integer(value: object) -> int:
     raise _refuse(f"must be a whole number but is {_kind(value)}")
 
 
+def _boolean(value: object) -> bool:
+    if isinstance(value, bool):
+        return value
+    if value in ("true", "false"):
+        return value == "true"
+    raise _refuse("must be true or false")
+
+
 def _input_text(name: str, value: object) -> str | None:
     """One workflow input as GitHub is to receive it: text, or ``None`` to leave it out."""
     match value:
@@ -158,6 +166,9 @@ PathSegment = Annotated[str, BeforeValidator(_segment, json_schema_input_type=st
 
 WholeNumber = Annotated[int, BeforeValidator(_integer, json_schema_input_type=int | str)]
 """An integer, written 120, 120.0 or "120"."""
+
+Switch = Annotated[bool, BeforeValidator(_boolean, json_schema_input_type=bool)]
+"""A boolean, written true or "true"."""
 
 WorkflowInputs = Annotated[dict[str, str], BeforeValidator(_inputs, json_schema_input_type=dict[str, Any] | str)]
 """Workflow inputs as GitHub receives them: every value a string."""

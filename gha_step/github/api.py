@@ -206,11 +206,16 @@ def _said(words: str) -> str:
 def refused(answer: Answer, words: str, workflow: Workflow) -> Refused:
     """The refusal, with what to do about it."""
     said = f"GitHub refused to dispatch {workflow} ({answer.status}{_said(words)})"
-    return Refused(f"{said}: {_advice(answer, words, workflow)}", answer.status, words)
+    advice = _advice(answer, words, workflow)
+    return Refused(f"{said}: {advice}", answer.status, words, answer.headers.get("location"))
 
 
 _ADVICE: Final = (
     (r"no ref found", "there is no branch or tag {ref}: GitHub takes no commit SHA; push it or correct ref"),
+    (
+        r"no more than [0-9]+|too many|maximum number of inputs",
+        "this server takes fewer inputs: leave some out, or join them",
+    ),
     (r"unexpected inputs", "declare them under on.workflow_dispatch.inputs of {file}, or leave them out"),
     (r"required input .* not provided", "the workflow requires it: add it to inputs"),
     (
@@ -235,7 +240,15 @@ _ADVICE: Final = (
 )
 
 
+_COMMIT: Final = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}", re.IGNORECASE)
+
+
 def _advice(answer: Answer, words: str, workflow: Workflow) -> str:
+    sso = re.search(r"url=(https://\S+)", answer.headers.get("x-github-sso", ""))
+    if sso:
+        return f"authorise the token for the organisation's single sign-on: {sso[1]}"
+    if re.search(r"no ref found", words, re.IGNORECASE) and _COMMIT.fullmatch(workflow.ref):
+        return "ref is a commit SHA, and GitHub dispatches on a branch or tag only: name one that points there"
     for pattern, advice in _ADVICE:
         if re.search(pattern, words, re.IGNORECASE):
             return advice.format(ref=workflow.ref, file=workflow.file, owner=workflow.owner, repo=workflow.repo)

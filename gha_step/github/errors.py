@@ -58,12 +58,14 @@ class Refused(GitHubError):
 
     :param status: the HTTP status.
     :param words: GitHub's own message.
+    :param location: where a redirect leads; it is not followed.
     """
 
-    def __init__(self, message: str, status: int, words: str) -> None:
+    def __init__(self, message: str, status: int, words: str, location: str | None = None) -> None:
         super().__init__(message)
         self.status = status
         self.words = words
+        self.location = location
 
 
 class Unclear(GitHubError):

@@ -42,6 +42,7 @@ def tell(
     exact: Run | None = None,
     order: Order | None = None,
     problem: str | None = None,
+    warning: str = "",
 ) -> StepResult:
     """The answer.
 
@@ -49,17 +50,18 @@ def tell(
     :param exact: GitHub's own answer, if it is in hand and not yet written.
     :param order: what this call asks for, to be compared with what was dispatched.
     :param problem: why this call cannot say what it asks for: that changes nothing for what was sent before.
+    :param warning: what could not be checked before sending.
     """
     run = exact or record.run
     changed = record.sent and order is not None and order.payload.inputs_hash != record.inputs_hash
     output = _output(record, run, changed)
     if record.final and record.sent and order is not None and order.payload.target != record.target:
         return StepResult.failed(_another_target(record, order), output)
-    also = ""
+    also = f" {warning}" if warning else ""
     if changed:
-        also = " The inputs of this call differ from those that were dispatched; nothing was sent again."
+        also += " The inputs of this call differ from those that were dispatched; nothing was sent again."
     elif problem is not None:
-        also = f" This call itself could not have been carried out: {problem}."
+        also += f" This call itself could not have been carried out: {problem}."
     if run is not None:
         return StepResult.succeeded(f"run {run.id} of {_subject(record)}{_HOW[run.source]}.{also}", output)
     match record.state:

@@ -60,6 +60,7 @@ class DispatchWorkflow:
             inputs=config.inputs,
             timeout=config.timeout,
             correlation_input=config.correlation_input,
+            validate_inputs=config.validate_inputs,
         )
 
 

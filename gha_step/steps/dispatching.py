@@ -18,10 +18,12 @@ from typing import Final
 from gha_step.contract.errors import LedgerUnavailable, StepError
 from gha_step.contract.step import StepResult
 from gha_step.github.api import AcceptedWithoutRun, StartedRun, decipher_dispatch, dispatch_request
+from gha_step.github.client import Client
 from gha_step.github.connection import Connection, Connector
 from gha_step.github.errors import GitHubError, RateLimited, Refused, Unclear, Unsupported, Untrusted
 from gha_step.github.exchange import Answer, Exchange
 from gha_step.github.servers import Servers
+from gha_step.github.workflow_file import Unreadable
 from gha_step.ledger import record as ledger
 from gha_step.ledger.attribution import DATE_SLACK
 from gha_step.ledger.record import (
@@ -46,7 +48,9 @@ from gha_step.ledger.store import Conflict, Store
 from gha_step.runtime import Clock, Workers
 from gha_step.steps.answers import HOLD_LIMIT, Note, tell
 from gha_step.steps.book import LEDGER_RETRY, Book, subject_of
+from gha_step.steps.diagnosis import diagnose
 from gha_step.steps.gatekeeping import Gatekeeping, Preparation
+from gha_step.steps.input_check import check_inputs
 from gha_step.steps.listings import Listings
 from gha_step.steps.looking import Looking
 from gha_step.steps.order import Key, Order
@@ -68,6 +72,7 @@ class Dispatching:
         *,
         store: Store,
         connector: Connector,
+        client: Client,
         listings: Listings,
         servers: Servers,
         clock: Clock,
@@ -82,6 +87,7 @@ class Dispatching:
         self._looking = Looking(self._book, listings, clock, owner, settle)
         self._gatekeeping = Gatekeeping(self._book, self._looking, listings, servers, clock, tasks, self._at_work)
         self._connector = connector
+        self._client = client
         self._servers = servers
         self._clock = clock
         self._workers = tasks
@@ -263,6 +269,9 @@ class Dispatching:
                 why = f"config.inputs: has {len(order.inputs)} inputs, but {order.endpoint.host} takes at most {most}"
                 self._book.move(task, task.record, GaveUp(reason=why))
                 return True
+            if order.validate_inputs and (misfits := self._misfits(task, order)):
+                self._book.move(task, task.record, GaveUp(reason=misfits))
+                return True
             connection = self._connector.connect(order.endpoint)
         except Untrusted as error:
             self._book.move(task, task.record, GaveUp(reason=str(error)))
@@ -278,6 +287,16 @@ class Dispatching:
         except BaseException:
             connection.close()
             raise
+
+    def _misfits(self, task: Task, order: Order) -> str | None:
+        """What the workflow file says against the inputs; what cannot be read is a warning, never a failure."""
+        try:
+            problems = check_inputs(order.workflow, order.inputs, order.token, self._client)
+        except (Unreadable, GitHubError) as error:
+            task.warning = f"The inputs were not validated: {error}."
+            log.warning("inputs not validated: %s", error, extra=subject_of(task.record))
+            return None
+        return f"{order.workflow}: " + "; ".join(problems) if problems else None
 
     def _trouble(self, task: Task, record: Record, error: GitHubError, wait: float | None) -> bool:
         """GitHub cannot be asked now. Nothing was sent; wait for as long as that makes sense.
@@ -402,7 +421,8 @@ class Dispatching:
                 self._holds[order.key.hash] = (self._clock.monotonic() + (error.retry_after or 1.0), error)
             return RefusedForNow(nonce=nonce, at=self._clock.now(), reason=str(error))
         except Refused as error:
-            return ledger.Refused(nonce=nonce, reason=str(error))
+            reason = diagnose(error, order.workflow, order.token, self._client)
+            return ledger.Refused(nonce=nonce, reason=reason)
         match result:
             case StartedRun(run_id, url):
                 self._servers.learn_names_runs(order.endpoint, names=True)

@@ -43,6 +43,7 @@ class Order:
     token: Token
     inputs: dict[str, str] = field(repr=False)  # as they go to GitHub, the marker among them
     payload: Payload
+    validate_inputs: bool = False
 
     @classmethod
     def of(
@@ -54,6 +55,7 @@ class Order:
         inputs: dict[str, str],
         timeout: int,
         correlation_input: str | None,
+        validate_inputs: bool = False,
     ) -> "Order":
         marker = marker_of(key.hash) if correlation_input is not None else None
         sent = dict(inputs)
@@ -66,7 +68,7 @@ class Order:
             marker=marker,
             names_promotion=marker is None and any(shows(key.promotion, text) for text in inputs.values()),
         )
-        return cls(key, workflow, token, sent, payload)
+        return cls(key, workflow, token, sent, payload, validate_inputs)
 
     @property
     def endpoint(self) -> Endpoint:

@@ -32,6 +32,7 @@ class Task:
         self.joined = joined
         self.note: Note | None = None
         self.exact: Run | None = None
+        self.warning = ""
         self.ready: Future[None] = Future()
         self.job: Future[None] | None = None
 

@@ -167,10 +167,12 @@ class Schedule:
         store = SimStore(self.disk, process, self.boundaries, exclusive=not self.shared_store)
         connector = SimConnector(self.network, process)
         servers = Servers()
+        client = PyGithubClient(connector, clock)
         dispatching = Dispatching(
             store=store,
             connector=connector,
-            listings=Listings(PyGithubClient(connector, clock), servers, clock, workers, TELEMETRY),
+            client=client,
+            listings=Listings(client, servers, clock, workers, TELEMETRY),
             servers=servers,
             clock=clock,
             tasks=workers,

@@ -1,0 +1,119 @@
+"""A workflow file's declared inputs, and what is wrong with those that a step is about to send. Pure.
+
+Source: https://docs.github.com/en/actions/reference/workflows-and-actions/workflow-syntax#onworkflow_dispatchinputs
+"""
+
+import base64
+import binascii
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from gha_step.contract.json_text import parse_json
+from gha_step.github.exchange import Answer
+
+
+class Unreadable(ValueError):
+    """The file does not tell what its inputs are; the text says why."""
+
+
+@dataclass(frozen=True)
+class DeclaredInput:
+    """One input under ``on.workflow_dispatch.inputs``. ``type``: string, boolean, choice, number or environment."""
+
+    name: str
+    type: str
+    required: bool
+    has_default: bool
+    options: tuple[str, ...]
+
+
+def file_text(answer: Answer) -> str:
+    """The text of a file in an answer of the contents API.
+
+    :raises Unreadable: there is none in it.
+    """
+    if answer.status != 200:
+        raise Unreadable(f"GitHub answered {answer.status} to a request for the workflow file")
+    try:
+        body = parse_json(answer.body)
+        return base64.b64decode(body["content"]).decode()
+    except (ValueError, KeyError, TypeError, binascii.Error):
+        raise Unreadable("the workflow file is not a text file") from None
+
+
+def declared_inputs(text: str) -> tuple[DeclaredInput, ...] | None:
+    """The inputs that a workflow declares; ``None`` if it has no ``workflow_dispatch`` trigger.
+
+    :raises Unreadable: it is no workflow file.
+    """
+    import yaml  # type: ignore[import-untyped]  # only a step with validateInputs needs it
+
+    try:
+        workflow = yaml.safe_load(text)
+    except (yaml.YAMLError, RecursionError, ValueError):
+        raise Unreadable("the workflow file is not YAML") from None
+    if not isinstance(workflow, dict):
+        raise Unreadable("the workflow file is not a workflow")
+    triggers = workflow.get("on", workflow.get(True))  # YAML 1.1 reads a bare `on` as true
+    if isinstance(triggers, str):
+        triggers = [triggers]
+    if isinstance(triggers, list):
+        return () if "workflow_dispatch" in triggers else None
+    if not isinstance(triggers, dict):
+        raise Unreadable("the workflow file has no triggers under `on`")
+    if "workflow_dispatch" not in triggers:
+        return None
+    dispatch = triggers["workflow_dispatch"]
+    inputs = dispatch.get("inputs") if isinstance(dispatch, dict) else None
+    return tuple(_declared(str(name), given) for name, given in (inputs or {}).items())
+
+
+def _declared(name: str, given: Any) -> DeclaredInput:
+    given = given if isinstance(given, dict) else {}
+    options = given.get("options")
+    return DeclaredInput(
+        name=name,
+        type=str(given.get("type") or "string"),
+        required=given.get("required") is True,
+        has_default=given.get("default") is not None,
+        options=tuple(_text(option) for option in options) if isinstance(options, list) else (),
+    )
+
+
+def _text(option: object) -> str:
+    return str(option).lower() if isinstance(option, bool) else str(option)
+
+
+def input_problems(declared: tuple[DeclaredInput, ...], inputs: Mapping[str, str]) -> list[str]:
+    """What GitHub would refuse, in words; values are not repeated."""
+    known = {declaration.name.lower(): declaration for declaration in declared}
+    given = {name.lower(): value for name, value in inputs.items()}
+    problems = []
+    for name in inputs:
+        if name.lower() not in known:
+            names = ", ".join(declaration.name for declaration in declared) or "no inputs"
+            problems.append(f"{name!r} is not declared (the workflow declares {names})")
+    for key, declaration in known.items():
+        if key not in given:
+            if declaration.required and not declaration.has_default:
+                problems.append(f"{declaration.name!r} is required and not given")
+            continue
+        problems += _misfit(declaration, given[key])
+    return problems
+
+
+def _misfit(declaration: DeclaredInput, value: str) -> list[str]:
+    name, leave_out = declaration.name, "; to take its default leave it out (null), do not send ''"
+    match declaration.type:
+        case "boolean" if value not in ("true", "false"):
+            return [f"{name!r} is a boolean: send true or false{leave_out if not value else ''}"]
+        case "choice" if declaration.options and value not in declaration.options:
+            choices = ", ".join(declaration.options)
+            return [f"{name!r} must be one of {choices}{leave_out if not value else ''}"]
+        case "number":
+            try:
+                float(value)
+            except ValueError:
+                return [f"{name!r} must be a number{leave_out if not value else ''}"]
+    return []
