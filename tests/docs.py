@@ -40,10 +40,18 @@ def settings_table() -> str:
     return _table(("Variable", "Default", "Meaning"), rows)
 
 
+def messages_table() -> str:
+    """What users are told of each mistake, by making it."""
+    from .messages.cases import CASES, tell  # starts an emulated GitHub for each
+
+    return _table(("Mistake", "What the step says"), [(case.mistake, tell(case)) for case in CASES])
+
+
 PARTS: Final[dict[str, Callable[[], str]]] = {
     "config": config_table,
     "output": output_table,
     "settings": settings_table,
+    "messages": messages_table,
 }
 
 

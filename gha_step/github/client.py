@@ -35,10 +35,12 @@ class Client(Protocol):
         parameters: Mapping[str, str] | None = None,
         *,
         without: frozenset[str] = frozenset(),
+        etag: str | None = None,
     ) -> Answer:
         """The answer to ``GET path`` below the API base, whatever its status. Redirects are not followed.
 
         :param without: request headers that this server is known to refuse.
+        :param etag: of an earlier answer to this very request: 304 says that nothing has changed since.
         :raises Unreachable: no connection.
         :raises Untrusted: the certificate.
         :raises Unclear: no answer that can be read within ten seconds.
@@ -60,11 +62,18 @@ class PyGithubClient:
         parameters: Mapping[str, str] | None = None,
         *,
         without: frozenset[str] = frozenset(),
+        etag: str | None = None,
     ) -> Answer:
         wire = _Wire(self._connector, self._clock, endpoint)
         version = None if VERSION_HEADER in without else API_VERSION
         requester = _requester(endpoint, token, version)
-        requester.requestJson("GET", path, parameters=dict(parameters or {}), cnx=wire)  # type: ignore[arg-type]
+        requester.requestJson(
+            "GET",
+            path,
+            parameters=dict(parameters or {}),
+            headers=None if etag is None else {"If-None-Match": etag},
+            cnx=wire,  # type: ignore[arg-type]
+        )
         assert wire.answer is not None
         return wire.answer
 

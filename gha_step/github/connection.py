@@ -85,9 +85,9 @@ class SocketConnector:
             )
         except socket.gaierror as error:
             name = proxy[0] if proxy else endpoint.host
-            raise Unreachable(f"the name {name} does not resolve ({error.strerror})") from None
+            raise Unreachable(f"the name {name} does not resolve ({error.strerror}): is baseURL right?") from None
         except OSError as error:
-            raise Unreachable(f"{where} cannot be reached ({_words(error)})") from None
+            raise Unreachable(f"{where} cannot be reached ({_words(error)}): is baseURL right?") from None
         try:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             if proxy:

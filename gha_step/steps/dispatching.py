@@ -307,9 +307,8 @@ class Dispatching:
         left = record.timeout - (now - (now if record.trouble_since is None else record.trouble_since))
         asked = isinstance(error, RateLimited) and error.wait is not None
         if left <= 0 or (asked and wait is not None and wait > left):
-            self._book.move(
-                task, record, GaveUp(reason=f"{error} The step's timeout of {record.timeout} s leaves no time.")
-            )
+            why = f"{str(error).rstrip('.')}; the step's timeout of {record.timeout} s leaves no time to try again"
+            self._book.move(task, record, GaveUp(reason=why))
             return True
         if record.trouble_since is None:
             self._book.move(task, record, Trouble(at=now, reason=str(error)))

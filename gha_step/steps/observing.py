@@ -1,0 +1,357 @@
+"""Looks at workflow runs: one request each, conditional where it can be, and none that GitHub asked not to send.
+
+What a look has seen is told by `gha_step.steps.wait_answers`. All memory is this process's own, bounded, and may be
+lost: then the next look is an ordinary request.
+"""
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
+from dataclasses import dataclass, replace
+from typing import Any, Final, TypeVar
+
+from gha_step.contract.secret import Token
+from gha_step.github.budgets import Budgets
+from gha_step.github.client import Client
+from gha_step.github.errors import GitHubError, RateLimited, Refused, Unclear, Unreachable, Untrusted
+from gha_step.github.exchange import Answer
+from gha_step.github.outcome import (
+    JOBS_PER_PAGE,
+    ObservedJob,
+    ObservedRun,
+    PendingDeployment,
+    Phase,
+    RunReference,
+    decipher_refusal,
+    failed_jobs,
+    jobs_page,
+    moved_to,
+    observed_run,
+    pending_deployments,
+)
+from gha_step.github.servers import Servers
+from gha_step.runtime import Clock, Workers
+from gha_step.telemetry import Telemetry, log
+
+FRESH_FOR: Final = 30.0  # seconds for which a look that ended after its call was answered serves the next call
+MISSING_APART: Final = 10.0  # seconds between two looks that must both find nothing
+PAUSE: Final = 5.0  # seconds after the first trouble, then doubled
+MAX_PAUSE: Final = 60.0
+TRIES: Final = 3  # looks for which a failed run's jobs may be in trouble, before it is told without them
+MAX_PAGES: Final = 10  # of jobs: a thousand, while a matrix has at most 256
+_REMEMBERED: Final = 5_000  # runs, and answers: some hundred bytes each
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Trouble:
+    """Why the run could not be seen, or is not looked at now. ``until``: monotonic; nothing is asked before."""
+
+    message: str
+    until: float
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What is known of a run. ``run``: as it was last seen; ``failure``: why looking again cannot help.
+
+    ``detail``: what should have been told of its jobs or approvals, and why it is not.
+    """
+
+    run: ObservedRun | None = None
+    jobs: tuple[ObservedJob, ...] = ()
+    pending: tuple[PendingDeployment, ...] = ()
+    detail: str = ""
+    trouble: Trouble | None = None
+    failure: str | None = None
+
+
+class Look:
+    """One look, for all calls that come while it goes on. ``before``: what was known when it began."""
+
+    def __init__(self, before: Seen) -> None:
+        self.before = before
+        self.ready: Future[None] = Future()
+        self.told = False
+        self._seen: tuple[Seen, float] | None = None
+
+    def end(self, seen: Seen, now: float) -> None:
+        """It has ended with this."""
+        self._seen = (seen, now)
+        self.ready.set_result(None)
+
+    @property
+    def seen(self) -> Seen | None:
+        """Its result; ``None`` while it goes on."""
+        return self._seen[0] if self._seen is not None else None
+
+    def serves(self, now: float) -> bool:
+        """Whether a call may join it: it goes on, or nobody has heard its fresh result."""
+        return self._seen is None or (not self.told and now - self._seen[1] < FRESH_FOR)
+
+
+@dataclass
+class _Watch:
+    """One run as this process sees it with one token. Its one look writes it, but for `look` and `turn`."""
+
+    root: str  # path of the repository below the API base
+    seen: Seen = Seen()
+    look: Look | None = None
+    turn: float | None = None  # a reserved time to look, monotonic
+    missing_since: float | None = None
+    odd_since: float | None = None
+    ask_after: float = float("-inf")
+    troubles: int = 0  # in a row
+
+
+class Observing:
+    """Looks at runs, one look at a time for each run and token.
+
+    :param workers: threads for looks: each may wait ten seconds for GitHub.
+    """
+
+    def __init__(
+        self,
+        *,
+        client: Client,
+        servers: Servers,
+        budgets: Budgets,
+        clock: Clock,
+        workers: Workers,
+        telemetry: Telemetry,
+    ) -> None:
+        self._client = client
+        self._servers = servers
+        self._budgets = budgets
+        self._clock = clock
+        self._workers = workers
+        self._telemetry = telemetry
+        self._lock = threading.Lock()
+        self._watches: OrderedDict[tuple[RunReference, Token], _Watch] = OrderedDict()
+        self._answers: OrderedDict[tuple[str, str, Token], tuple[str, Any]] = OrderedDict()  # ETag, parsed
+
+    def look(self, run: RunReference, token: Token) -> Look | Seen:
+        """A look that has begun, be it by this call; or what is known, where none may begin now."""
+        now = self._clock.monotonic()
+        held = self._budgets.held_until(run.endpoint, token)
+        with self._lock:
+            watch = self._watch(run, token)
+            if watch.look is not None and watch.look.serves(now):
+                return watch.look
+            if watch.ask_after > now and watch.seen.trouble is not None:
+                return watch.seen
+            if held > now:
+                return replace(watch.seen, trouble=_held(run, held))
+            if watch.turn is None:
+                watch.turn = self._budgets.take_turn(run.endpoint, token, now)
+            if watch.turn > now:
+                crowd = f"many runs are waited for with this token: {run} is looked at when its turn comes"
+                return replace(watch.seen, trouble=Trouble(crowd, watch.turn))
+            watch.turn = None
+            look = watch.look = Look(watch.seen)
+        self._workers.spawn(lambda: self._look(watch, look, run, token))
+        return look
+
+    def _watch(self, run: RunReference, token: Token) -> _Watch:
+        key = (run, token)
+        watch = self._watches.get(key)
+        if watch is None:
+            watch = self._watches[key] = _Watch(run.repository_path)
+        self._watches.move_to_end(key)
+        if len(self._watches) > _REMEMBERED:
+            self._watches.popitem(last=False)
+        return watch
+
+    def _look(self, watch: _Watch, look: Look, run: RunReference, token: Token) -> None:
+        try:
+            watch.seen = self._see(watch, run, token)
+        except Exception:  # noqa: BLE001  a host takes a 500 as final; the next look may do better
+            log.exception("a look at %s failed", run)
+            watch.seen = self._troubled(watch, "an internal error, which the log of gha-step tells")
+        look.end(watch.seen, self._clock.monotonic())
+
+    # ---------------------------------------------------------------- one look
+
+    def _see(self, watch: _Watch, run: RunReference, token: Token) -> Seen:
+        held = self._budgets.held_until(run.endpoint, token)
+        if held > self._clock.monotonic():  # since this look was asked for, another one was refused
+            return replace(watch.seen, trouble=_held(run, held), failure=None)
+        try:
+            observed = self._run(watch, run, token)
+        except RateLimited as error:
+            return self._limited(watch, run, token, error)
+        except Refused as error:
+            if error.status == 404:
+                return self._missing(watch, run, token, error)
+            return replace(watch.seen, trouble=None, failure=str(error))
+        except Untrusted as error:
+            return replace(watch.seen, trouble=None, failure=f"{run} was not looked at: {error}")
+        except _Odd as error:
+            return self._odd(watch, str(error))
+        except GitHubError as error:
+            return self._troubled(watch, str(error), error)
+        watch.missing_since = watch.odd_since = None
+        return self._details(watch, Seen(observed), run, token)
+
+    def _run(self, watch: _Watch, run: RunReference, token: Token) -> ObservedRun:
+        def parsed(answer: Answer) -> ObservedRun:
+            try:
+                return observed_run(answer, run)
+            except Unclear as error:
+                raise _Odd(str(error)) from None
+
+        path = f"/actions/runs/{run.run_id}"
+        try:
+            return self._get("run", run, token, watch.root + path, parsed)
+        except Refused as error:
+            root = moved_to(error, run)
+            if root is None or root == watch.root:
+                raise
+            watch.root = root  # renamed between dispatch and wait: its ID stays
+            return self._get("run", run, token, watch.root + path, parsed)
+
+    def _details(self, watch: _Watch, seen: Seen, run: RunReference, token: Token) -> Seen:
+        """What one more request tells of a run that waits for approval or has failed."""
+        observed = seen.run
+        assert observed is not None
+        try:
+            match observed.phase:
+                case Phase.AWAITING_APPROVAL:
+                    pending = self._get(
+                        "pending_deployments",
+                        run,
+                        token,
+                        f"{watch.root}/actions/runs/{run.run_id}/pending_deployments",
+                        pending_deployments,
+                    )
+                    seen = replace(seen, pending=pending)
+                case Phase.COMPLETED if observed.meaning.by_jobs:
+                    seen = replace(seen, jobs=failed_jobs(self._jobs(watch, run, token)))
+        except GitHubError as error:
+            final = observed.phase is Phase.COMPLETED
+            if isinstance(error, RateLimited):
+                limited = self._limited(watch, run, token, error)
+                return replace(seen, trouble=limited.trouble) if final else replace(seen, detail=str(error))
+            if final and not isinstance(error, Refused | Untrusted) and watch.troubles + 1 < TRIES:
+                # The run is over and will be so in ten seconds: its failed jobs are worth another look.
+                return replace(self._troubled(watch, f"its jobs: {error}", error), run=observed)
+            seen = replace(seen, detail=str(error))
+        watch.troubles, watch.ask_after = 0, float("-inf")
+        return seen
+
+    def _jobs(self, watch: _Watch, run: RunReference, token: Token) -> tuple[ObservedJob, ...]:
+        path = f"{watch.root}/actions/runs/{run.run_id}/jobs"
+        jobs: tuple[ObservedJob, ...] = ()
+        for page in range(1, MAX_PAGES + 1):
+            parameters = {"per_page": str(JOBS_PER_PAGE), "page": str(page)}
+            found = self._get("jobs", run, token, path, jobs_page, parameters)
+            jobs += found.jobs
+            if not found.jobs or len(jobs) >= found.total:
+                break
+        return jobs
+
+    # ---------------------------------------------------------------- what may come in between
+
+    def _limited(self, watch: _Watch, run: RunReference, token: Token, error: RateLimited) -> Seen:
+        until = self._budgets.limited(run.endpoint, token, error.wait, self._clock.monotonic())
+        return replace(watch.seen, trouble=Trouble(str(error), until), failure=None)
+
+    def _troubled(self, watch: _Watch, message: str, error: GitHubError | None = None) -> Seen:
+        """Something that passes: the longer it lasts, the less often it is asked."""
+        pause = min(PAUSE * 2.0 ** min(watch.troubles, 10), MAX_PAUSE)
+        if error is not None and not isinstance(error, Unreachable) and error.retry_after is not None:
+            pause = max(pause, error.retry_after)
+        watch.troubles += 1
+        watch.ask_after = self._clock.monotonic() + pause
+        return replace(watch.seen, trouble=Trouble(message, watch.ask_after), failure=None)
+
+    def _missing(self, watch: _Watch, run: RunReference, token: Token, error: Refused) -> Seen:
+        """GitHub does not show the run: final when two looks saw that, some seconds apart."""
+        now = self._clock.monotonic()
+        if watch.missing_since is None:
+            watch.missing_since = now
+        if now - watch.missing_since < MISSING_APART:
+            until = watch.missing_since + MISSING_APART
+            return replace(watch.seen, trouble=Trouble(f"{error}; it is looked for once more", until), failure=None)
+        return replace(watch.seen, trouble=None, failure=self._why_missing(watch, run, token, error))
+
+    def _why_missing(self, watch: _Watch, run: RunReference, token: Token, error: Refused) -> str:
+        """The repository tells whether the run or the whole repository is invisible: one request, after the failure."""
+        name = f"{run.owner}/{run.repo}"
+        try:
+            answer = self._client.get(run.endpoint, watch.root, token, without=self._servers.without(run.endpoint))
+        except GitHubError:
+            return str(error)
+        if answer.status == 200:
+            return (
+                f"{name} has no run {run.run_id}: runID belongs to a run of another repository or was deleted, e.g. "
+                "by the retention of runs: take runID from the output of the step that dispatched it"
+            )
+        if answer.status == 404:
+            return (
+                f"{run} cannot be seen: the token cannot see {name} at all: correct owner or repo, or let the token "
+                "see the repository (fine-grained: add it under Repository access; classic: scope repo; App: install "
+                "it there)"
+            )
+        return str(error)
+
+    def _odd(self, watch: _Watch, message: str) -> Seen:
+        """A 200 that is not the run: final where two looks saw it and no look ever saw a run."""
+        now = self._clock.monotonic()
+        if watch.odd_since is None:
+            watch.odd_since = now
+        if watch.seen.run is None and now - watch.odd_since >= MISSING_APART:
+            return replace(watch.seen, trouble=None, failure=message)
+        return self._troubled(watch, message)
+
+    # ---------------------------------------------------------------- one request
+
+    def _get(
+        self,
+        name: str,
+        run: RunReference,
+        token: Token,
+        path: str,
+        parse: Callable[[Answer], T],
+        parameters: Mapping[str, str] | None = None,
+    ) -> T:
+        """What ``parse`` reads in the answer, or read in the earlier answer that GitHub says still holds.
+
+        :raises GitHubError: see `decipher_refusal` and `Client`.
+        """
+        key = (run.endpoint.base, f"{path}?{sorted((parameters or {}).items())}", token)
+        with self._lock:
+            etag, had = self._answers.get(key, (None, None))
+        begun = self._clock.monotonic()
+        status = "error"
+        try:
+            answer = self._client.get(
+                run.endpoint, path, token, parameters, without=self._servers.without(run.endpoint), etag=etag
+            )
+            status = str(answer.status)
+        finally:
+            self._telemetry.github_request(name, status, self._clock.monotonic() - begun)
+        if answer.status == 304 and etag is not None:
+            self._budgets.answered(run.endpoint, token)
+            return had  # type: ignore[no-any-return]
+        if answer.status != 200:
+            raise decipher_refusal(answer, run)
+        self._budgets.answered(run.endpoint, token)
+        value = parse(answer)
+        etag = answer.headers.get("etag", "")
+        with self._lock:
+            self._answers.pop(key, None)
+            if etag and etag.isascii() and etag.isprintable():
+                self._answers[key] = (etag, value)
+                if len(self._answers) > _REMEMBERED:
+                    self._answers.popitem(last=False)
+        return value
+
+
+class _Odd(Exception):
+    """A 200 that is not the run."""
+
+
+def _held(run: RunReference, until: float) -> Trouble:
+    return Trouble(f"{run.endpoint.host} has rate-limited this token, and nothing is asked before that ends", until)

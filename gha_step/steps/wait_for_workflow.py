@@ -1,0 +1,63 @@
+"""``gha-wait-for-workflow``: wait for a workflow run to end, and answer with its conclusion.
+
+One call, one look. It turns a call into a wish (config, Secret, endpoint), and leaves looking to `Observing` and
+telling to `wait_answers`. It keeps nothing that may not be lost: without memory it looks as if for the first time.
+"""
+
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import Final
+
+from gha_step.contract.step import StepResult
+from gha_step.contract.wait_for_workflow import KIND, WaitForWorkflowConfig
+from gha_step.github.outcome import RunReference
+from gha_step.runtime import Clock
+from gha_step.steps.access import Access
+from gha_step.steps.observing import Look, Observing, Trouble
+from gha_step.steps.outcome import Call, Underway
+from gha_step.steps.wait_answers import Wish, tell
+
+SLOW: Final = 2.0  # seconds after which to ask for the result of a look that goes on
+
+
+class WaitForWorkflow:
+    """See `gha_step.steps.outcome.StepKind`."""
+
+    kind = KIND
+
+    def __init__(self, *, access: Access, observing: Observing, clock: Clock) -> None:
+        self._access = access
+        self._observing = observing
+        self._clock = clock
+
+    def execute(self, call: Call) -> StepResult | Underway:
+        config = WaitForWorkflowConfig.parse(call.request.step.config)
+        repository = self._access.repository(call.request.context.project, config)
+        run = RunReference(repository.endpoint, repository.owner, repository.name, config.run_id)
+        wish = Wish(run, config.expected_conclusion, config.poll_interval)
+        look = self._observing.look(run, repository.token)
+        if isinstance(look, Look):
+            return LookUnderway(wish, look, self._clock)
+        return tell(wish, look, self._clock.monotonic())
+
+
+@dataclass(frozen=True)
+class LookUnderway:
+    """One call's view of the look that it joined; see `gha_step.steps.outcome.Underway`."""
+
+    wish: Wish
+    look: Look
+    clock: Clock
+
+    @property
+    def ready(self) -> "Future[None]":
+        return self.look.ready
+
+    def answer(self) -> StepResult:
+        now = self.clock.monotonic()
+        seen = self.look.seen
+        if seen is not None:
+            self.look.told = True
+            return tell(self.wish, seen, now)
+        slow = Trouble(f"{self.wish.run.endpoint.host} takes long to answer", now + SLOW)
+        return tell(self.wish.in_a_hurry, self.look.slow(slow), now)

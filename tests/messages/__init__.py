@@ -1,0 +1,1 @@
+"""What users are told of each mistake, by the real step against the emulated GitHub."""
