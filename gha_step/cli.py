@@ -13,9 +13,11 @@ from gha_step.contract.errors import StepError
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command. Exit codes: 0 done, 1 the command's own failure, 2 it could not start."""
     gc.disable()  # while starting: what is imported and built now stays, and to look for garbage in it takes 10 ms
+    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")  # to look for some reads every package's metadata
     try:
         options = _parser().parse_args(arguments)
-        return {"serve": _serve, "demo": _demo, "emulate-github": _emulate}[options.command](options)
+        commands = {"serve": _serve, "demo": _demo, "emulate-github": _emulate, "ledger": _ledger}
+        return commands[options.command](options)
     except StepError as error:
         print(f"gha-step: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
@@ -59,7 +61,30 @@ def _parser() -> argparse.ArgumentParser:
     )
     emulate.add_argument("--listen", metavar="ADDRESS", default="127.0.0.1:0", help="default: %(default)s")
     _add_generation(emulate)
+    _add_ledger(commands.add_parser("ledger", help="what was dispatched and what became of it, for an operator"))
     return parser
+
+
+def _add_ledger(ledger: argparse.ArgumentParser) -> None:
+    actions = ledger.add_subparsers(dest="action", required=True, metavar="ACTION")
+    every = actions.add_parser(
+        "list",
+        help="all dispatches, newest first",
+        description="All dispatches that the ledger remembers, newest first. A server may hold it meanwhile.",
+    )
+    every.add_argument("--state", help="only those in this state, e.g. ambiguous")
+    every.add_argument("--project", help="only those of this project")
+    one = actions.add_parser(
+        "show",
+        help="one dispatch, and what to do about it",
+        description="All that the ledger remembers of one dispatch, what its host hears, and what to do.",
+    )
+    one.add_argument("key", metavar="KEY", help="its key, or the beginning of it, as list shows it")
+    for action in (every, one):
+        action.add_argument("--json", action="store_true", help="for programs")
+        action.add_argument(
+            "--ledger", metavar="VALUE", help="sqlite:PATH (default: GHA_STEP_LEDGER, or sqlite:gha-step.db)"
+        )
 
 
 def _add_generation(command: argparse.ArgumentParser) -> None:
@@ -117,3 +142,34 @@ def _emulate(options: argparse.Namespace) -> int:
     except (ValueError, OSError) as error:
         raise SettingsError(str(error)) from None
     return 0
+
+
+def _ledger(options: argparse.Namespace) -> int:
+    import time
+
+    from gha_step import ledger_report as report
+    from gha_step.ledger.sqlite import look_into
+    from gha_step.settings import Settings
+
+    named = options.ledger or os.environ.get("GHA_STEP_LEDGER")
+    settings = Settings.parse({} if named is None else {"GHA_STEP_LEDGER": named})
+    records, unreadable = look_into(settings.ledger)
+    now = time.time()
+    try:
+        if options.action == "list":
+            records = report.chosen(records, state=options.state, project=options.project)
+            as_json = [report.as_json(record, now) for record in records]
+            print(report.to_json(as_json) if options.json else report.table(records, now), flush=True)
+        else:
+            record = report.found(records, options.key)
+            print(
+                report.to_json(report.as_json(record, now)) if options.json else report.describe(record, now),
+                flush=True,
+            )
+    except BrokenPipeError:  # as under `| head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    finally:
+        for line in unreadable:
+            print(f"gha-step: {line}", file=sys.stderr)
+    return 1 if unreadable else 0

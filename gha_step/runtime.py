@@ -5,9 +5,9 @@ The simulation replaces all of this; so no lock may be held across any of these 
 
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, wait
-from queue import Empty, SimpleQueue
 from typing import Any, Protocol, TypeVar
 
 T = TypeVar("T")
@@ -69,19 +69,21 @@ class ThreadWorkers:
     def __init__(self, limit: int, name: str) -> None:
         self._limit = limit
         self._name = name
-        self._queue: SimpleQueue[tuple[Future[Any], Callable[[], Any]]] = SimpleQueue()
-        self._idle = threading.Semaphore(0)
-        self._lock = threading.Lock()
+        self._queue: deque[tuple[Future[Any], Callable[[], Any]]] = deque()
+        self._changed = threading.Condition()
+        self._idle = 0  # threads that wait and that no work has been meant for yet
         self._started = 0
 
     def spawn(self, work: Callable[[], T]) -> "Future[T]":
         future: Future[T] = Future()
-        self._queue.put((future, work))
-        if not self._idle.acquire(blocking=False):
-            with self._lock:
-                if self._started < self._limit:
-                    self._started += 1
-                    threading.Thread(target=self._run, name=f"{self._name}-{self._started}", daemon=True).start()
+        with self._changed:
+            self._queue.append((future, work))
+            if self._idle:
+                self._idle -= 1
+                self._changed.notify()
+            elif self._started < self._limit:
+                self._started += 1
+                threading.Thread(target=self._run, name=f"{self._name}-{self._started}", daemon=True).start()
         return future
 
     def join(self, job: "Future[Any]", seconds: float) -> bool:
@@ -89,11 +91,11 @@ class ThreadWorkers:
 
     def _run(self) -> None:
         while True:
-            try:
-                future, work = self._queue.get_nowait()
-            except Empty:
-                self._idle.release()
-                future, work = self._queue.get()
+            with self._changed:
+                while not self._queue:
+                    self._idle += 1
+                    self._changed.wait()
+                future, work = self._queue.popleft()
             if future.set_running_or_notify_cancel():
                 try:
                     result = work()

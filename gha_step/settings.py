@@ -179,7 +179,9 @@ class Settings(BaseModel):
         :raises SettingsError: one line that names the first wrong variable and the mend.
         """
         given = {
-            name.removeprefix(PREFIX).lower(): value for name, value in environment.items() if name.startswith(PREFIX)
+            name.removeprefix(PREFIX).lower(): value
+            for name, value in environment.items()
+            if name.startswith(PREFIX) and not _SERVICE_LINK.fullmatch(name)
         }
         if unknown := sorted(given.keys() - cls.model_fields.keys()):
             raise SettingsError(_unknown(variable(unknown[0]), [variable(name) for name in cls.model_fields]))

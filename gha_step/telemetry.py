@@ -9,6 +9,8 @@ from prometheus_client import CollectorRegistry, Counter, Histogram, generate_la
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from gha_step.contract.errors import StepError
+
 log: Final = logging.getLogger("gha_step")
 
 _SECONDS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
@@ -70,7 +72,12 @@ class _LedgerStates(Collector):
 
     def collect(self) -> Iterator[Metric]:
         (family,) = self.describe()
-        for state, count in self._count().items():
+        try:
+            counted = self._count()
+        except StepError as error:  # the other metrics are needed most when the ledger is away
+            log.warning("ledger records cannot be counted: %s", error)
+            return
+        for state, count in counted.items():
             family.add_metric([state], count)  # type: ignore[attr-defined]
         yield family
 
@@ -86,6 +93,14 @@ class _SubjectFilter(logging.Filter):
             if not hasattr(record, name):
                 setattr(record, name, "")
         return True
+
+
+class _OneLine(logging.Formatter):
+    """Text whose first line cannot be broken or forged by a name in it."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802  the library's name
+        line = super().formatMessage(record)
+        return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)
 
 
 def configure_logging(level: str, form: str) -> None:
@@ -104,7 +119,7 @@ def configure_logging(level: str, form: str) -> None:
         )
     else:
         words = " ".join(f"{name}=%({name})s" for name in _FIELDS)
-        handler.setFormatter(logging.Formatter(f"%(asctime)s %(levelname)s %(message)s {words}"))
+        handler.setFormatter(_OneLine(f"%(asctime)s %(levelname)s %(message)s {words}"))
     handler.addFilter(_SubjectFilter())
     root = logging.getLogger()
     root.handlers[:] = [handler]

@@ -7,6 +7,7 @@ from pathlib import Path
 from gha_step.contract.errors import StepError
 from gha_step.credentials.directory import DirectorySecrets
 from gha_step.credentials.secrets import SecretReader
+from gha_step.github.budgets import Budgets
 from gha_step.github.client import PyGithubClient
 from gha_step.github.connection import SocketConnector
 from gha_step.github.servers import Servers
@@ -22,11 +23,15 @@ from gha_step.steps.access import Access
 from gha_step.steps.dispatch_workflow import DispatchWorkflow
 from gha_step.steps.dispatching import Dispatching
 from gha_step.steps.listings import Listings
+from gha_step.steps.observing import Observing
+from gha_step.steps.outcome import StepKind
 from gha_step.steps.registry import Steps
+from gha_step.steps.wait_for_workflow import WaitForWorkflow
 from gha_step.telemetry import Telemetry
 
 CALLS = 64  # threads for calls: each reads a Secret and a record
 TASKS = 256  # threads for dispatches: each may wait half a minute for GitHub
+LOOKS = 64  # threads for looks at runs: each may wait ten seconds for GitHub
 LATE = 256  # threads for POSTs that have been silent for long
 
 
@@ -72,11 +77,21 @@ def build(settings: Settings, environment: Mapping[str, str]) -> ServerProcess:
         settle=settings.settle,
         telemetry=telemetry,
     )
-    step = DispatchWorkflow(
-        access=Access(secrets, allow_http=settings.allow_http), dispatching=dispatching, clock=clock
+    observing = Observing(
+        client=client,
+        servers=servers,
+        budgets=Budgets(),
+        clock=clock,
+        workers=ThreadWorkers(LOOKS, "look"),
+        telemetry=telemetry,
     )
+    access = Access(secrets, allow_http=settings.allow_http)
+    kinds: list[StepKind] = [
+        DispatchWorkflow(access=access, dispatching=dispatching, clock=clock),
+        WaitForWorkflow(access=access, observing=observing, clock=clock),
+    ]
     execution = Execution(
-        Steps([step], projects=projects, clock=clock),
+        Steps(kinds, projects=projects, clock=clock),
         workers=ThreadWorkers(CALLS, "call"),
         clock=clock,
         telemetry=telemetry,

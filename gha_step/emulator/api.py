@@ -10,7 +10,7 @@ import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Literal, NamedTuple, TypeAlias
+from typing import Literal, NamedTuple, TypeAlias, TypeVar
 from urllib.parse import unquote, urlencode
 
 from . import bodies, refusal
@@ -40,6 +40,7 @@ OperationName: TypeAlias = Literal[
 ]
 
 INPUTS_CHARACTERS_MAX = 65_535
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -261,18 +262,18 @@ def _end(time: str) -> str:
     return f"{time}T23:59:59Z" if len(time) == len("2006-01-02") else time
 
 
-def _page(call: Call, repository: Repository, runs: list[Run]) -> tuple[list[Run], dict[str, str]]:
+def _page(call: Call, repository: Repository, every: list[T]) -> tuple[list[T], dict[str, str]]:
     """The page asked for, and its Link header."""
     size = min(_positive(call.request.query.get("per_page"), 30), 100)
     page = _positive(call.request.query.get("page"), 1)
-    last = max(1, -(-len(runs) // size))
+    last = max(1, -(-len(every) // size))
     root = f"{call.links.api}/repositories/{repository.id}{call.params['rest']}"
     near = {"prev": page - 1, "next": page + 1, "last": last, "first": 1}
     wanted = [name for name in near if (page > 1 if name in ("prev", "first") else page < last)]
     links = [
         f'<{root}?{urlencode(dict(call.request.query) | {"page": str(near[name])})}>; rel="{name}"' for name in wanted
     ]
-    return runs[(page - 1) * size : page * size], {"Link": ", ".join(links)} if links else {}
+    return every[(page - 1) * size : page * size], {"Link": ", ".join(links)} if links else {}
 
 
 def _positive(text: str | None, default: int) -> int:
@@ -286,9 +287,11 @@ def get_run(call: Call) -> Response:
 
 def list_jobs(call: Call) -> Response:
     """GET …/actions/runs/{run}/jobs, of the latest attempt"""
-    run = call.run(call.repository("actions"))
-    jobs = [bodies.job(run, number, call.links) for number in range(len(run.jobs))]
-    return Response.of(200, {"total_count": len(jobs), "jobs": jobs})
+    repository = call.repository("actions")
+    run = call.run(repository)
+    shown, headers = _page(call, repository, list(range(len(run.jobs))))
+    jobs = [bodies.job(run, number, call.links) for number in shown]
+    return Response.of(200, {"total_count": len(run.jobs), "jobs": jobs}, headers)
 
 
 def get_pending_deployments(call: Call) -> Response:

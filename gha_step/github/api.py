@@ -111,7 +111,7 @@ def dispatch_request(
 
 
 def decipher_dispatch(
-    answer: Answer, workflow: Workflow, *, without: frozenset[str] = frozenset()
+    answer: Answer, workflow: Workflow, *, token: Token | None = None, without: frozenset[str] = frozenset()
 ) -> StartedRun | AcceptedWithoutRun:
     """What the answer to a dispatch proves.
 
@@ -125,7 +125,7 @@ def decipher_dispatch(
         return AcceptedWithoutRun(date(answer))
     if status == 200:
         return _started(answer, workflow)
-    words = github_words(answer)
+    words = github_words(answer, token)
     if limited := rate_limit(answer, words, workflow):
         raise limited
     if (feature := _unsupported(status, words)) and feature not in without:
@@ -144,26 +144,32 @@ def _started(answer: Answer, workflow: Workflow) -> StartedRun:
     if not isinstance(run_id, int) or isinstance(run_id, bool) or run_id <= 0:
         raise Unclear("GitHub answered 200, but named no run")
     url = body.get("html_url")
-    if not isinstance(url, str) or not url.startswith(("https://", "http://")):
+    if not isinstance(url, str) or not url.startswith(("https://", "http://")) or not url.isascii():
         url = f"{workflow.endpoint.web}/{quote(workflow.owner)}/{quote(workflow.repo)}/actions/runs/{run_id}"
     return StartedRun(run_id, url)
 
 
-def github_words(answer: Answer) -> str:
-    """GitHub's own message in an error body, on one line and not longer than a line may be; or ''."""
+def github_words(answer: Answer, token: Token | None = None) -> str:
+    """GitHub's own message in an error body, on one line and not longer than a line may be; or ''.
+
+    :param token: what it must not repeat, whoever it is that answers.
+    """
     try:
         body = parse_json(answer.body)
     except ValueError:
         return ""
     message = body.get("message") if isinstance(body, dict) else None
-    return " ".join(message.split())[:500] if isinstance(message, str) else ""
+    if not isinstance(message, str):
+        return ""
+    shown = message if token is None else message.replace(token.reveal(), "***")
+    return " ".join(shown.split())[:500]
 
 
 def date(answer: Answer) -> float | None:
     """GitHub's clock when it answered, in seconds since 1970."""
     try:
         return parsedate_to_datetime(answer.headers.get("date", "")).timestamp()
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
 
 
@@ -191,12 +197,15 @@ def _number(text: str | None) -> float | None:
     return float(text) if text is not None and re.fullmatch(r"[0-9]{1,12}", text) else None
 
 
+_VERSION_REFUSED: Final = re.compile(r"x-github-api-version|api version .*not supported|unsupported api version", re.I)
+
+
 def _unsupported(status: int, words: str) -> str | None:
     if status not in (400, 422):
         return None
     if RUN_DETAILS in words and "not a permitted key" in words:
         return RUN_DETAILS
-    return VERSION_HEADER if re.search(r"api.version", words, re.IGNORECASE) else None
+    return VERSION_HEADER if status == 400 and _VERSION_REFUSED.search(words) else None
 
 
 def _said(words: str) -> str:

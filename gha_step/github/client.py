@@ -9,6 +9,8 @@ from collections.abc import ItemsView, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
+import h11
+
 from gha_step.contract.secret import Token
 from gha_step.github.api import API_VERSION, USER_AGENT, VERSION_HEADER
 from gha_step.github.connection import Connector
@@ -136,7 +138,10 @@ class _Wire:
         )
         exchange = Exchange(self._connector.connect(self._endpoint), self._clock, max_body=MAX_BODY)
         try:
-            exchange.send(request)
+            try:
+                exchange.send(request)
+            except h11.LocalProtocolError:
+                raise Unclear(f"{verb} {url[:80]!r} is no request that HTTP can carry") from None
             self.answer = exchange.receive(ANSWER_WITHIN)
         finally:
             exchange.close()

@@ -128,14 +128,19 @@ def _proxy_for(endpoint: Endpoint) -> tuple[str, int, str | None] | None:
     """Host, port and Authorization of the proxy that the environment names for ``endpoint``, if any."""
     if not endpoint.tls or not (url := getproxies().get("https")) or proxy_bypass(endpoint.authority):
         return None
-    parts = urlsplit(url if "://" in url else f"http://{url}")
-    if not parts.hostname:
-        raise Unreachable("HTTPS_PROXY names no host: write http://proxy.example.com:3128")
+    try:
+        parts = urlsplit(url if "://" in url else f"http://{url}")
+        port = parts.port or 3128
+        host = (parts.hostname or "").encode("idna").decode("ascii")
+    except ValueError:
+        host = ""
+    if not host:
+        raise Unreachable("HTTPS_PROXY is not the URL of a proxy: write http://proxy.example.com:3128")
     login = None
     if parts.username is not None:
         pair = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
         login = "Basic " + base64.b64encode(pair.encode()).decode()
-    return parts.hostname, parts.port or 3128, login
+    return host, port, login
 
 
 def _open_tunnel(sock: socket.socket, endpoint: Endpoint, login: str | None) -> None:

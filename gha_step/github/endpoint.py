@@ -5,6 +5,7 @@ ignores SSL_CERT_FILE and reads NO_PROXY otherwise than the standard library (fa
 """
 
 import ipaddress
+import re
 from dataclasses import dataclass
 from typing import Final
 from urllib.parse import SplitResult, urlsplit
@@ -62,11 +63,15 @@ def resolve_endpoint(base_url: str | None, *, allow_http: bool) -> Endpoint:
         port = parts.port
     except ValueError:
         raise BadEndpoint("is not a URL such as https://ghe.example.com") from None
+    if any(c.isspace() for c in text):
+        raise BadEndpoint("must hold no white space")
     host = _host(parts)
     if parts.query or parts.fragment or "?" in text or "#" in text:
         raise BadEndpoint("must have no query and no fragment")
-    if any(ord(c) <= 32 or ord(c) == 127 for c in text):
-        raise BadEndpoint("must hold no white space and no control character")
+    if any(not 33 <= ord(c) <= 126 for c in parts.path):
+        raise BadEndpoint("must hold no control character, and only ASCII in its path")
+    if port == 0:
+        raise BadEndpoint("names the port 0, which is none")
     tls = parts.scheme == "https"
     if not (tls or allow_http or _is_loopback(host)):
         raise BadEndpoint(
@@ -90,9 +95,12 @@ def _host(parts: SplitResult) -> str:
     if not host:
         raise BadEndpoint("names no host")
     try:
-        return host if ":" in host else host.encode("idna").decode("ascii").lower()
+        name = host if ":" in host else host.encode("idna").decode("ascii").lower()
     except UnicodeError:
-        raise BadEndpoint("names a host that is no valid name") from None
+        name = ""
+    if not re.fullmatch(r"[0-9a-z._-]+|[0-9a-fA-F:.]+(%25[0-9a-zA-Z]+)?", name):
+        raise BadEndpoint("names a host that is no valid name")
+    return name
 
 
 def _is_loopback(host: str) -> bool:

@@ -3,6 +3,7 @@
 Source: https://docs.github.com/en/rest/actions/workflow-runs#list-workflow-runs-for-a-workflow
 """
 
+import re
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
@@ -80,6 +81,6 @@ def user_login(answer: Answer) -> str | None:
 def enterprise_version(answer: Answer) -> tuple[int, int] | None:
     """The version of the GitHub Enterprise Server that gave this answer, e.g. (3, 19); nobody else says one."""
     numbers = answer.headers.get(ENTERPRISE_VERSION, "").split(".")[:2]
-    if len(numbers) < 2 or not all(number.isascii() and number.isdigit() for number in numbers):
+    if len(numbers) < 2 or not all(re.fullmatch("[0-9]{1,6}", number) for number in numbers):
         return None
     return int(numbers[0]), int(numbers[1])

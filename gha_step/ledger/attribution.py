@@ -6,7 +6,7 @@ Times are GitHub's (its ``Date`` and ``created_at``), because the local clock ma
 """
 
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Final, Protocol
 
 from gha_step.ledger.record import (
@@ -73,6 +73,15 @@ def shows(word: str, title: str) -> bool:
     return bool(word) and re.search(rf"(?<![0-9A-Za-z]){re.escape(word)}(?![0-9A-Za-z])", title) is not None
 
 
+def shows_name(name: str, title: str) -> bool:
+    """Whether ``title`` holds a promotion's name, and not a longer one of which it is a part.
+
+    Such names hold dots and dashes, so that `test.1` is a whole word of `test.1-b` and of `pre-test.1`.
+    """
+    before, after = r"(?<![0-9A-Za-z])(?<![0-9A-Za-z][-._])", r"(?![0-9A-Za-z])(?![-._][0-9A-Za-z])"
+    return bool(name) and re.search(before + re.escape(name) + after, title) is not None
+
+
 def floor_of(record: Record, listing: Listing, since_sending: float) -> float | None:
     """GitHub's time before which our run was not created."""
     if record.floor is not None or listing.begun is None:
@@ -114,9 +123,7 @@ def attribute(
     """
     floor = floor_of(record, listing, since_sending)
     fresh = [run for run in listing.runs if eligible(run, record, floor, claimed)]
-    known = {candidate.id: candidate for candidate in record.seen if candidate.id not in claimed}
-    known.update({run.id: Candidate(id=run.id, url=run.url) for run in fresh})
-    seen = tuple(known[run_id] for run_id in sorted(known))
+    seen = _union(record, record.seen, fresh, claimed)
     looked = Looked(seen=seen, floor=floor)
     listings = record.listings + 1
     without_id = record.state is State.ACCEPTED_WITHOUT_ID
@@ -125,14 +132,13 @@ def attribute(
     over = enough and since_sending >= looking_ends(record, settle)
 
     if record.marker is not None:
-        marked = [run for run in fresh if shows(record.marker, run.title)]
+        marked = tuple(candidate for candidate in seen if candidate.marked)
         if len(marked) == 1:
             return FoundByMarker(run=_run(marked[0], "marker"))
         if len(marked) > 1:
-            both = tuple(Candidate(id=run.id, url=run.url) for run in marked)
-            return Indistinguishable(candidates=both, reason="several runs show this step's marker")
+            return Indistinguishable(candidates=marked, reason="several runs show this step's marker")
     else:
-        named = [run for run in fresh if record.names_promotion and shows(record.promotion, run.title)]
+        named = [candidate for candidate in seen if candidate.named]
         if len(named) == 1 and name_is_unique and (without_id or settled):
             return FoundByName(run=_run(named[0], "promotion-name"))
         if without_id and settled:
@@ -150,12 +156,27 @@ def attribute(
 
 def find_marker(record: Record, listing: Listing, claimed: Collection[int] = ()) -> FoundByMarker | None:
     """The late look for the marker, of a record that ended without a run."""
-    marked = [
-        run
-        for run in listing.runs
-        if eligible(run, record, record.floor, claimed) and record.marker and shows(record.marker, run.title)
-    ]
+    fresh = [run for run in listing.runs if eligible(run, record, record.floor, claimed)]
+    known = _union(record, (*record.seen, *record.candidates), fresh, claimed)
+    marked = [candidate for candidate in known if candidate.marked]
     return FoundByMarker(run=_run(marked[0], "marker")) if len(marked) == 1 else None
+
+
+def _union(
+    record: Record, before: Iterable[Candidate], fresh: Iterable[ListedRun], claimed: Collection[int]
+) -> tuple[Candidate, ...]:
+    """All candidates of all listings: one that a listing omits, as a lagging replica does, is not forgotten."""
+    known = {candidate.id: candidate for candidate in before if candidate.id not in claimed}
+    for run in fresh:
+        old = known.get(run.id)
+        known[run.id] = Candidate(
+            id=run.id,
+            url=run.url,
+            marked=(old is not None and old.marked) or (record.marker is not None and shows(record.marker, run.title)),
+            named=(old is not None and old.named)
+            or (record.names_promotion and shows_name(record.promotion, run.title)),
+        )
+    return tuple(known[run_id] for run_id in sorted(known))
 
 
 def _settled(record: Record, listing: Listing, settle: float, since_sending: float) -> bool:
@@ -175,5 +196,5 @@ def _undecided(record: Record) -> str:
     return "the runs cannot be told apart"
 
 
-def _run(run: ListedRun, source: str) -> Run:
+def _run(run: Candidate, source: str) -> Run:
     return Run.model_validate({"id": run.id, "url": run.url, "source": source})

@@ -72,10 +72,12 @@ class Run(_Frozen):
 
 
 class Candidate(_Frozen):
-    """A run that may be ours."""
+    """A run that may be ours, and whether its title has shown our marker or our promotion's name."""
 
     id: int
     url: str
+    marked: bool = False
+    named: bool = False
 
 
 class Owner(_Frozen):
@@ -111,6 +113,7 @@ class Record(_Frozen):
     listings: int = 0
     actor: str | None = None
     marker: str | None = None
+    marker_input: str | None = None  # the input that carries it
     run: Run | None = None
     candidates: tuple[Candidate, ...] = ()
     reason: str | None = None
@@ -141,6 +144,12 @@ class Payload(_Frozen):
     timeout: int
     marker: str | None
     names_promotion: bool
+    marker_input: str | None = None
+
+
+def payload_of(record: Record) -> Payload:
+    """The payload that the record remembers."""
+    return Payload(**{name: getattr(record, name) for name in Payload.model_fields})
 
 
 def adopt(record: Record, payload: Payload) -> Record:

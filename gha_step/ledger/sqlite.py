@@ -9,7 +9,7 @@ import os
 import sqlite3
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -76,10 +76,7 @@ class SqliteStore:
                 connection.executescript(f"BEGIN IMMEDIATE; {_TABLES} PRAGMA user_version={SCHEMA_VERSION}; COMMIT;")
                 _sync_directory(self._path)
             elif version != SCHEMA_VERSION:
-                raise LedgerUnusable(
-                    f"the ledger {self._path} has schema {version}, this version of gha-step knows "
-                    f"{SCHEMA_VERSION}: use the version that wrote it, or name another path"
-                )
+                raise LedgerUnusable(_other_schema(self._path, version))
             else:  # a read-only file or directory opens well enough; only a write tells
                 connection.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
         except sqlite3.Error as error:
@@ -174,6 +171,45 @@ class SqliteStore:
                 raise LedgerUnavailable(f"the ledger {self._path} cannot be used now: {error}") from None
 
 
+def look_into(path: Path) -> tuple[list[Record], list[str]]:
+    """All records of a ledger that a server may hold at this moment, newest first; and why others cannot be read.
+
+    It takes no lock, and neither makes nor changes a file.
+
+    :raises LedgerUnusable: there is no ledger that can be read.
+    """
+    try:
+        path.open("rb").close()
+    except OSError as error:
+        raise LedgerUnusable(f"the ledger {path} cannot be read ({error.strerror}): name another path") from None
+    # Without a log beside it nobody has the file open, and sqlite would make one, perhaps of another owner.
+    mode = "mode=ro" if Path(f"{path}-wal").exists() else "mode=ro&immutable=1"
+    try:
+        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?{mode}", uri=True, timeout=5.0)) as connection:
+            (version,) = connection.execute("PRAGMA user_version").fetchone()
+            if version == 0:
+                raise LedgerUnusable(f"{path} is a database, but not a ledger: name another path")
+            if version != SCHEMA_VERSION:
+                raise LedgerUnusable(_other_schema(path, version))
+            rows = connection.execute("SELECT key, version, record FROM records ORDER BY created DESC").fetchall()
+    except sqlite3.Error as error:
+        raise LedgerUnusable(f"the ledger {path} cannot be read: {error}") from None
+    records, unreadable = [], []
+    for row in rows:
+        try:
+            records.append(_decode(*row))
+        except LedgerError as error:
+            unreadable.append(str(error))
+    return records, unreadable
+
+
+def _other_schema(path: Path, version: int) -> str:
+    return (
+        f"the ledger {path} has schema {version}, this version of gha-step knows {SCHEMA_VERSION}: use the version "
+        "that wrote it, or name another path"
+    )
+
+
 def _gate_key(project: str, target: Target) -> str:
     return digest([project, target.hash])
 
@@ -185,7 +221,7 @@ def _decode(key: str, version: int, text: str) -> Record:
         fields = ", ".join(sorted({".".join(map(str, problem["loc"])) for problem in error.errors()}))
         raise LedgerError(
             f"the ledger record {key} is not one that this version of gha-step can read ({fields}): "
-            "nothing was sent for it; use the version that wrote it"
+            "what it says is not known here, so nothing is sent; use the version that wrote it"
         ) from None
 
 

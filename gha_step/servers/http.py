@@ -47,7 +47,7 @@ def http_app(
     """
 
     async def answer(request: Request) -> Response:
-        path, method = request.url.path, request.method
+        path, method = request.scope["path"], request.method  # request.url would parse the Host header too
         if path == EXECUTE and method == "POST" and execution is not None:
             return await _execute(request, execution, token, readiness)
         if method in ("GET", "HEAD"):

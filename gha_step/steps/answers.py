@@ -43,6 +43,7 @@ def tell(
     order: Order | None = None,
     problem: str | None = None,
     warning: str = "",
+    diagnosis: str | None = None,
 ) -> StepResult:
     """The answer.
 
@@ -50,6 +51,7 @@ def tell(
     :param exact: GitHub's own answer, if it is in hand and not yet written.
     :param order: what this call asks for, to be compared with what was dispatched.
     :param problem: why this call cannot say what it asks for: that changes nothing for what was sent before.
+    :param diagnosis: why nothing was dispatched, in better words than the record's.
     :param warning: what could not be checked before sending.
     """
     run = exact or record.run
@@ -66,7 +68,7 @@ def tell(
         return StepResult.succeeded(f"run {run.id} of {_subject(record)}{_HOW[run.source]}.{also}", output)
     match record.state:
         case State.REJECTED:
-            return StepResult.failed(f"nothing was dispatched: {record.reason}", output)
+            return StepResult.failed(f"nothing was dispatched: {diagnosis or record.reason}", output)
         case State.AMBIGUOUS:
             return StepResult.failed(_ambiguous(record) + also, output)
         case State.UNRESOLVED:
@@ -105,9 +107,17 @@ def _subject(record: Record) -> str:
 
 def workflow_page(record: Record) -> str:
     """Where a person sees the workflow's runs."""
-    target = record.target
-    web = target.api_base.removesuffix("/api/v3").replace("://api.", "://", 1)
-    return f"{web}/{target.repo}/actions/workflows/{target.workflow}"
+    return f"{_actions(record)}/workflows/{record.target.workflow}"
+
+
+def run_page(record: Record, run_id: int) -> str:
+    """Where a person sees a run, where nobody has told its link."""
+    return f"{_actions(record)}/runs/{run_id}"
+
+
+def _actions(record: Record) -> str:
+    web = record.target.api_base.removesuffix("/api/v3").replace("://api.", "://", 1)
+    return f"{web}/{record.target.repo}/actions"
 
 
 def _another_target(record: Record, order: Order) -> str:
@@ -127,8 +137,8 @@ def _advice(record: Record) -> str:
         )
     return (
         f"No run's title shows this step's marker {record.marker}: the workflow must show the input that "
-        "correlationInput names, e.g. `run-name: Deploy ${{ inputs.<name> }}` at the top of "
-        f".github/workflows/{record.target.workflow}"
+        f"correlationInput names, with the line `run-name: Deploy ${{{{ inputs.{record.marker_input} }}}}` at the top "
+        f"of .github/workflows/{record.target.workflow}"
     )
 
 

@@ -8,16 +8,19 @@ from gha_step.ledger.record import (
     LOOKING,
     Event,
     IllegalMove,
+    Payload,
     Record,
     RecordLost,
     Run,
     State,
     ToldByHost,
     advance,
+    payload_of,
 )
 from gha_step.ledger.store import Conflict, Store
 from gha_step.runtime import Clock
-from gha_step.steps.order import Key, Order, blank
+from gha_step.steps.answers import run_page
+from gha_step.steps.order import Key, blank
 from gha_step.steps.task import Memory, Task, Witness
 from gha_step.telemetry import Telemetry, log, subject
 
@@ -34,14 +37,17 @@ class Book:
         self._lock = threading.Lock()
         self._last_sent: dict[str, Record] = Memory()  # by key: the witness, should the record vanish
 
-    def read(self, key: Key, order: Order | None, witness: Witness | None = None) -> Record | None:
+    def read(self, key: Key, payload: Payload | None, witness: Witness | None = None) -> Record | None:
         """The record as it is now; for a key without one, what the witnesses say, or a blank one to begin with."""
         record = self.store.read(key.project, key.hash)
-        if record is not None or order is None:
+        if record is not None:
             return record
-        fresh = blank(key, order.payload, self._clock.now())
-        with self._lock:
-            last: Record | None = self._last_sent.get(key.hash)
+        last = self.last_sent(key.hash)
+        if last is not None:
+            payload = payload or payload_of(last)
+        if payload is None:
+            return None
+        fresh = blank(key, payload, self._clock.now())
         if last is not None:
             log.error("the ledger record of a dispatch that was sent is gone", extra=subject_of(last))
             lost = last.model_copy(update={"version": 0})
@@ -54,7 +60,7 @@ class Book:
         try:
             return self.write(restored)
         except Conflict:
-            return self.read(key, order, witness)
+            return self.read(key, payload, witness)
 
     def write(self, record: Record) -> Record:
         """One compare-and-set; a state that is new is counted and logged."""
@@ -90,7 +96,7 @@ class Book:
         :raises LedgerUnavailable: it cannot be read, or it is gone and nobody can say what it was.
         """
         key = Key(record.key_parts, record.promotion)
-        found = self.read(key, task.order)
+        found = self.read(key, payload_of(record))
         if found is None:  # gone, and this call cannot say what to dispatch
             raise LedgerUnavailable("the ledger's record is gone", LEDGER_RETRY)
         return found
@@ -116,7 +122,7 @@ class Book:
 def _testimony(fresh: Record, witness: Witness) -> Event:
     """What the host's own memory says of a key that the ledger does not know."""
     if witness.run_id is not None and witness.target == fresh.target.hash:
-        return ToldByHost(run=Run(id=witness.run_id, url=witness.url, source="host"))
+        return ToldByHost(run=Run(id=witness.run_id, url=witness.url or run_page(fresh, witness.run_id), source="host"))
     return RecordLost(reason="the ledger's record is gone, but the host remembers that it was sent")
 
 

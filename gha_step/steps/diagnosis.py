@@ -13,8 +13,13 @@ from gha_step.github.errors import GitHubError, Refused
 
 def diagnose(refusal: Refused, workflow: Workflow, token: Token, client: Client) -> str:
     """The message for the operator: the refusal's own, or a surer one."""
+    message = _diagnose(refusal, workflow, token, client)
+    return message.encode("utf-8", "replace").decode()  # whatever GitHub's answer held
+
+
+def _diagnose(refusal: Refused, workflow: Workflow, token: Token, client: Client) -> str:
     if refusal.status == 404:
-        path = f"/repos/{workflow.owner}/{workflow.repo}"
+        path = workflow.path.partition("/actions/")[0]
     elif 300 <= refusal.status < 400 and (moved := _moved_to(refusal, workflow)):
         path = moved
     else:
@@ -55,6 +60,9 @@ def _visible(repository: dict[str, Any], name: str, workflow: Workflow) -> str:
 
 def _moved_to(refusal: Refused, workflow: Workflow) -> str | None:
     """The path of the repository that a redirect leads to, if it stays on the same server."""
-    parts = urlsplit(refusal.location or "")
-    found = re.match(r"(?:/api/v3)?(/repositories/[0-9]+|/repos/[^/]+/[^/]+)/", parts.path)
+    try:
+        parts = urlsplit(refusal.location or "")
+    except ValueError:
+        return None
+    found = re.match(r"(?:/api/v3)?(/repositories/[0-9]+|/repos/[\\w.-]+/[\\w.-]+)/", parts.path, re.ASCII)
     return found[1] if found and parts.netloc == workflow.endpoint.authority else None

@@ -41,13 +41,20 @@ class DispatchWorkflow:
         except (ConfigError, CredentialsError, Unavailable) as error:
             problem = error
         why = None if problem is None else str(problem)
-        answer = self._dispatching.call(key, order, why, _witness(context), call.arrived)
+        payload = order.payload if order is not None else None if config is None else _unaddressed(config)
+        witness = _witness(context)
+        answer = self._dispatching.call(key, order, payload, why, witness, call.arrived)
         if answer is not None:
             return answer
         assert problem is not None
+        if witness is not None:  # and neither a record nor a config to make one from
+            return StepResult.failed(
+                "this step has been dispatched before, as the host remembers, but the ledger's record is gone; it is "
+                f"not sent again. {problem}"
+            )
         if problem.retry_after is not None:
             return StepResult.running(f"nothing dispatched yet: {problem}", problem.retry_after)
-        unknown = None if config is None else blank(key, _unaddressed(config), self._clock.now())
+        unknown = None if payload is None else blank(key, payload, self._clock.now())
         self._dispatching.reject(key, str(problem), unknown)
         return StepResult.failed(f"nothing was dispatched: {problem}")
 
@@ -86,7 +93,11 @@ def _unaddressed(config: DispatchWorkflowConfig) -> Payload:
         api_base="", repo=f"{config.owner}/{config.repo}".lower(), workflow=config.workflow_file, ref=config.ref
     )
     return Payload(
-        target=target, inputs_hash=digest(config.inputs), timeout=config.timeout, marker=None, names_promotion=False
+        target=target,
+        inputs_hash=digest(config.inputs),
+        timeout=config.timeout,
+        marker=None,
+        names_promotion=False,
     )
 
 
@@ -101,4 +112,5 @@ def _witness(context: StepContext) -> Witness | None:
     if isinstance(run_id, float) and run_id.is_integer():
         run_id = int(run_id)
     known = isinstance(run_id, int) and not isinstance(run_id, bool) and run_id > 0
-    return Witness(target, run_id if known else None, url if isinstance(url, str) else "")
+    page = url if isinstance(url, str) and url.startswith(("https://", "http://")) and url.isascii() else ""
+    return Witness(target, run_id if known else None, page)

@@ -12,7 +12,7 @@ so that a failure to connect never leaves `reserved`, and no byte leaves before 
 
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from gha_step.contract.errors import LedgerUnavailable, StepError
@@ -35,6 +35,7 @@ from gha_step.ledger.record import (
     NotSent,
     Owner,
     OwnersEvent,
+    Payload,
     Record,
     RefusedForNow,
     Run,
@@ -101,39 +102,42 @@ class Dispatching:
         self._on_the_wire = 0
         self._evidence: dict[str, OwnersEvent] = Memory()  # by key: in hand, and perhaps not yet written
         self._abandoned: dict[str, None] = Memory()  # nonces that were never sent, and never will be
+        self._diagnoses: dict[str, str] = Memory()  # by key: why GitHub refused, in better words than the record's
         self._holds: dict[str, tuple[float, RateLimited]] = Memory()  # by key: not before (monotonic), and why
 
     # ------------------------------------------------------------------ calls
 
     def call(
-        self, key: Key, order: Order | None, problem: str | None, witness: Witness | None, arrived: float
+        self,
+        key: Key,
+        order: Order | None,
+        payload: Payload | None,
+        problem: str | None,
+        witness: Witness | None,
+        arrived: float,
     ) -> StepResult | Joined | None:
         """What one call comes to: the recorded end, or the task that it started or joined.
 
         :param order: ``None`` if this call cannot say what to dispatch, for the reason ``problem``: then nothing is
             begun for it, and ``None`` is given back where nothing was sent before.
+        :param payload: what a record is to remember of this call, as far as it can be said.
         :raises LedgerUnavailable: nothing is known, and nothing was begun.
         :raises LedgerError: the record must not be touched.
         """
         joined = self._join(key, order, problem, arrived)
         try:
             # Also beside a task: it may be stuck, while another process has come to the end of this key.
-            record = self._book.read(key, None if joined else order, witness)
-        except LedgerUnavailable:
-            if joined and joined.ready.done():
-                return joined
-            last, exact = self._book.last_sent(key.hash), self._exact_in_hand(key.hash)
-            if last is None or exact is None:
-                raise
-            return tell(last, note=None, exact=exact, order=order, problem=problem)
+            record = self._book.read(key, None if joined else payload, None if joined else witness)
+        except LedgerUnavailable as error:
+            return self._tell_from_memory(key, order, problem, joined, error)
         if joined is not None:
             if record is None or not record.final:
                 return joined
-            return tell(record, note=None, order=order, problem=problem)
+            return self._tell_end(record, order, problem)
         if record is None or (order is None and record.state is State.RESERVED):
             return None
         if record.final and not self._looking.late_look(record, order):
-            return tell(record, note=None, order=order, problem=problem)
+            return self._tell_end(record, order, problem)
         mine = Task(record, order, arrived)
         with self._lock:
             task = self._tasks.setdefault(key.hash, mine)
@@ -141,6 +145,27 @@ class Dispatching:
             return self._join(key, order, problem, arrived) or Joined(task, order, problem, self._withdraw)
         task.job = self._workers.spawn(lambda: self._run(task))
         return Joined(task, order, problem, self._withdraw)
+
+    def _tell_end(self, record: Record, order: Order | None, problem: str | None) -> StepResult:
+        with self._lock:
+            diagnosis = self._diagnoses.get(record.key)
+        return tell(record, note=None, order=order, problem=problem, diagnosis=diagnosis)
+
+    def _tell_from_memory(
+        self, key: Key, order: Order | None, problem: str | None, joined: Joined | None, error: LedgerUnavailable
+    ) -> StepResult | Joined:
+        """What this process knows of a key while the ledger cannot be read.
+
+        :raises LedgerUnavailable: nothing.
+        """
+        last, exact = self._book.last_sent(key.hash), self._exact_in_hand(key.hash)
+        if last is not None and (last.final or exact is not None):
+            return tell(last, note=None, exact=exact, order=order, problem=problem)
+        if joined is not None and joined.ready.done():
+            return joined
+        if last is not None:
+            return tell(last, note=Note(f"the ledger cannot be read now: {error}", LEDGER_RETRY), order=order)
+        raise error
 
     def reject(self, key: Key, reason: str, unknown: Record | None = None) -> None:
         """Write down that nothing was and nothing will be dispatched for this key, unless something was sent.
@@ -344,6 +369,8 @@ class Dispatching:
                 with self._lock:
                     self._abandoned[nonce] = None
                 task.record = self._book.reread(task, record)
+                if task.record.version == record.version:
+                    raise LedgerUnavailable("it can be read, but takes no writes", LEDGER_RETRY)
                 return True
             task.record = sending
             self._book.report(record, sending)
@@ -404,6 +431,10 @@ class Dispatching:
             self._count_wire(+1)
             self._late_readers.spawn(lambda: self._read_late(task, reader, exchange))
         self._found(task, event)
+        for refusal in reader.refusals:  # the record has it by now: what follows only finds better words
+            task.diagnosis = diagnose(refusal, order.workflow, order.token, self._client)
+            with self._lock:
+                self._diagnoses[task.record.key] = task.diagnosis
 
     def _read_answer(self, reader: "_Reader", answer: Answer) -> OwnersEvent:
         """The event that an answer to our POST amounts to. :raises Unclear: it proves nothing."""
@@ -411,7 +442,7 @@ class Dispatching:
         seconds = self._clock.monotonic() - reader.begun
         self._telemetry.github_request("dispatch", str(answer.status), seconds)
         try:
-            result = decipher_dispatch(answer, order.workflow, without=reader.without)
+            result = decipher_dispatch(answer, order.workflow, token=order.token, without=reader.without)
         except Unsupported as error:
             self._servers.learn_without(order.endpoint, error.feature)
             return RefusedForNow(nonce=nonce, at=None, reason=str(error))
@@ -420,8 +451,8 @@ class Dispatching:
                 self._holds[order.key.hash] = (self._clock.monotonic() + (error.retry_after or 1.0), error)
             return RefusedForNow(nonce=nonce, at=self._clock.now(), reason=str(error))
         except Refused as error:
-            reason = diagnose(error, order.workflow, order.token, self._client)
-            return ledger.Refused(nonce=nonce, reason=reason)
+            reader.refusals.append(error)
+            return ledger.Refused(nonce=nonce, reason=str(error))
         match result:
             case StartedRun(run_id, url):
                 self._servers.learn_names_runs(order.endpoint, names=True)
@@ -516,3 +547,4 @@ class _Reader:
     without: frozenset[str]
     actor: str | None
     begun: float  # monotonic
+    refusals: list[Refused] = field(default_factory=list)

@@ -115,7 +115,7 @@ class Listings:
             self._servers.learn_version(workflow.endpoint, version)
         if answer.status == 200:
             return answer
-        words = github_words(answer)
+        words = github_words(answer, token)
         if limited := rate_limit(answer, words, workflow):
             raise limited
         if 400 <= answer.status < 500 or 300 <= answer.status < 400:

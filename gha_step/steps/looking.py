@@ -108,11 +108,10 @@ class Looking:
         listing = self._listings.read(order.workflow, order.token, record.floor, SHARED_FOR)
         # After the listing: whoever started a run that it shows has said so in the ledger before.
         gate = self._book.store.read_gate(record.project, record.target)
-        claimed = gate.taken_from(record.key)
-        unique = record.names_promotion and all(
-            sibling.state in (State.ACCEPTED, State.REJECTED) or not sibling.sent
-            for sibling in self._book.store.siblings(record)
-        )
+        siblings = self._book.store.siblings(record) if record.names_promotion else []
+        # A run that GitHub itself named to another step of this promotion stands in no gate.
+        claimed = gate.taken_from(record.key) | {sibling.run.id for sibling in siblings if sibling.run is not None}
+        unique = all(sibling.state in (State.ACCEPTED, State.REJECTED) or not sibling.sent for sibling in siblings)
         event = attribute(
             record,
             listing,

@@ -14,13 +14,12 @@ from typing import Any, Final, TypeVar
 from gha_step.contract.secret import Token
 from gha_step.github.budgets import Budgets
 from gha_step.github.client import Client
-from gha_step.github.errors import GitHubError, RateLimited, Refused, Unclear, Unreachable, Untrusted
+from gha_step.github.errors import GitHubError, RateLimited, Refused, Unclear, Untrusted
 from gha_step.github.exchange import Answer
 from gha_step.github.outcome import (
     JOBS_PER_PAGE,
     ObservedJob,
     ObservedRun,
-    PendingDeployment,
     Phase,
     RunReference,
     decipher_refusal,
@@ -32,6 +31,7 @@ from gha_step.github.outcome import (
 )
 from gha_step.github.servers import Servers
 from gha_step.runtime import Clock, Workers
+from gha_step.steps.seen import Seen, Trouble
 from gha_step.telemetry import Telemetry, log
 
 FRESH_FOR: Final = 30.0  # seconds for which a look that ended after its call was answered serves the next call
@@ -40,31 +40,9 @@ PAUSE: Final = 5.0  # seconds after the first trouble, then doubled
 MAX_PAUSE: Final = 60.0
 TRIES: Final = 3  # looks for which a failed run's jobs may be in trouble, before it is told without them
 MAX_PAGES: Final = 10  # of jobs: a thousand, while a matrix has at most 256
-_REMEMBERED: Final = 5_000  # runs, and answers: some hundred bytes each
+MAX_FAILED_JOBS: Final = 50  # that are kept and told: a host writes them into its own database
+_REMEMBERED: Final = 5_000  # runs, and their answers: some hundred bytes each
 T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class Trouble:
-    """Why the run could not be seen, or is not looked at now. ``until``: monotonic; nothing is asked before."""
-
-    message: str
-    until: float
-
-
-@dataclass(frozen=True)
-class Seen:
-    """What is known of a run. ``run``: as it was last seen; ``failure``: why looking again cannot help.
-
-    ``detail``: what should have been told of its jobs or approvals, and why it is not.
-    """
-
-    run: ObservedRun | None = None
-    jobs: tuple[ObservedJob, ...] = ()
-    pending: tuple[PendingDeployment, ...] = ()
-    detail: str = ""
-    trouble: Trouble | None = None
-    failure: str | None = None
 
 
 class Look:
@@ -103,6 +81,7 @@ class _Watch:
     odd_since: float | None = None
     ask_after: float = float("-inf")
     troubles: int = 0  # in a row
+    tries: int = 0  # to read the jobs of a run that is over
 
 
 class Observing:
@@ -141,13 +120,14 @@ class Observing:
                 return watch.look
             if watch.ask_after > now and watch.seen.trouble is not None:
                 return watch.seen
+            # A failure was another call's, and final for that one; by now the cause may be mended.
             if held > now:
-                return replace(watch.seen, trouble=_held(run, held))
+                return replace(watch.seen, trouble=_held(run, held), failure=None)
             if watch.turn is None:
                 watch.turn = self._budgets.take_turn(run.endpoint, token, now)
             if watch.turn > now:
                 crowd = f"many runs are waited for with this token: {run} is looked at when its turn comes"
-                return replace(watch.seen, trouble=Trouble(crowd, watch.turn))
+                return replace(watch.seen, trouble=Trouble(crowd, watch.turn), failure=None)
             watch.turn = None
             look = watch.look = Look(watch.seen)
         self._workers.spawn(lambda: self._look(watch, look, run, token))
@@ -168,7 +148,8 @@ class Observing:
             watch.seen = self._see(watch, run, token)
         except Exception:  # noqa: BLE001  a host takes a 500 as final; the next look may do better
             log.exception("a look at %s failed", run)
-            watch.seen = self._troubled(watch, "an internal error, which the log of gha-step tells")
+            internal = Unclear("an internal error, which the log of gha-step tells")
+            watch.seen = self._troubled(watch, run, token, internal)
         look.end(watch.seen, self._clock.monotonic())
 
     # ---------------------------------------------------------------- one look
@@ -188,10 +169,11 @@ class Observing:
         except Untrusted as error:
             return replace(watch.seen, trouble=None, failure=f"{run} was not looked at: {error}")
         except _Odd as error:
-            return self._odd(watch, str(error))
+            return self._odd(watch, run, token, error)
         except GitHubError as error:
-            return self._troubled(watch, str(error), error)
+            return self._troubled(watch, run, token, error)
         watch.missing_since = watch.odd_since = None
+        watch.troubles = 0
         return self._details(watch, Seen(observed), run, token)
 
     def _run(self, watch: _Watch, run: RunReference, token: Token) -> ObservedRun:
@@ -227,17 +209,20 @@ class Observing:
                     )
                     seen = replace(seen, pending=pending)
                 case Phase.COMPLETED if observed.meaning.by_jobs:
-                    seen = replace(seen, jobs=failed_jobs(self._jobs(watch, run, token)))
+                    failed = failed_jobs(self._jobs(watch, run, token))
+                    seen = replace(seen, jobs=failed[:MAX_FAILED_JOBS], more_jobs=max(0, len(failed) - MAX_FAILED_JOBS))
+        except RateLimited as error:
+            self._limited(watch, run, token, error)  # it may last for an hour: the run is told without
+            return replace(seen, detail=str(error))
+        except (Refused, Untrusted) as error:
+            return replace(seen, detail=str(error))
         except GitHubError as error:
-            final = observed.phase is Phase.COMPLETED
-            if isinstance(error, RateLimited):
-                limited = self._limited(watch, run, token, error)
-                return replace(seen, trouble=limited.trouble) if final else replace(seen, detail=str(error))
-            if final and not isinstance(error, Refused | Untrusted) and watch.troubles + 1 < TRIES:
-                # The run is over and will be so in ten seconds: its failed jobs are worth another look.
-                return replace(self._troubled(watch, f"its jobs: {error}", error), run=observed)
+            watch.tries += 1
+            if observed.phase is Phase.COMPLETED and watch.tries < TRIES:
+                # The run is over and will be so in some seconds: its failed jobs are worth another look.
+                return replace(self._troubled(watch, run, token, error), run=observed)
             seen = replace(seen, detail=str(error))
-        watch.troubles, watch.ask_after = 0, float("-inf")
+        watch.tries = 0
         return seen
 
     def _jobs(self, watch: _Watch, run: RunReference, token: Token) -> tuple[ObservedJob, ...]:
@@ -245,7 +230,7 @@ class Observing:
         jobs: tuple[ObservedJob, ...] = ()
         for page in range(1, MAX_PAGES + 1):
             parameters = {"per_page": str(JOBS_PER_PAGE), "page": str(page)}
-            found = self._get("jobs", run, token, path, jobs_page, parameters)
+            found = jobs_page(self._ask("jobs", run, token, path, parameters))
             jobs += found.jobs
             if not found.jobs or len(jobs) >= found.total:
                 break
@@ -257,14 +242,15 @@ class Observing:
         until = self._budgets.limited(run.endpoint, token, error.wait, self._clock.monotonic())
         return replace(watch.seen, trouble=Trouble(str(error), until), failure=None)
 
-    def _troubled(self, watch: _Watch, message: str, error: GitHubError | None = None) -> Seen:
+    def _troubled(self, watch: _Watch, run: RunReference, token: Token, error: GitHubError) -> Seen:
         """Something that passes: the longer it lasts, the less often it is asked."""
-        pause = min(PAUSE * 2.0 ** min(watch.troubles, 10), MAX_PAUSE)
-        if error is not None and not isinstance(error, Unreachable) and error.retry_after is not None:
-            pause = max(pause, error.retry_after)
+        now = self._clock.monotonic()
+        watch.ask_after = now + min(PAUSE * 2.0 ** min(watch.troubles, 10), MAX_PAUSE)
         watch.troubles += 1
-        watch.ask_after = self._clock.monotonic() + pause
-        return replace(watch.seen, trouble=Trouble(message, watch.ask_after), failure=None)
+        until = watch.ask_after
+        if isinstance(error, Unclear) and error.retry_after is not None:  # a 503 may ask to wait as a limit does
+            until = max(until, self._budgets.limited(run.endpoint, token, error.retry_after, now))
+        return replace(watch.seen, trouble=Trouble(str(error), until), failure=None)
 
     def _missing(self, watch: _Watch, run: RunReference, token: Token, error: Refused) -> Seen:
         """GitHub does not show the run: final when two looks saw that, some seconds apart."""
@@ -296,33 +282,52 @@ class Observing:
             )
         return str(error)
 
-    def _odd(self, watch: _Watch, message: str) -> Seen:
+    def _odd(self, watch: _Watch, run: RunReference, token: Token, error: "_Odd") -> Seen:
         """A 200 that is not the run: final where two looks saw it and no look ever saw a run."""
         now = self._clock.monotonic()
         if watch.odd_since is None:
             watch.odd_since = now
         if watch.seen.run is None and now - watch.odd_since >= MISSING_APART:
-            return replace(watch.seen, trouble=None, failure=message)
-        return self._troubled(watch, message)
+            return replace(watch.seen, trouble=None, failure=str(error))
+        return self._troubled(watch, run, token, error)
 
     # ---------------------------------------------------------------- one request
 
-    def _get(
+    def _get(self, name: str, run: RunReference, token: Token, path: str, parse: Callable[[Answer], T]) -> T:
+        """What ``parse`` reads in the answer, or read in the earlier one that GitHub says still holds.
+
+        :raises GitHubError: see `decipher_refusal` and `Client`.
+        """
+        key = (run.endpoint.base, path, token)
+        with self._lock:
+            etag, had = self._answers.get(key, (None, None))
+        answer = self._ask(name, run, token, path, etag=etag)
+        if answer.status == 304:
+            value: T = had  # type: ignore[assignment]  # it was parsed from the answer that had this ETag
+        else:
+            value, etag = parse(answer), answer.headers.get("etag", "")
+        with self._lock:
+            self._answers.pop(key, None)
+            if etag and etag.isascii() and etag.isprintable():  # else it could not be sent back
+                self._answers[key] = (etag, value)
+                if len(self._answers) > _REMEMBERED:
+                    self._answers.popitem(last=False)
+        return value
+
+    def _ask(
         self,
         name: str,
         run: RunReference,
         token: Token,
         path: str,
-        parse: Callable[[Answer], T],
         parameters: Mapping[str, str] | None = None,
-    ) -> T:
-        """What ``parse`` reads in the answer, or read in the earlier answer that GitHub says still holds.
+        *,
+        etag: str | None = None,
+    ) -> Answer:
+        """One request; a 200, or with an ETag a 304.
 
-        :raises GitHubError: see `decipher_refusal` and `Client`.
+        :raises GitHubError: any other answer, or none.
         """
-        key = (run.endpoint.base, f"{path}?{sorted((parameters or {}).items())}", token)
-        with self._lock:
-            etag, had = self._answers.get(key, (None, None))
         begun = self._clock.monotonic()
         status = "error"
         try:
@@ -332,26 +337,15 @@ class Observing:
             status = str(answer.status)
         finally:
             self._telemetry.github_request(name, status, self._clock.monotonic() - begun)
-        if answer.status == 304 and etag is not None:
-            self._budgets.answered(run.endpoint, token)
-            return had  # type: ignore[no-any-return]
-        if answer.status != 200:
+        if answer.status != 200 and (answer.status != 304 or etag is None):
             raise decipher_refusal(answer, run)
         self._budgets.answered(run.endpoint, token)
-        value = parse(answer)
-        etag = answer.headers.get("etag", "")
-        with self._lock:
-            self._answers.pop(key, None)
-            if etag and etag.isascii() and etag.isprintable():
-                self._answers[key] = (etag, value)
-                if len(self._answers) > _REMEMBERED:
-                    self._answers.popitem(last=False)
-        return value
+        return answer
 
 
-class _Odd(Exception):
+class _Odd(Unclear):
     """A 200 that is not the run."""
 
 
 def _held(run: RunReference, until: float) -> Trouble:
-    return Trouble(f"{run.endpoint.host} has rate-limited this token, and nothing is asked before that ends", until)
+    return Trouble(f"{run.endpoint.host} asked to wait, and nothing is asked with this token before that ends", until)

@@ -66,6 +66,7 @@ class Order:
             inputs_hash=digest(inputs),
             timeout=timeout,
             marker=marker,
+            marker_input=correlation_input,
             names_promotion=marker is None and any(shows(key.promotion, text) for text in inputs.values()),
         )
         return cls(key, workflow, token, sent, payload, validate_inputs)

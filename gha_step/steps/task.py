@@ -33,6 +33,7 @@ class Task:
         self.note: Note | None = None
         self.exact: Run | None = None
         self.warning = ""
+        self.diagnosis: str | None = None
         self.ready: Future[None] = Future()
         self.job: Future[None] | None = None
 
@@ -58,8 +59,15 @@ class Joined:
     def answer(self) -> StepResult:
         if self.withdraw(self.task):
             return StepResult.running(BUSY.message, BUSY.retry_after)
+        task = self.task
         return tell(
-            self.task.record, note=self.task.note, exact=self.task.exact, order=self.order, problem=self.problem
+            task.record,
+            note=task.note,
+            exact=task.exact,
+            order=self.order,
+            problem=self.problem,
+            warning=task.warning,
+            diagnosis=task.diagnosis,
         )
 
 

@@ -6,8 +6,9 @@ from typing import Final
 from gha_step.contract.step import StepResult
 from gha_step.contract.wait_for_workflow import FailedJob, WaitForWorkflowOutput
 from gha_step.github.outcome import ObservedJob, ObservedRun, PendingDeployment, Phase, RunReference
-from gha_step.steps.observing import Seen, Trouble
+from gha_step.steps.seen import Seen, Trouble
 
+SLOW: Final = 5.0  # seconds after which to ask for what a look that goes on has seen
 HOLD_LIMIT: Final = 60.0  # seconds: trouble never makes the host wait longer, for it may be over
 NAMED_JOBS: Final = 5  # in a message; the output holds more
 
@@ -41,13 +42,24 @@ def tell(wish: Wish, seen: Seen, now: float) -> StepResult:
     )
 
 
+def tell_slow(wish: Wish, before: Seen) -> StepResult:
+    """The answer while a look goes on. ``before``: what was known when it began."""
+    message = f"waiting for {wish.run}, {_last(before.run)} ({wish.run.endpoint.host} takes long to answer)"
+    # Not the poll interval: what the look will have seen is told for half a minute only.
+    return StepResult.running(message, SLOW, _output(before))
+
+
 def _troubled(
     wish: Wish, trouble: Trouble, run: ObservedRun | None, output: WaitForWorkflowOutput, now: float
 ) -> StepResult:
     left = max(0.0, trouble.until - now)
-    last = "not seen yet" if run is None else f"when last seen it was {run.status_words}: {run.url}"
     again = max(wish.poll_interval, min(left, HOLD_LIMIT))
-    return StepResult.running(f"waiting for {wish.run}, {last} ({trouble.message}; {_until(left)})", again, output)
+    message = f"waiting for {wish.run}, {_last(run)} ({trouble.message}; {_until(left)})"
+    return StepResult.running(message, again, output)
+
+
+def _last(run: ObservedRun | None) -> str:
+    return "not seen yet" if run is None else f"when last seen it was {run.status_words}: {run.url}"
 
 
 def _until(seconds: float) -> str:
@@ -108,7 +120,8 @@ def _output(seen: Seen) -> WaitForWorkflowOutput:
     run = seen.run
     if run is None:
         return WaitForWorkflowOutput()
-    over = run.phase is Phase.COMPLETED
+    # A run that was over when last seen may have been re-run since.
+    over = run.phase is Phase.COMPLETED and seen.trouble is None and seen.failure is None
     return WaitForWorkflowOutput(
         conclusion=run.conclusion if over else None,
         status=run.status,

@@ -6,18 +6,15 @@ telling to `wait_answers`. It keeps nothing that may not be lost: without memory
 
 from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import Final
 
 from gha_step.contract.step import StepResult
 from gha_step.contract.wait_for_workflow import KIND, WaitForWorkflowConfig
 from gha_step.github.outcome import RunReference
 from gha_step.runtime import Clock
 from gha_step.steps.access import Access
-from gha_step.steps.observing import Look, Observing, Trouble
+from gha_step.steps.observing import Look, Observing
 from gha_step.steps.outcome import Call, Underway
-from gha_step.steps.wait_answers import Wish, tell
-
-SLOW: Final = 2.0  # seconds after which to ask for the result of a look that goes on
+from gha_step.steps.wait_answers import Wish, tell, tell_slow
 
 
 class WaitForWorkflow:
@@ -54,10 +51,8 @@ class LookUnderway:
         return self.look.ready
 
     def answer(self) -> StepResult:
-        now = self.clock.monotonic()
         seen = self.look.seen
-        if seen is not None:
-            self.look.told = True
-            return tell(self.wish, seen, now)
-        slow = Trouble(f"{self.wish.run.endpoint.host} takes long to answer", now + SLOW)
-        return tell(self.wish.in_a_hurry, self.look.slow(slow), now)
+        if seen is None:
+            return tell_slow(self.wish, self.look.before)
+        self.look.told = True
+        return tell(self.wish, seen, self.clock.monotonic())

@@ -275,7 +275,7 @@ class Schedule:
         if result.status == "Running":
             # A ledger that cannot be read says nothing, not even that the step has ended; and an exact ID may be
             # told while it is still being written.
-            excused = "without the ledger" in str(result.message) or not was_final
+            excused = "the ledger" in str(result.message) or not was_final
             if promotion.ended is not None and not excused:
                 raise Broken(f"{promotion.name}: Running after {promotion.ended.status}")
             return

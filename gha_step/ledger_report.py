@@ -1,0 +1,167 @@
+"""What the ledger holds, told to an operator: all dispatches in a table, or one and what to do about it. Pure."""
+
+import json
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from gha_step.contract.errors import StepError
+from gha_step.ledger.record import Owner, Record, State
+from gha_step.steps.answers import tell, workflow_page
+
+SHOWN_OF_A_KEY: Final = 12  # characters
+_NEVER_DELETE: Final = "Do not delete this record: it is what keeps the step from being sent twice."
+
+_WHAT_TO_DO: Final = {
+    State.RESERVED: (
+        "Nothing was sent. The host's next call sends it; if the promotion is over, there is nothing to do."
+    ),
+    State.SENDING: (
+        "A request to GitHub may be on its way at this moment. Wait: the process that sends it writes down what "
+        "GitHub answers, and if that process is gone, the host's next call finds that out. " + _NEVER_DELETE
+    ),
+    State.UNKNOWN: (
+        "GitHub's answer was lost, so a run may exist or not. It is not sent again. With every call of the host the "
+        "server looks for the run; if no host calls any more, look at {page} yourself. " + _NEVER_DELETE
+    ),
+    State.ACCEPTED_WITHOUT_ID: (
+        "GitHub accepted the dispatch and named no run. With every call of the host the server looks for it; if no "
+        "host calls any more, look at {page} yourself. " + _NEVER_DELETE
+    ),
+    State.ACCEPTED: "Nothing: the run is known. What becomes of it, see {run}.",
+    State.REJECTED: (
+        "Nothing was dispatched, and for this step nothing will be: mend what the reason names, and start a new "
+        "promotion."
+    ),
+    State.AMBIGUOUS: (
+        "Look at the candidates: one of them may be this step's run, and it is not sent again. Start a new promotion "
+        "only if none of them is. With correlationInput in the step's config this cannot happen."
+    ),
+    State.UNRESOLVED: (
+        "Look at {page} whether a run appeared after all; it is not sent again. If there is none, start a new "
+        "promotion. With correlationInput in the step's config a late run is still found."
+    ),
+}
+_HEAD: Final = ("KEY", "STATE", "REPO", "WORKFLOW", "REF", "RUN", "AGE", "PROJECT", "PROMOTION", "ALIAS")
+
+
+class NoSuchRecord(StepError):
+    """No record is meant, or several are."""
+
+
+def chosen(records: Iterable[Record], *, state: str | None, project: str | None) -> list[Record]:
+    """Those of the state and the project.
+
+    :raises NoSuchRecord: there is no such state.
+    """
+    if state is not None and state not in list(State):
+        raise NoSuchRecord(f"there is no state {state!r}; known are: {', '.join(State)}")
+    return [
+        record
+        for record in records
+        if (state is None or record.state == state) and (project is None or record.project == project)
+    ]
+
+
+def found(records: Iterable[Record], prefix: str) -> Record:
+    """The one whose key begins so.
+
+    :raises NoSuchRecord: there is none, or more than one.
+    """
+    meant = [record for record in records if record.key.startswith(prefix.lower())]
+    if len(meant) == 1:
+        return meant[0]
+    if not meant:
+        raise NoSuchRecord(f"no record's key begins with {prefix!r}: `gha-step ledger list` shows all")
+    keys = ", ".join(record.key[: max(SHOWN_OF_A_KEY, len(prefix) + 4)] for record in meant[:5])
+    raise NoSuchRecord(f"{len(meant)} records' keys begin with {prefix!r}, write more of it: {keys}")
+
+
+def table(records: Sequence[Record], now: float) -> str:
+    """One line per record."""
+    if not records:
+        return "no records"
+    rows = [_HEAD, *(_row(record, now) for record in records)]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(_HEAD))]
+    return "\n".join(
+        "  ".join(f"{cell:{width}}" for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
+    )
+
+
+def _row(record: Record, now: float) -> tuple[str, ...]:
+    target = record.target
+    run = str(record.run.id) if record.run else "-"
+    cells = (
+        record.key[:SHOWN_OF_A_KEY], record.state, target.repo, target.workflow, target.ref, run,
+        age(now - record.created_at), record.project, record.promotion or "-", record.alias,
+    )  # fmt: skip
+    return tuple(_printable(cell) for cell in cells)
+
+
+def describe(record: Record, now: float) -> str:
+    """All that is known of one record, and what to do."""
+    target, run = record.target, record.run
+    facts: list[tuple[str, str | None]] = [
+        ("key", record.key),
+        ("state", record.state),
+        ("step", f"{record.alias} of promotion {record.promotion or '?'}, project {record.project}"),
+        ("dispatch", f"{target.repo} workflow {target.workflow} on ref {target.ref}, {target.api_base}"),
+        ("made", _moment(record.created_at, now)),
+        ("sent", _moment(record.sending_at, now)),
+        ("sent by", _process(record.owner)),
+        ("answer lost", _moment(record.lost_at, now)),
+        ("accepted", _moment(record.answered_date, now)),
+        ("in trouble", _moment(record.trouble_since, now)),
+        ("run", f"{run.id}, known by {run.source}, {run.url}" if run else None),
+        ("reason", record.reason),
+        ("marker", record.marker),
+        ("listings", str(record.listings) if record.listings else None),
+        *(("seen", f"{seen.id}, {seen.url}") for seen in record.seen if not record.final),
+        *(("candidate", f"{candidate.id}, {candidate.url}") for candidate in record.candidates),
+        ("version", str(record.version)),
+    ]
+    told = tell(record, note=None)
+    facts += [("host hears", f"{told.status}: {told.message}"), ("what to do", what_to_do(record))]
+    return "\n".join(f"{name + ':':12} {_printable(fact)}" for name, fact in facts if fact)
+
+
+def what_to_do(record: Record) -> str:
+    """In plain words, by its state."""
+    return _WHAT_TO_DO[record.state].format(page=workflow_page(record), run=record.run and record.run.url)
+
+
+def as_json(record: Record, now: float) -> dict[str, Any]:
+    """A record for programs: what is stored, its age in seconds, and what to do."""
+    stored = record.model_dump(mode="json", exclude_none=True)
+    names = {"project": record.project, "alias": record.alias}
+    return {**stored, **names, "age": round(max(0.0, now - record.created_at), 3), "what_to_do": what_to_do(record)}
+
+
+def to_json(value: object) -> str:
+    """On several lines, for people as well."""
+    return json.dumps(value, indent=2)
+
+
+def age(seconds: float) -> str:
+    """As kubectl writes it: 5s, 3m, 2h, 4d."""
+    for unit, size, most in (("s", 1, 120), ("m", 60, 7200), ("h", 3600, 172_800)):
+        if seconds < most:
+            return f"{max(0, int(seconds)) // size}{unit}"
+    return f"{int(seconds) // 86_400}d"
+
+
+def _moment(at: float | None, now: float) -> str | None:
+    if at is None:
+        return None
+    return f"{datetime.fromtimestamp(at, UTC):%Y-%m-%d %H:%M:%S} UTC, {age(now - at)} ago"
+
+
+def _process(owner: Owner | None) -> str | None:
+    if owner is None:
+        return None
+    return f"process {owner.incarnation}" + (f" in pod {owner.pod}" if owner.pod else "")
+
+
+def _printable(text: str) -> str:
+    """What a terminal does not take for a command."""
+    return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text)
