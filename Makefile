@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check bench lock clean
+.PHONY: help install demo test check soak bench lock clean
 
 help:            ## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | awk -F'\t' '{printf "make %-14s %s\n", $$1, $$2}'
@@ -15,6 +15,7 @@ $(VENV)/.installed: requirements.lock requirements-build.lock pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(PIP) --require-hashes -r requirements.lock -r requirements-build.lock
 	$(PIP) --no-deps --no-build-isolation --editable .
+	$(BIN)/python -m compileall -q gha_step
 	touch $@
 
 $(VENV)/.installed-dev: $(VENV)/.installed requirements-dev.lock
@@ -41,6 +42,11 @@ fix: $(VENV)/.installed-dev   ## format, mend what lint can mend, write the gene
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 	$(BIN)/python -m tests.docs --write
+
+soak: $(VENV)/.installed-dev  ## 10,000 and more simulated schedules, 200 real kills, full-time scenarios (10 minutes)
+	$(BIN)/python -m tests.simulation --seeds 10000
+	$(BIN)/python -m tests.kills --rounds 200
+	$(BIN)/python -m pytest tests/scenarios -m soak -n 6 -rP
 
 bench: $(VENV)/.installed-dev ## performance, side by side with its peers
 	test -d $(VENV)/bench || $(PYTHON) -m venv $(VENV)/bench

@@ -24,6 +24,12 @@ from gha_step.steps.order import Key, blank
 from gha_step.steps.task import Memory, Task, Witness
 from gha_step.telemetry import Telemetry, log, subject
 
+_LEVELS: Final = {
+    State.SENDING: log.debug,
+    State.UNKNOWN: log.warning,
+    State.AMBIGUOUS: log.warning,
+    State.UNRESOLVED: log.warning,
+}
 LEDGER_RETRY: Final = 10.0  # seconds
 
 
@@ -115,7 +121,7 @@ class Book:
         if before.state is after.state:
             return
         self._telemetry.dispatch(after.state)
-        level = log.warning if after.state in (State.AMBIGUOUS, State.UNRESOLVED, State.UNKNOWN) else log.info
+        level = _LEVELS.get(after.state, log.info)
         level("dispatch %s%s", after.state, f": {after.reason}" if after.reason else "", extra=subject_of(after))
 
 

@@ -531,6 +531,9 @@ class Dispatching:
                 return
             stored = record  # the ledger shows it already, or it comes too late to count
         else:
+            task.record = stored
+            if stored.state is State.ACCEPTED:
+                task.tell_now()  # what operators want to know can wait for the caller
             self._book.report(record, stored)
         task.record = stored
         with self._lock:

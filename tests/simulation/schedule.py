@@ -56,6 +56,7 @@ class Promotion:
 
     name: str
     uid: str
+    alias: str
     tag: str  # the input by which the judge knows its runs; no title shows it
     config: dict[str, Any]
     shared: dict[str, Any] = field(default_factory=dict)
@@ -112,6 +113,7 @@ class Schedule:
         self.github = self._github()
         self.network = Network(kernel, self.github, self.boundaries)
         self.disk = Disk()
+        self.one_promotion = dice.random() < 0.3
         self.promotions = [self._promotion(number) for number in range(dice.choice((1, 1, 2, 3)))]
         self.processes: list[tuple[Process, Steps]] = []
         self.host = Process("host")
@@ -141,7 +143,8 @@ class Schedule:
         return github
 
     def _promotion(self, number: int) -> Promotion:
-        name, tag = f"test.promo{number}", f"tag-{number}"
+        # Several steps of one promotion may dispatch the same workflow: then its name alone tells none from another.
+        name, tag = f"test.promo{0 if self.one_promotion else number}", f"tag-{number}"
         inputs = {"image_tag": tag}
         if self.mark == "promotion":
             inputs["promotion"] = name
@@ -156,7 +159,7 @@ class Schedule:
         }
         if self.mark == "marker":
             config["correlationInput"] = "gha_step"
-        return Promotion(name, f"uid-{number}", tag, config)
+        return Promotion(name, f"uid-{0 if self.one_promotion else number}", f"step-{number}", tag, config)
 
     def start_process(self, pod: str) -> None:
         """A new process of the server, with nothing in its memory."""
@@ -211,7 +214,7 @@ class Schedule:
                 kernel.spawn(self.host, lambda: self._call(promotion))  # the host re-sends a call that it gave up
             result = self._call(promotion)
             if result is None:
-                promotion.shared.pop("dispatch", None)
+                promotion.shared.pop(promotion.alias, None)
                 kernel.sleep(dice.uniform(0.2, 3.0))
                 continue
             if result.status != "Running":
@@ -239,7 +242,7 @@ class Schedule:
             "project": "demo",
             "promotion": promotion.name,
             "promotionUID": promotion.uid,
-            "alias": "dispatch",
+            "alias": promotion.alias,
             "sharedState": dict(promotion.shared),
         }
         request = StepRequest.parse({"context": context, "step": {"kind": "gha-dispatch-workflow", "config": config}})
@@ -264,8 +267,9 @@ class Schedule:
 
     def _hear(self, promotion: Promotion, result: StepResult, *, was_final: bool) -> None:
         wire = json.loads(result.to_wire())
-        promotion.shared["dispatch"] = wire["output"]
-        line = f"{promotion.name} hears {result.status} {wire['output'].get('runID', '')} {result.message}"
+        promotion.shared[promotion.alias] = wire["output"]
+        run_id = wire["output"].get("runID", "")
+        line = f"{promotion.name} {promotion.alias} hears {result.status} {run_id} {result.message}"
         self.kernel.note(line)
         self.answers.append(line)
         if EXAMPLE_TOKEN in str(wire):
@@ -287,7 +291,14 @@ class Schedule:
         return [run for run in self.github.runs if run.inputs.get("image_tag") == promotion.tag]
 
     def _record(self, promotion: Promotion) -> Record | None:
-        return next((record for record in self.disk.records.values() if record.key_parts[1] == promotion.uid), None)
+        return next(
+            (
+                record
+                for record in self.disk.records.values()
+                if record.key_parts[1:] == (promotion.uid, promotion.alias)
+            ),
+            None,
+        )
 
     def _judge_final(self, promotion: Promotion, result: StepResult) -> None:
         run_id = _run_id(result)
