@@ -2,6 +2,7 @@
 
 import datetime
 import ipaddress
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,12 +42,12 @@ class Authority:
         built = _builder(self._name, self._name, self._key).add_extension(constraints, critical=True)
         self.certificate.write_bytes(built.sign(self._key, hashes.SHA256()).public_bytes(Encoding.PEM))
 
-    def issue(self, name: str, organization: str | None = None) -> Issued:
-        """For a server at 127.0.0.1 and localhost, or for the client ``name`` in the group ``organization``."""
+    def issue(self, name: str, organization: str | None = None, names: Sequence[str] = ("localhost",)) -> Issued:
+        """For a server at 127.0.0.1 and ``names``, or for the client ``name`` in the group ``organization``."""
         issued = Issued(self._folder / f"{name}.crt", self._folder / f"{name}.key")
         key = write_key(issued.key)
         usages = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH])
-        hosts = [x509.IPAddress(ipaddress.ip_address("127.0.0.1")), x509.DNSName("localhost")]
+        hosts = [x509.IPAddress(ipaddress.ip_address("127.0.0.1")), *(x509.DNSName(host) for host in names)]
         built = _builder(_name(name, organization), self._name, key)
         built = built.add_extension(usages, critical=False)
         built = built.add_extension(x509.SubjectAlternativeName(hosts), critical=False)

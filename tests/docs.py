@@ -17,6 +17,7 @@ from pydantic import BaseModel
 
 from gha_step.contract.dispatch_workflow import DispatchOutput, DispatchWorkflowConfig
 from gha_step.contract.repository import Credentials
+from gha_step.contract.wait_for_workflow import FailedJob, WaitForWorkflowConfig, WaitForWorkflowOutput
 from gha_step.settings import described
 
 ROOT: Final = Path(__file__).resolve().parents[1]
@@ -31,6 +32,18 @@ def config_table() -> str:
 def output_table() -> str:
     """What the step leaves in ``output``."""
     rows = [(f"`{info.alias}`", info.description or "") for info in DispatchOutput.model_fields.values()]
+    return _table(("Key", "Meaning"), rows)
+
+
+def wait_config_table() -> str:
+    """The waiting step's config, field by field."""
+    return _table(("Field", "Required", "Default", "Meaning"), [*_fields(WaitForWorkflowConfig)])
+
+
+def wait_output_table() -> str:
+    """What the waiting step leaves in ``output``."""
+    rows = [(f"`{info.alias}`", info.description or "") for info in WaitForWorkflowOutput.model_fields.values()]
+    rows += [(f"`failedJobs[].{info.alias}`", info.description or "") for info in FailedJob.model_fields.values()]
     return _table(("Key", "Meaning"), rows)
 
 
@@ -50,6 +63,8 @@ def messages_table() -> str:
 PARTS: Final[dict[str, Callable[[], str]]] = {
     "config": config_table,
     "output": output_table,
+    "wait-config": wait_config_table,
+    "wait-output": wait_output_table,
     "settings": settings_table,
     "messages": messages_table,
 }

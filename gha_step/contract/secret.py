@@ -19,6 +19,10 @@ class Token:
         """Whether ``other`` is the same value, in time that does not depend on where they differ."""
         return hmac.compare_digest(self._value.encode(), other.encode("utf-8", "surrogatepass"))
 
+    def hide(self, text: str) -> str:
+        """``text`` with this value taken out: whatever somebody else says may repeat it."""
+        return text.replace(self._value, "***") if self._value else text
+
     def __repr__(self) -> str:
         return "***"
 

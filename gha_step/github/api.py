@@ -124,7 +124,7 @@ def decipher_dispatch(
     if status == 204:
         return AcceptedWithoutRun(date(answer))
     if status == 200:
-        return _started(answer, workflow)
+        return _started(answer, workflow, token)
     words = github_words(answer, token)
     if limited := rate_limit(answer, words, workflow):
         raise limited
@@ -135,7 +135,7 @@ def decipher_dispatch(
     raise Unclear(f"GitHub answered {status}{_said(words)}, which does not tell whether a run was started")
 
 
-def _started(answer: Answer, workflow: Workflow) -> StartedRun:
+def _started(answer: Answer, workflow: Workflow, token: Token | None) -> StartedRun:
     try:
         body = parse_json(answer.body)
     except ValueError as error:
@@ -144,7 +144,8 @@ def _started(answer: Answer, workflow: Workflow) -> StartedRun:
     if not isinstance(run_id, int) or isinstance(run_id, bool) or run_id <= 0:
         raise Unclear("GitHub answered 200, but named no run")
     url = body.get("html_url")
-    if not isinstance(url, str) or not url.startswith(("https://", "http://")) or not url.isascii():
+    repeats = isinstance(url, str) and token is not None and token.hide(url) != url
+    if not isinstance(url, str) or not url.startswith(("https://", "http://")) or not url.isascii() or repeats:
         url = f"{workflow.endpoint.web}/{quote(workflow.owner)}/{quote(workflow.repo)}/actions/runs/{run_id}"
     return StartedRun(run_id, url)
 
@@ -161,7 +162,7 @@ def github_words(answer: Answer, token: Token | None = None) -> str:
     message = body.get("message") if isinstance(body, dict) else None
     if not isinstance(message, str):
         return ""
-    shown = message if token is None else message.replace(token.reveal(), "***")
+    shown = message if token is None else token.hide(message)
     return " ".join(shown.split())[:500]
 
 

@@ -127,7 +127,10 @@ class Dispatching:
         joined = self._join(key, order, problem, arrived)
         try:
             # Also beside a task: it may be stuck, while another process has come to the end of this key.
-            record = self._book.read(key, None if joined else payload, None if joined else witness)
+            if joined is not None:
+                record = self._book.store.read(key.project, key.hash)
+            else:
+                record = self._book.read(key, payload, witness)
         except LedgerUnavailable as error:
             return self._tell_from_memory(key, order, problem, joined, error)
         if joined is not None:
@@ -422,7 +425,7 @@ class Dispatching:
                 raise Unclear(f"{order.endpoint.host} has not answered within {ANSWER_WITHIN:.0f} s")
             event: OwnersEvent = self._read_answer(reader, answer)
         except Unclear as error:
-            event = AnswerLost(nonce=sending.nonce, at=self._clock.now(), reason=str(error))
+            event = AnswerLost(nonce=sending.nonce, at=self._clock.now(), reason=order.token.hide(str(error)))
             self._telemetry.github_request("dispatch", "unclear", self._clock.monotonic() - begun)
         finally:
             if not silent:
@@ -449,10 +452,10 @@ class Dispatching:
         except RateLimited as error:
             with self._lock:
                 self._holds[order.key.hash] = (self._clock.monotonic() + (error.retry_after or 1.0), error)
-            return RefusedForNow(nonce=nonce, at=self._clock.now(), reason=str(error))
+            return RefusedForNow(nonce=nonce, at=self._clock.now(), reason=order.token.hide(str(error)))
         except Refused as error:
             reader.refusals.append(error)
-            return ledger.Refused(nonce=nonce, reason=str(error))
+            return ledger.Refused(nonce=nonce, reason=order.token.hide(str(error)))
         match result:
             case StartedRun(run_id, url):
                 self._servers.learn_names_runs(order.endpoint, names=True)

@@ -6,7 +6,7 @@
 import threading
 from typing import Final
 
-from gha_step.github.errors import GitHubError, Refused
+from gha_step.github.errors import GitHubError, RateLimited, Refused, Unclear, Unreachable
 from gha_step.ledger.attribution import attribute, find_marker, looking_ends
 from gha_step.ledger.record import (
     AnswerLost,
@@ -31,6 +31,7 @@ from gha_step.telemetry import log
 
 WATCH: Final = 90.0  # seconds for which another process's `sending` must stand still
 LONG_AGO: Final = 300.0  # seconds, by the wall clock, after which it counts as gone at once
+LAST_LOOK_WITHIN: Final = 60.0  # seconds after the end of looking, where GitHub cannot be asked
 SHARED_FOR: Final = 0.5  # seconds for which one listing serves others as well
 LOOK_AGAIN: Final = 15.0  # seconds: whoever asks to wait longer is asked again by the next call
 
@@ -91,7 +92,10 @@ class Looking:
             self.look_once(task, record, order)
             task.note = None
         except GitHubError as error:
-            if self._since_sending(record) >= looking_ends(record, self.settle):
+            # Never without a last look, unless there cannot be one.
+            transient = isinstance(error, Unreachable | RateLimited | Unclear)
+            patience = LAST_LOOK_WITHIN if transient else 0.0
+            if self._since_sending(record) >= looking_ends(record, self.settle) + patience:
                 self._end(task, record, str(error))
                 return 0.0
             task.note = Note(str(error), min(max(2.0, error.retry_after or 2.0), HOLD_LIMIT))
@@ -104,7 +108,7 @@ class Looking:
 
         :raises GitHubError: there is no listing now.
         """
-        since_sending = self._since_sending(record)
+        since_sending = self._since_sending(record) - SHARED_FOR  # a listing that is shared was begun before
         listing = self._listings.read(order.workflow, order.token, record.floor, SHARED_FOR)
         # After the listing: whoever started a run that it shows has said so in the ledger before.
         gate = self._book.store.read_gate(record.project, record.target)

@@ -21,9 +21,9 @@ def main() -> int:
     parser.add_argument("--only", default="", metavar="WORD", help="only mutants whose name holds this")
     options = parser.parse_args()
     chosen = [mutant for mutant in MUTANTS if options.only in mutant.name]
-    for catcher in sorted({word for mutant in chosen for word in mutant.caught_by.split()}):
-        if _catch(Mutant("none", "pyproject.toml", "", "", catcher)) is not None:
-            raise SystemExit(f"{catcher} fails without any mutation: mend that first")
+    for needed in sorted({word for mutant in chosen for word in mutant.caught_by.split()}):
+        if _catch(Mutant("none", "pyproject.toml", "", "", needed)) is not None:
+            raise SystemExit(f"{needed} fails without any mutation: mend that first")
     survivors = 0
     for mutant in chosen:
         begun = time.monotonic()

@@ -1,0 +1,387 @@
+"""Kargo sends the step, GitHub gets one dispatch, Kargo gets the run ID: through real sockets from end to end."""
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gha_step.emulator import (
+    Answer,
+    Close,
+    Delay,
+    Fault,
+    Generation,
+    GitHub,
+    Reset,
+    Response,
+    Truncate,
+    bad_gateway,
+    serve,
+)
+from tests.certificates import Authority
+from tests.end_to_end.conftest import MakeScene, Scene, step
+from tests.host import Heard
+from tests.served import Served
+
+
+def assert_nothing_dispatched(scene: Scene, heard: Heard) -> None:
+    assert (heard.status, heard.final) == ("Failed", True)
+    assert heard.message.startswith("nothing was dispatched: ")
+    assert heard.output == {}
+    assert scene.github.runs == []
+
+
+# ---------------------------------------------------------------- what it costs
+
+
+@pytest.mark.parametrize("name", ["api.github.com", "api.acme.ghe.com"])
+def test_a_dispatch_on_githubs_own_servers_costs_exactly_one_request(scene_of: MakeScene, name: str) -> None:
+    scene = scene_of(name=name)
+    heard = scene.host.run(scene.promotion, step())
+    (run,) = scene.github.runs
+    assert (heard.status, heard.run_id) == ("Succeeded", run.id)
+    assert scene.github.count() == scene.github.count("dispatch") == 1
+    assert heard.output is not None
+    assert heard.output["url"] == f"https://{name.removeprefix('api.')}/myorg/my-app/actions/runs/{run.id}"
+    assert len(scene.host.received) == 1, "one call was enough"
+
+
+def test_elsewhere_the_first_contact_costs_one_more_and_later_dispatches_one(scene: Scene) -> None:
+    scene.host.run(scene.promotion, step())
+    assert (scene.github.count("dispatch"), scene.github.count()) == (1, 2)
+    scene.host.run(scene.promotion, step("second"))
+    assert (scene.github.count("dispatch"), scene.github.count()) == (2, 3)
+
+
+def test_the_request_is_asked_for_run_details_in_the_stable_api_version(scene: Scene) -> None:
+    scene.host.run(scene.promotion, step())
+    (logged,) = [entry for entry in scene.github.log if entry.operation == "dispatch"]
+    assert logged.headers["x-github-api-version"] == "2022-11-28"
+    assert b'"return_run_details":true' in logged.body
+    assert logged.headers["authorization"] == "kargo-bot"
+
+
+def test_the_next_step_of_the_promotion_finds_run_id_url_and_links(scene: Scene) -> None:
+    scene.host.run(scene.promotion, step())
+    output = scene.promotion.shared_state["dispatch"]
+    assert output is not None
+    (run,) = scene.github.runs
+    assert type(output["runID"]) is int
+    assert output["runID"] == run.id
+    assert output["links"][0]["url"] == output["url"] == f"{scene.base_url}{run.url_path}"
+    assert output["runIDSource"] == "response"
+
+
+# ---------------------------------------------------------------- inputs
+
+WORKFLOW = """\
+name: Any
+on:
+  workflow_dispatch:
+    inputs:
+      a: {type: string}
+      b: {type: boolean}
+      c: {type: choice, options: [x, "1.10"]}
+      d: {type: number}
+jobs: {}
+"""
+
+
+@pytest.mark.parametrize(
+    ("inputs", "received"),
+    [
+        ({"a": "1.10"}, {"a": "1.10"}),
+        ({"a": ""}, {"a": ""}),
+        ({"a": " x \n"}, {"a": " x \n"}),
+        ({"a": 'ünï 🚀 "quoted" \\ ${{ x }}'}, {"a": 'ünï 🚀 "quoted" \\ ${{ x }}'}),
+        ({"a": None}, {}),
+        ({"a": "x", "c": None}, {"a": "x"}),
+        ({"b": True}, {"b": "true"}),
+        ({"b": "false"}, {"b": "false"}),
+        ({"d": 42}, {"d": "42"}),
+        ({"d": 42.0}, {"d": "42"}),
+        ({"d": "1e3"}, {"d": "1e3"}),
+        ({"a": 12345678901234567890}, {"a": "12345678901234567890"}),
+        ({"a": {"k": [1, None, "ä"]}}, {"a": '{"k":[1,null,"ä"]}'}),
+        ({"a": []}, {"a": "[]"}),
+        ('{"a": "1.10", "b": true}', {"a": "1.10", "b": "true"}),
+        ("", {}),
+        (None, {}),
+        ({}, {}),
+        (..., {}),
+    ],
+)
+def test_the_workflow_receives_exactly_the_inputs_that_the_user_wrote(
+    scene: Scene, inputs: Any, received: dict[str, str]
+) -> None:
+    scene.github.repository("myorg/my-app").add_workflow("any.yml", WORKFLOW)
+    heard = scene.host.run(scene.promotion, step(workflowFile="any.yml", inputs=inputs))
+    assert heard.status == "Succeeded", heard.message
+    (run,) = scene.github.runs
+    assert run.sent_inputs == received
+
+
+@pytest.mark.parametrize("tag", [1.1, 1.0e30])
+def test_a_number_that_has_lost_its_spelling_never_reaches_the_workflow(scene: Scene, tag: float) -> None:
+    heard = scene.host.run(scene.promotion, step(inputs={"environment": "prod", "image_tag": tag}))
+    assert_nothing_dispatched(scene, heard)
+    assert "quote(" in heard.message
+    assert scene.github.count() == 0
+
+
+# ---------------------------------------------------------------- again, at once, after a restart
+
+
+def test_the_same_step_sent_again_gives_the_same_run_id_and_no_second_run(scene: Scene) -> None:
+    first = scene.host.run(scene.promotion, step())
+    asked = scene.github.count()
+    for _ in range(3):
+        assert scene.host.run(scene.promotion, step()).run_id == first.run_id
+    assert (len(scene.github.runs), scene.github.count()) == (1, asked)
+
+
+def test_three_hosts_at_once_get_one_run(scene: Scene) -> None:
+    scene.github.faults.add(Delay(0.3), "dispatch")
+    hosts = [scene.another_host() for _ in range(3)]
+    with ThreadPoolExecutor(3) as pool:
+        heard = list(pool.map(lambda host: host.run(scene.promotion, step()), hosts))
+    assert {one.run_id for one in heard} == {scene.github.runs[0].id}
+    assert scene.github.count("dispatch") == 1
+
+
+def test_a_call_that_the_host_gives_up_and_posts_three_times_is_one_dispatch(scene: Scene) -> None:
+    scene.github.faults.add(Delay(1.5), "dispatch")
+    hasty = scene.another_host(timeout=0.3)
+    lost = hasty.call(scene.promotion, step())
+    assert (lost.status, lost.answer) == ("Running", None)
+    assert scene.promotion.shared_state == {"dispatch": None}
+    assert scene.host.run(scene.promotion, step()).run_id == scene.github.runs[0].id
+    assert scene.github.count("dispatch") == 1
+
+
+def test_a_promotion_whose_pod_is_lost_runs_again_from_step_zero_with_the_same_runs(scene: Scene) -> None:
+    steps = [step(), step("second"), step("task::third")]
+    first = [heard.run_id for heard in scene.host.promote(scene.promotion, steps)]
+    scene.promotion.lose_pod()
+    assert [heard.run_id for heard in scene.host.promote(scene.promotion, steps)] == first
+    assert len(set(first)) == len(scene.github.runs) == 3
+
+
+def test_after_a_restart_the_same_step_gives_the_same_run(alone: Callable[[], Served]) -> None:
+    github = GitHub()
+    with serve(github) as url:
+        server = alone()
+        scene = Scene(server, github, url)
+        first = scene.host.run(scene.promotion, step())
+        for end in ("stop", "kill"):
+            getattr(server, end)()
+            server = alone()
+            again = Scene(server, github, url)
+            again.promotion = scene.promotion
+            again.write_secret()
+            scene.promotion.lose_pod()
+            assert again.host.run(scene.promotion, step()).run_id == first.run_id
+            again.assert_no_token_was_written()
+    assert github.count("dispatch") == len(github.runs) == 1
+
+
+def test_while_the_server_is_away_the_host_waits_and_nothing_is_lost(alone: Callable[[], Served]) -> None:
+    github = GitHub()
+    with serve(github) as url:
+        server = alone()
+        scene = Scene(server, github, url)
+        first = scene.host.run(scene.promotion, step())
+        server.stop()
+        away = scene.host.call(scene.promotion, step())
+        assert (away.status, away.final) == ("Running", False)
+        again = Scene(alone(), github, url)
+        again.promotion = scene.promotion
+        again.write_secret()
+        assert again.host.run(scene.promotion, step()).run_id == first.run_id
+    assert len(github.runs) == 1
+
+
+# ---------------------------------------------------------------- refused: said at once, in words, and final
+
+
+@pytest.mark.parametrize(
+    ("spoil", "changes", "words"),
+    [
+        (lambda scene: scene.github.remove_token(scene.token), {}, "Bad credentials"),
+        (lambda scene: scene.write_secret(other="x"), {}, "the key accessToken is missing"),
+        (None, {"credentials": {"secretName": "absent"}}, "the Secret absent does not exist"),
+        (None, {"credentials": {"secretName": "../x"}}, "secretName"),
+        (None, {"owner": "nobody"}, "correct owner or repo"),
+        (None, {"workflowFile": "absent.yml"}, "no .github/workflows/absent.yml"),
+        (None, {"ref": "absent"}, "No ref found for: absent"),
+        (None, {"ref": "0123456789abcdef0123456789abcdef01234567"}, "commit SHA"),
+        (None, {"inputs": {"environment": "a", "image_tag": "b", "x": "c"}}, "Unexpected inputs provided"),
+        (None, {"inputs": {"environment": "a"}}, "Required input 'image_tag' not provided"),
+        (lambda scene: disable(scene.github), {}, "enable the workflow"),
+        (lambda scene: archive(scene.github), {}, "unarchive"),
+        (lambda scene: scene.github.rename_repository("myorg/my-app", "neworg/app"), {}, "owner"),
+        (lambda scene: refuse(scene, 403, "Resource not accessible by integration"), {}, "Actions: write"),
+        (lambda scene: refuse(scene, 451, "Unavailable"), {}, "Unavailable"),
+    ],
+)
+def test_what_is_refused_is_said_in_one_answer_and_nothing_is_dispatched(
+    scene: Scene, spoil: Callable[[Scene], object] | None, changes: dict[str, Any], words: str
+) -> None:
+    if spoil is not None:
+        spoil(scene)
+    heard = scene.host.run(scene.promotion, step(**changes))
+    assert_nothing_dispatched(scene, heard)
+    assert words in heard.message
+    assert len(scene.host.received) == 1
+    assert scene.github.count("dispatch") <= 1
+    assert scene.host.run(scene.promotion, step(**changes)).message == heard.message
+    assert scene.github.count("dispatch") <= 1
+
+
+def disable(github: GitHub) -> None:
+    (workflow,) = github.repository("myorg/my-app").workflows
+    workflow.state = "disabled_manually"
+
+
+def archive(github: GitHub) -> None:
+    github.repository("myorg/my-app").archived = True
+
+
+def refuse(scene: Scene, status: int, words: str) -> None:
+    scene.github.faults.add(Answer(Response.of(status, {"message": words})), "dispatch", times=None)
+
+
+def test_a_redirect_to_another_server_never_gets_the_token(scene: Scene) -> None:
+    elsewhere = GitHub()
+    with serve(elsewhere) as other:
+        location = {"Location": f"{other}/repos/myorg/my-app/actions/workflows/deploy.yml/dispatches"}
+        scene.github.faults.add(Answer(Response.of(307, {"message": "Moved"}, location)), times=None)
+        assert_nothing_dispatched(scene, scene.host.run(scene.promotion, step()))
+    assert elsewhere.count() == 0
+
+
+def test_a_github_that_nobody_trusts_is_said_at_once_and_gets_nothing(scene_of: MakeScene, tmp_path: Path) -> None:
+    scene = scene_of(name="api.acme.ghe.com")
+    scene.write_secret(accessToken=scene.token, baseURL="https://untrusted.example.com")
+    assert scene.proxy is not None
+    issued = Authority(tmp_path).issue("server", names=("untrusted.example.com",))
+    with serve(scene.github, tls=(issued.certificate, issued.key)) as url:
+        scene.proxy.leads["untrusted.example.com:443"] = int(url.rpartition(":")[2])
+        heard = scene.host.run(scene.promotion, step(timeout=300))
+    assert_nothing_dispatched(scene, heard)
+    assert "untrusted.example.com" in heard.message
+    assert "SSL_CERT_FILE" in heard.message
+    assert scene.github.count() == 0
+
+
+# ---------------------------------------------------------------- transient: Running, then an end
+
+
+def test_a_rate_limit_is_waited_out_as_long_as_github_asks(scene: Scene) -> None:
+    scene.github.limit_rate(1.5, secondary=True)
+    first = scene.host.call(scene.promotion, step(timeout=60))
+    assert (first.status, first.final) == ("Running", False)
+    assert first.retry_after is not None
+    assert 1 <= first.retry_after <= 3
+    asked = scene.github.count()
+    scene.host.call(scene.promotion, step(timeout=60))
+    assert scene.github.count() == asked, "nothing is asked within Retry-After, however often the host calls"
+    assert scene.host.run(scene.promotion, step(timeout=60)).run_id == scene.github.runs[0].id
+    assert len(scene.github.runs) == 1
+
+
+def test_a_rate_limit_beyond_the_timeout_fails_at_once_and_names_its_time(scene: Scene) -> None:
+    scene.github.limit_rate(100, secondary=True)
+    heard = scene.host.run(scene.promotion, step(timeout=60))
+    assert_nothing_dispatched(scene, heard)
+    assert "100 s" in heard.message
+    assert len(scene.host.received) == 1
+
+
+def test_a_github_that_is_down_is_waited_for_until_the_timeout(scene: Scene) -> None:
+    scene.write_secret(accessToken=scene.token, baseURL="http://127.0.0.1:1")
+    heard = scene.host.run(scene.promotion, step(timeout=1))
+    assert_nothing_dispatched(scene, heard)
+    assert "127.0.0.1 port 1" in heard.message
+    assert len(scene.host.received) > 1
+
+
+def test_a_github_that_comes_up_meanwhile_gets_one_dispatch(scene: Scene) -> None:
+    assert scene.base_url is not None
+    scene.write_secret(accessToken=scene.token, baseURL="http://127.0.0.1:1")
+    assert scene.host.call(scene.promotion, step(timeout=60)).status == "Running"
+    scene.write_secret()
+    assert scene.host.run(scene.promotion, step(timeout=60)).run_id == scene.github.runs[0].id
+
+
+def test_a_proxy_that_is_down_for_a_moment_sends_nothing_twice(scene_of: MakeScene) -> None:
+    scene = scene_of(name="api.github.com")
+    assert scene.proxy is not None
+    scene.proxy.refuses_with = 503
+    try:
+        first = scene.host.call(scene.promotion, step(timeout=60))
+        assert first.status == "Running"
+        assert "503" in first.message
+    finally:
+        scene.proxy.refuses_with = None
+    assert scene.host.run(scene.promotion, step(timeout=60)).status == "Succeeded"
+    assert scene.github.count() == 1
+
+
+# ---------------------------------------------------------------- lost answers: an honest end, and never a second POST
+
+LOST: dict[str, Fault] = {
+    "reset after processing": Reset("after"),
+    "reset before processing": Reset("before"),
+    "EOF after processing": Close("after"),
+    "EOF before processing": Close("before"),
+    "502 after processing": bad_gateway("after"),
+    "502 before processing": bad_gateway("before"),
+    "503": Answer(Response.of(503, {"message": "Unavailable"}), "before"),
+    "broken JSON": Answer(Response(200, (), b'{"workflow_run_id": 17'), "after"),
+    "another ID": Answer(Response.of(200, {"workflow_run_id": "17"}), "after"),
+    "cut off": Truncate(5, reset=True),
+}
+
+
+def test_after_a_lost_answer_the_end_is_honest_and_nothing_is_sent_again(scene_of: MakeScene) -> None:
+    """All at once, because each of them looks for its run for eleven seconds."""
+    scenes = {name: scene_of() for name in LOST}
+    for name, scene in scenes.items():
+        scene.github.faults.add(LOST[name], "dispatch")
+        scene.promotion.name = ""  # so that no rule can name the run
+    with ThreadPoolExecutor(len(scenes)) as pool:
+        ends = dict(
+            zip(scenes, pool.map(lambda one: one.host.run(one.promotion, step(), 40), scenes.values()), strict=True)
+        )
+    for name, heard in ends.items():
+        scene = scenes[name]
+        assert (heard.status, heard.final) == ("Failed", True), name
+        assert "may have been dispatched" in heard.message, name
+        assert "not sent again" in heard.message, name
+        assert "runID" not in (heard.output or {}), name
+        assert scene.github.count("dispatch") == 1, name
+        scene.promotion.lose_pod()
+        assert scene.host.run(scene.promotion, step()).status == "Failed", name
+        assert scene.github.count("dispatch") == 1, name
+
+
+def test_where_the_server_names_no_run_the_right_one_is_found_or_none(scene_of: MakeScene) -> None:
+    """GHES up to 3.20; all at once, because each takes as long as the settling time asks for."""
+    generations = {
+        "3.19": scene_of("ghes-3.19"),
+        "3.20": scene_of("ghes-3.20"),
+        "3.20 that refuses the key": scene_of(Generation.named("ghes-3.20", permits_key=False)),
+        "with a stranger": scene_of("ghes-3.19"),
+    }
+    generations["with a stranger"].github.start_run(actor="stranger", inputs={"environment": "x", "image_tag": "y"})
+    with ThreadPoolExecutor(4) as pool:
+        ends = list(pool.map(lambda one: one.host.run(one.promotion, step(), 40), generations.values()))
+    for (name, scene), heard in zip(generations.items(), ends, strict=True):
+        ours = [run for run in scene.github.runs if run.actor == "kargo-bot"]
+        assert len(ours) == 1, name
+        assert (heard.status, heard.run_id) == ("Succeeded", ours[0].id), (name, heard.message)
+        assert heard.output is not None
+        assert heard.output["runIDSource"] in ("only-candidate", "promotion-name"), name

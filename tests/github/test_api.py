@@ -1,0 +1,338 @@
+"""What the POST looks like, and what every answer to it proves: the answer table of ledger.md."""
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gha_step.contract.secret import Token
+from gha_step.github.api import (
+    RUN_DETAILS,
+    VERSION_HEADER,
+    AcceptedWithoutRun,
+    StartedRun,
+    date,
+    decipher_dispatch,
+    dispatch_request,
+)
+from gha_step.github.errors import GitHubError, RateLimited, Refused, Unclear, Unsupported
+from gha_step.github.exchange import Answer
+from tests.github.answers import DATE, answer, said, workflow
+
+TOKEN = Token("ghp_hidden")
+NOW = 1_700_000_000
+RUN = {
+    "workflow_run_id": 17,
+    "run_url": "https://api.github.com/repos/myorg/my-app/actions/runs/17",
+    "html_url": "https://github.com/myorg/my-app/actions/runs/17",
+}
+
+
+def decipher(given: Answer, **names: Any) -> StartedRun | AcceptedWithoutRun:
+    return decipher_dispatch(given, workflow(), **names)
+
+
+def refusal(given: Answer, **names: Any) -> Refused:
+    with pytest.raises(Refused) as caught:
+        decipher(given, **names)
+    return caught.value
+
+
+def limit(given: Answer) -> RateLimited:
+    with pytest.raises(RateLimited) as caught:
+        decipher(given)
+    return caught.value
+
+
+def writable(text: str) -> bool:
+    """Whether the text can be encoded: half of a surrogate pair cannot."""
+    return not any(0xD800 <= ord(character) < 0xE000 for character in text)
+
+
+# ---------------------------------------------------------------- the request
+
+
+def test_the_post_carries_ref_inputs_and_the_wish_for_run_details() -> None:
+    request = dispatch_request(workflow(), {"environment": "prod"}, TOKEN)
+    assert (request.method, request.target) == (
+        "POST",
+        "/repos/myorg/my-app/actions/workflows/deploy.yml/dispatches",
+    )
+    assert json.loads(request.body) == {"ref": "main", "inputs": {"environment": "prod"}, "return_run_details": True}
+    headers = dict(request.headers)
+    assert headers["Host"] == "api.github.com"
+    assert headers["Authorization"] == "Bearer ghp_hidden"
+    assert headers["X-GitHub-Api-Version"] == "2022-11-28"
+    assert headers["Content-Length"] == str(len(request.body))
+    assert "Expect" not in headers
+    assert headers["User-Agent"]
+
+
+def test_without_inputs_the_key_is_left_out() -> None:
+    assert "inputs" not in json.loads(dispatch_request(workflow(), {}, TOKEN).body)
+
+
+def test_what_a_server_refuses_is_left_out() -> None:
+    request = dispatch_request(workflow(), {}, TOKEN, without=frozenset({RUN_DETAILS, VERSION_HEADER}))
+    assert json.loads(request.body) == {"ref": "main"}
+    assert VERSION_HEADER not in dict(request.headers)
+
+
+def test_names_are_escaped_into_one_segment_each() -> None:
+    odd = workflow(owner="a b", repo="ä&b=c", file="x;y:z@1.yml")
+    target = dispatch_request(odd, {}, TOKEN).target
+    assert target == "/repos/a%20b/%C3%A4%26b%3Dc/actions/workflows/x%3By%3Az%401.yml/dispatches"
+    assert target.isascii()
+
+
+def test_an_enterprise_server_is_addressed_below_its_own_path_and_host() -> None:
+    request = dispatch_request(workflow("https://ghe.example.com:8443/x"), {}, TOKEN)
+    assert request.target.startswith("/x/api/v3/repos/")
+    assert dict(request.headers)["Host"] == "ghe.example.com:8443"
+
+
+@given(st.dictionaries(st.text(min_size=1), st.text()))
+def test_inputs_arrive_as_they_are(inputs: dict[str, str]) -> None:
+    body = json.loads(dispatch_request(workflow(), inputs, TOKEN).body)
+    assert body.get("inputs", {}) == inputs
+
+
+def test_a_request_does_not_show_its_token_when_it_is_printed() -> None:
+    assert "ghp_hidden" not in str(workflow())
+
+
+# ---------------------------------------------------------------- exact, accepted
+
+
+@pytest.mark.parametrize("run_id", [1, 17, 2**31, 2**53 + 1, 2**62])
+def test_a_200_that_names_a_run_is_exact(run_id: int) -> None:
+    started = decipher(answer(200, RUN | {"workflow_run_id": run_id}))
+    assert started == StartedRun(run_id, RUN["html_url"])  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("url", [None, 5, "", "javascript:alert(1)", "//evil", "ftp://x"])
+def test_a_link_that_is_none_is_made_from_the_runs_id(url: object) -> None:
+    assert decipher(answer(200, RUN | {"html_url": url})) == StartedRun(17, RUN["html_url"])  # type: ignore[arg-type]
+
+
+def test_a_link_that_cannot_be_written_is_made_from_the_runs_id() -> None:
+    started = decipher(answer(200, b'{"workflow_run_id": 17, "html_url": "https://github.com/\\ud800"}'))
+    assert isinstance(started, StartedRun)
+    assert writable(started.url)
+
+
+def test_a_204_is_accepted_without_an_id_and_tells_githubs_time() -> None:
+    assert decipher(answer(204)) == AcceptedWithoutRun(NOW)
+
+
+@pytest.mark.parametrize("text", ["", "yesterday", "Tue, 99 Nov 2023 22:13:20 GMT", "0", "Tue, 14 Nov"])
+def test_a_204_without_a_readable_date_is_accepted_all_the_same(text: str) -> None:
+    assert decipher(answer(204, date=text)) == AcceptedWithoutRun(None)
+
+
+@pytest.mark.parametrize(
+    "text", ["Tue, 14 Nov 2023 22:13:20 +99999999999999", "Tue, 14 Nov 99999999999999999999 22:13:20 GMT"]
+)
+def test_a_204_with_an_absurd_date_is_accepted_all_the_same(text: str) -> None:
+    assert decipher(answer(204, date=text)) == AcceptedWithoutRun(None)
+
+
+def test_githubs_clock_is_read_from_its_date() -> None:
+    assert date(answer(200, date=DATE)) == NOW
+    assert date(Answer(200, {}, b"")) is None
+
+
+# ---------------------------------------------------------------- refused
+
+REFUSED = [300, 301, 302, 303, 304, 307, 308, 400, 401, 403, 404, 405, 407, 410, 413, 415, 421, 422, 451]
+
+
+@pytest.mark.parametrize("status", REFUSED)
+@pytest.mark.parametrize("body", [None, b"<html>", {"message": "Words"}, ["x"], b"\xff", {"message": ["x"]}])
+def test_a_refusal_is_one_whatever_its_body(status: int, body: Any) -> None:
+    error = refusal(answer(status, body))
+    assert error.status == status
+    assert error.retry_after is None
+    assert "myorg/my-app workflow deploy.yml on ref main" in str(error)
+    assert str(status) in str(error)
+
+
+@pytest.mark.parametrize(
+    ("status", "words", "advice"),
+    [
+        (422, "No ref found for: main", "there is no branch or tag main"),
+        (422, 'Unexpected inputs provided: ["x"]', "declare them under on.workflow_dispatch.inputs of deploy.yml"),
+        (422, "Required input 'x' not provided", "add it to inputs"),
+        (422, "Provided value '' for input 'x' not in the list of allowed values", "leave the input out"),
+        (422, "Workflow does not have 'workflow_dispatch' trigger", "add `workflow_dispatch:` under `on:`"),
+        (422, "Cannot trigger a 'workflow_dispatch' on a disabled workflow", "enable the workflow"),
+        (403, "Resource not accessible by integration", "Actions: write"),
+        (403, "Resource not accessible by personal access token", "Actions: read and write"),
+        (403, "Repository was archived so is read-only.", "unarchive"),
+        (403, "Resource protected by organization SAML enforcement.", "single sign-on"),
+        (403, "Must have admin rights to Repository.", "Actions: write"),
+        (401, "Bad credentials", "accessToken is wrong, expired or revoked"),
+        (404, "Not Found", "default branch has no .github/workflows/deploy.yml"),
+        (307, "Temporary Redirect", "renamed or moved"),
+        (407, "", "asks for a login"),
+        (418 - 3, "", "correct the step's config"),
+    ],
+)
+def test_a_refusal_carries_githubs_words_and_says_what_to_do(status: int, words: str, advice: str) -> None:
+    message = str(refusal(said(status, words)))
+    assert words in message
+    assert advice in message
+
+
+def test_githubs_words_are_one_line_of_bounded_length() -> None:
+    message = str(refusal(said(422, "a\r\nb\n" + "x" * 100_000)))
+    assert "\n" not in message
+    assert len(message) < 1000
+
+
+def test_words_that_cannot_be_written_do_not_get_in() -> None:
+    assert writable(str(refusal(answer(422, b'{"message": "No ref \\ud800"}'))))
+
+
+def test_braces_in_names_and_words_stay_braces() -> None:
+    with pytest.raises(Refused, match=r"no branch or tag \{file\}"):
+        decipher_dispatch(said(422, "No ref found for: {file}"), workflow(ref="{file}"))
+
+
+# ---------------------------------------------------------------- refused, may retry
+
+
+@pytest.mark.parametrize("status", [403, 429])
+@pytest.mark.parametrize(
+    ("headers", "wait"),
+    [
+        ({"retry_after": "60"}, 60.0),
+        ({"x_ratelimit_remaining": "0", "x_ratelimit_reset": str(NOW + 90)}, 90.0),
+        ({"x_ratelimit_remaining": "0", "x_ratelimit_reset": str(NOW - 90)}, 0.0),
+        ({"x_ratelimit_remaining": "0", "x_ratelimit_reset": "soon"}, None),
+        ({"x_ratelimit_remaining": "0"}, None),
+        ({"retry_after": "7", "x_ratelimit_remaining": "0", "x_ratelimit_reset": str(NOW + 90)}, 7.0),
+    ],
+)
+def test_a_rate_limit_tells_how_long_to_wait_by_githubs_own_clock(
+    status: int, headers: dict[str, str], wait: float | None
+) -> None:
+    error = limit(said(status, "Something", **headers))
+    assert error.wait == wait
+    assert error.retry_after == (60.0 if wait is None else wait)
+
+
+@pytest.mark.parametrize(
+    "words", ["API rate limit exceeded for x", "You have exceeded a secondary RATE LIMIT", "abuse detection"]
+)
+def test_a_403_that_speaks_of_a_limit_is_one_without_any_header(words: str) -> None:
+    assert limit(said(403, words)).wait is None
+
+
+@pytest.mark.parametrize("value", ["soon", "-5", "1.5", "", "Tue, 14 Nov 2023 22:14:20 GMT", "٣"])
+def test_a_retry_after_that_is_no_number_of_seconds_is_unknown(value: str) -> None:
+    assert limit(said(429, "Too many", retry_after=value)).wait is None
+
+
+def test_without_githubs_date_a_reset_time_means_nothing() -> None:
+    headers = {"x-ratelimit-remaining": "0", "x-ratelimit-reset": str(NOW + 90)}
+    assert limit(Answer(403, headers, b"{}")).wait is None
+
+
+@pytest.mark.parametrize("status", [400, 422])
+def test_the_refused_key_is_asked_again_without_once(status: int) -> None:
+    words = 'Invalid request.\n\n"return_run_details" is not a permitted key.'
+    with pytest.raises(Unsupported) as caught:
+        decipher(said(status, words))
+    assert caught.value.feature == RUN_DETAILS
+    assert refusal(said(status, words), without=frozenset({RUN_DETAILS})).status == status
+
+
+def test_the_unknown_api_version_is_asked_again_without_once() -> None:
+    words = 'The version you specified in the "X-GitHub-API-Version" request header, "2022-11-28", is not supported'
+    with pytest.raises(Unsupported) as caught:
+        decipher(said(400, words))
+    assert caught.value.feature == VERSION_HEADER
+    assert refusal(said(400, words), without=frozenset({VERSION_HEADER})).status == 400
+
+
+@pytest.mark.parametrize("key", ["inputs", "ref", "x"])
+def test_another_key_that_is_not_permitted_is_a_plain_refusal(key: str) -> None:
+    assert refusal(said(422, f'Invalid request.\n\n"{key}" is not a permitted key.')).status == 422
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        'Unexpected inputs provided: ["api_version"]',
+        "Required input 'api-version' not provided",
+        "No ref found for: feature/api-version",
+    ],
+)
+def test_a_users_own_api_version_input_is_no_unknown_api_version(words: str) -> None:
+    assert refusal(said(422, words)).status == 422
+
+
+# ---------------------------------------------------------------- everything else: unclear
+
+
+@pytest.mark.parametrize(
+    "status",
+    [201, 202, 203, 205, 206, 299, 402, 406, 408, 409, 411, 418, 423, 424, 425, 499, 500, 501, 502, 503, 504, 599],
+)
+@pytest.mark.parametrize("body", [b"", b"<html>Bad Gateway</html>", RUN])
+def test_any_other_status_proves_nothing(status: int, body: Any) -> None:
+    with pytest.raises(Unclear, match=str(status)):
+        decipher(answer(status, body))
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"{",
+        b"\xff\xfe",
+        b"null",
+        b"[]",
+        b"17",
+        b"NaN",
+        b"[" * 50_000,
+        {},
+        {"id": 17},
+        {"workflow_run_id": None},
+        {"workflow_run_id": 0},
+        {"workflow_run_id": -17},
+        {"workflow_run_id": True},
+        {"workflow_run_id": 17.0},
+        {"workflow_run_id": "17"},
+        {"workflow_run_id": [17]},
+        {"workflow_run_id": {"id": 17}},
+        b'{"workflow_run_id": 1' + b"0" * 5000 + b"}",
+    ],
+)
+def test_a_200_that_names_no_run_proves_nothing(body: Any) -> None:
+    with pytest.raises(Unclear):
+        decipher(answer(200, body))
+
+
+@given(
+    st.integers(min_value=200, max_value=599),
+    st.binary(max_size=60),
+    st.dictionaries(
+        st.sampled_from(["retry-after", "x-ratelimit-remaining", "x-ratelimit-reset", "location", "x-github-sso"]),
+        st.text(max_size=12),
+    ),
+)
+def test_no_answer_whatever_is_read_as_success_but_200_and_204(
+    status: int, body: bytes, headers: dict[str, str]
+) -> None:
+    try:
+        result = decipher(Answer(status, headers, body))
+    except GitHubError as error:
+        if 200 <= status < 300 or status >= 500:
+            assert isinstance(error, Unclear)  # noqa: PT017
+    else:
+        assert isinstance(result, AcceptedWithoutRun) == (status == 204)
+        assert status in (200, 204)

@@ -1,0 +1,178 @@
+"""One request and its answer: framing that breaks, drips, and comes late."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gha_step.github.errors import Unclear
+from gha_step.github.exchange import MAX_BODY, Answer, Exchange, Request
+from tests.assembled import JumpingClock, Scripted
+
+REQUEST = Request("POST", "/x", [("Host", "ghe.example.com"), ("Content-Length", "2")], b"{}")
+WHOLE = b"HTTP/1.1 200 OK\r\nDate: now\r\nContent-Length: 2\r\n\r\n{}"
+CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\n{\r\n1;x=y\r\n}\r\n0\r\nTrailer: t\r\n\r\n"
+
+
+def exchange(*chunks: bytes | OSError | None, max_body: int = MAX_BODY) -> tuple[Exchange, Scripted]:
+    clock = JumpingClock()
+    connection = Scripted(*chunks, clock=clock)
+    made = Exchange(connection, clock, max_body=max_body)
+    made.send(REQUEST)
+    return made, connection
+
+
+def received(*chunks: bytes | OSError | None, seconds: float = 30, max_body: int = MAX_BODY) -> Answer | None:
+    return exchange(*chunks, max_body=max_body)[0].receive(seconds)
+
+
+def unclear(*chunks: bytes | OSError | None, max_body: int = MAX_BODY) -> str:
+    with pytest.raises(Unclear) as caught:
+        received(*chunks, max_body=max_body)
+    return str(caught.value)
+
+
+def test_the_request_is_handed_over_whole_and_in_one_piece() -> None:
+    _, connection = exchange()
+    assert connection.sent == b"POST /x HTTP/1.1\r\nHost: ghe.example.com\r\nContent-Length: 2\r\n\r\n{}"
+
+
+def test_an_answer_has_status_lower_case_headers_and_body() -> None:
+    assert received(WHOLE) == Answer(200, {"date": "now", "content-length": "2"}, b"{}")
+
+
+@given(st.lists(st.integers(min_value=1, max_value=30), max_size=12), st.sampled_from([WHOLE, CHUNKED]))
+def test_it_does_not_matter_in_which_pieces_an_answer_comes(sizes: list[int], whole: bytes) -> None:
+    pieces, rest = [], whole
+    for size in sizes:
+        pieces.append(rest[:size])
+        rest = rest[size:]
+    answer = received(*[piece for piece in [*pieces, rest] if piece])
+    assert answer is not None
+    assert (answer.status, answer.body) == (200, b"{}")
+
+
+def test_an_answer_without_a_length_ends_with_the_connection() -> None:
+    answer = received(b"HTTP/1.1 200 OK\r\n\r\n{", b"}", b"")
+    assert answer is not None
+    assert answer.body == b"{}"
+
+
+@pytest.mark.parametrize("status", [b"100 Continue", b"102 Processing", b"103 Early Hints"])
+def test_informational_answers_are_passed_over(status: bytes) -> None:
+    answer = received(b"HTTP/1.1 " + status + b"\r\n\r\n", b"HTTP/1.1 " + status + b"\r\n\r\n" + WHOLE)
+    assert answer is not None
+    assert answer.status == 200
+
+
+def test_a_204_has_no_body_even_if_a_server_sends_one() -> None:
+    answer = received(b"HTTP/1.1 204 No Content\r\nContent-Length: 2\r\n\r\n{}")
+    assert answer is not None
+    assert (answer.status, answer.body) == (204, b"")
+
+
+def test_http_1_0_is_understood() -> None:
+    answer = received(b"HTTP/1.0 404 Not Found\r\n\r\nno", b"")
+    assert answer is not None
+    assert (answer.status, answer.body) == (404, b"no")
+
+
+@pytest.mark.parametrize(
+    "chunks",
+    [
+        (b"",),
+        (ConnectionResetError(104, "Connection reset by peer"),),
+        (BrokenPipeError(32, "Broken pipe"),),
+        (OSError("no errno"),),
+        (b"HTTP/1.1 200 OK\r\nContent-Le", b""),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{", b""),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{", ConnectionResetError(104, "reset")),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n{", b""),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip\r\n\r\n",),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: -5\r\n\r\n",),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\n",),
+        (b"HTTP/1.1 100 Continue\r\n\r\n", b""),
+        (b"HTTP/1.1 101 Switching Protocols\r\n\r\n", b""),
+        (b"SSH-2.0-OpenSSH_9.0\r\n",),
+        (b"\x15\x03\x01\x00\x02\x02\x46",),
+        (b"HTTP/2 200\r\n\r\n",),
+        (b"HTTP/1.1 99 Low\r\n\r\n",),
+        (b"HTTP/1.1 2000 High\r\n\r\n",),
+        (b"<html>" * 100, b""),
+        (b"HTTP/1.1 200 OK\r\nA: " + b"x" * 70_000,),
+        (b"\0" * 70_000,),
+    ],
+)
+def test_an_answer_that_breaks_off_or_is_no_http_is_unclear(chunks: tuple[bytes | OSError, ...]) -> None:
+    assert "\n" not in unclear(*chunks)
+
+
+def test_an_unclear_answer_does_not_repeat_the_request() -> None:
+    assert "POST" not in unclear(b"garbage\r\n\r\n")
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+def test_a_body_of_exactly_the_limit_is_read_and_one_byte_more_is_unclear(chunked: bool) -> None:
+    for size in (1000, 1001):
+        head = (
+            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n%x\r\n" % size
+            if chunked
+            else b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % size
+        )
+        whole = head + b"x" * size + (b"\r\n0\r\n\r\n" if chunked else b"")
+        if size == 1000:
+            answer = received(whole, max_body=1000)
+            assert answer is not None
+            assert len(answer.body) == 1000
+        else:
+            unclear(whole, max_body=1000)
+
+
+def test_a_body_over_one_mebibyte_is_unclear_before_it_is_read_whole() -> None:
+    made, connection = exchange(b"HTTP/1.1 200 OK\r\n\r\n", *[b" " * 65_536] * 100)
+    with pytest.raises(Unclear, match="1 MiB"):
+        made.receive(30)
+    assert connection._chunks, "the rest was not asked for"
+
+
+def test_silence_is_no_answer_and_a_later_look_reads_on() -> None:
+    made, _ = exchange(b"HTTP/1.1 200 OK\r\nContent-", None, b"Length: 2\r\n\r\n{", None, None, b"}")
+    assert made.receive(30) is None
+    assert made.receive(30) is None
+    assert made.receive(300) is None
+    answer = made.receive(300)
+    assert answer is not None
+    assert answer.body == b"{}"
+
+
+def test_an_answer_that_drips_is_not_waited_for_longer_than_allowed() -> None:
+    clock = JumpingClock()
+
+    class Dripping(Scripted):
+        def receive(self, seconds: float) -> bytes | None:
+            clock.forward(1)
+            return b"H"
+
+    dripping = Exchange(Dripping(), clock)
+    begun = clock.monotonic()
+    assert dripping.receive(30) is None
+    assert 30 <= clock.monotonic() - begun < 32
+
+
+def test_no_time_left_means_one_look_at_what_is_there_already() -> None:
+    assert received(WHOLE, seconds=0) is None
+
+
+def test_a_connection_that_breaks_while_sending_leaves_it_unclear() -> None:
+    class Breaking(Scripted):
+        def send(self, data: bytes) -> None:
+            raise BrokenPipeError(32, "Broken pipe")
+
+    with pytest.raises(Unclear, match="Broken pipe"):
+        Exchange(Breaking(), JumpingClock()).send(REQUEST)
+
+
+def test_closing_lets_go_of_the_connection() -> None:
+    made, connection = exchange(WHOLE)
+    made.close()
+    assert connection.closed

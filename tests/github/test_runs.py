@@ -1,0 +1,100 @@
+"""What a listing of runs holds, and what a server's version says of it."""
+
+from typing import Any
+
+import pytest
+
+from gha_step.github.errors import Unclear
+from gha_step.github.exchange import Answer
+from gha_step.github.runs import WorkflowRun, enterprise_version, runs_page, user_login
+from tests.github.answers import answer
+
+ENTRY: dict[str, Any] = {
+    "id": 17,
+    "html_url": "https://github.com/myorg/my-app/actions/runs/17",
+    "event": "workflow_dispatch",
+    "head_branch": "main",
+    "created_at": "2023-11-14T22:13:20Z",
+    "actor": {"login": "kargo-bot"},
+    "display_title": "Deploy",
+}
+
+
+def test_a_run_keeps_what_tells_it_from_others() -> None:
+    page = runs_page(answer(200, {"total_count": 1, "workflow_runs": [ENTRY | {"new_tomorrow": 1}]}))
+    assert page == (WorkflowRun(17, ENTRY["html_url"], "workflow_dispatch", "main", 1.7e9, "kargo-bot", "Deploy"),)
+
+
+@pytest.mark.parametrize("name", ["head_branch", "actor", "display_title"])
+def test_what_github_may_leave_null_is_empty(name: str) -> None:
+    (run,) = runs_page(answer(200, {"workflow_runs": [ENTRY | {name: None}]}))
+    assert "" in (run.head_branch, run.actor, run.title)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"<html>",
+        b"\xff",
+        None,
+        [],
+        {},
+        {"workflow_runs": None},
+        {"workflow_runs": 5},
+        {"workflow_runs": {"a": 1}},
+        {"workflow_runs": [None]},
+        {"workflow_runs": ["x"]},
+        {"workflow_runs": [{}]},
+        {"workflow_runs": [ENTRY | {"id": None}]},
+        {"workflow_runs": [ENTRY | {"id": "x"}]},
+        {"workflow_runs": [ENTRY | {"created_at": None}]},
+        {"workflow_runs": [ENTRY | {"created_at": "yesterday"}]},
+        {"workflow_runs": [ENTRY | {"created_at": "0001-01-01T00:00:00"}]},
+        {"workflow_runs": [ENTRY | {"actor": "bob"}]},
+    ],
+)
+def test_what_is_no_listing_is_unclear(body: Any) -> None:
+    with pytest.raises(Unclear, match="baseURL"):
+        runs_page(answer(200, body))
+
+
+@pytest.mark.parametrize(
+    ("version", "told"),
+    [
+        ("3.19.0", (3, 19)),
+        ("3.20.11", (3, 20)),
+        ("3.21", (3, 21)),
+        ("4.0.0", (4, 0)),
+        ("", None),
+        ("3", None),
+        ("x.y.z", None),
+        ("3.x", None),
+        ("-3.19", None),
+        ("\u00b3.19.0", None),
+        ("3.\u00b9.0", None),
+        (" 3.19", None),
+    ],
+)
+def test_only_an_enterprise_server_says_its_version(version: str, told: tuple[int, int] | None) -> None:
+    assert enterprise_version(Answer(200, {"x-github-enterprise-version": version}, b"")) == told
+
+
+def test_github_com_says_no_version() -> None:
+    assert enterprise_version(Answer(200, {}, b"")) is None
+
+
+def test_an_absurdly_long_version_is_none() -> None:
+    assert enterprise_version(Answer(200, {"x-github-enterprise-version": "3." + "9" * 5000}, b"")) is None
+
+
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [(403, {"login": "x"}), (200, b""), (200, []), (200, {}), (200, {"login": None}), (200, {"login": ""}), (200, "x")],
+)
+def test_a_token_without_a_login_has_none(status: int, body: Any) -> None:
+    assert user_login(answer(status, body)) is None
+
+
+def test_a_users_login_is_read() -> None:
+    assert user_login(answer(200, {"login": "kargo-bot", "id": 1})) == "kargo-bot"

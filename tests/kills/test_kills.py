@@ -1,0 +1,21 @@
+"""A handful of rounds, all at once; `make soak` plays two hundred."""
+
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from .rounds import AIMS, Count, lane
+
+
+def test_whenever_the_server_is_killed_nothing_is_sent_twice_and_no_wrong_run_is_named(tmp_path: Path) -> None:
+    def play(number: int) -> Count:
+        with lane(tmp_path / str(number), old=number == 1, seed=1000 + number) as opened:
+            opened.play(AIMS[number])
+            return opened.count
+
+    total = Count()
+    with ThreadPoolExecutor(len(AIMS)) as pool:
+        for count in pool.map(play, range(len(AIMS))):
+            total.add(count)
+    assert total.rounds == len(AIMS)
+    assert sum(total.moments.values()) >= len(AIMS)
+    assert (total.double, total.wrong) == (0, 0)

@@ -1,0 +1,1 @@
+"""The record, its moves, and the contract that every store keeps."""

@@ -1,0 +1,185 @@
+"""What every store of the ledger must do: `StoreContract` runs against each entry of `STORES`.
+
+Another store joins by an entry: from an empty directory, a context that gives an empty store.
+"""
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from gha_step.ledger.record import Gate, Record, State, advance
+from gha_step.ledger.sqlite import SqliteStore
+from gha_step.ledger.store import Conflict, Store
+from tests.ledger.records import CANDIDATE, OURS, TARGET, events, record, run
+
+OpenStore = Callable[[Path], AbstractContextManager[Store]]
+
+
+@contextmanager
+def _sqlite(folder: Path) -> Iterator[Store]:
+    store = SqliteStore(folder / "ledger.db")
+    try:
+        yield store
+    finally:
+        store.close()
+
+
+STORES: Final[dict[str, OpenStore]] = {"sqlite": _sqlite}
+
+
+def fresh(alias: str = "dispatch", state: State = State.RESERVED, **changes: object) -> Record:
+    """A record that no store has seen."""
+    return record(state, alias=alias, **({"version": 0} | changes))
+
+
+class StoreContract:
+    """Derive from it, with a fixture ``store``."""
+
+    def test_what_was_never_written_is_not_there(self, store: Store) -> None:
+        assert store.read("demo", fresh().key) is None
+
+    def test_a_write_gives_the_stored_record_and_a_read_finds_it(self, store: Store) -> None:
+        written = store.write(fresh())
+        assert written == fresh(version=1)
+        assert store.read("demo", written.key) == written
+
+    def test_every_write_raises_the_version_by_one(self, store: Store) -> None:
+        stored = store.write(fresh())
+        for version in (2, 3, 4):
+            stored = store.write(stored)
+            assert stored.version == version
+
+    def test_a_record_that_is_there_is_not_created_again(self, store: Store) -> None:
+        first = store.write(fresh(timeout=1))
+        with pytest.raises(Conflict):
+            store.write(fresh(timeout=2))
+        assert store.read("demo", first.key) == first
+
+    @pytest.mark.parametrize("version", [1, 3, 99])
+    def test_another_version_than_the_stored_one_is_not_replaced(self, store: Store, version: int) -> None:
+        stored = store.write(store.write(fresh()))
+        with pytest.raises(Conflict):
+            store.write(stored.model_copy(update={"version": version, "timeout": 9}))
+        assert store.read("demo", stored.key) == stored
+
+    def test_a_record_that_is_not_there_is_not_replaced(self, store: Store) -> None:
+        with pytest.raises(Conflict):
+            store.write(fresh(version=1))
+        assert store.read("demo", fresh().key) is None
+
+    def test_the_state_alone_never_lets_a_write_through(self, store: Store) -> None:
+        stale = store.write(fresh())
+        store.write(stale)
+        with pytest.raises(Conflict):
+            store.write(advance(stale, next(e for e in events().values() if type(e).__name__ == "Send")))
+
+    @pytest.mark.parametrize("state", list(State))
+    def test_every_state_comes_back_as_it_was_written(self, store: Store, state: State) -> None:
+        written = store.write(fresh(state=state))
+        assert store.read("demo", written.key) == written
+
+    def test_every_field_comes_back_as_it_was_written(self, store: Store) -> None:
+        whole = fresh(
+            alias="täsk::stéр 🚀\n'\"; DROP TABLE records; --",
+            state=State.AMBIGUOUS,
+            promotion="test.01abc 'quoted'",
+            trouble_since=1.5,
+            lost_at=2.25,
+            answered_date=3.0,
+            floor=4.125,
+            baseline_ids=(1, 2**53 + 1),
+            seen=(CANDIDATE,),
+            listings=7,
+            actor="my-app[bot]",
+            marker="gs-" + "a" * 26,
+            run=run("marker", 2**62),
+            candidates=(CANDIDATE, CANDIDATE),
+            reason="{braces} and \\ and \u2028",
+            names_promotion=True,
+            owner=OURS,
+        )
+        assert store.read("demo", store.write(whole).key) == whole.model_copy(update={"version": 1})
+
+    def test_of_many_writers_of_one_version_exactly_one_wins(self, store: Store) -> None:
+        base = store.write(fresh())
+        outcomes = race(lambda number: store.write(base.model_copy(update={"timeout": number + 1})), 8)
+        won = [outcome for outcome in outcomes if isinstance(outcome, Record)]
+        assert len(won) == 1
+        assert all(isinstance(outcome, Record | Conflict) for outcome in outcomes)
+        assert store.read("demo", base.key) == won[0]
+
+    def test_of_many_creators_exactly_one_wins(self, store: Store) -> None:
+        outcomes = race(lambda number: store.write(fresh(timeout=number + 1)), 8)
+        won = [outcome for outcome in outcomes if isinstance(outcome, Record)]
+        assert len(won) == 1
+        assert store.read("demo", won[0].key) == won[0]
+
+    def test_siblings_share_project_promotion_and_workflow_whatever_the_ref(self, store: Store) -> None:
+        mine = store.write(fresh("mine"))
+        same = store.write(fresh("same", target=TARGET.model_copy(update={"ref": "dev"})))
+        store.write(fresh("other-promotion", promotion="test.02"))
+        store.write(fresh("other-project", key_parts=("other", "uid-1", "other-project")))
+        store.write(fresh("other-file", target=TARGET.model_copy(update={"workflow": "test.yml"})))
+        store.write(fresh("other-repo", target=TARGET.model_copy(update={"repo": "myorg/other"})))
+        store.write(fresh("other-base", target=TARGET.model_copy(update={"api_base": "https://ghe/api/v3"})))
+        assert store.siblings(mine) == [same]
+
+    def test_a_gate_that_was_never_written_is_empty(self, store: Store) -> None:
+        assert store.read_gate("demo", TARGET) == Gate(project="demo", target=TARGET)
+
+    def test_a_gate_is_replaced_by_version_only(self, store: Store) -> None:
+        empty = store.read_gate("demo", TARGET)
+        entered = store.write_gate(empty.entered("a"))
+        assert store.read_gate("demo", TARGET) == entered
+        with pytest.raises(Conflict):
+            store.write_gate(empty.entered("b"))
+        claimed = store.write_gate(entered.claiming(5, "a"))
+        with pytest.raises(Conflict):
+            store.write_gate(entered.claiming(6, "b"))
+        assert store.read_gate("demo", TARGET) == claimed
+
+    def test_each_target_of_each_project_has_its_own_gate(self, store: Store) -> None:
+        store.write_gate(store.read_gate("demo", TARGET).entered("a"))
+        assert store.read_gate("other", TARGET).holder is None
+        assert store.read_gate("demo", TARGET.model_copy(update={"ref": "dev"})).holder is None
+
+    def test_of_many_who_enter_a_gate_exactly_one_does(self, store: Store) -> None:
+        empty = store.read_gate("demo", TARGET)
+        outcomes = race(lambda number: store.write_gate(empty.entered(str(number))), 8)
+        assert sum(isinstance(outcome, Gate) for outcome in outcomes) == 1
+
+    def test_an_operator_sees_all_records_newest_first(self, store: Store) -> None:
+        for number in (2, 3, 1):
+            store.write(fresh(f"a{number}", created_at=float(number)))
+        assert [found.alias for found in store.records()] == ["a3", "a2", "a1"]
+
+    def test_records_are_counted_by_state_and_every_state_is_named(self, store: Store) -> None:
+        store.write(store.write(fresh("a")).model_copy(update={"state": State.SENDING}))
+        store.write(fresh("b"))
+        store.write(fresh("c"))
+        expected = dict.fromkeys(State, 0) | {State.SENDING: 1, State.RESERVED: 2}
+        assert dict(store.count_by_state()) == expected
+
+
+def race(work: Callable[[int], object], threads: int) -> list[object]:
+    """What each of the threads gets, a result or an exception, when all begin at once."""
+    outcomes: list[object] = [None] * threads
+    start = threading.Barrier(threads)
+
+    def one(number: int) -> None:
+        start.wait()
+        try:
+            outcomes[number] = work(number)
+        except Exception as error:  # noqa: BLE001  the test looks at it
+            outcomes[number] = error
+
+    running = [threading.Thread(target=one, args=(number,)) for number in range(threads)]
+    for thread in running:
+        thread.start()
+    for thread in running:
+        thread.join()
+    return outcomes

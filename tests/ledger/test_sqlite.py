@@ -1,0 +1,286 @@
+"""What only the ledger in a file can meet: other processes, broken files, full disks."""
+
+import resource
+import signal
+import sqlite3
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import pytest
+
+from gha_step.contract.errors import LedgerError, LedgerUnavailable
+from gha_step.ledger.record import State
+from gha_step.ledger.sqlite import LedgerUnusable, SqliteStore
+from tests.ledger.records import record
+from tests.ledger.store_contract import fresh
+
+HOLD = """
+import sys
+from pathlib import Path
+from gha_step.ledger.sqlite import SqliteStore
+from tests.ledger.store_contract import fresh
+store = SqliteStore(Path(sys.argv[1]))
+store.write(fresh())
+print("held", flush=True)
+sys.stdin.read()
+"""
+OPEN = """
+import os
+import sys
+from pathlib import Path
+from gha_step.ledger.sqlite import LedgerUnusable, SqliteStore
+if os.geteuid() == 0:  # root may write everything
+    os.setuid(65534)
+try:
+    SqliteStore(Path(sys.argv[1])).close()
+except LedgerUnusable as error:
+    print(error)
+    sys.exit(2)
+"""
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "ledger.db"
+
+
+@pytest.fixture
+def held(path: Path) -> Iterator[SqliteStore]:
+    with closing(SqliteStore(path)) as store:
+        yield store
+
+
+@contextmanager
+def another_process(path: Path) -> Iterator["subprocess.Popen[str]"]:
+    """Holds the ledger, and has written one record into it."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(path)],
+        cwd=Path(__file__).parents[2],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    with process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "held\n"
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def refusal(path: Path) -> str:
+    with pytest.raises(LedgerUnusable) as caught:
+        SqliteStore(path)
+    message = str(caught.value)
+    assert str(path) in message
+    assert "\n" not in message
+    return message
+
+
+# ---------------------------------------------------------------- one process only
+
+
+def test_a_second_opener_in_the_same_process_is_refused(path: Path, held: SqliteStore) -> None:
+    held.write(fresh())
+    assert "held by another process" in refusal(path)
+    assert held.read("demo", fresh().key) is not None
+
+
+def test_another_process_is_refused_while_one_holds_the_ledger(path: Path) -> None:
+    with another_process(path):
+        assert "held by another process" in refusal(path)
+
+
+def test_a_process_that_was_killed_leaves_its_records_and_no_lock(path: Path) -> None:
+    with another_process(path) as process:
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        with closing(SqliteStore(path)) as store:
+            assert store.read("demo", fresh().key) == fresh(version=1)
+
+
+def test_closing_gives_the_ledger_to_others(path: Path) -> None:
+    with closing(SqliteStore(path)) as store:
+        store.write(fresh())
+    with closing(SqliteStore(path)) as store:
+        assert store.read("demo", fresh().key) == fresh(version=1)
+
+
+def test_a_refused_file_is_not_kept_locked(path: Path) -> None:
+    path.write_bytes(b"this is no database" * 100)
+    refusal(path)
+    path.unlink()
+    SqliteStore(path).close()
+
+
+def test_an_operator_can_read_a_live_ledger(path: Path, held: SqliteStore) -> None:
+    stored = held.write(fresh())
+    with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as operator:
+        assert operator.execute("SELECT state, version FROM records").fetchall() == [("reserved", 1)]
+        held.write(stored)  # and does not hinder it
+
+
+def test_every_commit_is_durable_before_it_is_believed(path: Path, held: SqliteStore) -> None:
+    assert held._connection.execute("PRAGMA synchronous").fetchone() == (2,)
+    with closing(sqlite3.connect(path)) as other:
+        assert other.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+
+
+# ---------------------------------------------------------------- files that cannot serve
+
+
+def test_a_directory_that_is_not_there_is_named(tmp_path: Path) -> None:
+    assert "No such file or directory" in refusal(tmp_path / "missing" / "ledger.db")
+
+
+def test_a_path_that_is_a_directory_is_refused(path: Path) -> None:
+    path.mkdir()
+    assert "unable to open" in refusal(path)
+
+
+@pytest.mark.parametrize("content", [b"garbage" * 500, b"SQLite format 3\0" + b"\xff" * 4096])
+def test_a_file_that_is_no_database_is_refused_and_left_alone(path: Path, content: bytes) -> None:
+    path.write_bytes(content)
+    refusal(path)
+    assert path.read_bytes() == content
+
+
+def test_a_ledger_cut_off_in_the_middle_is_refused(path: Path) -> None:
+    with closing(SqliteStore(path)) as store:
+        store.write(fresh())
+    path.write_bytes(path.read_bytes()[:5000])
+    with pytest.raises((LedgerUnusable, LedgerUnavailable)), closing(SqliteStore(path)) as store:
+        store.read("demo", fresh().key)
+
+
+def test_somebody_elses_database_is_refused_and_left_alone(path: Path) -> None:
+    with closing(sqlite3.connect(path)) as other:
+        other.execute("CREATE TABLE precious (x)")
+        other.commit()
+    assert "not a ledger" in refusal(path)
+    with closing(sqlite3.connect(path)) as other:
+        assert other.execute("SELECT name FROM sqlite_master").fetchall() == [("precious",)]
+
+
+@pytest.mark.parametrize("version", [2, 99, -1])
+def test_a_ledger_of_another_schema_is_refused_and_left_alone(path: Path, version: int) -> None:
+    SqliteStore(path).close()
+    with closing(sqlite3.connect(path)) as other:
+        other.execute(f"PRAGMA user_version={version}")
+    assert f"schema {version}" in refusal(path)
+    with closing(sqlite3.connect(path)) as other:
+        assert other.execute("PRAGMA user_version").fetchone() == (version,)
+
+
+@pytest.mark.parametrize("read_only", ["directory", "files"])
+def test_a_ledger_that_cannot_be_written_is_refused(read_only: str) -> None:
+    with tempfile.TemporaryDirectory() as name:
+        folder, path = Path(name), Path(name) / "ledger.db"
+        SqliteStore(path).close()
+        for file in folder.iterdir():
+            file.chmod(0o666 if file.suffix == ".lock" and read_only == "files" else 0o444)
+        folder.chmod(0o555 if read_only == "directory" else 0o777)
+        command = [sys.executable, "-c", OPEN, str(path)]
+        opened = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
+        folder.chmod(0o777)
+        assert (opened.returncode, opened.stderr) == (2, "")
+        assert str(path) in opened.stdout
+
+
+# ---------------------------------------------------------------- trouble while it serves
+
+
+@contextmanager
+def full_disk(path: Path) -> Iterator[None]:
+    """No file may grow beyond what the ledger's files have now."""
+    largest = max(file.stat().st_size for file in path.parent.glob(f"{path.name}*"))
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (largest, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_a_full_disk_makes_the_ledger_unavailable_and_loses_nothing(path: Path, held: SqliteStore) -> None:
+    stored = held.write(fresh())
+    with full_disk(path):
+        with pytest.raises(LedgerUnavailable, match=r"ledger\.db cannot be used now"):
+            held.write(stored.model_copy(update={"reason": "x" * 200_000}))
+        with pytest.raises(LedgerUnavailable):
+            held.write(fresh("another", reason="x" * 200_000))
+        assert held.read("demo", stored.key) == stored
+    assert held.write(stored).version == 2
+    assert held.write(fresh("another")).version == 1
+
+
+def test_another_writers_transaction_makes_a_write_wait(path: Path, held: SqliteStore) -> None:
+    stored = held.write(fresh())
+    with closing(sqlite3.connect(path, isolation_level=None)) as operator:
+        operator.execute("BEGIN IMMEDIATE")
+        held._connection.execute("PRAGMA busy_timeout=50")
+        with pytest.raises(LedgerUnavailable, match="locked"):
+            held.write(stored)
+        operator.execute("ROLLBACK")
+    assert held.write(stored).version == 2
+
+
+def test_a_closed_ledger_is_unavailable(path: Path) -> None:
+    store = SqliteStore(path)
+    stored = store.write(fresh())
+    store.close()
+    for attempt in (
+        lambda: store.read("demo", stored.key),
+        lambda: store.write(stored),
+        lambda: store.siblings(stored),
+        lambda: store.read_gate("demo", stored.target),
+        store.records,
+        store.count_by_state,
+    ):
+        with pytest.raises(LedgerUnavailable):
+            attempt()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{}",
+        "no json",
+        "",
+        "[]",
+        record().model_dump_json().replace('"schema_version":1', '"schema_version":2'),
+        record().model_dump_json().replace('"state":"reserved"', '"state":"invented"'),
+        record().model_dump_json().replace('"timeout":60', '"timeout":60,"invented":1'),
+    ],
+)
+def test_a_record_that_this_version_cannot_read_is_named_and_the_others_go_on(
+    path: Path, held: SqliteStore, text: str
+) -> None:
+    held.write(fresh())
+    other = held.write(fresh("other"))
+    with closing(sqlite3.connect(path)) as operator:
+        operator.execute("UPDATE records SET record = ? WHERE key = ?", (text, fresh().key))
+        operator.commit()
+    with pytest.raises(LedgerError, match=fresh().key):
+        held.read("demo", fresh().key)
+    assert held.read("demo", other.key) == other
+
+
+def test_a_deleted_table_makes_the_ledger_unavailable_not_the_process(path: Path, held: SqliteStore) -> None:
+    with closing(sqlite3.connect(path)) as operator:
+        operator.execute("DROP TABLE records")
+    with pytest.raises(LedgerUnavailable):
+        held.read("demo", "x")
+
+
+def test_thousands_of_records_change_nothing(held: SqliteStore) -> None:
+    held._connection.execute("PRAGMA synchronous=OFF")  # only here: it is the number that matters
+    for number in range(2_000):
+        held.write(fresh(f"a{number}", state=State.ACCEPTED))
+    assert held.count_by_state()["accepted"] == 2_000
+    assert held.read("demo", fresh("a1999").key) is not None

@@ -1,0 +1,94 @@
+"""An HTTP proxy that opens tunnels, and can lead any name anywhere."""
+
+import base64
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Asked:
+    """One CONNECT."""
+
+    target: str
+    login: str | None
+
+
+class Proxy:
+    """What it was asked, and how it behaves. ``leads``: from "host:port" to another port on loopback."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self.asked: list[Asked] = []
+        self.leads: dict[str, int] = {}
+        self.login: str | None = None  # "user:password" that it wants
+        self.refuses_with: int | None = None
+
+    def serve(self, client: socket.socket) -> None:
+        """One connection, to its end."""
+        head = b""
+        while b"\r\n\r\n" not in head:
+            data = client.recv(4096)
+            if not data:
+                return
+            head += data
+        lines = head.decode("latin-1").split("\r\n")
+        target = lines[0].split(" ")[1]
+        headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines[1:])}
+        given = headers.get("proxy-authorization")
+        self.asked.append(Asked(target, given))
+        wanted = None if self.login is None else "Basic " + base64.b64encode(self.login.encode()).decode()
+        status = self.refuses_with or (407 if wanted not in (None, given) else 200)
+        if status != 200:
+            client.sendall(b"HTTP/1.1 %d No\r\nContent-Length: 0\r\n\r\n" % status)
+            return
+        host, _, port = target.rpartition(":")
+        address = ("127.0.0.1", self.leads[target]) if target in self.leads else (host, int(port))
+        with socket.create_connection(address, timeout=10) as server:
+            client.sendall(b"HTTP/1.1 200 Connection established\r\n\r\n")
+            back = threading.Thread(target=_pump, args=(server, client))
+            back.start()
+            _pump(client, server)
+            back.join()
+
+
+def _pump(source: socket.socket, sink: socket.socket) -> None:
+    with suppress(OSError):
+        while data := source.recv(65_536):
+            sink.sendall(data)
+    with suppress(OSError):
+        sink.shutdown(socket.SHUT_WR)
+
+
+@contextmanager
+def proxy() -> Iterator[Proxy]:
+    """A running one on loopback."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.settimeout(0.05)
+        running = Proxy(f"http://127.0.0.1:{listener.getsockname()[1]}")
+        stop = threading.Event()
+        threads: list[threading.Thread] = []
+
+        def one(client: socket.socket) -> None:
+            with client, suppress(OSError):
+                client.settimeout(10)
+                running.serve(client)
+
+        def loop() -> None:
+            while not stop.is_set():
+                with suppress(TimeoutError):
+                    client, _ = listener.accept()
+                    threads.append(threading.Thread(target=one, args=(client,)))
+                    threads[-1].start()
+
+        threads.append(threading.Thread(target=loop))
+        threads[0].start()
+        try:
+            yield running
+        finally:
+            stop.set()
+            threads[0].join()
+            for thread in threads[1:]:
+                thread.join()

@@ -1,0 +1,83 @@
+"""The ledger's record is deleted under our feet: what is still known counts, and nothing is sent again."""
+
+import time
+
+import pytest
+
+from gha_step.emulator import Delay
+
+from .site import Site
+
+
+def dispatches(made: Site) -> int:
+    return sum(logged.operation == "dispatch" and logged.status in (200, 204, None) for logged in made.github.log)
+
+
+def test_deleted_while_the_post_is_on_the_wire_its_answer_makes_the_record_anew(github_com: Site) -> None:
+    github_com.github.faults.add(Delay(1.0), "dispatch")
+    promotion = github_com.promotion()
+    step = github_com.step(promotion, github_com.workflow("deleted.yml"))
+    github_com.host.call(promotion, step)
+    github_com.await_state(promotion, step, "sending")
+    github_com.delete_record(promotion, step)
+    assert github_com.follow(promotion, step).source == "response"
+    github_com.await_state(promotion, step, "accepted")
+    assert dispatches(github_com) == 1
+
+
+def test_deleted_after_the_end_the_same_process_still_knows_the_run(github_com: Site) -> None:
+    promotion = github_com.promotion()
+    step = github_com.step(promotion, github_com.workflow("deleted.yml"))
+    first = github_com.follow(promotion, step)
+    github_com.delete_record(promotion, step)
+    promotion.lose_pod()
+    again = github_com.follow(promotion, step)
+    assert again.end.run_id == first.end.run_id
+    assert again.source == "response"
+    assert dispatches(github_com) == 1
+
+
+def test_deleted_and_restarted_the_run_that_the_host_remembers_counts(github_com: Site) -> None:
+    promotion = github_com.promotion()
+    step = github_com.step(promotion, github_com.workflow("deleted.yml"))
+    first = github_com.follow(promotion, step)
+    github_com.stop()
+    github_com.delete_record(promotion, step)
+    github_com.start()
+    again = github_com.follow(promotion, step)
+    assert again.end.run_id == first.end.run_id
+    assert again.source == "host"
+    assert dispatches(github_com) == 1
+    assert [run.id for run in github_com.github.runs] == [first.end.run_id]
+
+
+def test_deleted_and_restarted_nothing_is_sent_if_the_host_remembers_that_something_was(github_com: Site) -> None:
+    github_com.github.faults.add(Delay(1.0), "dispatch")
+    promotion = github_com.promotion()
+    step = github_com.step(promotion, github_com.workflow("deleted.yml"))
+    assert github_com.host.call(promotion, step).status == "Running"
+    github_com.await_state(promotion, step, "accepted")
+    github_com.stop()
+    github_com.delete_record(promotion, step)
+    github_com.start()
+    end = github_com.follow(promotion, step).end
+    assert end.status == "Failed"
+    assert "may have been dispatched" in end.message
+    assert "record is gone" in end.message
+    assert "/myorg/my-app/actions/workflows/deleted.yml" in end.message
+    time.sleep(0.2)
+    assert dispatches(github_com) == 1
+
+
+def test_deleted_and_restarted_a_witness_of_another_target_sends_nothing(github_com: Site) -> None:
+    promotion = github_com.promotion()
+    step = github_com.step(promotion, github_com.workflow("deleted.yml"))
+    github_com.follow(promotion, step)
+    github_com.stop()
+    github_com.delete_record(promotion, step)
+    github_com.start()
+    other = github_com.step(promotion, github_com.workflow("other.yml"))
+    heard = github_com.host.call(promotion, other)
+    assert heard.status == "Failed"
+    assert heard.run_id is None
+    assert dispatches(github_com) == 1

@@ -1,0 +1,76 @@
+"""A POST that outlives the reply limit goes on while the host hears Running, and its answer counts."""
+
+import threading
+import time
+
+from gha_step.emulator import Delay
+
+from .site import Site
+
+
+def test_the_host_hears_running_while_the_post_goes_on(github_com: Site) -> None:
+    github_com.github.faults.add(Delay(1.0), "dispatch")
+    promotion = github_com.promotion()
+    followed = github_com.follow(promotion, github_com.step(promotion, github_com.workflow("slow.yml")))
+    assert followed.source == "response"
+    assert github_com.github.count("dispatch") == 1
+    running = followed.heard[0]
+    assert running.status == "Running"
+    assert "may have been dispatched" in running.message
+    assert running.output is not None
+    assert set(running.output["dispatch"]) == {"record", "target"}
+
+
+def test_an_answer_is_given_within_the_reply_limit_however_slow_github_is(github_com: Site) -> None:
+    github_com.github.faults.add(Delay(2.0), "dispatch")
+    promotion = github_com.promotion()
+    begun = time.monotonic()
+    heard = github_com.host.call(promotion, github_com.step(promotion, github_com.workflow("slow.yml")))
+    assert heard.status == "Running"
+    assert time.monotonic() - begun < 1.5  # 0.3 s and slack for a busy machine
+
+
+def test_calls_for_the_same_key_at_once_join_the_one_dispatch(github_com: Site) -> None:
+    github_com.github.faults.add(Delay(1.0), "dispatch")
+    promotion = github_com.promotion()
+    step = github_com.step(promotion, github_com.workflow("slow.yml"))
+    ends: list[object] = []
+    callers = [
+        threading.Thread(target=lambda: ends.append(github_com.follow(promotion, step).end.run_id)) for _ in range(6)
+    ]
+    for caller in callers:
+        caller.start()
+    for caller in callers:
+        caller.join(30)
+    assert len(ends) == 6
+    assert len(set(ends)) == 1
+    assert github_com.github.count("dispatch") == 1
+
+
+def test_a_host_that_gives_up_and_sends_again_starts_nothing_twice(github_com: Site) -> None:
+    github_com.github.faults.add(Delay(1.0), "dispatch")
+    promotion = github_com.promotion()
+    step = github_com.step(promotion, github_com.workflow("slow.yml"))
+    github_com.host._timeout = 0.1  # less than the reply limit: every attempt is given up and sent again
+    github_com.host._pace = 0.1
+    assert github_com.host.call(promotion, step).status == "Running"
+    assert promotion.shared_state == {"dispatch": None}
+    github_com.host._timeout = 30.0
+    assert github_com.follow(promotion, step).source == "response"
+    assert github_com.github.count("dispatch") == 1
+
+
+def test_a_server_that_is_told_to_stop_awaits_the_answer_and_the_next_one_knows_it(github_com: Site) -> None:
+    github_com.github.faults.add(Delay(1.0, "after"), "dispatch")
+    promotion = github_com.promotion()
+    step = github_com.step(promotion, github_com.workflow("slow.yml"))
+    assert github_com.host.call(promotion, step).status == "Running"
+    github_com.await_state(promotion, step, "sending")
+    github_com.stop()
+    record = github_com.record(promotion, step)
+    assert record is not None
+    assert record.state == "accepted"
+    github_com.start()
+    followed = github_com.follow(promotion, step)
+    assert len(followed.heard) == 1
+    assert github_com.github.count("dispatch") == 1

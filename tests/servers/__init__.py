@@ -1,0 +1,1 @@
+"""The HTTP server, over real sockets and as a real process."""

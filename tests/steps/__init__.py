@@ -1,0 +1,1 @@
+"""One step from call to answer, within the process."""

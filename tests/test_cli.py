@@ -1,0 +1,105 @@
+"""The command line as a newcomer meets it."""
+
+import json
+import re
+import signal
+import subprocess
+import sys
+import urllib.request
+
+import pytest
+
+from gha_step import __version__
+from gha_step.settings import described
+from tests.served import clean_environment, run_command
+
+
+def test_without_a_command_the_usage_is_shown_and_the_exit_code_says_so() -> None:
+    done = run_command()
+    assert done.returncode == 2
+    assert "usage: gha-step" in done.stderr
+
+
+def test_help_names_every_command_in_words() -> None:
+    done = run_command("--help")
+    assert (done.returncode, done.stderr) == (0, "")
+    for words in ("serve", "demo", "emulate-github", "server that a Kargo host calls"):
+        assert words in done.stdout
+
+
+def test_help_of_serve_names_every_setting_with_its_default() -> None:
+    done = run_command("serve", "--help")
+    text = "".join(done.stdout.split())  # it may break lines at any hyphen
+    assert done.returncode == 0
+    for setting in described():
+        assert "--" + setting.field.replace("_", "-") in text
+        if setting.default:
+            assert f"(default:{setting.default})" in text
+
+
+def test_version_is_one_line() -> None:
+    assert run_command("--version").stdout == f"gha-step {__version__}\n"
+
+
+@pytest.mark.parametrize(
+    "arguments", [("nonsense",), ("serve", "--nonsense"), ("demo", "extra"), ("serve", "--ledger")]
+)
+def test_an_argument_that_is_none_is_refused(arguments: tuple[str, ...]) -> None:
+    done = run_command(*arguments)
+    assert done.returncode == 2
+    assert "error:" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("arguments", [("demo",), ("emulate-github",)])
+def test_an_unknown_generation_is_refused_in_one_line_that_names_the_known_ones(arguments: tuple[str, ...]) -> None:
+    done = run_command(*arguments, "--generation", "ghes-2")
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    assert "ghes-3.19" in line
+
+
+@pytest.mark.parametrize("address", ["nonsense", "127.0.0.1", "127.0.0.1:99999", "192.0.2.1:80"])
+def test_the_emulator_refuses_an_address_that_it_cannot_listen_on_in_one_line(address: str) -> None:
+    done = run_command("emulate-github", "--listen", address)
+    assert done.returncode == 2
+    assert len(done.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize("generation", ["github.com", "ghes-3.21"])
+def test_the_demo_ends_with_the_run_id_that_the_emulator_holds(generation: str) -> None:
+    done = run_command("demo", "--generation", generation)
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert re.fullmatch(r"runID: [1-9][0-9]*", lines[-1])
+    assert lines[0].startswith("POST http://127.0.0.1:")
+    assert '"uses"' not in done.stdout
+    assert "emulator-token" not in done.stdout + done.stderr
+    answers = re.findall(r"HTTP 200\n(\{.*?\n\})", done.stdout, re.DOTALL)
+    last = json.loads(answers[-1])
+    assert last["status"] == "Succeeded"
+    assert f"runID: {last['output']['runID']}" == lines[-1]
+
+
+def test_the_demo_is_not_disturbed_by_settings_and_proxies_of_the_shell() -> None:
+    done = run_command(
+        "demo",
+        GHA_STEP_LEDGER="sqlite:/nowhere/x.db",
+        HTTPS_PROXY="http://127.0.0.1:1",
+        HTTP_PROXY="http://127.0.0.1:1",
+    )
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_the_emulator_prints_its_url_and_ends_when_told(number: signal.Signals) -> None:
+    command = [sys.executable, "-m", "gha_step", "emulate-github"]
+    with subprocess.Popen(command, env=clean_environment(), stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            url = process.stdout.readline().split()[-1]
+            with urllib.request.urlopen(f"{url}/api/v3/meta", timeout=5) as response:
+                assert response.status == 200
+        finally:
+            process.send_signal(number)
+            assert process.wait(10) == 0

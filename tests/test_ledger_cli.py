@@ -1,0 +1,386 @@
+"""`gha-step ledger list` and `show`: an operator reads the ledger, also while a server holds it."""
+
+import json
+import os
+import shutil
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gha_step import ledger_report as report
+from gha_step.cli import main
+from gha_step.ledger.record import Candidate, Run, State
+from gha_step.ledger.sqlite import SqliteStore
+from tests.ledger.records import CANDIDATE, TARGET, record
+
+STATES = pytest.mark.parametrize("state", list(State))
+
+
+@pytest.fixture
+def path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where the ledger of each test is, as GHA_STEP_LEDGER says."""
+    ledger = tmp_path / "odd ?#%name" / "ledger.db"
+    ledger.parent.mkdir()
+    monkeypatch.setenv("GHA_STEP_LEDGER", f"sqlite:{ledger}")
+    return ledger
+
+
+@pytest.fixture
+def held(path: Path) -> Iterator[SqliteStore]:
+    """A ledger that a server holds meanwhile, with a record in each state."""
+    store = SqliteStore(path)
+    for number, state in enumerate(State):
+        project = "other" if state is State.REJECTED else "demo"
+        alias = f"step-{state}"
+        made = record(state, alias=alias, version=0, created_at=1_700_000_000.0 + number)
+        store.write(made.model_copy(update={"key_parts": (project, "uid-1", alias)}))
+    yield store
+    store.close()
+
+
+def key_of(state: State) -> str:
+    return record(state, alias=f"step-{state}").key
+
+
+def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    """The one line on stderr with which a command does not start."""
+    assert main(arguments) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.count("\n") == 1
+    assert err.startswith("gha-step: ")
+    return err
+
+
+def lines(capsys: pytest.CaptureFixture[str], *arguments: str) -> list[str]:
+    assert main(arguments) == 0
+    out, err = capsys.readouterr()
+    assert err == ""
+    return out.splitlines()
+
+
+# ---------------------------------------------------------------- list
+
+
+def test_list_shows_every_dispatch_newest_first_while_a_server_holds_the_ledger(
+    held: SqliteStore, capsys: pytest.CaptureFixture[str]
+) -> None:
+    head, *rows = lines(capsys, "ledger", "list")
+    assert head.split() == ["KEY", "STATE", "REPO", "WORKFLOW", "REF", "RUN", "AGE", "PROJECT", "PROMOTION", "ALIAS"]
+    assert [row.split()[1] for row in rows] == list(reversed(State))
+    accepted = next(row for row in rows if " accepted " in row)
+    assert accepted.split()[:6] == [key_of(State.ACCEPTED)[:12], "accepted", "myorg/my-app", "deploy.yml", "main", "7"]
+    assert accepted.split()[7:] == ["demo", "test.01abc", "step-accepted"]
+
+
+def test_list_sees_what_the_server_has_just_written(held: SqliteStore, capsys: pytest.CaptureFixture[str]) -> None:
+    held.write(record(alias="brand-new", version=0, created_at=1_800_000_000.0))
+    assert lines(capsys, "ledger", "list")[1].endswith("brand-new")
+
+
+def test_the_server_writes_on_while_somebody_reads(held: SqliteStore, path: Path) -> None:
+    reader = sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)
+    reader.execute("BEGIN")
+    before = reader.execute("SELECT count(*) FROM records").fetchone()
+    held.write(record(alias="meanwhile", version=0))
+    assert reader.execute("SELECT count(*) FROM records").fetchone() == before
+    reader.close()
+
+
+def test_list_reads_a_ledger_that_nobody_holds_and_leaves_no_file_behind(
+    held: SqliteStore, path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    alone = tmp_path / "alone"
+    alone.mkdir()
+    copy = sqlite3.connect(alone / "ledger.db")
+    with sqlite3.connect(path) as source:
+        source.backup(copy)
+    source.close()
+    copy.execute("PRAGMA journal_mode=WAL")
+    copy.close()
+    assert len(lines(capsys, "ledger", "list", "--ledger", f"sqlite:{alone / 'ledger.db'}")) == len(State) + 1
+    assert [file.name for file in alone.iterdir()] == ["ledger.db"]
+
+
+def test_list_reads_what_a_killed_server_left_behind(
+    held: SqliteStore, path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for file in path.parent.iterdir():  # with the log, as a kill leaves it
+        shutil.copy(file, tmp_path)
+    assert len(lines(capsys, "ledger", "list", "--ledger", f"sqlite:{tmp_path / 'ledger.db'}")) == len(State) + 1
+
+
+@STATES
+def test_list_can_be_confined_to_a_state(held: SqliteStore, capsys: pytest.CaptureFixture[str], state: State) -> None:
+    _, row = lines(capsys, "ledger", "list", "--state", state)
+    assert row.split()[1] == state
+
+
+def test_list_can_be_confined_to_a_project(held: SqliteStore, capsys: pytest.CaptureFixture[str]) -> None:
+    _, row = lines(capsys, "ledger", "list", "--project", "other")
+    assert row.split()[1] == "rejected"
+    assert lines(capsys, "ledger", "list", "--project", "other", "--state", "accepted") == ["no records"]
+
+
+def test_an_empty_ledger_is_told_as_such(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    store = SqliteStore(path)
+    assert lines(capsys, "ledger", "list") == ["no records"]
+    assert lines(capsys, "ledger", "list", "--json") == ["[]"]
+    store.close()
+
+
+def test_list_as_json_holds_the_records_and_what_to_do(held: SqliteStore, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["ledger", "list", "--json"]) == 0
+    (accepted,) = [one for one in json.loads(capsys.readouterr().out) if one["state"] == "accepted"]
+    assert accepted["run"]["id"] == 7
+    assert accepted["target"]["repo"] == "myorg/my-app"
+    assert (accepted["project"], accepted["alias"]) == ("demo", "step-accepted")
+    assert accepted["age"] > 0
+    assert accepted["what_to_do"].startswith("Nothing")
+
+
+def test_what_a_terminal_would_obey_is_not_printed(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    store = SqliteStore(path)
+    store.write(record(State.REJECTED, version=0, promotion="a\x1b[2Jb\nc", reason="bad\x07\r\nnews"))
+    assert len(lines(capsys, "ledger", "list")) == 2
+    shown = lines(capsys, "ledger", "show", record().key)
+    assert not [line for line in shown if "\x1b" in line or "\x07" in line]
+    store.close()
+
+
+# ---------------------------------------------------------------- show
+
+
+@STATES
+def test_show_tells_for_every_state_what_the_host_hears_and_what_to_do(
+    held: SqliteStore, capsys: pytest.CaptureFixture[str], state: State
+) -> None:
+    told = dict(line.split(":", 1) for line in lines(capsys, "ledger", "show", key_of(state)[:10]))
+    assert told["state"].strip() == state
+    assert told["key"].strip() == key_of(state)
+    heard = "Succeeded" if state is State.ACCEPTED else "Failed" if record(state).final else "Running"
+    assert told["host hears"].strip().startswith(heard)
+    assert len(told["what to do"]) > 40
+
+
+@pytest.mark.parametrize(
+    ("state", "words"),
+    [
+        (State.RESERVED, "Nothing was sent"),
+        (State.SENDING, "Do not delete this record"),
+        (State.UNKNOWN, "a run may exist or not"),
+        (State.ACCEPTED_WITHOUT_ID, "GitHub accepted the dispatch"),
+        (State.ACCEPTED, "actions/runs/7"),
+        (State.REJECTED, "start a new promotion"),
+        (State.AMBIGUOUS, "Look at the candidates"),
+        (State.UNRESOLVED, "https://github.com/myorg/my-app/actions/workflows/deploy.yml"),
+    ],
+)
+def test_the_advice_fits_the_state(state: State, words: str) -> None:
+    assert words in report.what_to_do(record(state))
+
+
+@pytest.mark.parametrize("state", [State.SENDING, State.UNKNOWN, State.ACCEPTED_WITHOUT_ID, State.AMBIGUOUS])
+def test_nobody_is_advised_to_send_again_what_may_be_running(state: State) -> None:
+    advice = report.what_to_do(record(state))
+    assert "start a new promotion" not in advice.lower() or "only if none" in advice
+
+
+def test_show_lists_reason_and_candidates(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    store = SqliteStore(path)
+    other = Candidate(id=6, url="https://github.com/myorg/my-app/actions/runs/6")
+    store.write(
+        record(State.AMBIGUOUS, version=0, candidates=(CANDIDATE, other), reason="several runs may be this one")
+    )
+    shown = "\n".join(lines(capsys, "ledger", "show", record().key))
+    assert CANDIDATE.url in shown
+    assert other.url in shown
+    assert "several runs may be this one" in shown
+    store.close()
+
+
+def test_show_tells_how_the_run_is_known(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    store = SqliteStore(path)
+    run = Run(id=9, url="https://github.com/myorg/my-app/actions/runs/9", source="only-candidate")
+    store.write(record(State.ACCEPTED, version=0, run=run))
+    assert "9, known by only-candidate" in "\n".join(lines(capsys, "ledger", "show", record().key))
+    store.close()
+
+
+def test_show_as_json_is_the_whole_record(held: SqliteStore, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["ledger", "show", "--json", key_of(State.UNKNOWN)]) == 0
+    shown = json.loads(capsys.readouterr().out)
+    assert shown["key"] == key_of(State.UNKNOWN)
+    assert shown["nonce"] == "n"
+    assert shown["version"] == 1
+
+
+def test_a_key_that_nobody_has_is_told(held: SqliteStore, capsys: pytest.CaptureFixture[str]) -> None:
+    assert "no record's key begins with 'xyz'" in refused(capsys, "ledger", "show", "xyz")
+
+
+def test_a_prefix_of_several_keys_is_told_with_the_keys(held: SqliteStore, capsys: pytest.CaptureFixture[str]) -> None:
+    said = refused(capsys, "ledger", "show", "")
+    assert f"{len(State)} records' keys begin with ''" in said
+    assert "write more of it" in said
+
+
+# ---------------------------------------------------------------- what is no ledger
+
+
+def test_a_ledger_that_is_not_there_is_told_and_not_made(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    said = refused(capsys, "ledger", "list")
+    assert str(path) in said
+    assert "No such file" in said
+    assert list(path.parent.iterdir()) == []
+
+
+def test_the_default_is_a_file_in_the_working_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("GHA_STEP_LEDGER", raising=False)
+    monkeypatch.chdir(tmp_path)
+    assert "the ledger gha-step.db cannot be read" in refused(capsys, "ledger", "list")
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"", "not a ledger"),
+        (b"SQLite format 3\x00" + b"\x00" * 500, "cannot be read"),
+        (b"#!/bin/sh\necho hello\n" * 100, "cannot be read"),
+    ],
+    ids=["empty", "header only", "script"],
+)
+def test_a_file_that_is_no_ledger_is_told_and_not_changed(
+    path: Path, capsys: pytest.CaptureFixture[str], content: bytes, words: str
+) -> None:
+    path.write_bytes(content)
+    said = refused(capsys, "ledger", "list")
+    assert str(path) in said
+    assert words in said
+    assert path.read_bytes() == content
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_another_programs_database_is_told(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with sqlite3.connect(path) as other:
+        other.execute("CREATE TABLE songs (title TEXT)")
+    other.close()
+    assert "is a database, but not a ledger" in refused(capsys, "ledger", "list")
+
+
+def test_a_corrupt_ledger_is_told(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    store = SqliteStore(path)
+    for number in range(200):
+        store.write(record(alias=f"step-{number}", version=0))
+    store.close()
+    content = bytearray(path.read_bytes())
+    content[4096:] = b"\xff" * (len(content) - 4096)
+    path.write_bytes(content)
+    said = refused(capsys, "ledger", "list")
+    assert "cannot be read" in said
+    assert "malformed" in said
+
+
+def test_a_ledger_of_a_newer_version_is_told(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    SqliteStore(path).close()
+    with sqlite3.connect(path) as later:
+        later.execute("PRAGMA user_version=99")
+    later.close()
+    said = refused(capsys, "ledger", "list")
+    assert "schema 99" in said
+    assert "use the version that wrote it" in said
+
+
+def test_a_directory_is_told(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path.mkdir()
+    assert "Is a directory" in refused(capsys, "ledger", "list")
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_a_ledger_that_may_not_be_read_is_told(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    SqliteStore(path).close()
+    path.chmod(0)
+    assert "Permission denied" in refused(capsys, "ledger", "list")
+
+
+def test_a_record_of_a_newer_version_is_told_beside_the_others(
+    held: SqliteStore, path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    key = key_of(State.UNKNOWN)
+    with sqlite3.connect(path) as meddler:
+        meddler.execute("UPDATE records SET record = ? WHERE key = ?", ('{"schema_version": 2}', key))
+    meddler.close()
+    assert main(["ledger", "list"]) == 1
+    out, err = capsys.readouterr()
+    assert len(out.splitlines()) == len(State)
+    assert err.startswith(f"gha-step: the ledger record {key} is not one that this version of gha-step can read")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["list", "--ledger", "kubernetes"], "GHA_STEP_LEDGER"),
+        (["list", "--ledger", "ledger.db"], "write sqlite:PATH"),
+        (["list", "--state", "lost"], "known are: reserved, sending"),
+    ],
+)
+def test_what_cannot_be_meant_is_told(
+    held: SqliteStore, capsys: pytest.CaptureFixture[str], arguments: list[str], words: str
+) -> None:
+    assert words in refused(capsys, "ledger", *arguments)
+
+
+@pytest.mark.parametrize("arguments", [["ledger"], ["ledger", "show"], ["ledger", "forget"], ["ledger", "list", "x"]])
+def test_a_command_that_does_not_exist_is_refused(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as raised:
+        main(arguments)
+    assert raised.value.code == 2
+    assert "usage:" in capsys.readouterr().err
+
+
+# ---------------------------------------------------------------- small things
+
+
+@pytest.mark.parametrize(
+    ("seconds", "expected"),
+    [
+        (-5, "0s"),
+        (0, "0s"),
+        (119.9, "119s"),
+        (120, "2m"),
+        (7199, "119m"),
+        (7200, "2h"),
+        (172_799, "47h"),
+        (172_800, "2d"),
+    ],
+)
+def test_an_age_is_written_as_kubectl_does(seconds: float, expected: str) -> None:
+    assert report.age(seconds) == expected
+
+
+def test_no_field_of_the_record_is_missing_from_show() -> None:
+    full: dict[str, Any] = {
+        "run": Run(id=9, url="https://example.com/9", source="marker"),
+        "marker": "gs-" + "a" * 26,
+        "lost_at": 1_700_000_002.0,
+        "answered_date": 1_700_000_003.0,
+        "trouble_since": 1_700_000_004.0,
+        "listings": 3,
+        "seen": (CANDIDATE,),
+        "reason": "a reason",
+    }
+    shown = report.describe(record(State.UNKNOWN, **full), 1_700_000_100.0)
+    for words in (
+        "gs-aaa",
+        "2023-11-14 22:13:22 UTC, 98s ago",
+        "known by marker",
+        CANDIDATE.url,
+        TARGET.api_base,
+        "pod-1",
+    ):
+        assert words in shown

@@ -1,0 +1,105 @@
+"""Threads and clocks."""
+
+import threading
+import time
+
+import pytest
+
+from gha_step.runtime import SystemClock, ThreadWorkers
+
+
+def all_at_once(workers: ThreadWorkers, number: int) -> bool:
+    """Whether so many pieces of work run at the same time."""
+    together = threading.Barrier(number + 1)
+    jobs = [workers.spawn(lambda: together.wait(5)) for _ in range(number)]
+    try:
+        together.wait(2)
+    except threading.BrokenBarrierError:
+        return False
+    finally:
+        for job in jobs:
+            workers.join(job, 5)
+    return True
+
+
+def test_as_much_work_runs_at_once_as_the_limit_allows() -> None:
+    assert all_at_once(ThreadWorkers(8, "test"), 8)
+
+
+def test_no_more_work_runs_at_once_than_the_limit_allows() -> None:
+    workers, running, most = ThreadWorkers(3, "test"), [0], [0]
+    lock = threading.Lock()
+
+    def work() -> None:
+        with lock:
+            running[0] += 1
+            most[0] = max(most[0], running[0])
+        time.sleep(0.005)
+        with lock:
+            running[0] -= 1
+
+    jobs = [workers.spawn(work) for _ in range(20)]
+    assert all(workers.join(job, 5) for job in jobs)
+    assert most[0] == 3
+
+
+def test_quick_work_before_does_not_make_later_work_wait_for_a_thread() -> None:
+    for _ in range(30):
+        workers = ThreadWorkers(4, "test")
+        for _ in range(100):
+            workers.spawn(lambda: None)
+            if _ % 7 == 0:
+                time.sleep(0)
+        assert all_at_once(workers, 4)
+
+
+def test_threads_are_kept_and_used_again() -> None:
+    workers = ThreadWorkers(64, "kept")
+    names = set()
+    for _ in range(50):
+        job = workers.spawn(lambda: threading.current_thread().name)
+        names.add(job.result(5))
+        time.sleep(0.001)
+    assert len(names) <= 3
+
+
+@pytest.mark.parametrize("error", [ValueError("x"), SystemExit(), KeyboardInterrupt()])
+def test_what_work_raises_is_the_callers_and_ends_no_thread(error: BaseException) -> None:
+    workers = ThreadWorkers(1, "test")
+
+    def fail() -> None:
+        raise error
+
+    with pytest.raises(type(error)):
+        workers.spawn(fail).result(5)
+    assert workers.spawn(lambda: 5).result(5) == 5
+
+
+def test_work_that_no_thread_has_taken_can_be_withdrawn() -> None:
+    workers, begun, free, done = ThreadWorkers(1, "test"), threading.Event(), threading.Event(), []
+
+    def work() -> None:
+        begun.set()
+        free.wait(5)
+
+    busy = workers.spawn(work)
+    assert begun.wait(5)
+    waiting = workers.spawn(lambda: done.append(1))
+    assert waiting.cancel()
+    assert not busy.cancel()
+    free.set()
+    assert workers.spawn(lambda: 5).result(5) == 5
+    assert done == []
+
+
+def test_work_holds_up_no_exit() -> None:
+    assert all(thread.daemon for thread in threading.enumerate() if thread.name.startswith(("test-", "kept-")))
+
+
+def test_the_machines_clocks_go_forward() -> None:
+    clock = SystemClock()
+    before = (clock.now(), clock.monotonic(), clock.boottime())
+    clock.sleep(0.001)
+    assert clock.monotonic() > before[1]
+    assert clock.boottime() > before[2]
+    assert abs(clock.now() - time.time()) < 5

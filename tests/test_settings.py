@@ -1,0 +1,156 @@
+"""The environment, and what of it is refused."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gha_step.settings import Address, Settings, SettingsError, described, variable
+
+
+def parse(**values: str) -> Settings:
+    return Settings.parse({f"GHA_STEP_{name}": value for name, value in values.items()})
+
+
+def problem(**values: str) -> str:
+    with pytest.raises(SettingsError) as caught:
+        parse(**values)
+    message = str(caught.value)
+    assert "\n" not in message
+    return message
+
+
+def test_the_defaults_are_those_of_the_documentation() -> None:
+    settings = Settings.parse({})
+    assert settings.http_listen == Address("0.0.0.0", 9790)
+    assert settings.token_file == "/var/run/kargo/token"
+    assert settings.secrets == "kubernetes"
+    assert settings.ledger == Path("gha-step.db")
+    assert (settings.settle, settings.reply_within) == (20, 5)
+    assert (settings.allow_http, settings.projects) == (False, None)
+    assert (settings.log_level, settings.log_format) == ("info", "json")
+
+
+def test_other_variables_are_not_looked_at() -> None:
+    assert Settings.parse({"PATH": "/bin", "GHA_STEPS": "x", "XGHA_STEP_Y": "z"}) == Settings.parse({})
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "field", "parsed"),
+    [
+        ("HTTP_LISTEN", "127.0.0.1:1", "http_listen", Address("127.0.0.1", 1)),
+        ("HTTP_LISTEN", "[::1]:65535", "http_listen", Address("::1", 65535)),
+        ("HTTP_LISTEN", ":9790", "http_listen", Address("0.0.0.0", 9790)),
+        ("HTTP_LISTEN", "localhost:0", "http_listen", Address("localhost", 0)),
+        ("SECRETS", "dir:/run/secrets", "secrets", Path("/run/secrets")),
+        ("LEDGER", "sqlite:/data/x.db", "ledger", Path("/data/x.db")),
+        ("PROJECTS", "a, b,,", "projects", frozenset({"a", "b"})),
+        ("PROJECTS", "*", "projects", frozenset({"*"})),
+        ("PROJECTS", " , ", "projects", None),
+        ("ALLOW_HTTP", "true", "allow_http", True),
+        ("ALLOW_HTTP", "false", "allow_http", False),
+        ("SETTLE", "0s", "settle", 0),
+        ("SETTLE", "4m", "settle", 240),
+        ("REPLY_WITHIN", "25s", "reply_within", 25),
+        ("REPLY_WITHIN", "100ms", "reply_within", 0.1),
+        ("LOG_FORMAT", "text", "log_format", "text"),
+    ],
+)
+def test_a_setting_is_read(name: str, value: str, field: str, parsed: Any) -> None:
+    assert getattr(parse(**{name: value}), field) == parsed
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("HTTP_LISTEN", ""),
+        ("HTTP_LISTEN", "9790"),
+        ("HTTP_LISTEN", "0.0.0.0"),
+        ("HTTP_LISTEN", "0.0.0.0:65536"),
+        ("HTTP_LISTEN", "0.0.0.0:-1"),
+        ("HTTP_LISTEN", "::1:9790"),
+        ("HTTP_LISTEN", "http://0.0.0.0:9790"),
+        ("HTTP_LISTEN", "0.0.0.0:9790 "),
+        ("HTTP_LISTEN", "0.0.0.0:٩"),
+        ("HTTP_LISTEN", "off"),
+        ("GRPC_LISTEN", "0.0.0.0:9791"),
+        ("PROJECT_API", "on"),
+        ("TOKEN_FILE", ""),
+        ("SECRETS", ""),
+        ("SECRETS", "dir:"),
+        ("SECRETS", "Kubernetes"),
+        ("LEDGER", "sqlite:"),
+        ("LEDGER", "kubernetes"),
+        ("LEDGER", "/data/x.db"),
+        ("ALLOW_HTTP", "yes"),
+        ("ALLOW_HTTP", "1"),
+        ("ALLOW_HTTP", ""),
+        ("SETTLE", "-1s"),
+        ("SETTLE", "20"),
+        ("SETTLE", "5m"),
+        ("REPLY_WITHIN", "0s"),
+        ("REPLY_WITHIN", "99ms"),
+        ("REPLY_WITHIN", "25.1s"),
+        ("REPLY_WITHIN", "-5s"),
+        ("REPLY_WITHIN", "forever"),
+        ("LOG_LEVEL", "INFO"),
+        ("LOG_FORMAT", "yaml"),
+    ],
+)
+def test_a_wrong_value_is_refused_by_the_name_of_its_variable(name: str, value: str) -> None:
+    assert problem(**{name: value}).startswith(f"GHA_STEP_{name}: ")
+
+
+@pytest.mark.parametrize(
+    ("name", "nearest"),
+    [("LEDGERS", "GHA_STEP_LEDGER"), ("HTTP_LISTENER", "GHA_STEP_HTTP_LISTEN"), ("TOKENFILE", "GHA_STEP_TOKEN_FILE")],
+)
+def test_an_unknown_setting_is_refused_with_the_nearest_known_one(name: str, nearest: str) -> None:
+    said = problem(**{name: "x"})
+    assert said.startswith(f"GHA_STEP_{name}: there is no such setting")
+    assert f"did you mean {nearest}?" in said
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "SERVICE_HOST",
+        "SERVICE_PORT",
+        "SERVICE_PORT_HTTP",
+        "PORT",
+        "PORT_9790_TCP",
+        "PORT_9790_TCP_ADDR",
+        "PORT_9791_TCP_PROTO",
+    ],
+)
+def test_what_kubernetes_sets_beside_a_service_named_gha_step_is_no_setting(name: str) -> None:
+    assert parse(**{name: "tcp://10.0.0.1:9790"}) == Settings.parse({})
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:0", "[::1]:9790", "localhost:9790", "127.9.9.9:1"])
+def test_without_a_token_only_loopback_is_served(address: str) -> None:
+    assert parse(TOKEN_FILE="none", HTTP_LISTEN=address).token_file == "none"
+
+
+@pytest.mark.parametrize("address", ["0.0.0.0:9790", ":9790", "[::]:9790", "10.0.0.1:1", "localhost.example.com:1"])
+def test_without_a_token_no_other_address_is_served(address: str) -> None:
+    assert "loopback only" in problem(TOKEN_FILE="none", HTTP_LISTEN=address)
+
+
+def test_where_step_execute_is_not_served_any_address_will_do() -> None:
+    assert parse(TOKEN_FILE="off", HTTP_LISTEN="0.0.0.0:1").token_file == "off"
+
+
+def test_settings_cannot_be_changed() -> None:
+    with pytest.raises(ValueError, match="frozen"):
+        Settings.parse({}).log_level = "debug"  # type: ignore[misc]
+
+
+def test_every_setting_is_described_with_the_default_that_it_has() -> None:
+    for setting in described():
+        assert setting.variable == variable(setting.field)
+        assert setting.description.endswith(".")
+        if setting.default:
+            assert getattr(Settings.parse({setting.variable: setting.default}), setting.field) == getattr(
+                Settings.parse({}), setting.field
+            )
