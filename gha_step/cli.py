@@ -5,6 +5,7 @@ import gc
 import os
 import sys
 from collections.abc import Sequence
+from typing import NoReturn
 
 from gha_step import __version__
 from gha_step.contract.errors import StepError
@@ -31,8 +32,14 @@ def _started() -> None:
     gc.enable()
 
 
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        """A failed start is exactly one line."""
+        self.exit(2, f"gha-step: {message} (see {self.prog} --help)\n")
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="gha-step",
         description="Promotion steps that let Kargo drive GitHub Actions: at most one dispatch per step, and never a "
         "wrong run ID.",
@@ -153,7 +160,7 @@ def _ledger(options: argparse.Namespace) -> int:
 
     named = options.ledger or os.environ.get("GHA_STEP_LEDGER")
     settings = Settings.parse({} if named is None else {"GHA_STEP_LEDGER": named})
-    records, unreadable = look_into(settings.ledger)
+    records, unreadable = look_into(settings.ledger.path)
     now = time.time()
     try:
         if options.action == "list":

@@ -19,6 +19,7 @@ from gha_step.contract.errors import StepError
 PREFIX: Final = "GHA_STEP_"
 NO_TOKEN: Final = "none"  # noqa: S105  a switch, not a token
 NOT_SERVED: Final = "off"
+LIFETIME_POD: Final = "?lifetime=pod"
 
 # Kubernetes itself sets such variables in every pod beside a Service that is named gha-step.
 _SERVICE_LINK: Final = re.compile(r"GHA_STEP_(SERVICE_HOST|SERVICE_PORT(_.*)?|PORT(_[0-9]+_(TCP|UDP|SCTP).*)?)")
@@ -78,9 +79,18 @@ def _secrets(text: object) -> object:
     raise _refuse("write kubernetes, or dir:PATH")
 
 
+@dataclass(frozen=True)
+class SqliteLedger:
+    """A ledger in a file. ``lifetime_pod``: it is understood that it dies with the pod."""
+
+    path: Path
+    lifetime_pod: bool
+
+
 def _ledger(text: object) -> object:
     if isinstance(text, str) and text.startswith("sqlite:") and len(text) > 7:
-        return Path(text[7:])
+        path = text[7:].removesuffix(LIFETIME_POD)
+        return SqliteLedger(Path(path), lifetime_pod=path != text[7:])
     if text == "kubernetes":
         raise _refuse("kubernetes is not available in this version: write sqlite:PATH")
     raise _refuse("write sqlite:PATH")
@@ -111,6 +121,12 @@ def _reply_within(seconds: float) -> float:
     return seconds
 
 
+def _namespace(text: str) -> str:
+    if text and not re.fullmatch(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?", text):
+        raise _refuse("write the name of a namespace, such as kargo-shared-resources, or nothing")
+    return text
+
+
 def _settle(seconds: float) -> float:
     if not 0 <= seconds <= 240:
         raise _refuse("write a duration from 0s to 4m")
@@ -139,9 +155,11 @@ class Settings(BaseModel):
         default="kubernetes",
         description="Where Secrets are: `kubernetes`, or `dir:PATH` with `PATH/<namespace>/<secret>/<key>`.",
     )
-    ledger: Annotated[Path, BeforeValidator(_ledger)] = Field(
+    ledger: Annotated[SqliteLedger, BeforeValidator(_ledger)] = Field(
         default="sqlite:gha-step.db",  # type: ignore[assignment]
-        description="Where dispatches are remembered: `sqlite:PATH`, for one process on one machine.",
+        description="Where dispatches are remembered: `sqlite:PATH`, for one process on one machine. Inside "
+        "Kubernetes a place that dies with the pod is refused, unless `sqlite:PATH?lifetime=pod` says that this is "
+        "understood.",
     )
     projects: Annotated[frozenset[str] | None, BeforeValidator(_projects)] = Field(
         default=None,
@@ -150,6 +168,11 @@ class Settings(BaseModel):
     )
     project_api: Annotated[str, BeforeValidator(_off)] = Field(
         default="off", description="`on`: serve the REST resource for stock Kargo. Not available yet."
+    )
+    shared_namespace: Annotated[str, AfterValidator(_namespace)] = Field(
+        default="kargo-shared-resources",
+        description="Namespace of Kargo's Git credentials that all projects share, for steps with `repoURL`. Empty: "
+        "there is none.",
     )
     allow_http: Annotated[bool, BeforeValidator(_boolean)] = Field(
         default=False, description="Allow `http` base URLs that are not on loopback."

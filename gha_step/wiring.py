@@ -2,7 +2,7 @@
 
 import secrets as randomness
 from collections.abc import Mapping
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from gha_step.contract.errors import StepError
 from gha_step.credentials.directory import DirectorySecrets
@@ -13,13 +13,15 @@ from gha_step.github.connection import SocketConnector
 from gha_step.github.servers import Servers
 from gha_step.ledger.record import Owner
 from gha_step.ledger.sqlite import LedgerUnusable, SqliteStore
+from gha_step.ledger.storage import objection
 from gha_step.runtime import SystemClock, ThreadWorkers
 from gha_step.servers.auth import TokenFileError, read_token_file
 from gha_step.servers.http import Readiness, http_app
 from gha_step.servers.process import ListenError, ServerProcess
 from gha_step.servers.waiting import Execution
-from gha_step.settings import NO_TOKEN, NOT_SERVED, Settings
+from gha_step.settings import NO_TOKEN, NOT_SERVED, Settings, SqliteLedger
 from gha_step.steps.access import Access
+from gha_step.steps.app_tokens import AppTokens
 from gha_step.steps.dispatch_workflow import DispatchWorkflow
 from gha_step.steps.dispatching import Dispatching
 from gha_step.steps.listings import Listings
@@ -32,6 +34,7 @@ from gha_step.telemetry import Telemetry
 CALLS = 64  # threads for calls: each reads a Secret and a record
 TASKS = 256  # threads for dispatches: each may wait half a minute for GitHub
 LOOKS = 64  # threads for looks at runs: each may wait ten seconds for GitHub
+TOKENS = 16  # threads for installation tokens: each may wait half a minute for GitHub
 LATE = 256  # threads for POSTs that have been silent for long
 
 
@@ -55,7 +58,7 @@ def build(settings: Settings, environment: Mapping[str, str]) -> ServerProcess:
     telemetry = Telemetry()
     secrets, projects = _secrets(settings, environment)
     try:
-        store = SqliteStore(settings.ledger)
+        store = _ledger(settings.ledger, environment)
     except LedgerUnusable as error:
         raise StartError(f"GHA_STEP_LEDGER: {error}") from None
     telemetry.watch_ledger(store.count_by_state)
@@ -85,7 +88,15 @@ def build(settings: Settings, environment: Mapping[str, str]) -> ServerProcess:
         workers=ThreadWorkers(LOOKS, "look"),
         telemetry=telemetry,
     )
-    access = Access(secrets, allow_http=settings.allow_http)
+    app_tokens = AppTokens(
+        client=client, servers=servers, clock=clock, workers=ThreadWorkers(TOKENS, "token"), telemetry=telemetry
+    )
+    access = Access(
+        secrets,
+        allow_http=settings.allow_http,
+        shared_namespace=settings.shared_namespace or None,
+        app_tokens=app_tokens,
+    )
     kinds: list[StepKind] = [
         DispatchWorkflow(access=access, dispatching=dispatching, clock=clock),
         WaitForWorkflow(access=access, observing=observing, clock=clock),
@@ -114,6 +125,23 @@ def build(settings: Settings, environment: Mapping[str, str]) -> ServerProcess:
         )
     except ListenError as error:
         raise StartError(f"GHA_STEP_HTTP_LISTEN: {error}: write another address") from None
+
+
+def _ledger(ledger: SqliteLedger, environment: Mapping[str, str]) -> SqliteStore:
+    """The ledger's store. :raises LedgerUnusable: it cannot be kept there."""
+    try:
+        mountinfo = Path("/proc/self/mountinfo").read_text()
+    except OSError:  # not Linux: nothing is known of the place
+        mountinfo = ""
+    why = objection(
+        PurePosixPath(ledger.path.parent.resolve()),
+        mountinfo,
+        in_kubernetes="KUBERNETES_SERVICE_HOST" in environment,
+        lifetime_pod=ledger.lifetime_pod,
+    )
+    if why is not None:
+        raise LedgerUnusable(why)
+    return SqliteStore(ledger.path)
 
 
 def _secrets(settings: Settings, environment: Mapping[str, str]) -> tuple[SecretReader, frozenset[str] | None]:

@@ -27,6 +27,7 @@ from gha_step.servers.http import Readiness, http_app
 from gha_step.servers.process import ServerProcess
 from gha_step.servers.waiting import Execution
 from gha_step.steps.access import Access
+from gha_step.steps.app_tokens import AppTokens
 from gha_step.steps.dispatch_workflow import DispatchWorkflow
 from gha_step.steps.dispatching import Dispatching
 from gha_step.steps.listings import Listings
@@ -170,7 +171,12 @@ class Assembled:
             telemetry=self.telemetry,
         )
         reader = DirectorySecrets(secrets) if isinstance(secrets, Path) else secrets
-        step = DispatchWorkflow(access=Access(reader, allow_http=False), dispatching=self.dispatching, clock=self.clock)
+        self._tokens = Tracked(16, "token")
+        app_tokens = AppTokens(
+            client=client, servers=servers, clock=self.clock, workers=self._tokens, telemetry=self.telemetry
+        )
+        access = Access(reader, allow_http=False, shared_namespace="kargo-shared-resources", app_tokens=app_tokens)
+        step = DispatchWorkflow(access=access, dispatching=self.dispatching, clock=self.clock)
         self.steps = Steps([step], projects=projects, clock=self.clock)
 
     def close(self) -> None:
@@ -178,6 +184,7 @@ class Assembled:
         self.dispatching.drain()
         self._tasks.finish()
         self._late.finish()
+        self._tokens.finish()
 
     def call(
         self,

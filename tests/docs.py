@@ -73,8 +73,9 @@ PARTS: Final[dict[str, Callable[[], str]]] = {
 def _fields(model: type[BaseModel], prefix: str = "") -> list[tuple[str, ...]]:
     rows: list[tuple[str, ...]] = []
     for info in model.model_fields.values():
-        if info.annotation is Credentials:
-            rows += _fields(Credentials, "credentials.")
+        if info.annotation == Credentials | None:
+            nested = _fields(Credentials, f"{info.alias}.")
+            rows += [(name, "no", default, meaning) for name, _, default, meaning in nested]
             continue
         default = (
             "" if info.default is None or info.is_required() else f"`{info.get_default(call_default_factory=True)}`"

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from gha_step.settings import Address, Settings, SettingsError, described, variable
+from gha_step.settings import Address, Settings, SettingsError, SqliteLedger, described, variable
 
 
 def parse(**values: str) -> Settings:
@@ -25,7 +25,7 @@ def test_the_defaults_are_those_of_the_documentation() -> None:
     assert settings.http_listen == Address("0.0.0.0", 9790)
     assert settings.token_file == "/var/run/kargo/token"
     assert settings.secrets == "kubernetes"
-    assert settings.ledger == Path("gha-step.db")
+    assert settings.ledger == SqliteLedger(Path("gha-step.db"), lifetime_pod=False)
     assert (settings.settle, settings.reply_within) == (20, 5)
     assert (settings.allow_http, settings.projects) == (False, None)
     assert (settings.log_level, settings.log_format) == ("info", "json")
@@ -43,7 +43,8 @@ def test_other_variables_are_not_looked_at() -> None:
         ("HTTP_LISTEN", ":9790", "http_listen", Address("0.0.0.0", 9790)),
         ("HTTP_LISTEN", "localhost:0", "http_listen", Address("localhost", 0)),
         ("SECRETS", "dir:/run/secrets", "secrets", Path("/run/secrets")),
-        ("LEDGER", "sqlite:/data/x.db", "ledger", Path("/data/x.db")),
+        ("LEDGER", "sqlite:/data/x.db", "ledger", SqliteLedger(Path("/data/x.db"), lifetime_pod=False)),
+        ("LEDGER", "sqlite:x.db?lifetime=pod", "ledger", SqliteLedger(Path("x.db"), lifetime_pod=True)),
         ("PROJECTS", "a, b,,", "projects", frozenset({"a", "b"})),
         ("PROJECTS", "*", "projects", frozenset({"*"})),
         ("PROJECTS", " , ", "projects", None),

@@ -5,6 +5,7 @@ Hosts evaluate expressions before we see a value, so types arrive bent: ``timeou
 anything is accepted; what may have is refused with the advice to write ``quote()``.
 """
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Final, Self, get_args
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
@@ -63,7 +64,8 @@ def _string(value: object) -> str:
     raise _refuse(f"must be a string but is {_kind(value)}")
 
 
-def _filled(value: object) -> str:
+def as_text(value: object) -> str:
+    """A string with something in it. :raises PydanticCustomError: a ValueError; it is none."""
     text = _string(value)
     if not text.strip():
         raise _refuse("must not be empty")
@@ -72,8 +74,9 @@ def _filled(value: object) -> str:
     return text
 
 
-def _segment(value: object) -> str:
-    text = _filled(value)
+def as_segment(value: object) -> str:
+    """A name that is one segment of GitHub's URLs. :raises PydanticCustomError: a ValueError; it is none."""
+    text = as_text(value)
     if text in (".", ".."):
         raise _refuse(f"must not be {text!r}")
     if bad := next((c for c in text if c in "/?#%\\"), None):
@@ -96,7 +99,8 @@ def _integer(value: object) -> int:
     raise _refuse(f"must be a whole number but is {_kind(value)}")
 
 
-def _boolean(value: object) -> bool:
+def as_switch(value: object) -> bool:
+    """A boolean, written true or "true". :raises PydanticCustomError: a ValueError; it is none."""
     if isinstance(value, bool):
         return value
     if value in ("true", "false"):
@@ -141,7 +145,7 @@ def _inputs(value: object) -> dict[str, str]:
         return {}
     if not isinstance(value, dict):
         raise _refuse(f"must be an object, or text that holds a JSON object, but is {_kind(value)}")
-    texts = {_filled(name): _input_text(name, given) for name, given in value.items()}
+    texts = {as_text(name): _input_text(name, given) for name, given in value.items()}
     inputs = {name: text for name, text in texts.items() if text is not None}
     check_inputs_size(inputs)
     return inputs
@@ -158,16 +162,16 @@ def check_inputs_size(inputs: dict[str, str]) -> None:
         raise _refuse(f"is {size} characters long as JSON, but GitHub takes at most {MAX_INPUTS_CHARACTERS}")
 
 
-Text = Annotated[str, BeforeValidator(_filled, json_schema_input_type=str)]
+Text = Annotated[str, BeforeValidator(as_text, json_schema_input_type=str)]
 """A string with something in it; never a number or boolean."""
 
-PathSegment = Annotated[str, BeforeValidator(_segment, json_schema_input_type=str)]
+PathSegment = Annotated[str, BeforeValidator(as_segment, json_schema_input_type=str)]
 """A name that is one segment of GitHub's URLs: no ``/ ? # %``, no control character, not ``.`` or ``..``."""
 
 WholeNumber = Annotated[int, BeforeValidator(_integer, json_schema_input_type=int | str)]
 """An integer, written 120, 120.0 or "120"."""
 
-Switch = Annotated[bool, BeforeValidator(_boolean, json_schema_input_type=bool)]
+Switch = Annotated[bool, BeforeValidator(as_switch, json_schema_input_type=bool)]
 """A boolean, written true or "true"."""
 
 WorkflowInputs = Annotated[dict[str, str], BeforeValidator(_inputs, json_schema_input_type=dict[str, Any] | str)]
@@ -185,14 +189,27 @@ class ConfigModel(BaseModel):
 
         :raises ConfigError: with every problem in one message, each with its field.
         """
+        mismatches = cls.mismatches(config)
         try:
-            return cls.model_validate(config)
+            parsed = cls.model_validate(config)
         except ValidationError as error:
             problems = [
                 f"{_path(problem['loc'])}: {_words(cls, problem)}"
                 for problem in error.errors(include_url=False, include_input=False)
             ]
-        raise ConfigError("; ".join(problems))
+            raise ConfigError("; ".join([*problems, *mismatches])) from None
+        if mismatches:
+            raise ConfigError("; ".join(mismatches))
+        return parsed
+
+    @classmethod
+    def mismatches(cls, config: Mapping[str, Any]) -> list[str]:
+        """What is wrong with ``config`` although each of its keys may be right: keys that need or exclude others.
+
+        Told from what is there, not from what it was parsed to: so these problems are told with all others.
+        """
+        del config
+        return []
 
 
 def _path(location: tuple[int | str, ...]) -> str:

@@ -3,13 +3,14 @@
 Files may be symlinks, as Kubernetes' own mounts are; so names are checked, not resolved paths.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
 from gha_step.contract.errors import CredentialsError
-from gha_step.credentials.secrets import check_names
+from gha_step.credentials.secrets import LabelledSecret, check_names, check_namespace, is_secret_name
 
+REPO_URL: Final = "repoURL"
 MAX_VALUE: Final = 1 << 20  # a Kubernetes Secret holds no more than 1 MiB in all
 
 
@@ -24,9 +25,7 @@ class DirectorySecrets:
         folder = self._root / project / name
         subject = f"project {project}: the Secret {name}"
         try:
-            # Kubernetes keeps a mount's versions in entries that start with "..".
-            keys = [entry for entry in folder.iterdir() if not entry.name.startswith(".") and entry.is_file()]
-            return {key.name: _read(key, subject) for key in keys}
+            return _read_all(folder, subject)
         except FileNotFoundError:
             raise CredentialsError(
                 f"{subject} does not exist: make the directory {folder} with one file per key"
@@ -37,6 +36,37 @@ class DirectorySecrets:
             raise CredentialsError(
                 f"{subject} cannot be read ({error.strerror}): let this process read {folder} and the files in it"
             ) from None
+
+    def labelled(self, namespace: str) -> Iterator[LabelledSecret]:
+        """Files have no labels: a Secret with a key ``repoURL`` counts as labelled."""
+        check_namespace(namespace, "context.project")
+        folder = self._root / namespace
+        try:
+            names = [entry.name for entry in folder.iterdir() if is_secret_name(entry.name)]
+        except (FileNotFoundError, NotADirectoryError):
+            return
+        except OSError as error:
+            raise CredentialsError(
+                f"the Secrets of the namespace {namespace} cannot be listed ({error.strerror}): let this process read "
+                f"the directory {folder}"
+            ) from None
+        for name in names:
+            try:
+                if (folder / name / REPO_URL).is_file():
+                    yield LabelledSecret(name, _read_all(folder / name, f"the Secret {name} in {namespace}"))
+            except (FileNotFoundError, NotADirectoryError):
+                continue  # removed this moment
+            except OSError as error:
+                raise CredentialsError(
+                    f"the Secret {name} in the namespace {namespace} cannot be read ({error.strerror}): let this "
+                    f"process read {folder / name} and the files in it"
+                ) from None
+
+
+def _read_all(folder: Path, subject: str) -> dict[str, bytes]:
+    # Kubernetes keeps a mount's versions in entries that start with "..".
+    keys = [entry for entry in folder.iterdir() if not entry.name.startswith(".") and entry.is_file()]
+    return {key.name: _read(key, subject) for key in keys}
 
 
 def _read(path: Path, subject: str) -> bytes:

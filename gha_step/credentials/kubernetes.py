@@ -1,14 +1,18 @@
 """Secrets as Kubernetes keeps them: one `get` of one named Secret in the project's own namespace.
 
-It neither lists nor watches nor remembers, so that a Role with ``get`` on named Secrets is enough.
+For that a Role with ``get`` on named Secrets is enough. Only Kargo's Git credentials, which configs since v1.9 use, are
+listed: they are found by what they hold, not by name. Nothing is watched or remembered.
 """
 
 import base64
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
 
 from gha_step.contract.errors import CredentialsError, SecretsUnavailable
-from gha_step.credentials.secrets import check_names
+from gha_step.credentials.secrets import LabelledSecret, check_names, check_namespace
 from gha_step.kube import Forbidden, KubeApi, KubeError, NotFound
+
+GIT_CREDENTIALS: Final = "kargo.akuity.io/cred-type=git"
 
 
 class KubernetesSecrets:
@@ -41,10 +45,36 @@ class KubernetesSecrets:
         if secret.get("kind") != "Secret":
             raise SecretsUnavailable(f"{_not_now(project, name)}: the answer is not a Secret")
         try:
-            data = secret.get("data") or {}  # a Secret without any has none
-            return {str(key): base64.b64decode(value, validate=True) for key, value in data.items()}
+            return _data(secret)
         except (AttributeError, TypeError, ValueError):
             raise SecretsUnavailable(f"{_not_now(project, name)}: its data is not in base64") from None
+
+    def labelled(self, namespace: str) -> Iterator[LabelledSecret]:
+        check_namespace(namespace, "context.project")
+        not_now = f"the Secrets of the namespace {namespace} cannot be listed now"
+        try:
+            for secret in self._api.items(
+                f"/api/v1/namespaces/{namespace}/secrets", {"labelSelector": GIT_CREDENTIALS}
+            ):
+                metadata = secret["metadata"]
+                yield LabelledSecret(str(metadata["name"]), _data(secret), dict(metadata.get("annotations") or {}))
+        except Forbidden as error:
+            whom = error.subject or "the ServiceAccount of this process"
+            raise CredentialsError(
+                f"the Secrets of the namespace {namespace} may not be listed, among which repoURL is looked up: give "
+                f'{whom} a Role in the namespace {namespace} with the rule {{apiGroups: [""], resources: [secrets], '
+                f"verbs: [list]}} ({error.words or error})"
+            ) from None
+        except KubeError as error:
+            raise SecretsUnavailable(f"{not_now}: {error}", error.retry_after or 10.0) from None
+        except (AttributeError, KeyError, TypeError, ValueError):
+            raise SecretsUnavailable(f"{not_now}: the answer is no list of Secrets") from None
+
+
+def _data(secret: Mapping[str, Any]) -> dict[str, bytes]:
+    """:raises AttributeError, TypeError, ValueError: it is not as Kubernetes encodes it."""
+    data = secret.get("data") or {}  # a Secret without any has none
+    return {str(key): base64.b64decode(value, validate=True) for key, value in data.items()}
 
 
 def _not_now(project: str, name: str) -> str:

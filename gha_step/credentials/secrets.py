@@ -1,13 +1,23 @@
 """Reading a Secret of a project, wherever Secrets live. Nothing is kept: a rotated token works at once."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Final, Protocol
 
 from gha_step.contract.errors import CredentialsError
 
 _LABEL: Final = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")  # RFC 1123, as Kubernetes names namespaces
 _SUBDOMAIN: Final = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
+
+
+@dataclass(frozen=True)
+class LabelledSecret:
+    """A Secret that Kargo takes for Git credentials."""
+
+    name: str
+    data: Mapping[str, bytes] = field(repr=False)
+    annotations: Mapping[str, str] = field(default_factory=dict)
 
 
 class SecretReader(Protocol):
@@ -20,17 +30,40 @@ class SecretReader(Protocol):
         :raises SecretsUnavailable: this cannot be told now.
         """
 
+    def labelled(self, namespace: str) -> Iterator[LabelledSecret]:
+        """The Secrets of ``namespace`` that are labelled as Git credentials of Kargo, in any order, read anew.
+
+        A namespace that is not there has none.
+
+        :raises CredentialsError: they may not be listed, or the name is none.
+        :raises SecretsUnavailable: this cannot be told now.
+        """
+
+
+def check_namespace(name: str, what: str) -> None:
+    """Refuse what is no name of a namespace: it could lead out of the place where Secrets live.
+
+    :param what: where the name comes from.
+    :raises CredentialsError: not repeating it.
+    """
+    if not _LABEL.fullmatch(name):
+        raise CredentialsError(
+            f"{what} is not the name of a namespace (lower-case letters, digits and '-', at most 63)"
+        )
+
+
+def is_secret_name(name: str) -> bool:
+    """Whether a Secret can have this name."""
+    return len(name) <= 253 and _SUBDOMAIN.fullmatch(name) is not None
+
 
 def check_names(project: str, name: str) -> None:
     """Refuse names that are no Kubernetes names: they could lead out of the project's directory or namespace.
 
     :raises CredentialsError: naming which of the two, not repeating it.
     """
-    if not _LABEL.fullmatch(project):
-        raise CredentialsError(
-            "context.project is not the name of a namespace (lower-case letters, digits and '-', at most 63)"
-        )
-    if len(name) > 253 or not _SUBDOMAIN.fullmatch(name):
+    check_namespace(project, "context.project")
+    if not is_secret_name(name):
         raise CredentialsError(
             f"project {project}: config.credentials.secretName is not the name of a Secret "
             "(lower-case letters, digits, '-' and '.', at most 253)"

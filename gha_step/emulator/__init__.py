@@ -20,6 +20,8 @@ More, at any time:
     repository.archived = True
     github.rename_repository("octo/api", "octo/api2")
     github.remove_token("x")
+    app = github.add_app(PUBLIC_KEY_PEM)  # app.id and app.client_id are what its JWTs name as issuer
+    installation = github.add_installation(app, repositories=["myorg/my-app"])  # installation.tokens: those issued
 
 Runs go from queued to in_progress to completed by the clock (`now=`; `skew=` seconds ahead of it), or by hand:
 
@@ -69,7 +71,7 @@ from .github import (
     Logged,
 )
 from .server import run, serve
-from .state import NEVER, Approval, Job, Repository, Run, Token, Workflow
+from .state import NEVER, App, Approval, Installation, Job, Repository, Run, Token, Workflow
 from .wire import Json, Request, Response
 
 __all__ = [
@@ -81,6 +83,7 @@ __all__ = [
     "EXAMPLE_WORKFLOW_TEXT",
     "NEVER",
     "Answer",
+    "App",
     "Approval",
     "Close",
     "Delay",
@@ -89,6 +92,7 @@ __all__ = [
     "Faults",
     "Generation",
     "GitHub",
+    "Installation",
     "Job",
     "Json",
     "Logged",

@@ -14,6 +14,7 @@ from typing import Literal, NamedTuple, TypeAlias, TypeVar
 from urllib.parse import unquote, urlencode
 
 from . import bodies, refusal
+from .app import authenticated_app
 from .bodies import Links, timestamp
 from .generation import API_2026, Generation
 from .refusal import Refusal
@@ -33,6 +34,7 @@ OperationName: TypeAlias = Literal[
     "get-workflow",
     "get-contents",
     "get-repository",
+    "create-installation-token",
     "get-user",
     "get-meta",
     "get-rate-limit",
@@ -351,6 +353,32 @@ def get_repository(call: Call) -> Response:
     return Response.of(200, bodies.full_repository(repository, call.links, writable=writable))
 
 
+def create_installation_token(call: Call) -> Response:
+    """POST /app/installations/{installation}/access_tokens"""
+    app = authenticated_app(call.request.headers.get("authorization"), call.state)
+    number = call.params["installation"]
+    installation = call.state.installation(int(number)) if number.isascii() and number.isdigit() else None
+    if installation is None or installation.app is not app:
+        raise refusal.not_found()
+    if installation.suspended:
+        raise Refusal(403, "This installation has been suspended")
+    wanted = call.json_object().get("repositories")
+    if wanted is None:
+        repositories = installation.repositories
+    else:
+        visible = [full for full in call.state.repository_names if full in (installation.repositories or {full})]
+        by_name = {full.partition("/")[2].lower(): full for full in visible}
+        if not isinstance(wanted, list) or not all(
+            isinstance(name, str) and name.lower() in by_name for name in wanted
+        ):
+            raise refusal.unprocessable(
+                "There is at least one repository that does not exist or is not accessible to the parent installation."
+            )
+        repositories = frozenset(by_name[name.lower()] for name in wanted)
+    token = call.state.issue_token(installation, repositories)
+    return Response.of(201, bodies.installation_token(token, some=wanted is not None))
+
+
 def get_user(call: Call) -> Response:
     """GET /user"""
     if call.token is None:
@@ -452,6 +480,12 @@ OPERATIONS: tuple[Operation, ...] = (
     _row("get-workflow", "GET …/actions/workflows/{workflow}", "/actions/workflows#get-a-workflow", get_workflow),
     _row("get-contents", "GET …/contents/{+path}", "/repos/contents#get-repository-content", get_contents),
     _row("get-repository", "GET …", "/repos/repos#get-a-repository", get_repository),
+    _row(
+        "create-installation-token",
+        "POST /app/installations/{installation}/access_tokens",
+        "/apps/apps#create-an-installation-access-token-for-an-app",
+        create_installation_token,
+    ),
     _row("get-user", "GET /user", "/users/users#get-the-authenticated-user", get_user),
     _row("get-meta", "GET /meta", "/meta/meta#get-github-meta-information", get_meta),
     _row(

@@ -9,7 +9,7 @@ import zlib
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from .state import Job, Repository, Run, Workflow
+from .state import Job, Repository, Run, Token, Workflow
 from .wire import Json
 
 Body = dict[str, Json]
@@ -68,6 +68,16 @@ def user(login: str, links: Links, kind: str | None = None) -> Body:
     }
     body |= {key: f"{links.api}/users/{login}{suffix}" for key, suffix in _USER_LINKS.items()}
     return body
+
+
+def installation_token(token: Token, *, some: bool) -> Body:
+    """The answer of POST …/access_tokens; `some`: it was asked for single repositories."""
+    return {
+        "token": token.value,
+        "expires_at": timestamp(token.expires_at),
+        "permissions": {"actions": token.actions, "contents": token.contents, "metadata": "read"},
+        "repository_selection": "selected" if some or token.repositories is not None else "all",
+    }
 
 
 def authenticated_user(login: str, created_at: float, links: Links) -> Body:

@@ -215,7 +215,8 @@ class GitHub(State):
         try:
             if version not in self.generation.api_versions:
                 raise refusal.unknown_version(version, self.generation.api_versions)
-            if authorization is not None and token is None:
+            by_app = operation is not None and operation.name == "create-installation-token"
+            if authorization is not None and token is None and not by_app:
                 raise refusal.bad_credentials(self.generation.documentation)
             if found is None or operation is None:
                 raise refusal.not_found()

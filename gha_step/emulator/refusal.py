@@ -43,6 +43,11 @@ def bad_credentials(documentation: str) -> Refusal:
     return Refusal(401, "Bad credentials", documentation_url=documentation)
 
 
+def bad_jwt(message: str = "A JSON web token could not be decoded") -> Refusal:
+    """The App's JWT proves nothing."""
+    return Refusal(401, message)
+
+
 def requires_authentication() -> Refusal:
     """No token was sent where one is needed."""
     return Refusal(401, "Requires authentication")

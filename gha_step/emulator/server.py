@@ -200,6 +200,8 @@ async def _listen(shell: _Shell, listener: socket.socket, tls: ssl.SSLContext | 
     )
     await shell.stopping.wait()
     server.close()
+    for _ in range(3):  # a connection that was accepted in this very round is not known yet
+        await asyncio.sleep(0)
     for connection in list(served.connections):
         connection.transport.abort()
     if served.tasks:

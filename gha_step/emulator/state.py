@@ -45,6 +45,30 @@ class Token:
 
 
 @dataclass(frozen=True, slots=True)
+class App:
+    """A GitHub App. It proves itself by JWTs that the other half of `public_key` has signed."""
+
+    id: int
+    client_id: str
+    slug: str
+    public_key: str  # PEM
+
+
+@dataclass(slots=True, eq=False)
+class Installation:
+    """An App where it is installed. Its plain fields may be set at any time."""
+
+    id: int
+    app: App
+    actions: Access = "write"
+    contents: Access = "read"
+    repositories: frozenset[str] | None = None  # the `owner/name`s that it can see; None: every one
+    suspended: bool = False
+    token_lifetime: float = 3600.0  # seconds
+    tokens: list[str] = field(default_factory=list, repr=False)  # that were issued, in their order
+
+
+@dataclass(frozen=True, slots=True)
 class Approval:
     """What a run waits for before its job enters a protected environment."""
 
@@ -350,6 +374,8 @@ class State:
         self._moved: dict[str, Repository] = {}
         self._tokens: dict[str, Token] = {}
         self._runs: dict[int, Run] = {}
+        self._apps: dict[str, App] = {}
+        self._installations: dict[int, Installation] = {}
 
     def clock(self) -> float:
         """GitHub's own time."""
@@ -371,6 +397,51 @@ class State:
         """The accepted token of this value."""
         token = self._tokens.get(value)
         return token if token is not None and self.clock() < token.expires_at else None
+
+    def add_app(
+        self, public_key: str, *, app_id: int = 4711, client_id: str = "Iv23example", slug: str = "gha-step"
+    ) -> App:
+        """Registers an App with the public half of its private key, as PEM."""
+        app = App(app_id, client_id, slug, public_key)
+        with self.lock:
+            self._apps[str(app.id)] = self._apps[app.client_id] = app
+        return app
+
+    def app(self, issuer: str) -> App | None:
+        """By its ID or client ID."""
+        return self._apps.get(issuer)
+
+    def add_installation(
+        self, app: App, installation_id: int = 815, *, repositories: Iterable[str] | None = None
+    ) -> Installation:
+        """Installs the App, for all repositories or for some."""
+        seen = None if repositories is None else frozenset(repositories)
+        installation = Installation(installation_id, app, repositories=seen)
+        with self.lock:
+            self._installations[installation_id] = installation
+        return installation
+
+    def installation(self, installation_id: int) -> Installation | None:
+        """By its ID."""
+        return self._installations.get(installation_id)
+
+    def issue_token(self, installation: Installation, repositories: frozenset[str] | None) -> Token:
+        """A new token of the installation, good for these repositories."""
+        with self.lock:
+            seed = f"{installation.id}/{len(installation.tokens)}".encode()
+            value = "ghs_" + hashlib.sha256(seed).hexdigest()[:36]
+            installation.tokens.append(value)
+            return self.add_token(
+                Token(
+                    value,
+                    login=f"{installation.app.slug}[bot]",
+                    kind="installation",
+                    actions=installation.actions,
+                    contents=installation.contents,
+                    repositories=repositories,
+                    expires_at=self.clock() + installation.token_lifetime,
+                )
+            )
 
     def add_repository(
         self,
@@ -410,6 +481,12 @@ class State:
     def repository(self, full_name: str) -> Repository:
         """By its present name; KeyError if there is none."""
         return self._repositories[full_name.lower()]
+
+    @property
+    def repository_names(self) -> list[str]:
+        """The present `owner/name` of each."""
+        with self.lock:
+            return [repository.full_name for repository in self._repositories.values()]
 
     def find_repository(self, full_name: str) -> tuple[Repository | None, bool]:
         """(repository, whether that is its former name)."""

@@ -8,7 +8,7 @@ a success misread as refusal costs a second deployment.
 import re
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
-from typing import Any, Final
+from typing import Any, Final, TypeGuard
 from urllib.parse import quote
 
 from gha_step.contract.json_text import compact_json, parse_json
@@ -141,13 +141,16 @@ def _started(answer: Answer, workflow: Workflow, token: Token | None) -> Started
     except ValueError as error:
         raise Unclear(f"GitHub answered 200, but its body cannot be read ({error})") from None
     run_id = body.get("workflow_run_id") if isinstance(body, dict) else None
-    if not isinstance(run_id, int) or isinstance(run_id, bool) or run_id <= 0:
+    if not isinstance(run_id, int) or isinstance(run_id, bool) or not 0 < run_id < 2**63:
         raise Unclear("GitHub answered 200, but named no run")
     url = body.get("html_url")
-    repeats = isinstance(url, str) and token is not None and token.hide(url) != url
-    if not isinstance(url, str) or not url.startswith(("https://", "http://")) or not url.isascii() or repeats:
+    if not _is_link(url) or (token is not None and token.hide(url) != url):
         url = f"{workflow.endpoint.web}/{quote(workflow.owner)}/{quote(workflow.repo)}/actions/runs/{run_id}"
     return StartedRun(run_id, url)
+
+
+def _is_link(url: object) -> TypeGuard[str]:
+    return isinstance(url, str) and re.fullmatch(r"https?://[!-~]+", url) is not None
 
 
 def github_words(answer: Answer, token: Token | None = None) -> str:
@@ -264,7 +267,7 @@ def _advice(answer: Answer, words: str, workflow: Workflow) -> str:
             return advice.format(ref=workflow.ref, file=workflow.file, owner=workflow.owner, repo=workflow.repo)
     match answer.status:
         case 401:
-            return "the token in accessToken is wrong, expired or revoked: renew it"
+            return "the token is wrong, expired or revoked: renew it in its Secret"
         case 403:
             return "the token may not start workflows here: it needs Actions: write (classic: scope repo)"
         case 404:
@@ -277,7 +280,7 @@ def _advice(answer: Answer, words: str, workflow: Workflow) -> str:
         case status if 300 <= status < 400:
             return (
                 f"the repository was renamed or moved, or {workflow.endpoint.base} is not its API: correct "
-                "owner, repo or baseURL (a dispatch follows no redirect)"
+                "owner, repo, baseURL or repoURL (a dispatch follows no redirect)"
             )
         case _:
             return "correct the step's config"

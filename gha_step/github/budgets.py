@@ -14,8 +14,8 @@ from typing import Final
 from gha_step.contract.secret import Token
 from gha_step.github.endpoint import Endpoint
 
-PACE: Final = 0.1  # seconds between two looks with one token: 600 points a minute, the rest is for dispatches
-BURST: Final = 60  # looks that may begin at once after a pause
+PACE: Final = 0.1  # seconds between two requests with one token: 600 points a minute, the rest is for dispatches
+BURST: Final = 60  # requests that may be sent at once after a pause
 WAIT: Final = 60.0  # seconds, where GitHub does not say how long
 MAX_WAIT: Final = 900.0  # seconds, doubled from `WAIT` on
 MAX_HOLD: Final = 86_400.0  # seconds: GitHub's windows are an hour, more is some proxy's mistake
@@ -60,12 +60,15 @@ class Budgets:
         with self._lock:
             self._of(endpoint, token).strikes = 0
 
-    def take_turn(self, endpoint: Endpoint, token: Token, now: float) -> float:
-        """When a look may begin: ``now``, or later if many wait with this token. The turn is the caller's."""
+    def take_turn(self, endpoint: Endpoint, token: Token, now: float, requests: int = 1) -> float:
+        """When a look may begin: ``now``, or later if many wait with this token. The turn is the caller's.
+
+        :param requests: how many the look is likely to take.
+        """
         with self._lock:
             budget = self._of(endpoint, token)
             turn = max(budget.next_turn, now - BURST * PACE)
-            budget.next_turn = turn + PACE
+            budget.next_turn = turn + PACE * requests
             return max(turn, now)
 
     def _of(self, endpoint: Endpoint, token: Token) -> _Budget:

@@ -74,7 +74,8 @@ class SocketConnector:
     """Connections by the system's resolver, CAs (SSL_CERT_FILE counts), HTTPS_PROXY and NO_PROXY."""
 
     def __init__(self) -> None:
-        self._trust: ssl.SSLContext | None = None  # loading the CAs costs more than a handshake
+        # By whether certificates are checked. Loading the CAs costs more than a handshake.
+        self._contexts: dict[bool, ssl.SSLContext] = {}
 
     def connect(self, endpoint: Endpoint) -> Connection:
         proxy = _proxy_for(endpoint)
@@ -85,15 +86,15 @@ class SocketConnector:
             )
         except socket.gaierror as error:
             name = proxy[0] if proxy else endpoint.host
-            raise Unreachable(f"the name {name} does not resolve ({error.strerror}): is baseURL right?") from None
+            raise Unreachable(f"the name {name} does not resolve ({error.strerror}): is the address right?") from None
         except OSError as error:
-            raise Unreachable(f"{where} cannot be reached ({_words(error)}): is baseURL right?") from None
+            raise Unreachable(f"{where} cannot be reached ({_words(error)}): is the address right?") from None
         try:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             if proxy:
                 _open_tunnel(sock, endpoint, proxy[2])
             if endpoint.tls:
-                sock = self._context().wrap_socket(sock, server_hostname=endpoint.host)
+                sock = self._context(endpoint.verify).wrap_socket(sock, server_hostname=endpoint.host)
         except ssl.SSLCertVerificationError as error:
             sock.close()
             raise Untrusted(
@@ -109,10 +110,17 @@ class SocketConnector:
             raise Unreachable(f"{where} accepts no TLS connection ({_words(error)})") from None
         return SocketConnection(sock)
 
-    def _context(self) -> ssl.SSLContext:
-        if self._trust is None:
-            self._trust = ssl.create_default_context()
-        return self._trust
+    def _context(self, verify: bool) -> ssl.SSLContext:
+        context = self._contexts.get(verify)
+        if context is None:
+            if verify:
+                context = ssl.create_default_context()
+            else:
+                context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+                context.check_hostname = False
+                context.verify_mode = ssl.CERT_NONE
+            self._contexts[verify] = context
+        return context
 
 
 def _ca_file() -> str:

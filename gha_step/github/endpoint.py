@@ -6,7 +6,7 @@ ignores SSL_CERT_FILE and reads NO_PROXY otherwise than the standard library (fa
 
 import ipaddress
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 from urllib.parse import SplitResult, urlsplit
 
@@ -21,6 +21,7 @@ class Endpoint:
 
     ``base``: the whole URL without a trailing slash, lower-case host, e.g. ``https://ghe.example.com/api/v3``.
     ``host`` is ASCII (IDNA), an IPv6 address without brackets. ``path``: '' or ``/api/v3``.
+    ``verify``: whether the server's certificate is checked.
     """
 
     base: str
@@ -28,6 +29,7 @@ class Endpoint:
     host: str
     port: int
     path: str
+    verify: bool = True
 
     @property
     def authority(self) -> str:
@@ -48,13 +50,14 @@ class Endpoint:
         return f"https://{self.authority.removeprefix('api.')}"
 
 
-def resolve_endpoint(base_url: str | None, *, allow_http: bool) -> Endpoint:
+def resolve_endpoint(base_url: str | None, *, allow_http: bool, verify: bool = True) -> Endpoint:
     """The endpoint of a Secret's ``baseURL`` (``None`` or blank: github.com).
 
     The rule is go-github's ``WithEnterpriseURLs``, which Kargo uses: ``/api/v3/`` is added unless the path
     ends so, or the host starts with ``api.`` or contains ``.api.``.
 
     :param allow_http: whether plain http is allowed off loopback.
+    :param verify: whether the server's certificate is checked.
     :raises BadEndpoint: saying what is wrong with it. The URL itself is not repeated: it may hold a password.
     """
     text = (base_url or "").strip() or DEFAULT_API
@@ -83,7 +86,7 @@ def resolve_endpoint(base_url: str | None, *, allow_http: bool) -> Endpoint:
         path += "/api/v3"
     endpoint = Endpoint(base="", tls=tls, host=host, port=port or (443 if tls else 80), path=path)
     base = f"{'https' if tls else 'http'}://{endpoint.authority}{path}"
-    return Endpoint(base=base, tls=tls, host=host, port=endpoint.port, path=path)
+    return replace(endpoint, base=base, verify=verify)
 
 
 def _host(parts: SplitResult) -> str:

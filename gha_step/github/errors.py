@@ -2,6 +2,7 @@
 
 GitHubError
 ├─ BadEndpoint      the base URL cannot be used                       terminal
+├─ BadPrivateKey    an App's key cannot be used; nothing was sent     terminal
 ├─ Unreachable      no connection, so nothing was sent                try again
 ├─ Untrusted        a certificate that nobody here trusts; not sent   terminal
 ├─ RateLimited      refused for now, GitHub says until when           try again
@@ -19,6 +20,10 @@ class GitHubError(StepError):
 
 class BadEndpoint(GitHubError):
     """The base URL cannot be used."""
+
+
+class BadPrivateKey(GitHubError):
+    """The private key of a GitHub App cannot be used; the message says what it is not, and quotes nothing of it."""
 
 
 class Unreachable(GitHubError):

@@ -72,8 +72,8 @@ class Exchange:
         while True:
             try:
                 event = self._framing.next_event()
-            except h11.RemoteProtocolError as error:
-                raise Unclear(f"the answer is no HTTP, or broke off ({error})") from None
+            except h11.RemoteProtocolError:
+                raise Unclear("the answer is no HTTP, or broke off") from None
             if event is h11.NEED_DATA:
                 left = deadline - self._clock.monotonic()
                 if left <= 0:

@@ -166,7 +166,7 @@ _PASSING: Final = frozenset({304, 408, 409, 423, 425})
 
 
 def _advice(answer: Answer, words: str, run: RunReference) -> str:
-    sso = re.search(r"url=(https://\S+)", answer.headers.get("x-github-sso", ""))
+    sso = re.search(r"url=(https?://\S+)", answer.headers.get("x-github-sso", ""))
     if sso:
         return f"authorise the token for the organisation's single sign-on: {shown(sso[1], 500)}"
     match answer.status:
@@ -178,6 +178,8 @@ def _advice(answer: Answer, words: str, run: RunReference) -> str:
             return "give the token the permission Actions: read on this repository"
         case 403:
             return "the token may not read runs here: it needs Actions: read (classic: scope repo)"
+        case 404 if not words:
+            return f"is {run.endpoint.base} the API of a GitHub? Correct baseURL"
         case 404:
             return "correct runID, owner or repo, or let the token see the repository"
         case status if 300 <= status < 400:

@@ -59,6 +59,7 @@ class SqliteStore:
         self._process_lock = _take_process_lock(path)
         try:
             self._connection = self._open()
+            self._identity = self._files()
         except BaseException:
             os.close(self._process_lock)
             raise
@@ -66,7 +67,11 @@ class SqliteStore:
     def _open(self) -> sqlite3.Connection:
         try:
             connection = sqlite3.connect(self._path, timeout=5.0, isolation_level=None, check_same_thread=False)
-            connection.execute("PRAGMA journal_mode=WAL")
+            (journal,) = connection.execute("PRAGMA journal_mode=WAL").fetchone()
+            if journal != "wal":
+                raise LedgerUnusable(
+                    f"the ledger {self._path} is kept nowhere, or where sqlite cannot log: name a file"
+                )
             connection.execute("PRAGMA synchronous=FULL")
             (version,) = connection.execute("PRAGMA user_version").fetchone()
             if version == 0:
@@ -150,7 +155,14 @@ class SqliteStore:
     def _commit(self, statement: str, values: tuple[object, ...]) -> int:
         """One statement, which is one durable transaction of its own; how many rows it changed."""
         with self._session() as connection:
+            # What is written to a file that was moved or deleted is found by nobody who comes later.
+            if self._files() != self._identity:
+                raise LedgerUnavailable(f"the ledger {self._path} was moved or deleted while it was held: start again")
             return connection.execute(statement, values).rowcount
+
+    def _files(self) -> list[tuple[int, int] | None]:
+        """Which files the ledger and its lock are."""
+        return [_identity(self._path), _identity(Path(f"{self._path}.lock"))]
 
     def records(self) -> Iterator[Record]:
         with self._session() as connection:
@@ -223,6 +235,14 @@ def _decode(key: str, version: int, text: str) -> Record:
             f"the ledger record {key} is not one that this version of gha-step can read ({fields}): "
             "what it says is not known here, so nothing is sent; use the version that wrote it"
         ) from None
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def _take_process_lock(path: Path) -> int:

@@ -77,18 +77,21 @@ async def _execute(request: Request, execution: Execution, token: Token | None, 
             return _error(403, "the bearer token is missing or wrong", close=True)
     if readiness.draining:
         return _error(503, "this server is stopping: call again", close=True)
-    try:
-        body = await _body(request)
-    except ClientDisconnect:
-        return _error(400, "the request broke off", close=True)
-    if body is None:
-        return _error(413, f"the body is over {MAX_BODY >> 20} MiB", close=True)
-    try:
-        step = StepRequest.parse(parse_json(body))
-    except (EnvelopeError, ValueError) as error:
-        return _error(400, f"the request is not one that a host sends: {error}")
-    result = await execution.execute(step)
-    return Response(result.to_wire(), media_type="application/json")
+    with execution.counted():  # from here on, so that a stop waits for a body that is still arriving
+        try:
+            body = await asyncio.wait_for(_body(request), execution.reply_within)
+        except ClientDisconnect:
+            return _error(400, "the request broke off", close=True)
+        except TimeoutError:
+            return _error(503, "the body did not arrive in time: call again", close=True)
+        if body is None:
+            return _error(413, f"the body is over {MAX_BODY >> 20} MiB", close=True)
+        try:
+            step = StepRequest.parse(parse_json(body))
+        except (EnvelopeError, ValueError) as error:
+            return _error(400, f"the request is not one that a host sends: {error}")
+        result = await execution.execute(step)
+        return Response(result.to_wire(), media_type="application/json")
 
 
 async def _body(request: Request) -> bytes | None:

@@ -4,8 +4,9 @@ Work that takes longer goes on by itself; the next call joins it.
 """
 
 import asyncio
+from collections.abc import Iterator
 from concurrent.futures import Future
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from typing import Any, Final
 
 from gha_step.contract.step import StepContext, StepRequest, StepResult
@@ -31,18 +32,23 @@ class Execution:
         self._workers = workers
         self._clock = clock
         self._telemetry = telemetry
-        self._reply_within = reply_within
+        self.reply_within = reply_within
         self.calls = 0
         """How many calls have no answer yet."""
+
+    @contextmanager
+    def counted(self) -> Iterator[None]:
+        """A call that a stop has to wait for."""
+        self.calls += 1
+        try:
+            yield
+        finally:
+            self.calls -= 1
 
     async def execute(self, request: StepRequest) -> StepResult:
         """The answer to one call, within the reply limit."""
         arrived = self._clock.monotonic()
-        self.calls += 1
-        try:
-            result = await self._answer(request, arrived)
-        finally:
-            self.calls -= 1
+        result = await self._answer(request, arrived)
         kind = request.step.kind if request.step.kind in self._steps.kinds else "unknown"
         self._telemetry.step(kind, result.status, self._clock.monotonic() - arrived)
         # The caller need not wait for a line to be written: it follows when the answer is on its way.
@@ -52,9 +58,9 @@ class Execution:
     async def _answer(self, request: StepRequest, arrived: float) -> StepResult:
         job = self._workers.spawn(lambda: self._steps.execute(request, arrived))
         answerable = _answerable(job)
-        if not await self._by(answerable, arrived + self._reply_within / 2) and job.cancel():
+        if not await self._by(answerable, arrived + self.reply_within / 2) and job.cancel():
             return StepResult.running(BUSY.message, BUSY.retry_after)
-        if not await self._by(answerable, arrived + self._reply_within) and not job.done():
+        if not await self._by(answerable, arrived + self.reply_within) and not job.done():
             return StepResult.running(READING, BUSY.retry_after)
         outcome = job.result()
         return outcome if isinstance(outcome, StepResult) else outcome.answer()

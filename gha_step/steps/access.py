@@ -1,51 +1,102 @@
 """From a step's config to the repository on its server and the token for it, read anew for every call."""
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
-from gha_step.contract.errors import CredentialsError
-from gha_step.contract.repository import RepositoryConfig
+from gha_step.contract.errors import ConfigError, CredentialsError
+from gha_step.contract.repository import REPO_URL, RepositoryByUrl, RepositoryConfig
 from gha_step.contract.secret import Token
 from gha_step.credentials.github_secret import BASE_URL, UPLOAD_URL, read_github_secret
 from gha_step.credentials.secrets import SecretReader
+from gha_step.github.app import Installation
 from gha_step.github.endpoint import Endpoint, resolve_endpoint
-from gha_step.github.errors import BadEndpoint
+from gha_step.github.errors import BadEndpoint, BadPrivateKey, GitHubError
+from gha_step.github.repo_url import endpoint_of
+from gha_step.steps.app_tokens import AppTokens
+
+if TYPE_CHECKING:
+    from gha_step.credentials.git import GitHubApp
 
 
 @dataclass(frozen=True)
 class Repository:
-    """A repository on a server, with the token to use there. ``owner`` and ``name`` as the user wrote them."""
+    """A repository on a server, with the token to use there. ``owner`` and ``name`` as the user wrote them.
+
+    ``renew``: given a token that GitHub has refused with 401, another one, where that may help: for installation tokens
+    of a GitHub App, which come from our own memory. It raises as `Access.repository`.
+    """
 
     endpoint: Endpoint
     owner: str
     name: str
     token: Token
+    renew: Callable[[Token], Token] | None = field(default=None, repr=False, compare=False)
 
 
 class Access:
-    """Finds the credentials that a config names.
+    """Finds the credentials for what a config names.
 
     :param allow_http: whether plain http is allowed off loopback.
+    :param shared_namespace: where Kargo's shared Git credentials are; ``None``: there are none.
     """
 
-    def __init__(self, secrets: SecretReader, *, allow_http: bool) -> None:
+    def __init__(
+        self, secrets: SecretReader, *, allow_http: bool, shared_namespace: str | None, app_tokens: AppTokens
+    ) -> None:
         self._secrets = secrets
         self._allow_http = allow_http
+        self._shared_namespace = shared_namespace
+        self._app_tokens = app_tokens
 
     def repository(self, project: str, config: RepositoryConfig) -> Repository:
         """The repository of a step in ``project``.
 
+        :raises ConfigError: ``repoURL`` leads to no server that may be asked.
         :raises CredentialsError: the credentials are missing or unfit.
-        :raises SecretsUnavailable: this cannot be told now.
+        :raises Unavailable: this cannot be told now.
         """
-        name = config.credentials.secret_name
+        named = config.repository
+        if isinstance(named, RepositoryByUrl):
+            return self._by_url(project, named)
+        name = named.secret_name
         secret = read_github_secret(self._secrets, project, name)
         endpoint = self._endpoint(project, name, BASE_URL, secret.base_url)
         if secret.upload_url is not None:
             self._endpoint(project, name, UPLOAD_URL, secret.upload_url)
-        return Repository(endpoint, config.owner, config.repo, secret.token)
+        return Repository(endpoint, named.owner, named.repo, secret.token)
 
     def _endpoint(self, project: str, name: str, field: str, url: str | None) -> Endpoint:
         try:
             return resolve_endpoint(url, allow_http=self._allow_http)
         except BadEndpoint as error:
             raise CredentialsError(f"project {project}: the Secret {name}: the key {field} {error}") from None
+
+    def _by_url(self, project: str, named: RepositoryByUrl) -> Repository:
+        from gha_step.credentials.git import Password, git_credentials  # 15 ms, and only those pay who use it
+
+        url = named.url
+        try:
+            endpoint = endpoint_of(url, allow_http=self._allow_http, verify=not named.skip_verify)
+        except BadEndpoint as error:
+            raise ConfigError(f"config.{REPO_URL}: {error}") from None
+        found = git_credentials(self._secrets, project, self._shared_namespace, url)
+        if isinstance(found, Password):
+            return Repository(endpoint, url.owner, url.repo, found.token)
+        app = Installation(endpoint, found.issuer, found.installation, found.private_key, url.owner, url.repo)
+        token = self._of_app(found, lambda: self._app_tokens.token(app))
+        return Repository(
+            endpoint,
+            url.owner,
+            url.repo,
+            token,
+            renew=lambda refused: self._of_app(found, lambda: self._app_tokens.renewed(app, refused)),
+        )
+
+    def _of_app(self, found: "GitHubApp", fetch: Callable[[], Token]) -> Token:
+        try:
+            return fetch()
+        except BadPrivateKey as error:
+            raise CredentialsError(f"{found.subject}: the key {found.private_key_key} {error}") from None
+        except GitHubError as error:
+            raise CredentialsError(f"{found.subject}: {error}") from None

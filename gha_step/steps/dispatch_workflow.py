@@ -55,7 +55,11 @@ class DispatchWorkflow:
         if problem.retry_after is not None:
             return StepResult.running(f"nothing dispatched yet: {problem}", problem.retry_after)
         unknown = None if payload is None else blank(key, payload, self._clock.now())
-        self._dispatching.reject(key, str(problem), unknown)
+        standing = self._dispatching.reject(key, str(problem), unknown)
+        if standing is not None and standing.sent:  # another call of this step was quicker
+            return self._dispatching.call(key, order, payload, why, witness, call.arrived) or StepResult.running(
+                str(problem), 2.0
+            )
         return StepResult.failed(f"nothing was dispatched: {problem}")
 
     def _order(self, key: Key, config: DispatchWorkflowConfig) -> Order:
@@ -68,6 +72,7 @@ class DispatchWorkflow:
             timeout=config.timeout,
             correlation_input=config.correlation_input,
             validate_inputs=config.validate_inputs,
+            renew=repository.renew,
         )
 
 
@@ -89,9 +94,7 @@ def _parse(raw: dict[str, Any]) -> DispatchWorkflowConfig:
 
 def _unaddressed(config: DispatchWorkflowConfig) -> Payload:
     """What a config asks for, where its credentials do not tell at which GitHub."""
-    target = Target(
-        api_base="", repo=f"{config.owner}/{config.repo}".lower(), workflow=config.workflow_file, ref=config.ref
-    )
+    target = Target(api_base="", repo=config.full_name.lower(), workflow=config.workflow_file, ref=config.ref)
     return Payload(
         target=target,
         inputs_hash=digest(config.inputs),

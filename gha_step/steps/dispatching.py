@@ -12,10 +12,11 @@ so that a failure to connect never leaves `reserved`, and no byte leaves before 
 
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
-from gha_step.contract.errors import LedgerUnavailable, StepError
+from gha_step.contract.errors import LedgerUnavailable, StepError, Unavailable
+from gha_step.contract.secret import Token
 from gha_step.contract.step import StepResult
 from gha_step.github.api import AcceptedWithoutRun, StartedRun, decipher_dispatch, dispatch_request
 from gha_step.github.client import Client
@@ -104,6 +105,7 @@ class Dispatching:
         self._abandoned: dict[str, None] = Memory()  # nonces that were never sent, and never will be
         self._diagnoses: dict[str, str] = Memory()  # by key: why GitHub refused, in better words than the record's
         self._holds: dict[str, tuple[float, RateLimited]] = Memory()  # by key: not before (monotonic), and why
+        self._refused: dict[str, Token] = Memory()  # by key: the installation token in whose place one other is tried
 
     # ------------------------------------------------------------------ calls
 
@@ -170,22 +172,24 @@ class Dispatching:
             return tell(last, note=Note(f"the ledger cannot be read now: {error}", LEDGER_RETRY), order=order)
         raise error
 
-    def reject(self, key: Key, reason: str, unknown: Record | None = None) -> None:
+    def reject(self, key: Key, reason: str, unknown: Record | None = None) -> Record | None:
         """Write down that nothing was and nothing will be dispatched for this key, unless something was sent.
 
         What is told as final is written first: a Secret may be mended a moment later, while another call of the
         same step is still on its way.
 
         :param unknown: the record to begin with where there is none; without it, none is made.
+        :returns: the record as it stands: rejected, or what another call has come to meanwhile; ``None`` if none is.
         :raises LedgerUnavailable: this is not known.
         """
         while (record := self._book.store.read(key.project, key.hash) or unknown) is not None:
             if record.state is not State.RESERVED:
-                return
+                return record
             try:
-                self._book.write(advance(record, GaveUp(reason=reason)))
+                return self._book.write(advance(record, GaveUp(reason=reason)))
             except Conflict:
                 continue
+        return None
 
     def drain(self) -> None:
         """Begin no further send."""
@@ -284,6 +288,9 @@ class Dispatching:
             return False
         with self._lock:
             until, limited = self._holds.get(record.key, (0.0, None))
+            refused = self._refused.get(record.key)
+        if refused is not None and order.token == refused:
+            return self._renew(task, record, order)
         if limited is not None and (left := until - self._clock.monotonic()) > 0:
             return self._trouble(task, record, limited, left)
         task.record = record = adopt(record, order.payload)
@@ -316,6 +323,25 @@ class Dispatching:
             connection.close()
             raise
 
+    def _renew(self, task: Task, record: Record, order: Order) -> bool:
+        """Another token in place of the one that GitHub has refused, for the next turn. Nothing is sent here."""
+        assert order.renew is not None
+        try:
+            token = order.renew(order.token)
+        except Unavailable as error:  # the next call finds a token by itself
+            task.note = Note(str(error), error.retry_after or LEDGER_RETRY)
+            return False
+        except StepError as error:
+            self._book.move(task, record, GaveUp(reason=str(error)))
+            return True
+        if token == order.token:
+            self._book.move(task, record, GaveUp(reason=f"{order.endpoint.host} gives only tokens that it refuses"))
+            return True
+        with self._lock:
+            if task.order is order:
+                task.order = replace(order, token=token)
+        return True
+
     def _misfits(self, task: Task, order: Order) -> str | None:
         """What the workflow file says against the inputs; what cannot be read is a warning, never a failure."""
         try:
@@ -334,19 +360,20 @@ class Dispatching:
         now = self._clock.now()
         left = record.timeout - (now - (now if record.trouble_since is None else record.trouble_since))
         asked = isinstance(error, RateLimited) and error.wait is not None
+        told = str(error) if task.order is None else task.order.token.hide(str(error))
         if left <= 0 or (asked and wait is not None and wait > left):
-            why = f"{str(error).rstrip('.')}; the step's timeout of {record.timeout} s leaves no time to try again"
+            why = f"{told.rstrip('.')}; the step's timeout of {record.timeout} s leaves no time to try again"
             self._book.move(task, record, GaveUp(reason=why))
             return True
         if record.trouble_since is None:
-            self._book.move(task, record, Trouble(at=now, reason=str(error)))
+            self._book.move(task, record, Trouble(at=now, reason=told))
             if task.record.state is not State.RESERVED:
                 return True
         pause = wait if wait is not None else error.retry_after or 1.0
         if isinstance(error, RateLimited):
             with self._lock:
                 self._holds[record.key] = (self._clock.monotonic() + pause, error)
-        task.note = Note(str(error), min(max(1.0, pause), max(1.0, left), HOLD_LIMIT))
+        task.note = Note(told, min(max(1.0, pause), max(1.0, left), HOLD_LIMIT))
         return False
 
     def _send_over(
@@ -435,7 +462,7 @@ class Dispatching:
             self._late_readers.spawn(lambda: self._read_late(task, reader, exchange))
         self._found(task, event)
         for refusal in reader.refusals:  # the record has it by now: what follows only finds better words
-            task.diagnosis = diagnose(refusal, order.workflow, order.token, self._client)
+            task.diagnosis = order.token.hide(diagnose(refusal, order.workflow, order.token, self._client))
             with self._lock:
                 self._diagnoses[task.record.key] = task.diagnosis
 
@@ -454,6 +481,12 @@ class Dispatching:
                 self._holds[order.key.hash] = (self._clock.monotonic() + (error.retry_after or 1.0), error)
             return RefusedForNow(nonce=nonce, at=self._clock.now(), reason=order.token.hide(str(error)))
         except Refused as error:
+            if error.status == 401 and order.renew is not None:
+                if self._first_refusal(order):
+                    return RefusedForNow(nonce=nonce, at=None, reason=str(error))
+                twice = f"GitHub refused the App's token, and a fresh one in its place (401: {error.words!r})"
+                why = f"{order.workflow}: {twice}: see whether the installation is suspended"
+                return ledger.Refused(nonce=nonce, reason=why)
             reader.refusals.append(error)
             return ledger.Refused(nonce=nonce, reason=order.token.hide(str(error)))
         match result:
@@ -464,6 +497,14 @@ class Dispatching:
                 self._servers.learn_names_runs(order.endpoint, names=False)
                 floor = None if date is None else date - seconds - DATE_SLACK
                 return AcceptedWithoutId(nonce=nonce, date=date, floor=floor, actor=reader.actor)
+
+    def _first_refusal(self, order: Order) -> bool:
+        """Whether no installation token was refused for this key before: one other is tried, and no more."""
+        with self._lock:
+            if order.key.hash in self._refused:
+                return False
+            self._refused[order.key.hash] = order.token
+        return True
 
     def _read_late(self, task: Task, reader: "_Reader", exchange: Exchange) -> None:
         """Silence is no answer: read on. What comes still counts, however the record stands by then."""
@@ -489,7 +530,10 @@ class Dispatching:
         """Our own attempt has shown something: keep it until the ledger has it."""
         key = task.record.key
         with self._lock:
-            self._evidence[key] = event
+            held = self._evidence.get(key)
+            # That an answer is missing says nothing against one that has come meanwhile.
+            if held is None or held.nonce != event.nonce or not isinstance(event, AnswerLost):
+                self._evidence[key] = event
         self._settle_evidence(task)
 
     def _settle_evidence(self, task: Task) -> None:

@@ -8,6 +8,7 @@ from typing import Final
 from gha_step.contract.secret import Token
 from gha_step.github.api import Workflow, date, github_words, rate_limit, refused
 from gha_step.github.client import Client
+from gha_step.github.endpoint import Endpoint
 from gha_step.github.errors import GitHubError, Unclear
 from gha_step.github.exchange import Answer
 from gha_step.github.runs import PER_PAGE, WorkflowRun, WorkflowRuns, enterprise_version, runs_page, user_login
@@ -37,7 +38,7 @@ class Listings:
         self._telemetry = telemetry
         self._lock = threading.Lock()
         self._flights: dict[object, _Flight] = {}
-        self._actors: dict[tuple[str, Token], str | None] = {}
+        self._actors: dict[tuple[Endpoint, Token], str | None] = {}
 
     def read(self, workflow: Workflow, token: Token, floor: float | None, max_age: float) -> WorkflowRuns:
         """The workflow's runs, newest first, back to ``floor`` (GitHub's clock; ``None``: the first page).
@@ -46,7 +47,8 @@ class Listings:
         :raises GitHubError: the listing cannot be had now (`Unreachable`, `RateLimited`, `Unclear`), or never
             (`Refused`, `Untrusted`).
         """
-        subject = (workflow.endpoint.base, workflow.path.lower(), token)
+        # Not by its base: what a server showed that had to prove nothing is not for those who want proof.
+        subject = (workflow.endpoint, workflow.path.lower(), token)
         now = self._clock.monotonic()
         mine = _Flight(now, floor, Future())
         with self._lock:
@@ -69,8 +71,8 @@ class Listings:
         An installation token may not ask: then any actor's run may be ours.
         """
         with self._lock:
-            if (workflow.endpoint.base, token) in self._actors:
-                return self._actors[workflow.endpoint.base, token]
+            if (workflow.endpoint, token) in self._actors:
+                return self._actors[workflow.endpoint, token]
         without = self._servers.without(workflow.endpoint)
         try:
             answer = self._client.get(workflow.endpoint, "/user", token, without=without)
@@ -78,7 +80,7 @@ class Listings:
         except GitHubError:
             return None  # asked again with the next dispatch
         with self._lock:
-            self._actors[workflow.endpoint.base, token] = login
+            self._actors[workflow.endpoint, token] = login
         return login
 
     def _read(self, workflow: Workflow, token: Token, floor: float | None) -> WorkflowRuns:

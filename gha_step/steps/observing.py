@@ -8,9 +8,10 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Final, TypeVar
 
+from gha_step.contract.errors import StepError
 from gha_step.contract.secret import Token
 from gha_step.github.budgets import Budgets
 from gha_step.github.client import Client
@@ -41,7 +42,8 @@ MAX_PAUSE: Final = 60.0
 TRIES: Final = 3  # looks for which a failed run's jobs may be in trouble, before it is told without them
 MAX_PAGES: Final = 10  # of jobs: a thousand, while a matrix has at most 256
 MAX_FAILED_JOBS: Final = 50  # that are kept and told: a host writes them into its own database
-_REMEMBERED: Final = 5_000  # runs, and their answers: some hundred bytes each
+_REMEMBERED: Final = 10_000  # runs, and their answers: some hundred bytes each
+Renew = Callable[[Token], Token]
 T = TypeVar("T")
 
 
@@ -74,7 +76,7 @@ class _Watch:
     """One run as this process sees it with one token. Its one look writes it, but for `look` and `turn`."""
 
     root: str  # path of the repository below the API base
-    seen: Seen = Seen()
+    seen: Seen = field(default_factory=Seen)
     look: Look | None = None
     turn: float | None = None  # a reserved time to look, monotonic
     missing_since: float | None = None
@@ -110,8 +112,11 @@ class Observing:
         self._watches: OrderedDict[tuple[RunReference, Token], _Watch] = OrderedDict()
         self._answers: OrderedDict[tuple[str, str, Token], tuple[str, Any]] = OrderedDict()  # ETag, parsed
 
-    def look(self, run: RunReference, token: Token) -> Look | Seen:
-        """A look that has begun, be it by this call; or what is known, where none may begin now."""
+    def look(self, run: RunReference, token: Token, renew: Renew | None = None) -> Look | Seen:
+        """A look that has begun, be it by this call; or what is known, where none may begin now.
+
+        :param renew: gives another token for one that GitHub refused with 401, where that may help; it may raise.
+        """
         now = self._clock.monotonic()
         held = self._budgets.held_until(run.endpoint, token)
         with self._lock:
@@ -124,13 +129,14 @@ class Observing:
             if held > now:
                 return replace(watch.seen, trouble=_held(run, held), failure=None)
             if watch.turn is None:
-                watch.turn = self._budgets.take_turn(run.endpoint, token, now)
+                waits = watch.seen.run is not None and watch.seen.run.phase is Phase.AWAITING_APPROVAL
+                watch.turn = self._budgets.take_turn(run.endpoint, token, now, requests=2 if waits else 1)
             if watch.turn > now:
                 crowd = f"many runs are waited for with this token: {run} is looked at when its turn comes"
                 return replace(watch.seen, trouble=Trouble(crowd, watch.turn), failure=None)
             watch.turn = None
             look = watch.look = Look(watch.seen)
-        self._workers.spawn(lambda: self._look(watch, look, run, token))
+        self._workers.spawn(lambda: self._look(watch, look, run, token, renew))
         return look
 
     def _watch(self, run: RunReference, token: Token) -> _Watch:
@@ -143,9 +149,9 @@ class Observing:
             self._watches.popitem(last=False)
         return watch
 
-    def _look(self, watch: _Watch, look: Look, run: RunReference, token: Token) -> None:
+    def _look(self, watch: _Watch, look: Look, run: RunReference, token: Token, renew: Renew | None) -> None:
         try:
-            watch.seen = self._see(watch, run, token)
+            watch.seen = self._see(watch, run, token, renew)
         except Exception:  # noqa: BLE001  a host takes a 500 as final; the next look may do better
             log.exception("a look at %s failed", run)
             internal = Unclear("an internal error, which the log of gha-step tells")
@@ -154,7 +160,7 @@ class Observing:
 
     # ---------------------------------------------------------------- one look
 
-    def _see(self, watch: _Watch, run: RunReference, token: Token) -> Seen:
+    def _see(self, watch: _Watch, run: RunReference, token: Token, renew: Renew | None) -> Seen:
         held = self._budgets.held_until(run.endpoint, token)
         if held > self._clock.monotonic():  # since this look was asked for, another one was refused
             return replace(watch.seen, trouble=_held(run, held), failure=None)
@@ -165,6 +171,8 @@ class Observing:
         except Refused as error:
             if error.status == 404:
                 return self._missing(watch, run, token, error)
+            if error.status == 401 and renew is not None:
+                return self._renewed(watch, run, token, renew, str(error))
             return replace(watch.seen, trouble=None, failure=str(error))
         except Untrusted as error:
             return replace(watch.seen, trouble=None, failure=f"{run} was not looked at: {error}")
@@ -252,6 +260,19 @@ class Observing:
             until = max(until, self._budgets.limited(run.endpoint, token, error.retry_after, now))
         return replace(watch.seen, trouble=Trouble(str(error), until), failure=None)
 
+    def _renewed(self, watch: _Watch, run: RunReference, token: Token, renew: Renew, refusal: str) -> Seen:
+        """The same look with another token, once: an App's comes from our own memory and may have been revoked."""
+        try:
+            fresh = renew(token)
+        except StepError as error:
+            if error.retry_after is None:
+                return replace(watch.seen, trouble=None, failure=f"{refusal}; and there is no other: {error}")
+            until = self._clock.monotonic() + error.retry_after
+            return replace(watch.seen, trouble=Trouble(str(error), until), failure=None)
+        if fresh == token:
+            return replace(watch.seen, trouble=None, failure=refusal)
+        return self._see(watch, run, fresh, None)
+
     def _missing(self, watch: _Watch, run: RunReference, token: Token, error: Refused) -> Seen:
         """GitHub does not show the run: final when two looks saw that, some seconds apart."""
         now = self._clock.monotonic()
@@ -264,23 +285,26 @@ class Observing:
 
     def _why_missing(self, watch: _Watch, run: RunReference, token: Token, error: Refused) -> str:
         """The repository tells whether the run or the whole repository is invisible: one request, after the failure."""
+        if not error.words:  # no GitHub's 404
+            return str(error)
         name = f"{run.owner}/{run.repo}"
         try:
-            answer = self._client.get(run.endpoint, watch.root, token, without=self._servers.without(run.endpoint))
-        except GitHubError:
+            self._ask("repository", run, token, watch.root)
+        except RateLimited as limit:
+            self._limited(watch, run, token, limit)
             return str(error)
-        if answer.status == 200:
-            return (
-                f"{name} has no run {run.run_id}: runID belongs to a run of another repository or was deleted, e.g. "
-                "by the retention of runs: take runID from the output of the step that dispatched it"
-            )
-        if answer.status == 404:
+        except GitHubError as other:
+            if not isinstance(other, Refused) or other.status != 404:
+                return str(error)
             return (
                 f"{run} cannot be seen: the token cannot see {name} at all: correct owner or repo, or let the token "
                 "see the repository (fine-grained: add it under Repository access; classic: scope repo; App: install "
                 "it there)"
             )
-        return str(error)
+        return (
+            f"{name} has no run {run.run_id}: runID belongs to a run of another repository or was deleted, e.g. by the "
+            "retention of runs: take runID from the output of the step that dispatched it"
+        )
 
     def _odd(self, watch: _Watch, run: RunReference, token: Token, error: "_Odd") -> Seen:
         """A 200 that is not the run: final where two looks saw it and no look ever saw a run."""
@@ -337,10 +361,17 @@ class Observing:
             status = str(answer.status)
         finally:
             self._telemetry.github_request(name, status, self._clock.monotonic() - begun)
+        answer = _without(token, answer)
         if answer.status != 200 and (answer.status != 304 or etag is None):
             raise decipher_refusal(answer, run)
         self._budgets.answered(run.endpoint, token)
         return answer
+
+
+def _without(token: Token, answer: Answer) -> Answer:
+    """The answer as if it never repeated the token, as a wrong ``baseURL``'s may: its words end up in messages."""
+    headers = {name: token.hide(value) for name, value in answer.headers.items()}
+    return Answer(answer.status, headers, token.hide(answer.body.decode("latin-1")).encode("latin-1"))
 
 
 class _Odd(Unclear):

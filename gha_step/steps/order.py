@@ -1,5 +1,6 @@
 """One wish to dispatch: what a call's config, its Secret and its context come to."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from gha_step.contract.secret import Token
@@ -36,7 +37,7 @@ class Key:
 
 @dataclass(frozen=True)
 class Order:
-    """What to dispatch for a key."""
+    """What to dispatch for a key. ``renew``: as of `gha_step.steps.access.Repository`."""
 
     key: Key
     workflow: Workflow
@@ -44,6 +45,7 @@ class Order:
     inputs: dict[str, str] = field(repr=False)  # as they go to GitHub, the marker among them
     payload: Payload
     validate_inputs: bool = False
+    renew: Callable[[Token], Token] | None = field(default=None, repr=False, compare=False)
 
     @classmethod
     def of(
@@ -56,6 +58,7 @@ class Order:
         timeout: int,
         correlation_input: str | None,
         validate_inputs: bool = False,
+        renew: Callable[[Token], Token] | None = None,
     ) -> "Order":
         marker = marker_of(key.hash) if correlation_input is not None else None
         sent = dict(inputs)
@@ -69,7 +72,7 @@ class Order:
             marker_input=correlation_input,
             names_promotion=marker is None and any(shows(key.promotion, text) for text in inputs.values()),
         )
-        return cls(key, workflow, token, sent, payload, validate_inputs)
+        return cls(key, workflow, token, sent, payload, validate_inputs, renew)
 
     @property
     def endpoint(self) -> Endpoint:

@@ -24,7 +24,7 @@ class Wish:
 
 def tell(wish: Wish, seen: Seen, now: float) -> StepResult:
     """The answer to a call. ``now``: monotonic, as `Trouble.until`."""
-    output = _output(seen)
+    output = _output(seen.run)
     run = seen.run
     if seen.failure is not None:
         return StepResult.failed(seen.failure, output)
@@ -35,6 +35,7 @@ def tell(wish: Wish, seen: Seen, now: float) -> StepResult:
     if run.phase is not Phase.COMPLETED:
         message = f"{_subject(wish, run)} {_standing(seen, run)}: {run.url}"
         return StepResult.running(message, wish.poll_interval, output)
+    output = _final_output(seen, run)
     if wish.expected is None or wish.expected == run.conclusion:
         return StepResult.succeeded(f"{_subject(wish, run)} ended with {run.conclusion}{_why(seen, run)}", output)
     return StepResult.failed(
@@ -46,7 +47,7 @@ def tell_slow(wish: Wish, before: Seen) -> StepResult:
     """The answer while a look goes on. ``before``: what was known when it began."""
     message = f"waiting for {wish.run}, {_last(before.run)} ({wish.run.endpoint.host} takes long to answer)"
     # Not the poll interval: what the look will have seen is told for half a minute only.
-    return StepResult.running(message, SLOW, _output(before))
+    return StepResult.running(message, SLOW, _output(before.run))
 
 
 def _troubled(
@@ -116,18 +117,20 @@ def _job(job: ObservedJob) -> str:
     return f"job {job.name!r} ended with {job.conclusion}{step}{link}"
 
 
-def _output(seen: Seen) -> WaitForWorkflowOutput:
-    run = seen.run
+def _output(run: ObservedRun | None) -> WaitForWorkflowOutput:
+    """Without a conclusion, even if there was one: a run that was over when last seen may have been re-run."""
     if run is None:
         return WaitForWorkflowOutput()
-    # A run that was over when last seen may have been re-run since.
-    over = run.phase is Phase.COMPLETED and seen.trouble is None and seen.failure is None
+    return WaitForWorkflowOutput(status=run.status, url=run.url, attempt=run.attempt)
+
+
+def _final_output(seen: Seen, run: ObservedRun) -> WaitForWorkflowOutput:
     return WaitForWorkflowOutput(
-        conclusion=run.conclusion if over else None,
+        conclusion=run.conclusion,
         status=run.status,
         url=run.url,
         attempt=run.attempt,
-        failed_jobs=tuple(_failed(job) for job in seen.jobs) if over and seen.jobs else None,
+        failed_jobs=tuple(_failed(job) for job in seen.jobs) or None,
     )
 
 

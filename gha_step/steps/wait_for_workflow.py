@@ -32,7 +32,7 @@ class WaitForWorkflow:
         repository = self._access.repository(call.request.context.project, config)
         run = RunReference(repository.endpoint, repository.owner, repository.name, config.run_id)
         wish = Wish(run, config.expected_conclusion, config.poll_interval)
-        look = self._observing.look(run, repository.token)
+        look = self._observing.look(run, repository.token, repository.renew)
         if isinstance(look, Look):
             return LookUnderway(wish, look, self._clock)
         return tell(wish, look, self._clock.monotonic())

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from gha_step.contract.dispatch_workflow import DispatchOutput, DispatchWorkflowConfig
 from gha_step.contract.errors import ConfigError
+from gha_step.contract.repository import RepositoryBySecret
 from gha_step.contract.values import MAX_INPUTS_CHARACTERS
 from tests.assembled import config
 
@@ -40,7 +41,7 @@ def sent(inputs: Any) -> dict[str, str]:
 def test_the_documented_example_is_accepted() -> None:
     parsed = parse(timeout=...)
     assert (parsed.owner, parsed.repo, parsed.workflow_file, parsed.ref) == ("myorg", "my-app", "deploy.yml", "main")
-    assert parsed.credentials.secret_name == "github"
+    assert parsed.repository == RepositoryBySecret("github", "myorg", "my-app")
     assert parsed.timeout == 60
     assert parsed.correlation_input is None
 

@@ -1,12 +1,13 @@
 """The Secret of a v1.8 config: what is read from it, and every way in which it can be unfit."""
 
 import traceback
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import pytest
 
 from gha_step.contract.errors import CredentialsError, SecretsUnavailable
 from gha_step.credentials.github_secret import GitHubSecret, read_github_secret
+from gha_step.credentials.secrets import LabelledSecret
 
 TOKEN = "ghp_0123456789abcdefghijklmnopqrstuvwxyz"
 
@@ -23,6 +24,9 @@ class OneSecret:
         if isinstance(self.data, Exception):
             raise self.data
         return self.data
+
+    def labelled(self, namespace: str) -> Iterator[LabelledSecret]:
+        raise AssertionError("only the named Secret is read")
 
 
 def read(data: Mapping[str, bytes] | Exception) -> GitHubSecret:

@@ -30,6 +30,7 @@ MODELS = {
     "get-workflow": "Workflow",
     "get-contents": "ContentFile",
     "get-repository": "FullRepository",
+    "create-installation-token": "InstallationToken",
     "get-user": "PublicUser",
     "get-meta": "ApiOverview",
     "get-rate-limit": "RateLimitOverview",

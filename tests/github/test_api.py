@@ -173,7 +173,7 @@ def test_a_refusal_is_one_whatever_its_body(status: int, body: Any) -> None:
         (403, "Repository was archived so is read-only.", "unarchive"),
         (403, "Resource protected by organization SAML enforcement.", "single sign-on"),
         (403, "Must have admin rights to Repository.", "Actions: write"),
-        (401, "Bad credentials", "accessToken is wrong, expired or revoked"),
+        (401, "Bad credentials", "the token is wrong, expired or revoked"),
         (404, "Not Found", "default branch has no .github/workflows/deploy.yml"),
         (307, "Temporary Redirect", "renamed or moved"),
         (407, "", "asks for a login"),

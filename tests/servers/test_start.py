@@ -135,7 +135,6 @@ def test_a_flag_wins_over_its_variable_and_fails_by_the_same_name(environment: d
     assert "GHA_STEP_LEDGER: write sqlite:PATH" in failed(environment, "--ledger", "nonsense")
 
 
-@pytest.mark.xfail(strict=True, reason="not built: ledger.md, 'Stores', sqlite inside Kubernetes on tmpfs")
 @pytest.mark.skipif(not os.path.ismount("/dev/shm"), reason="no tmpfs here")
 def test_inside_kubernetes_a_ledger_that_dies_with_the_pod_must_be_asked_for(environment: dict[str, str]) -> None:
     environment |= {"GHA_STEP_LEDGER": f"sqlite:/dev/shm/gha-step-{os.getpid()}.db", "KUBERNETES_SERVICE_HOST": "::1"}

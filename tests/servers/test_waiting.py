@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from gha_step.credentials.directory import DirectorySecrets
+from gha_step.credentials.secrets import LabelledSecret
 from gha_step.emulator import Delay, GitHub
 from gha_step.ledger.sqlite import SqliteStore
 from gha_step.runtime import SystemClock, ThreadWorkers
@@ -31,6 +32,9 @@ class Slow:
         self.reads += 1
         self.free.wait(20)
         return self._real.read(project, name)
+
+    def labelled(self, namespace: str) -> Iterator[LabelledSecret]:
+        return self._real.labelled(namespace)
 
 
 @pytest.fixture

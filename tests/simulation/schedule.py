@@ -7,17 +7,19 @@ nobody else starts the workflow, the right ID.
 
 import itertools
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 from gha_step.contract.secret import Token as SecretToken
 from gha_step.contract.step import StepRequest, StepResult
+from gha_step.credentials.secrets import LabelledSecret
 from gha_step.emulator import EXAMPLE_TOKEN, GitHub, Run
 from gha_step.github.client import PyGithubClient
 from gha_step.github.servers import Servers
 from gha_step.ledger.record import FINAL, Owner, Record, State
 from gha_step.steps.access import Access
+from gha_step.steps.app_tokens import AppTokens
 from gha_step.steps.dispatch_workflow import DispatchWorkflow
 from gha_step.steps.dispatching import Dispatching
 from gha_step.steps.listings import Listings
@@ -72,6 +74,9 @@ class Secrets:
 
     def read(self, project: str, name: str) -> Mapping[str, bytes]:
         return self._data
+
+    def labelled(self, namespace: str) -> Iterator[LabelledSecret]:
+        yield from ()
 
 
 class Schedule:
@@ -186,7 +191,9 @@ class Schedule:
             telemetry=TELEMETRY,
         )
         secret = {"accessToken": EXAMPLE_TOKEN.encode(), "baseURL": b"http://127.0.0.1:1"}
-        step = DispatchWorkflow(access=Access(Secrets(secret), allow_http=False), dispatching=dispatching, clock=clock)
+        app_tokens = AppTokens(client=client, servers=servers, clock=clock, workers=workers, telemetry=TELEMETRY)
+        access = Access(Secrets(secret), allow_http=False, shared_namespace=None, app_tokens=app_tokens)
+        step = DispatchWorkflow(access=access, dispatching=dispatching, clock=clock)
         steps = Steps([step], projects=None, clock=clock)
         self.processes.append((process, steps))
         kernel.note(f"{process.name} starts in pod {pod}")

@@ -185,7 +185,8 @@ class SimStore:
     def _apply(self, change: Callable[[], T], label: str) -> T:
         kernel, dice = self._boundaries.kernel, self._boundaries.kernel.random
         self._boundaries.cross(self._process, f"before {label}")
-        if self._boundaries.strikes(self._boundaries.weather.lost_write):
+        often = 5.0 if "write sending" in label else 1.0
+        if self._boundaries.strikes(often * self._boundaries.weather.lost_write):
             fate = dice.choice(("never", "now", "later"))
             kernel.note(f"{label}: no answer; applied {fate}")
 

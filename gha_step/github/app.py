@@ -1,0 +1,154 @@
+"""A GitHub App's way to a token: the JWT that proves the App, the request, and what its answer means. Pure.
+
+It knows nothing of Secrets. Source: https://docs.github.com/en/apps/creating-github-apps/authenticating-with-a-github-app
+and facts, kargo-host, "Kargo Git credentials" ("App token").
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+
+from gha_step.contract.json_text import parse_json
+from gha_step.contract.secret import Token
+from gha_step.github.api import Workflow, date, github_words, rate_limit
+from gha_step.github.endpoint import Endpoint
+from gha_step.github.errors import BadPrivateKey, RateLimited, Refused, Unclear
+from gha_step.github.exchange import Answer
+
+ISSUED_BEFORE: Final = 60  # seconds: GitHub's clock may be behind
+EXPIRES_AFTER: Final = 540  # seconds; GitHub takes at most 600, by its own clock
+MARGIN: Final = 300.0  # seconds before its end at which a token counts as used up: a step may look for its run so long
+
+_PASSING: Final = frozenset({408, 409, 423, 425, 429})
+
+
+@dataclass(frozen=True)
+class Installation:
+    """An App where it is installed, and the one repository that a token is wanted for.
+
+    ``issuer``: the App's client ID or ID. ``private_key``: PEM. ``owner`` and ``repo`` as the user wrote them.
+    """
+
+    endpoint: Endpoint
+    issuer: str
+    number: int
+    private_key: Token
+    owner: str
+    repo: str
+
+    def __str__(self) -> str:
+        return f"the installation {self.number} of the GitHub App {self.issuer} for {self.owner}/{self.repo}"
+
+    @property
+    def path(self) -> str:
+        """Path of the request below the API base."""
+        return f"/app/installations/{self.number}/access_tokens"
+
+    @property
+    def body(self) -> dict[str, Any]:
+        """Body of the request: the token is to be good for this repository only."""
+        return {"repositories": [self.repo]}
+
+
+@dataclass(frozen=True)
+class InstallationToken:
+    """A token and for how many seconds from its answer on it may be used."""
+
+    token: Token
+    usable_for: float
+
+
+def app_jwt(app: Installation, now: float) -> Token:
+    """What proves the App to GitHub for some minutes.
+
+    :param now: GitHub's clock as far as it is known, seconds since 1970.
+    :raises BadPrivateKey: it cannot be signed.
+    """
+    # 60 ms, and only those pay who have an App.
+    import jwt
+    from cryptography.exceptions import UnsupportedAlgorithm
+    from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
+    from cryptography.hazmat.primitives.serialization import load_pem_private_key
+
+    try:
+        key = load_pem_private_key(app.private_key.reveal().encode(), password=None)
+    except TypeError:
+        raise BadPrivateKey("is encrypted with a passphrase: store it without") from None
+    except (ValueError, UnsupportedAlgorithm):
+        raise BadPrivateKey("is not a private key in PEM, or not all of it: store the .pem file as it is") from None
+    if not isinstance(key, RSAPrivateKey):
+        raise BadPrivateKey("is not an RSA key, as those of GitHub Apps are: store the .pem file that GitHub gave")
+    claims = {"iat": int(now) - ISSUED_BEFORE, "exp": int(now) + EXPIRES_AFTER, "iss": app.issuer}
+    return Token(jwt.encode(claims, key, algorithm="RS256"))
+
+
+def installation_token(answer: Answer, app: Installation, now: float) -> InstallationToken:
+    """The token in GitHub's answer.
+
+    :param now: seconds since 1970, for an answer that does not tell its own date.
+    :raises RateLimited: GitHub says when to come again.
+    :raises Refused: there is none, for good.
+    :raises Unclear: it is not known; asking again does no harm.
+    """
+    if answer.status == 201:
+        return _granted(answer, app, now)
+    words = github_words(answer)
+    said = f"{answer.status}: {words!r}" if words else str(answer.status)
+    # What counts as a limit, and for how long, is told in one place; its message is about a dispatch.
+    if limited := rate_limit(answer, words, Workflow(app.endpoint, app.owner, app.repo, file="", ref="")):
+        raise RateLimited(f"{app.endpoint.host} has rate-limited {app} ({said})", limited.wait)
+    if 300 <= answer.status < 500 and answer.status not in _PASSING:
+        raise Refused(
+            f"{app.endpoint.host} gives no token to {app} ({said}): {_advice(answer.status, words, app)}",
+            answer.status,
+            words,
+            answer.headers.get("location"),
+        )
+    raise Unclear(f"{app.endpoint.host} answered {said} to the request for a token for {app}")
+
+
+def _granted(answer: Answer, app: Installation, now: float) -> InstallationToken:
+    try:
+        body = parse_json(answer.body)
+        token, ends = body["token"], datetime.fromisoformat(body["expires_at"])
+        if not isinstance(token, str) or not token or any(not 33 <= ord(c) <= 126 for c in token):
+            raise ValueError
+        told = date(answer)
+        left = ends.timestamp() - (now if told is None else told)
+    except (ValueError, KeyError, TypeError, OverflowError):
+        raise Unclear(f"{app.endpoint.host} answered 201, but not with a token for {app}") from None
+    if left <= 0:
+        raise Unclear(f"{app.endpoint.host} answered with a token for {app} that has expired already")
+    return InstallationToken(Token(token), left - min(MARGIN, left / 2))
+
+
+def clock_error(answer: Answer, assumed: float) -> float | None:
+    """By how many seconds GitHub's clock is ahead of ``assumed``, where that may be why it refused a JWT."""
+    told = date(answer)
+    if answer.status != 401 or told is None or abs(told - assumed) < ISSUED_BEFORE / 2:
+        return None
+    return told - assumed
+
+
+def _advice(status: int, words: str, app: Installation) -> str:
+    if "suspended" in words:
+        return "the installation is suspended: lift that on its page"
+    match status:
+        case 401:
+            return (
+                "the private key is none of this App's, or was deleted: make one on the App's settings page; or the "
+                "App's ID belongs to another App"
+            )
+        case 403:
+            return "let the App have a token: see the installation's page"
+        case 404:
+            return (
+                f"no such App, or no such installation of it, is on {app.endpoint.host}: correct the App's ID or the "
+                "installation's, which stands at the end of its page's URL"
+            )
+        case 422:
+            return f"the installation cannot see {app.owner}/{app.repo}: add the repository on the installation's page"
+        case _ if 300 <= status < 400:
+            return f"{app.endpoint.base} is not the API of this server, or it has moved: correct the address"
+        case _:
+            return "correct the credentials"

@@ -1,0 +1,46 @@
+"""Whether a place can keep a ledger: records that die before their promotion would let a dispatch happen twice. Pure.
+
+Source: proc_pid_mountinfo(5).
+"""
+
+import re
+from pathlib import PurePosixPath
+from typing import Final
+
+_NETWORK: Final = re.compile(r"nfs4?|cifs|smb3?|smbfs|ceph|lustre|afs|glusterfs|fuse\.(glusterfs|sshfs|s3fs|ceph)")
+_VOLATILE: Final = frozenset({"overlay", "tmpfs", "ramfs"})
+_EMPTY_DIR: Final = "kubernetes.io~empty-dir"
+_ESCAPED: Final = re.compile(r"\\([0-7]{3})")
+
+
+def objection(directory: PurePosixPath, mountinfo: str, *, in_kubernetes: bool, lifetime_pod: bool) -> str | None:
+    """Why no ledger may be kept in ``directory`` (absolute, resolved), or ``None``.
+
+    :param mountinfo: the text of ``/proc/self/mountinfo``.
+    :param lifetime_pod: whether it is understood that the ledger dies with the pod.
+    """
+    kind, root = _mount(directory, mountinfo)
+    if _NETWORK.fullmatch(kind):
+        return f"{directory} is on a network file system ({kind}), whose locks sqlite cannot trust: use a local disk"
+    volatile = kind in _VOLATILE or _EMPTY_DIR in root
+    if in_kubernetes and volatile and not lifetime_pod:
+        place = "emptyDir" if _EMPTY_DIR in root else kind
+        return (
+            f"{directory} dies with the pod ({place}), and a new pod would dispatch again: mount "
+            "a volume there, or append ?lifetime=pod to say that this is understood"
+        )
+    return None
+
+
+def _mount(directory: PurePosixPath, mountinfo: str) -> tuple[str, str]:
+    """File system type and root of the mount that holds ``directory``; the last one mounted counts."""
+    best, found = -1, ("", "")
+    for line in mountinfo.splitlines():
+        left, _, right = line.partition(" - ")
+        fields, kinds = left.split(" "), right.split(" ")
+        if len(fields) < 5 or not kinds[0]:
+            continue
+        point = PurePosixPath(_ESCAPED.sub(lambda code: chr(int(code[1], 8)), fields[4]))
+        if directory.is_relative_to(point) and len(point.parts) >= best:
+            best, found = len(point.parts), (kinds[0], fields[3])
+    return found

@@ -1,0 +1,200 @@
+"""Dispatches with a GitHub App, through the step: whatever befalls the token, at most one run is started."""
+
+import logging
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from gha_step.emulator import Answer, Delay, GitHub, Installation, Reset, Response, bad_gateway
+from gha_step.github.errors import Unreachable
+from tests.app_keys import ec_key, rsa_key
+from tests.assembled import Assembled, JumpingClock, Meddled, output, write_secret
+
+from .conftest import NEW, by_url, write_app
+
+
+def test_an_app_dispatches_as_itself(program: Assembled, github: GitHub, url: str) -> None:
+    result = program.follow(by_url(url))
+    (run,) = github.runs
+    assert (result.status, output(result)["runID"]) == ("Succeeded", run.id)
+    assert run.actor == "gha-step[bot]"
+    assert (github.count(NEW), github.count("dispatch")) == (1, 1)
+
+
+def test_a_hundred_steps_at_once_fetch_one_token(program: Assembled, github: GitHub, url: str) -> None:
+    github.faults.add(Delay(0.3), NEW)
+    with ThreadPoolExecutor(100) as pool:
+        results = list(
+            pool.map(
+                lambda number: program.follow(
+                    by_url(url), promotionUID=f"uid-{number}", promotion=f"test.{number:05}.abc"
+                ),
+                range(100),
+            )
+        )
+    assert {result.status for result in results} == {"Succeeded"}
+    assert {output(result)["runID"] for result in results} == {run.id for run in github.runs}
+    assert (github.count(NEW), github.count("dispatch"), len(github.runs)) == (1, 100, 100)
+
+
+def test_the_next_hour_takes_one_more_token(program: Assembled, github: GitHub, url: str, clock: JumpingClock) -> None:
+    for number in range(4):
+        assert program.follow(by_url(url), promotionUID=f"uid-{number}").status == "Succeeded"
+        clock.forward(1700)
+    assert github.count(NEW) == 2
+
+
+def test_a_refused_token_is_renewed_and_the_dispatch_sent_once_more(
+    program: Assembled, github: GitHub, url: str, installed: Installation
+) -> None:
+    program.follow(by_url(url))
+    github.remove_token(installed.tokens[0])
+    result = program.call(by_url(url), promotionUID="uid-2")
+    assert result.status == "Succeeded", result  # within the same call
+    assert (github.count(NEW), github.count("dispatch"), len(github.runs)) == (2, 3, 2)
+
+
+def test_all_steps_with_a_refused_token_share_one_renewal(
+    program: Assembled, github: GitHub, url: str, installed: Installation
+) -> None:
+    program.follow(by_url(url))
+    github.remove_token(installed.tokens[0])
+    github.faults.add(Delay(0.2), NEW)
+    with ThreadPoolExecutor(30) as pool:
+        results = list(pool.map(lambda n: program.follow(by_url(url), promotionUID=f"uid-{n}"), range(2, 32)))
+    assert {result.status for result in results} == {"Succeeded"}
+    assert (github.count(NEW), len(github.runs)) == (2, 31)
+
+
+def test_a_token_refused_twice_is_not_tried_a_third_time(program: Assembled, github: GitHub, url: str) -> None:
+    github.faults.add(Answer(Response.of(401, {"message": "Bad credentials"})), "dispatch", times=None)
+    result = program.follow(by_url(url))
+    assert result.status == "Failed"
+    assert "GitHub refused the App's token, and a fresh one in its place (401: 'Bad credentials')" in str(
+        result.message
+    )
+    assert (github.count("dispatch"), github.count(NEW), len(github.runs)) == (2, 2, 0)
+    assert program.follow(by_url(url)).message == result.message
+    assert github.count("dispatch") == 2
+
+
+def test_a_plain_token_that_is_refused_is_not_tried_twice(
+    program: Assembled, github: GitHub, url: str, tmp_path: Path
+) -> None:
+    write_secret(tmp_path / "secrets", "demo", "a", repoURL=f"{url}/myorg/my-app", username="x", password="wrong")
+    result = program.follow(by_url(url))
+    assert result.status == "Failed"
+    assert "401: 'Bad credentials'" in str(result.message)
+    assert (github.count("dispatch"), github.count(NEW)) == (1, 0)
+
+
+def test_a_suspension_between_two_steps_is_told_as_such(
+    program: Assembled, github: GitHub, url: str, installed: Installation
+) -> None:
+    program.follow(by_url(url))
+    installed.suspended = True
+    github.remove_token(installed.tokens[0])
+    result = program.follow(by_url(url), promotionUID="uid-2")
+    assert result.status == "Failed"
+    assert "project demo: the Secret app: " in str(result.message)
+    assert "is suspended: lift that" in str(result.message)
+    assert len(github.runs) == 1
+
+
+@pytest.mark.parametrize("fault", [Reset("before"), Reset("after"), bad_gateway("before"), bad_gateway("after")])
+def test_trouble_while_a_token_is_fetched_is_waited_out(
+    program: Assembled, github: GitHub, url: str, fault: Reset
+) -> None:
+    github.faults.add(fault, NEW, times=2)
+    first = program.call(by_url(url))
+    assert (first.status, github.count("dispatch")) == ("Running", 0)
+    assert str(first.message).startswith("nothing dispatched yet: ")
+    assert program.follow(by_url(url)).status == "Succeeded"
+    assert (github.count(NEW), len(github.runs)) == (3, 1)
+
+
+def test_trouble_while_a_token_is_renewed_is_waited_out(
+    program: Assembled, github: GitHub, url: str, installed: Installation
+) -> None:
+    program.follow(by_url(url))
+    github.remove_token(installed.tokens[0])
+    github.faults.add(bad_gateway("before"), NEW)
+    first = program.call(by_url(url), promotionUID="uid-2")
+    assert first.status == "Running"
+    assert str(first.message).startswith("nothing dispatched yet: ")
+    assert program.follow(by_url(url), promotionUID="uid-2").status == "Succeeded"
+    assert len(github.runs) == 2
+
+
+def test_an_unreachable_server_leaves_the_step_running(
+    program: Assembled, github: GitHub, url: str, connector: Meddled
+) -> None:
+    def refuse(endpoint: object) -> None:
+        raise Unreachable("github.example.com cannot be reached")
+
+    connector.on_connect = refuse
+    result = program.call(by_url(url))
+    assert (result.status, github.count()) == ("Running", 0)
+    connector.on_connect = lambda endpoint: None
+    assert program.follow(by_url(url)).status == "Succeeded"
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"githubAppPrivateKey": "-----BEGIN nothing"}, "the key githubAppPrivateKey is not a private key in PEM"),
+        ({"githubAppPrivateKey": ec_key().private}, "the key githubAppPrivateKey is not an RSA key"),
+        ({"githubAppPrivateKey": rsa_key("second").private}, "the private key is none of this App's"),
+        ({"githubAppInstallationID": "1"}, "no such installation"),
+        ({"githubAppClientID": "-", "githubAppID": "1"}, "no such App"),
+    ],
+)
+def test_unfit_apps_are_told_with_their_secret(
+    program: Assembled, github: GitHub, url: str, tmp_path: Path, changes: dict[str, str], words: str
+) -> None:
+    write_app(tmp_path / "secrets", url, **changes)
+    result = program.follow(by_url(url))
+    assert result.status == "Failed"
+    assert str(result.message).startswith("nothing was dispatched: project demo: the Secret app: ")
+    assert words in str(result.message)
+    assert github.count("dispatch") == 0
+
+
+def test_an_app_id_serves_as_well_as_a_client_id(program: Assembled, github: GitHub, url: str, tmp_path: Path) -> None:
+    write_app(tmp_path / "secrets", url, githubAppClientID="-", githubAppID="4711")
+    assert program.follow(by_url(url)).status == "Succeeded"
+
+
+def test_a_repository_that_the_installation_cannot_see_is_named(
+    program: Assembled, github: GitHub, url: str, installed: Installation
+) -> None:
+    installed.repositories = frozenset({"myorg/other"})
+    result = program.follow(by_url(url))
+    assert "the installation cannot see myorg/my-app: add the repository" in str(result.message)
+
+
+def test_a_missing_permission_is_told_as_the_apps(
+    program: Assembled, github: GitHub, url: str, installed: Installation
+) -> None:
+    installed.actions = "read"
+    result = program.follow(by_url(url))
+    assert "give the GitHub App the permission Actions: write" in str(result.message)
+    assert github.count("dispatch") == 1
+
+
+def test_no_key_and_no_token_is_in_any_answer_or_log(
+    program: Assembled, github: GitHub, url: str, installed: Installation, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    said = [program.follow(by_url(url))]
+    github.remove_token(installed.tokens[0])
+    said.append(program.follow(by_url(url), promotionUID="uid-2"))
+    installed.suspended = True
+    github.remove_token(installed.tokens[1])
+    said.append(program.follow(by_url(url), promotionUID="uid-3"))
+    text = "".join(result.to_wire().decode() for result in said) + caplog.text
+    assert "POST" in caplog.text  # PyGithub's own log was there to be searched
+    assert len(installed.tokens) == 2
+    for secret in (*installed.tokens, *rsa_key().private.splitlines()[1:-1], "eyJ"):
+        assert secret not in text

@@ -1,0 +1,261 @@
+"""Configs since v1.9, from the step's call to the run, against the emulated GitHub; the last ones over HTTP."""
+
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gha_step.contract.step import StepResult
+from gha_step.emulator import EXAMPLE_TOKEN, GitHub, serve
+from gha_step.ledger.sqlite import SqliteStore
+from tests.app_keys import rsa_key
+from tests.assembled import BEARER, Assembled, config, output, serving, write_secret
+from tests.certificates import Authority
+from tests.host import KargoHost, Promotion, Step
+
+SHARED = "kargo-shared-resources"
+Put = Callable[..., None]
+
+
+@pytest.fixture
+def github() -> GitHub:
+    return GitHub()
+
+
+@pytest.fixture
+def url(github: GitHub) -> Iterator[str]:
+    with serve(github) as at:
+        yield at
+
+
+@pytest.fixture
+def put(tmp_path: Path, url: str) -> Put:
+    """A Secret with these credentials for the example's repository."""
+
+    def write(name: str = "git", project: str = "demo", /, **data: str) -> None:
+        whole: dict[str, Any] = {"repoURL": f"{url}/myorg/my-app"} | data
+        write_secret(tmp_path / "secrets", project, name, **whole)
+
+    return write
+
+
+@pytest.fixture
+def program(tmp_path: Path) -> Iterator[Assembled]:
+    (tmp_path / "secrets").mkdir()
+    with closing(SqliteStore(tmp_path / "ledger.db")) as store:
+        assembled = Assembled(store=store, secrets=tmp_path / "secrets")
+        yield assembled
+        assembled.close()
+
+
+def by_url(repo_url: str, **changes: Any) -> dict[str, Any]:
+    return config(credentials=..., owner=..., repo=..., repoURL=repo_url, **changes)
+
+
+def assert_dispatched(result: StepResult, github: GitHub) -> None:
+    assert result.status == "Succeeded", result.message
+    (run,) = github.runs
+    assert output(result)["runID"] == run.id
+
+
+def assert_nothing_dispatched(result: StepResult, github: GitHub, words: str) -> None:
+    assert (result.status, result.terminal) == ("Failed", True)
+    assert str(result.message).startswith("nothing was dispatched: ")
+    assert words in str(result.message)
+    assert EXAMPLE_TOKEN not in str(result.message)
+    assert "hunter2" not in str(result.message)
+    assert not github.runs
+
+
+@pytest.mark.parametrize("end", ["/myorg/my-app", "/myorg/my-app.git", "/MyOrg/My-App/", "/myorg/my-app.git/"])
+def test_a_password_in_the_project_is_used(program: Assembled, github: GitHub, put: Put, url: str, end: str) -> None:
+    put(username="x", password=EXAMPLE_TOKEN)
+    assert_dispatched(program.follow(by_url(url + end)), github)
+    assert github.count() == 2  # the baseline of a server that is not known yet, and the dispatch
+
+
+def test_a_password_in_the_shared_namespace_is_used(program: Assembled, github: GitHub, put: Put, url: str) -> None:
+    put("git", SHARED, username="x", password=EXAMPLE_TOKEN)
+    put("git", "other", username="x", password="wrong")
+    assert_dispatched(program.follow(by_url(f"{url}/myorg/my-app")), github)
+
+
+def test_an_expression_is_used(program: Assembled, github: GitHub, put: Put, url: str) -> None:
+    put(
+        "a",
+        repoURL="^https?://127\\.0\\.0\\.1:[0-9]+/myorg/",
+        repoURLIsRegex="true",
+        username="x",
+        password=EXAMPLE_TOKEN,
+    )
+    put("b", username="x", password="wrong")
+    assert_dispatched(program.follow(by_url(f"{url}/myorg/my-app")), github)
+
+
+def test_an_app_is_used(program: Assembled, github: GitHub, put: Put, url: str) -> None:
+    github.remove_token(EXAMPLE_TOKEN)
+    github.add_installation(github.add_app(rsa_key().public))
+    put(githubAppID="4711", githubAppInstallationID="815", githubAppPrivateKey=rsa_key().private)
+    assert_dispatched(program.follow(by_url(f"{url}/myorg/my-app.git")), github)
+
+
+def test_a_rotated_password_is_used_at_once(program: Assembled, github: GitHub, put: Put, url: str) -> None:
+    put(username="x", password="old")
+    assert "401" in str(program.follow(by_url(f"{url}/myorg/my-app")).message)
+    put(username="x", password=EXAMPLE_TOKEN)
+    assert_dispatched(program.follow(by_url(f"{url}/myorg/my-app"), promotionUID="uid-2"), github)
+
+
+def test_the_two_forms_of_one_repository_are_the_same_dispatch(
+    program: Assembled, github: GitHub, put: Put, tmp_path: Path, url: str
+) -> None:
+    put(username="x", password=EXAMPLE_TOKEN)
+    write_secret(tmp_path / "secrets", accessToken=EXAMPLE_TOKEN, baseURL=url)
+    first = program.follow(by_url(f"{url}/myorg/my-app.git"))
+    assert_dispatched(first, github)
+    assert program.follow().message == first.message
+    assert github.count("dispatch") == 1
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        ({"sshPrivateKey": "hunter2"}, "holds only an SSH key"),
+        ({"username": "x"}, "the key password is missing"),
+        ({"username": "x", "password": ""}, "the key password is empty"),
+        ({"username": "x", "password": "hunter2 hunter2"}, "holds white space"),
+        ({"repoURL": "https://github.com/o/r", "username": "x", "password": "hunter2"}, "there are no Git credentials"),
+        (
+            {"repoURL": "(", "repoURLIsRegex": "true"},
+            "skipped, because their repoURL is no regular expression: demo/git",
+        ),
+        ({"githubAppID": "1", "githubAppInstallationID": "x", "githubAppPrivateKey": "hunter2"}, "is not a number"),
+    ],
+)
+def test_unfit_credentials_dispatch_nothing(
+    program: Assembled, github: GitHub, put: Put, url: str, data: dict[str, str], words: str
+) -> None:
+    put(**data)
+    result = program.follow(by_url(f"{url}/myorg/my-app"))
+    assert_nothing_dispatched(result, github, words)
+    assert github.count() == 0
+
+
+def test_without_any_credentials_the_repository_is_named(program: Assembled, github: GitHub, url: str) -> None:
+    assert_nothing_dispatched(
+        program.follow(by_url(f"{url}/myorg/my-app")), github, "no Git credentials for myorg/my-app"
+    )
+
+
+def test_a_refusal_is_remembered_after_the_secret_is_mended(
+    program: Assembled, github: GitHub, put: Put, url: str
+) -> None:
+    put(sshPrivateKey="x")
+    first = program.follow(by_url(f"{url}/myorg/my-app"))
+    put(username="x", password=EXAMPLE_TOKEN)
+    assert_nothing_dispatched(program.follow(by_url(f"{url}/myorg/my-app")), github, "holds only an SSH key")
+    assert first.status == "Failed"
+
+
+@pytest.mark.parametrize(
+    ("repo_url", "words"),
+    [
+        ("http://ghe.example.com/myorg/my-app", "config.repoURL: must start with https://"),
+        ("http://github.com/myorg/my-app", "config.repoURL: must start with https://"),
+        ("https://a..b/myorg/my-app", "config.repoURL: names a host that is no valid name"),
+        ("https://x:hunter2@github.com/myorg", "config.repoURL: must end in the repository's owner and name"),
+        (17, "config.repoURL: must be a string"),
+    ],
+)
+def test_a_url_that_cannot_be_asked_dispatches_nothing(
+    program: Assembled, github: GitHub, put: Put, repo_url: object, words: str
+) -> None:
+    put("a", repoURL=".*", repoURLIsRegex="true", username="x", password=EXAMPLE_TOKEN)
+    assert_nothing_dispatched(program.follow(by_url(repo_url)), github, words)  # type: ignore[arg-type]
+
+
+# ---------------------------------------------------------------- certificates
+
+
+@pytest.fixture
+def tls_url(github: GitHub, tmp_path: Path) -> Iterator[str]:
+    """The same GitHub with a certificate that nobody trusts."""
+    issued = Authority(tmp_path / "pki").issue("server")
+    with serve(github, tls=(issued.certificate, issued.key)) as at:
+        yield at
+
+
+def test_an_untrusted_certificate_is_refused_and_nothing_sent(
+    program: Assembled, github: GitHub, put: Put, tls_url: str
+) -> None:
+    put(repoURL=f"{tls_url}/myorg/my-app", username="x", password=EXAMPLE_TOKEN)
+    assert_nothing_dispatched(program.follow(by_url(f"{tls_url}/myorg/my-app")), github, "is not trusted")
+    assert github.count() == 0
+
+
+@pytest.mark.parametrize("value", [True, "true"])
+def test_an_untrusted_certificate_is_taken_on_request(
+    program: Assembled, github: GitHub, put: Put, tls_url: str, value: object
+) -> None:
+    put(repoURL=f"{tls_url}/myorg/my-app", username="x", password=EXAMPLE_TOKEN)
+    skipping = by_url(f"{tls_url}/myorg/my-app", insecureSkipTLSVerify=value)
+    assert_dispatched(program.follow(skipping), github)
+
+
+def test_one_step_that_skips_the_check_does_not_skip_it_for_others(
+    program: Assembled, github: GitHub, put: Put, tls_url: str
+) -> None:
+    put(repoURL=f"{tls_url}/myorg/my-app", username="x", password=EXAMPLE_TOKEN)
+    program.follow(by_url(f"{tls_url}/myorg/my-app", insecureSkipTLSVerify=True))
+    asked = github.count()
+    for value in (False, ...):
+        result = program.follow(
+            by_url(f"{tls_url}/myorg/my-app", insecureSkipTLSVerify=value), promotionUID=f"uid-{value}"
+        )
+        assert "is not trusted" in str(result.message)
+    assert github.count() == asked
+
+
+def test_an_apps_token_is_fetched_with_the_same_care(
+    program: Assembled, github: GitHub, put: Put, tls_url: str
+) -> None:
+    github.add_installation(github.add_app(rsa_key().public))
+    app = {"githubAppID": "4711", "githubAppInstallationID": "815", "githubAppPrivateKey": rsa_key().private}
+    put(repoURL=f"{tls_url}/myorg/my-app", **app)
+    assert_nothing_dispatched(program.follow(by_url(f"{tls_url}/myorg/my-app")), github, "is not trusted")
+    assert github.count() == 0
+    skipping = by_url(f"{tls_url}/myorg/my-app", insecureSkipTLSVerify=True)
+    assert_dispatched(program.follow(skipping, promotionUID="uid-2"), github)
+
+
+# ---------------------------------------------------------------- over HTTP
+
+
+@pytest.mark.parametrize("namespace", ["demo", SHARED])
+def test_a_host_dispatches_with_a_password(
+    program: Assembled, github: GitHub, put: Put, url: str, namespace: str
+) -> None:
+    put("git", namespace, username="x", password=EXAMPLE_TOKEN)
+    with serving(program) as server:
+        heard = KargoHost(server, BEARER, pace=0.1).run(
+            Promotion("demo"), Step("dispatch", by_url(f"{url}/myorg/my-app"))
+        )
+    assert (heard.status, heard.run_id) == ("Succeeded", github.runs[0].id)
+
+
+def test_a_host_dispatches_with_an_app_and_hears_why_an_ssh_key_is_none(
+    program: Assembled, github: GitHub, put: Put, url: str
+) -> None:
+    github.add_installation(github.add_app(rsa_key().public))
+    put(githubAppClientID="Iv23example", githubAppInstallationID="815", githubAppPrivateKey=rsa_key().private)
+    put("other", repoURL=f"{url}/myorg/other", sshPrivateKey="hunter2")
+    with serving(program) as server:
+        host = KargoHost(server, BEARER, pace=0.1)
+        heard = host.run(Promotion("demo"), Step("dispatch", by_url(f"{url}/myorg/my-app")))
+        refused = host.run(Promotion("demo"), Step("another", by_url(f"{url}/myorg/other")))
+    assert (heard.status, heard.run_id) == ("Succeeded", github.runs[0].id)
+    assert (refused.status, refused.final) == ("Failed", True)
+    assert "holds only an SSH key" in refused.message
+    assert b"hunter2" not in b"".join(host.received)

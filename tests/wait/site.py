@@ -1,0 +1,169 @@
+"""An emulated GitHub over real sockets, the step beside it, and one clock for both that moves only when told to."""
+
+import json
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+from gha_step.contract.step import StepRequest, StepResult
+from gha_step.credentials.directory import DirectorySecrets
+from gha_step.emulator import EXAMPLE_TOKEN, GitHub, Logged, Run, serve
+from gha_step.github.budgets import Budgets
+from gha_step.github.client import PyGithubClient
+from gha_step.github.connection import SocketConnector
+from gha_step.github.servers import Servers
+from gha_step.steps.access import Access
+from gha_step.steps.app_tokens import AppTokens
+from gha_step.steps.observing import Observing
+from gha_step.steps.outcome import Underway
+from gha_step.steps.registry import Steps
+from gha_step.steps.wait_for_workflow import WaitForWorkflow
+from gha_step.telemetry import Telemetry
+from tests.assembled import Meddled, Tracked, body, example_secret, output, write_secret
+
+KIND: Final = "gha-wait-for-workflow"
+RUN: Final = 17_000_000_001
+START: Final = 1_700_000_000.0
+
+
+class StillClock:
+    """Time stands still until somebody moves it; see `gha_step.runtime.Clock`."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._passed = 0.0
+
+    def forward(self, seconds: float) -> None:
+        with self._lock:
+            self._passed += seconds
+
+    def now(self) -> float:
+        return START + self._passed
+
+    def monotonic(self) -> float:
+        return 1_000.0 + self._passed
+
+    boottime = monotonic
+    sleep = forward
+
+
+def config(**changes: Any) -> dict[str, Any]:
+    """Kargo's example, with changes; a value of ``...`` leaves the key out."""
+    whole: dict[str, Any] = {
+        "credentials": {"secretName": "github"},
+        "owner": "myorg",
+        "repo": "my-app",
+        "runID": str(RUN),
+    }
+    whole.update(changes)
+    return {name: value for name, value in whole.items() if value is not ...}
+
+
+class Process:
+    """One process's worth of the step: what it remembers is lost with it."""
+
+    def __init__(self, site: "Site") -> None:
+        self.telemetry = Telemetry()
+        client, servers = PyGithubClient(site.connector, site.clock), Servers()
+        self.observing = Observing(
+            client=client,
+            servers=servers,
+            budgets=Budgets(),
+            clock=site.clock,
+            workers=site.workers,
+            telemetry=self.telemetry,
+        )
+        app_tokens = AppTokens(
+            client=client, servers=servers, clock=site.clock, workers=site.workers, telemetry=self.telemetry
+        )
+        access = Access(
+            DirectorySecrets(site.folder),
+            allow_http=False,
+            shared_namespace="kargo-shared-resources",
+            app_tokens=app_tokens,
+        )
+        step = WaitForWorkflow(access=access, observing=self.observing, clock=site.clock)
+        self.steps = Steps([step], projects=None, clock=site.clock)
+
+
+class Site:
+    """All that one test needs."""
+
+    def __init__(self, folder: Path, github: GitHub, clock: StillClock, url: str) -> None:
+        self.folder = example_secret(folder, url)
+        self.github = github
+        self.clock = clock
+        self.url = url
+        self.connector = Meddled(SocketConnector())
+        self.workers = Tracked(32, "look")
+        self.restart()
+
+    def restart(self) -> None:
+        """A new process: nothing is remembered."""
+        self.process = Process(self)
+
+    def run(self, **options: Any) -> Run:
+        """A run that stays in progress until a test says otherwise."""
+        run = self.github.start_run(actor="kargo-bot", inputs={"environment": "prod", "image_tag": "1"}, **options)
+        run.set_status("in_progress")
+        return run
+
+    def token(self, value: str, *, name: str = "github") -> None:
+        """Another token in the Secret."""
+        write_secret(self.folder, name=name, accessToken=value, baseURL=self.url)
+
+    def begin(self, project: str = "demo", **changes: Any) -> StepResult | Underway:
+        """One call, as far as it goes without waiting."""
+        request = StepRequest.parse(body(config(**changes), kind=KIND, alias="wait", project=project))
+        return self.process.steps.execute(request, self.clock.monotonic())
+
+    def call(self, **changes: Any) -> StepResult:
+        """One call, answered when its look has ended."""
+        outcome = self.begin(**changes)
+        if isinstance(outcome, StepResult):
+            return outcome
+        outcome.ready.result(timeout=15)
+        return outcome.answer()
+
+    def follow(self, calls: int = 1_000, **changes: Any) -> list[StepResult]:
+        """Call until the answer is final, as a host does; every answer."""
+        answers = [self.call(**changes)]
+        while answers[-1].status == "Running":
+            assert len(answers) < calls, answers[-1]
+            assert answers[-1].retry_after is not None
+            self.clock.sleep(answers[-1].retry_after)
+            answers.append(self.call(**changes))
+        return answers
+
+    @property
+    def log(self) -> list[Logged]:
+        return self.github.log
+
+    def statuses(self, operation: str = "get-run") -> list[int | None]:
+        """How GitHub answered."""
+        return [entry.status for entry in self.log if entry.operation == operation]
+
+
+@contextmanager
+def site(folder: Path, generation: str = "github.com", **options: Any) -> Iterator[Site]:
+    """A GitHub, and the step. The ``options`` are `GitHub`'s."""
+    clock = StillClock()
+    github = GitHub(generation, now=clock.now, **options)
+    with serve(github) as url:
+        made = Site(folder, github, clock, url)
+        yield made
+        made.workers.finish()
+    told = json.dumps([str(entry) for entry in github.log])
+    assert EXAMPLE_TOKEN not in told
+
+
+def told(result: StepResult) -> dict[str, Any]:
+    """The answer as the host reads it."""
+    decoded: dict[str, Any] = json.loads(result.to_wire())
+    return decoded
+
+
+Change = Callable[[Site], object]
+__all__ = ["KIND", "RUN", "START", "Change", "Process", "Site", "StillClock", "config", "output", "site", "told"]

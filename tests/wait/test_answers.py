@@ -1,0 +1,185 @@
+"""What the host hears of what was seen."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from gha_step.contract.step import Status, StepResult
+from gha_step.github.endpoint import resolve_endpoint
+from gha_step.github.outcome import ObservedJob, ObservedRun, PendingDeployment, RunReference
+from gha_step.steps.seen import Seen, Trouble
+from gha_step.steps.wait_answers import Wish, tell, tell_slow
+
+from .site import RUN, told
+
+REFERENCE = RunReference(resolve_endpoint(None, allow_http=False), "myorg", "my-app", RUN)
+URL = f"https://github.com/myorg/my-app/actions/runs/{RUN}"
+COMPLETED = ObservedRun("completed", "success", 1, URL, ".github/workflows/deploy.yml", "main")
+RUNNING = ObservedRun("in_progress", None, 1, URL)
+WAITING = ObservedRun("waiting", None, 1, URL)
+ANY = Wish(REFERENCE, None, 10.0)
+WANTS_SUCCESS = Wish(REFERENCE, "success", 10.0)
+NOW = 1_000.0
+CONCLUSIONS = ("success", "failure", "neutral", "cancelled", "skipped", "timed_out", "action_required", "stale")
+FAILED_JOB = ObservedJob("deploy", "failure", "Test", f"{URL}/job/1")
+
+
+def hear(seen: Seen, wish: Wish = ANY) -> StepResult:
+    result = tell(wish, seen, NOW)
+    assert f"run {RUN} of myorg/my-app" in str(result.message)
+    assert result.terminal == (True if result.status is Status.FAILED else None)
+    assert (result.retry_after is not None) == (result.status is Status.RUNNING)
+    return result
+
+
+@pytest.mark.parametrize("conclusion", [*CONCLUSIONS, "startup_failure", "invented_tomorrow"])
+def test_without_an_expectation_every_conclusion_succeeds(conclusion: str) -> None:
+    result = hear(Seen(replace(COMPLETED, conclusion=conclusion)))
+    assert result.status is Status.SUCCEEDED
+    assert told(result)["output"] == {"conclusion": conclusion, "status": "completed", "url": URL, "attempt": 1}
+
+
+@pytest.mark.parametrize("expected", CONCLUSIONS)
+@pytest.mark.parametrize("conclusion", [*CONCLUSIONS, "startup_failure", "invented_tomorrow"])
+def test_with_one_only_that_conclusion_succeeds(expected: str, conclusion: str) -> None:
+    result = hear(Seen(replace(COMPLETED, conclusion=conclusion)), Wish(REFERENCE, expected, 10.0))
+    assert result.status is (Status.SUCCEEDED if conclusion == expected else Status.FAILED)
+    assert told(result)["output"]["conclusion"] == conclusion
+    if conclusion != expected:
+        assert f"ended with {conclusion}, but {expected} was expected" in str(result.message)
+        assert URL in str(result.message)
+
+
+@pytest.mark.parametrize("status", ["requested", "queued", "pending", "waiting", "in_progress", "invented_tomorrow"])
+def test_a_run_that_goes_on_is_looked_at_again_after_the_poll_interval(status: str) -> None:
+    result = hear(Seen(ObservedRun(status, None, 1, URL)), Wish(REFERENCE, "success", 42.5))
+    assert (result.status, result.retry_after) == (Status.RUNNING, 42.5)
+    assert told(result)["output"] == {"status": status, "url": URL, "attempt": 1}
+
+
+@pytest.mark.parametrize(
+    ("status", "words"),
+    [
+        ("queued", "waits for a runner"),
+        ("pending", "concurrency group"),
+        ("requested", "not queued it yet"),
+        ("in_progress", "is in progress"),
+        ("invented_tomorrow", "is invented_tomorrow"),
+        ("completed", "does not tell its conclusion yet"),
+    ],
+)
+def test_a_message_says_what_the_run_waits_for(status: str, words: str) -> None:
+    assert words in str(hear(Seen(ObservedRun(status, None, 1, URL))).message)
+
+
+def test_a_poll_interval_below_a_second_is_a_second() -> None:
+    assert hear(Seen(RUNNING), Wish(REFERENCE, None, 0.001)).retry_after == 1.0
+
+
+@pytest.mark.parametrize(
+    ("pending", "words"),
+    [
+        ((PendingDeployment("production", ("alice", "team ops"), 0),), "environment production by alice or team ops"),
+        (
+            (PendingDeployment("eu", ("alice",), 0), PendingDeployment("us", ("bob",), 5)),
+            "environment eu by alice, and for the approval of environment us by bob",
+        ),
+        ((PendingDeployment("production", (), 30),), "timer of environment production (30 minutes)"),
+        ((PendingDeployment("production", (), 0),), "protection rule of environment production"),
+        ((), "a deployment protection rule"),
+    ],
+)
+def test_a_waiting_run_says_for_whom(pending: tuple[PendingDeployment, ...], words: str) -> None:
+    message = str(hear(Seen(WAITING, pending=pending)).message)
+    assert words in message
+    assert message.endswith(URL)
+
+
+def test_who_may_approve_is_told_even_if_it_is_not_known_who() -> None:
+    assert "whose cannot be told (why)" in str(hear(Seen(WAITING, detail="why")).message)
+
+
+def test_a_mismatch_names_the_failed_jobs_with_their_steps_and_links() -> None:
+    seen = Seen(
+        replace(COMPLETED, conclusion="failure"), jobs=(FAILED_JOB, ObservedJob("lint", "timed_out", None, None))
+    )
+    result = hear(seen, WANTS_SUCCESS)
+    assert "job 'deploy' ended with failure in its step 'Test'" in str(result.message)
+    assert f"{URL}/job/1" in str(result.message)
+    assert "job 'lint' ended with timed_out" in str(result.message)
+    assert told(result)["output"]["failedJobs"] == [
+        {"name": "deploy", "conclusion": "failure", "failedStep": "Test", "url": f"{URL}/job/1"},
+        {"name": "lint", "conclusion": "timed_out"},
+    ]
+
+
+def test_of_many_failed_jobs_a_message_names_five() -> None:
+    jobs = tuple(replace(FAILED_JOB, name=f"job-{number}") for number in range(50))
+    result = hear(Seen(replace(COMPLETED, conclusion="failure"), jobs=jobs, more_jobs=200), WANTS_SUCCESS)
+    assert "job-4" in str(result.message)
+    assert "job-5" not in str(result.message)
+    assert "and 245 more" in str(result.message)
+    assert len(told(result)["output"]["failedJobs"]) == 50
+
+
+def test_jobs_that_cannot_be_read_do_not_hide_that_the_run_failed() -> None:
+    result = hear(Seen(replace(COMPLETED, conclusion="failure"), detail="a proxy said 502"), WANTS_SUCCESS)
+    assert "its jobs cannot be told: a proxy said 502" in str(result.message)
+    assert "failedJobs" not in told(result)["output"]
+
+
+def test_a_startup_failure_is_explained() -> None:
+    message = str(hear(Seen(replace(COMPLETED, conclusion="startup_failure")), WANTS_SUCCESS).message)
+    assert "the workflow file .github/workflows/deploy.yml is invalid at main" in message
+
+
+def test_a_second_attempt_is_named() -> None:
+    result = hear(Seen(replace(RUNNING, attempt=2)))
+    assert "(attempt 2)" in str(result.message)
+    assert told(result)["output"]["attempt"] == 2
+
+
+@pytest.mark.parametrize("run", [None, RUNNING, WAITING, COMPLETED])
+@pytest.mark.parametrize(("left", "retry"), [(-5.0, 10.0), (0.0, 10.0), (3.0, 10.0), (25.0, 25.0), (3600.0, 60.0)])
+def test_trouble_is_running_and_never_a_long_way_off(run: ObservedRun | None, left: float, retry: float) -> None:
+    result = hear(Seen(run, trouble=Trouble("the weather", NOW + left)), WANTS_SUCCESS)
+    assert (result.status, result.retry_after) == (Status.RUNNING, retry)
+    assert "the weather" in str(result.message)
+    assert told(result)["output"].get("url") == (None if run is None else URL)
+
+
+def test_a_longer_poll_interval_is_kept_in_trouble() -> None:
+    assert hear(Seen(None, trouble=Trouble("x", NOW + 20)), Wish(REFERENCE, None, 300.0)).retry_after == 300.0
+
+
+def test_a_conclusion_that_may_be_out_of_date_is_not_told() -> None:
+    for seen in (
+        Seen(COMPLETED, trouble=Trouble("x", NOW)),
+        Seen(COMPLETED, failure=f"{REFERENCE}: the token is wrong"),
+    ):
+        assert "conclusion" not in told(hear(seen))["output"]
+
+
+def test_a_failure_is_terminal_and_keeps_what_is_known() -> None:
+    result = hear(Seen(RUNNING, failure=f"{REFERENCE}: the token is wrong"))
+    assert (result.status, told(result)["output"]["url"]) == (Status.FAILED, URL)
+
+
+@pytest.mark.parametrize("run", [None, RUNNING])
+def test_a_look_that_takes_long_is_asked_for_again_soon(run: ObservedRun | None) -> None:
+    result = tell_slow(Wish(REFERENCE, None, 600.0), Seen(run))
+    assert (result.status, result.retry_after) == (Status.RUNNING, 5.0)
+    assert "api.github.com takes long to answer" in str(result.message)
+
+
+@pytest.mark.parametrize("seen", [Seen(), Seen(RUNNING), Seen(replace(COMPLETED, conclusion="failure"), (FAILED_JOB,))])
+def test_an_output_never_holds_links_or_nulls(seen: Seen) -> None:
+    def nulls(value: Any) -> bool:
+        if isinstance(value, dict):
+            return any(nulls(each) for each in value.values())
+        return any(nulls(each) for each in value) if isinstance(value, list) else value is None
+
+    wire = told(tell(ANY, seen, NOW))
+    assert "links" not in wire["output"]
+    assert not nulls(wire)

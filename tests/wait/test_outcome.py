@@ -1,0 +1,319 @@
+"""Status × conclusion → phase, and what an answer about a run proves."""
+
+from typing import Any
+
+import pytest
+
+from gha_step.github.endpoint import resolve_endpoint
+from gha_step.github.errors import RateLimited, Refused, Unclear
+from gha_step.github.outcome import (
+    CONCLUSIONS,
+    STATUSES,
+    ObservedJob,
+    ObservedRun,
+    PendingDeployment,
+    Phase,
+    RunReference,
+    decipher_refusal,
+    failed_jobs,
+    jobs_page,
+    moved_to,
+    observed_run,
+    pending_deployments,
+    shown,
+)
+from tests.github.answers import answer, said
+
+from .site import RUN
+
+REFERENCE = RunReference(resolve_endpoint(None, allow_http=False), "myorg", "my-app", RUN)
+URL = f"https://github.com/myorg/my-app/actions/runs/{RUN}"
+BODY: dict[str, Any] = {
+    "id": RUN,
+    "status": "completed",
+    "conclusion": "failure",
+    "run_attempt": 2,
+    "html_url": URL,
+    "path": ".github/workflows/deploy.yml",
+    "head_branch": "main",
+}
+JOB: dict[str, Any] = {
+    "name": "deploy",
+    "conclusion": "failure",
+    "html_url": f"{URL}/job/1",
+    "steps": [
+        {"name": "Build", "conclusion": "success", "number": 1},
+        {"name": "Test", "conclusion": "failure", "number": 2},
+        {"name": "Tidy", "conclusion": "failure", "number": 3},
+    ],
+}
+FACTS_STATUSES = ("requested", "queued", "pending", "waiting", "in_progress", "completed")
+FACTS_CONCLUSIONS = (
+    "success",
+    "failure",
+    "neutral",
+    "cancelled",
+    "skipped",
+    "timed_out",
+    "action_required",
+    "stale",
+    "startup_failure",
+)
+
+
+def observed(status: str, conclusion: str | None) -> ObservedRun:
+    return ObservedRun(status, conclusion, 1, URL)
+
+
+def test_the_tables_hold_what_github_has_today() -> None:
+    assert set(STATUSES) == set(FACTS_STATUSES)
+    assert set(CONCLUSIONS) == set(FACTS_CONCLUSIONS)
+
+
+@pytest.mark.parametrize("conclusion", [*FACTS_CONCLUSIONS, "invented_tomorrow", None])
+@pytest.mark.parametrize("status", [*FACTS_STATUSES, "invented_tomorrow", "", "COMPLETED", "success"])
+def test_a_run_has_ended_only_when_its_status_is_completed(status: str, conclusion: str | None) -> None:
+    phase = observed(status, conclusion).phase
+    assert (phase is Phase.COMPLETED) == (status == "completed" and conclusion is not None)
+    assert (phase is Phase.AWAITING_APPROVAL) == (status == "waiting")
+
+
+@pytest.mark.parametrize("conclusion", ["failure", "timed_out", "cancelled", "invented_tomorrow"])
+def test_jobs_are_asked_for_where_they_can_tell_why(conclusion: str) -> None:
+    assert observed("completed", conclusion).meaning.by_jobs
+
+
+@pytest.mark.parametrize("conclusion", ["success", "neutral", "skipped", "stale", "action_required", "startup_failure"])
+def test_no_jobs_are_asked_for_where_none_failed(conclusion: str) -> None:
+    assert not observed("completed", conclusion).meaning.by_jobs
+
+
+def test_a_run_is_read() -> None:
+    run = observed_run(answer(200, BODY | {"new_tomorrow": 1}), REFERENCE)
+    assert run == ObservedRun("completed", "failure", 2, URL, ".github/workflows/deploy.yml", "main")
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"<html>a proxy's page</html>",
+        b"\xff",
+        b"[" * 100_000,
+        None,
+        [],
+        "run",
+        {},
+        BODY | {"id": RUN + 1},
+        BODY | {"id": str(RUN)},
+        {"id": RUN},
+        BODY | {"status": None},
+        BODY | {"status": 1},
+    ],
+)
+def test_what_is_not_this_run_is_unclear(body: Any) -> None:
+    with pytest.raises(Unclear, match=r"is https://api\.github\.com the API of a GitHub"):
+        observed_run(answer(200, body), REFERENCE)
+
+
+@pytest.mark.parametrize("conclusion", [None, "", 5, []])
+def test_no_conclusion_is_none(conclusion: object) -> None:
+    assert observed_run(answer(200, BODY | {"conclusion": conclusion}), REFERENCE).conclusion is None
+
+
+@pytest.mark.parametrize("attempt", [None, 0, -1, "2"])
+def test_an_attempt_that_is_not_told_is_the_first(attempt: object) -> None:
+    assert observed_run(answer(200, BODY | {"run_attempt": attempt}), REFERENCE).attempt == 1
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        None,
+        "",
+        5,
+        "javascript:alert(1)",
+        "/actions/runs/1",
+        "https://x/\x1b[2J",
+        "https://x y",
+        "https://" + "x" * 5000,
+    ],
+)
+def test_a_link_is_made_up_only_where_github_gives_none(url: object) -> None:
+    assert observed_run(answer(200, BODY | {"html_url": url}), REFERENCE).url == URL
+    elsewhere = "https://pages.example/run"
+    assert observed_run(answer(200, BODY | {"html_url": elsewhere}), REFERENCE).url == elsewhere
+
+
+def test_a_job_names_its_first_failed_step() -> None:
+    page = jobs_page(answer(200, {"total_count": 7, "jobs": [JOB]}))
+    assert (page.total, page.jobs) == (7, (ObservedJob("deploy", "failure", "Test", f"{URL}/job/1"),))
+
+
+@pytest.mark.parametrize(
+    ("steps", "failed"),
+    [
+        ([], None),
+        (None, None),
+        ([{"name": "A", "conclusion": "cancelled"}, {"name": "B", "conclusion": "failure"}], "B"),
+        ([{"name": "A", "conclusion": "success"}, {"name": "B", "conclusion": "cancelled"}], "B"),
+        ([{"name": "A", "conclusion": "timed_out"}], "A"),
+        ([{"name": None, "conclusion": "failure", "number": 3}], "step 3"),
+        ([{"conclusion": None}], None),
+    ],
+)
+def test_which_step_failed_first(steps: Any, failed: str | None) -> None:
+    (job,) = jobs_page(answer(200, {"total_count": 1, "jobs": [JOB | {"steps": steps}]})).jobs
+    assert job.failed_step == failed
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        [],
+        {},
+        {"jobs": []},
+        {"jobs": None, "total_count": 0},
+        {"jobs": [None], "total_count": 1},
+        {"jobs": [{}], "total_count": 1},
+    ],
+)
+def test_what_are_no_jobs_is_unclear(body: Any) -> None:
+    with pytest.raises(Unclear):
+        jobs_page(answer(200, body))
+
+
+@pytest.mark.parametrize(
+    ("conclusions", "failed"),
+    [
+        ([], []),
+        (["success", "neutral", "skipped", None], []),
+        (["success", "failure"], ["failure"]),
+        (["cancelled", "failure", "cancelled"], ["failure"]),
+        (["cancelled", "success", "cancelled"], ["cancelled", "cancelled"]),
+        (["timed_out", "invented_tomorrow"], ["timed_out", "invented_tomorrow"]),
+    ],
+)
+def test_which_jobs_failed(conclusions: list[str | None], failed: list[str]) -> None:
+    jobs = tuple(ObservedJob("x", conclusion, None, None) for conclusion in conclusions)
+    assert [job.conclusion for job in failed_jobs(jobs)] == failed
+
+
+def test_a_pending_deployment_names_environment_and_reviewers() -> None:
+    entry = {
+        "environment": {"name": "production"},
+        "wait_timer": 30,
+        "reviewers": [
+            {"type": "User", "reviewer": {"login": "alice"}},
+            {"type": "Team", "reviewer": {"slug": "ops", "name": "Operations"}},
+        ],
+    }
+    assert pending_deployments(answer(200, [entry])) == (PendingDeployment("production", ("alice", "team ops"), 30),)
+    assert pending_deployments(answer(200, [entry | {"reviewers": None, "wait_timer": None}])) == (
+        PendingDeployment("production", (), 0),
+    )
+    assert pending_deployments(answer(200, [])) == ()
+
+
+@pytest.mark.parametrize("body", [b"", {"message": "x"}, [None], [{}], [{"environment": None}], 5])
+def test_what_are_no_pending_deployments_is_unclear(body: Any) -> None:
+    with pytest.raises(Unclear):
+        pending_deployments(answer(200, body))
+
+
+@pytest.mark.parametrize("status", [202, 204, 206, 304, 408, 409, 425, 500, 502, 503, 504, 599])
+def test_what_may_pass_is_unclear(status: int) -> None:
+    error = decipher_refusal(said(status, "Oops"), REFERENCE)
+    assert isinstance(error, Unclear)
+    assert error.retry_after is None
+    assert str(status) in str(error)
+
+
+def test_a_503_may_say_how_long() -> None:
+    assert decipher_refusal(said(503, "Maintenance", retry_after="120"), REFERENCE).retry_after == 120
+    assert decipher_refusal(said(503, "Maintenance", retry_after="soon"), REFERENCE).retry_after is None
+
+
+@pytest.mark.parametrize(
+    ("status", "headers", "wait"),
+    [
+        (429, {"retry_after": "30"}, 30),
+        (403, {"retry_after": "30"}, 30),
+        (429, {}, None),
+        (403, {"x_ratelimit_remaining": "0", "x_ratelimit_reset": "1700000090"}, 90),
+        (429, {"x_ratelimit_remaining": "0", "x_ratelimit_reset": "1700000090"}, 90),
+        (403, {"x_ratelimit_remaining": "0", "x_ratelimit_reset": "1699999990"}, 0),
+        (403, {"x_ratelimit_remaining": "0", "x_ratelimit_reset": "1700000090", "retry_after": "5"}, 5),
+    ],
+)
+def test_a_rate_limit_counts_from_the_answers_own_date(
+    status: int, headers: dict[str, str], wait: float | None
+) -> None:
+    error = decipher_refusal(said(status, "Oops", **headers), REFERENCE)
+    assert isinstance(error, RateLimited)
+    assert error.wait == wait
+    assert "dispatch" not in str(error)
+
+
+@pytest.mark.parametrize(
+    ("status", "words", "headers", "advice"),
+    [
+        (401, "Bad credentials", {}, "renew it"),
+        (403, "Resource not accessible by integration", {}, "GitHub App the permission Actions: read"),
+        (403, "Resource not accessible by personal access token", {}, "the token the permission Actions: read"),
+        (403, "Forbidden", {"x_ratelimit_remaining": "17"}, "needs Actions: read"),
+        (403, "SAML", {"x_github_sso": "required; url=https://github.com/orgs/o/sso?a=1"}, "single sign-on: https://"),
+        (404, "Not Found", {}, "correct runID, owner or repo"),
+        (404, "", {}, "is https://api.github.com the API of a GitHub? Correct baseURL"),
+        (301, "Moved Permanently", {}, "renamed or moved"),
+        (410, "Gone", {}, "correct the step's config"),
+        (422, "", {}, "correct the step's config"),
+    ],
+)
+def test_a_refusal_says_whose_run_why_and_what_to_do(
+    status: int, words: str, headers: dict[str, str], advice: str
+) -> None:
+    error = decipher_refusal(said(status, words, **headers), REFERENCE)
+    assert isinstance(error, Refused)
+    assert f"run {RUN} of myorg/my-app" in str(error)
+    assert advice in str(error)
+    assert str(status) in str(error)
+
+
+@pytest.mark.parametrize(
+    ("status", "location", "root"),
+    [
+        (301, f"https://api.github.com/repositories/42/actions/runs/{RUN}", "/repositories/42"),
+        (308, f"https://api.github.com/repositories/42/actions/runs/{RUN}", "/repositories/42"),
+        (404, f"https://api.github.com/repositories/42/actions/runs/{RUN}", None),
+        (301, None, None),
+        (301, "", None),
+        (301, f"https://elsewhere.example/repositories/42/actions/runs/{RUN}", None),
+        (301, f"http://api.github.com/repositories/42/actions/runs/{RUN}", None),
+        (301, f"https://api.github.com.evil.example/repositories/42/actions/runs/{RUN}", None),
+        (301, f"https://api.github.com@evil.example/repositories/42/actions/runs/{RUN}", None),
+        (301, "https://api.github.com/repositories/42/actions/runs/1", None),
+        (301, f"https://api.github.com/repositories/../user/actions/runs/{RUN}", None),
+        (301, f"https://api.github.com/repos/myorg/new/actions/runs/{RUN}", None),
+        (301, f"/repositories/42/actions/runs/{RUN}", None),
+    ],
+)
+def test_a_redirect_is_followed_only_to_the_same_run_on_the_same_server(
+    status: int, location: str | None, root: str | None
+) -> None:
+    assert moved_to(Refused("x", status, "", location), REFERENCE) == root
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("a\nb\tc", "a b c"),
+        ("\x1b[31mred", "\ufffd[31mred"),
+        ("half \ud800", "half \ufffd"),
+        ("x" * 300, "x" * 199 + "…"),
+        ("Prüfung ✔", "Prüfung ✔"),
+    ],
+)
+def test_what_others_wrote_is_one_printable_line(text: str, line: str) -> None:
+    assert shown(text) == line
