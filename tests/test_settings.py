@@ -28,6 +28,7 @@ def test_the_defaults_are_those_of_the_documentation() -> None:
     assert settings.ledger == SqliteLedger(Path("gha-step.db"), lifetime_pod=False)
     assert (settings.settle, settings.reply_within) == (20, 5)
     assert (settings.allow_http, settings.projects) == (False, None)
+    assert settings.shared_namespace == "kargo-shared-resources"
     assert (settings.log_level, settings.log_format) == ("info", "json")
 
 
@@ -48,6 +49,8 @@ def test_other_variables_are_not_looked_at() -> None:
         ("PROJECTS", "a, b,,", "projects", frozenset({"a", "b"})),
         ("PROJECTS", "*", "projects", frozenset({"*"})),
         ("PROJECTS", " , ", "projects", None),
+        ("SHARED_NAMESPACE", "common", "shared_namespace", "common"),
+        ("SHARED_NAMESPACE", "", "shared_namespace", ""),
         ("ALLOW_HTTP", "true", "allow_http", True),
         ("ALLOW_HTTP", "false", "allow_http", False),
         ("SETTLE", "0s", "settle", 0),
@@ -155,3 +158,8 @@ def test_every_setting_is_described_with_the_default_that_it_has() -> None:
             assert getattr(Settings.parse({setting.variable: setting.default}), setting.field) == getattr(
                 Settings.parse({}), setting.field
             )
+
+
+@pytest.mark.parametrize("value", [" ", "..", "a/b", "Common", "a.b", "-a", "a" * 64, "a\n"])
+def test_a_shared_namespace_that_can_be_none_is_refused(value: str) -> None:
+    assert problem(SHARED_NAMESPACE=value).startswith("GHA_STEP_SHARED_NAMESPACE: write the name of a namespace")

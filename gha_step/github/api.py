@@ -166,7 +166,7 @@ def github_words(answer: Answer, token: Token | None = None) -> str:
     if not isinstance(message, str):
         return ""
     shown = message if token is None else token.hide(message)
-    return " ".join(shown.split())[:500]
+    return " ".join(shown.split())[:500].encode("utf-8", "replace").decode()  # half a surrogate pair is no text
 
 
 def date(answer: Answer) -> float | None:

@@ -16,7 +16,7 @@ from gha_step.steps.outcome import Underway
 from gha_step.steps.registry import Steps
 from gha_step.telemetry import Telemetry, log, subject
 
-READING: Final = "nothing is known about this dispatch yet: its Secret or the ledger takes long to read"
+READING: Final = "nothing is known about this step yet: its Secret or the ledger takes long to read"
 
 
 class Execution:

@@ -64,5 +64,5 @@ def _moved_to(refusal: Refused, workflow: Workflow) -> str | None:
         parts = urlsplit(refusal.location or "")
     except ValueError:
         return None
-    found = re.match(r"(?:/api/v3)?(/repositories/[0-9]+|/repos/[\\w.-]+/[\\w.-]+)/", parts.path, re.ASCII)
+    found = re.match(r"(?:/api/v3)?(/repositories/[0-9]+|/repos/[\w.-]+/[\w.-]+)/", parts.path, re.ASCII)
     return found[1] if found and parts.netloc == workflow.endpoint.authority else None

@@ -14,6 +14,7 @@ from tests.app_keys import rsa_key
 from tests.assembled import BEARER, Assembled, config, output, serving, write_secret
 from tests.certificates import Authority
 from tests.host import KargoHost, Promotion, Step
+from tests.served import served
 
 SHARED = "kargo-shared-resources"
 Put = Callable[..., None]
@@ -243,6 +244,23 @@ def test_a_host_dispatches_with_a_password(
             Promotion("demo"), Step("dispatch", by_url(f"{url}/myorg/my-app"))
         )
     assert (heard.status, heard.run_id) == ("Succeeded", github.runs[0].id)
+
+
+@pytest.mark.parametrize(("shared", "status"), [("common", "Succeeded"), ("", "Failed")])
+def test_the_shared_namespace_is_a_setting_of_the_server(
+    github: GitHub, url: str, tmp_path: Path, shared: str, status: str
+) -> None:
+    with served(tmp_path, GHA_STEP_SHARED_NAMESPACE=shared) as server:
+        github.add_installation(github.add_app(rsa_key().public))
+        app = {"githubAppID": "4711", "githubAppInstallationID": "815", "githubAppPrivateKey": rsa_key().private}
+        write_secret(server.secrets, "common", "git", repoURL=f"{url}/myorg/my-app", **app)
+        host = KargoHost(server.url, BEARER, pace=0.1)
+        heard = host.run(Promotion("demo"), Step("dispatch", by_url(f"{url}/myorg/my-app")))
+        assert heard.status == status, heard.message
+        written = b"".join(server.written().values()) + b"".join(host.received)
+    assert len(github.runs) == (status == "Succeeded")
+    for secret in ("ghs_", "eyJ", rsa_key().private.splitlines()[1]):
+        assert secret.encode() not in written
 
 
 def test_a_host_dispatches_with_an_app_and_hears_why_an_ssh_key_is_none(
