@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check soak bench lock clean
+.PHONY: help install demo test check soak mutants bench lock clean
 
 help:            ## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | awk -F'\t' '{printf "make %-14s %s\n", $$1, $$2}'
@@ -47,6 +47,9 @@ soak: $(VENV)/.installed-dev  ## 10,000 and more simulated schedules, 200 real k
 	$(BIN)/python -m tests.simulation --seeds 10000
 	$(BIN)/python -m tests.kills --rounds 200
 	$(BIN)/python -m pytest tests/scenarios -m soak -n 6 -rP
+
+mutants: $(VENV)/.installed-dev ## mutations of the code that keeps the promises: each must be caught (15 minutes)
+	$(BIN)/python -m tests.mutants
 
 bench: $(VENV)/.installed-dev ## performance, side by side with its peers
 	test -d $(VENV)/bench || $(PYTHON) -m venv $(VENV)/bench

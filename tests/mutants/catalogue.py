@@ -91,7 +91,8 @@ MUTANTS: Final = (
     Mutant(
         "a reset counts as not sent",
         DISPATCHING,
-        "            event = AnswerLost(nonce=sending.nonce, at=self._clock.now(), reason=str(error))\n",
+        "            event = AnswerLost("
+        "nonce=sending.nonce, at=self._clock.now(), reason=order.token.hide(str(error)))\n",
         "            event = NotSent(nonce=sending.nonce)\n",
     ),
     Mutant(
@@ -122,8 +123,8 @@ MUTANTS: Final = (
     Mutant(
         "candidates of the last listing only",
         ATTRIBUTION,
-        "    known.update({run.id: Candidate(id=run.id, url=run.url) for run in fresh})\n",
-        "    known = {run.id: Candidate(id=run.id, url=run.url) for run in fresh}\n",
+        "    known = {candidate.id: candidate for candidate in before if candidate.id not in claimed}\n",
+        "    known: dict[int, Candidate] = {}\n",
         "tests/attribution",
     ),
     Mutant(
@@ -156,17 +157,17 @@ MUTANTS: Final = (
     Mutant(
         "rejected is sent again",
         "gha_step/steps/book.py",
-        "        if record is not None or order is None:\n            return record\n",
+        "        if record is not None:\n            return record\n",
         "        if record is not None and record.state is State.REJECTED:\n"
         '            return record.model_copy(update={"state": State.RESERVED})\n'
-        "        if record is not None or order is None:\n            return record\n",
+        "        if record is not None:\n            return record\n",
     ),
     Mutant(
         "a vanished record is begun anew",
         "gha_step/steps/book.py",
-        "        if last is not None:\n",
-        "        if False:\n",
-        "tests/scenarios tests/end_to_end",
+        "        last = self.last_sent(key.hash)\n",
+        "        last = None\n",
+        "tests/scenarios",
     ),
     Mutant(
         "no single flight: each call runs its own task",
