@@ -166,7 +166,7 @@ def github_words(answer: Answer, token: Token | None = None) -> str:
     if not isinstance(message, str):
         return ""
     shown = message if token is None else token.hide(message)
-    return " ".join(shown.split())[:500].encode("utf-8", "replace").decode()  # half a surrogate pair is no text
+    return re.sub("[\ud800-\udfff]", "\ufffd", " ".join(shown.split())[:500])  # half a surrogate pair is no text
 
 
 def date(answer: Answer) -> float | None:
