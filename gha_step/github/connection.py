@@ -88,7 +88,7 @@ class SocketConnector:
             name = proxy[0] if proxy else endpoint.host
             raise Unreachable(f"the name {name} does not resolve ({error.strerror}): is the address right?") from None
         except OSError as error:
-            raise Unreachable(f"{where} cannot be reached ({_words(error)}): is the address right?") from None
+            raise Unreachable(f"{where} cannot be reached ({cause_of(error)}): is the address right?") from None
         try:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             if proxy:
@@ -107,7 +107,7 @@ class SocketConnector:
             raise
         except OSError as error:
             sock.close()
-            raise Unreachable(f"{where} accepts no TLS connection ({_words(error)})") from None
+            raise Unreachable(f"{where} accepts no TLS connection ({cause_of(error)})") from None
         return SocketConnection(sock)
 
     def _context(self, verify: bool) -> ssl.SSLContext:
@@ -128,7 +128,8 @@ def _ca_file() -> str:
     return paths.cafile or paths.capath or paths.openssl_cafile
 
 
-def _words(error: OSError) -> str:
+def cause_of(error: OSError) -> str:
+    """What the system says of a connection that failed, in a few words."""
     return "timed out" if isinstance(error, TimeoutError) else error.strerror or type(error).__name__
 
 

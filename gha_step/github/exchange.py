@@ -9,7 +9,7 @@ from typing import Final
 
 import h11
 
-from gha_step.github.connection import Connection
+from gha_step.github.connection import Connection, cause_of
 from gha_step.github.errors import Unclear
 from gha_step.runtime import Clock
 
@@ -61,7 +61,7 @@ class Exchange:
         try:
             self._connection.send(b"".join(part or b"" for part in parts))
         except OSError as error:
-            raise Unclear(f"the connection broke while the request was sent ({_words(error)})") from None
+            raise Unclear(f"the connection broke while the request was sent ({cause_of(error)})") from None
 
     def receive(self, seconds: float) -> Answer | None:
         """The answer, or ``None`` if it is not complete within ``seconds``; a later call reads on.
@@ -81,7 +81,7 @@ class Exchange:
                 try:
                     data = self._connection.receive(left)
                 except OSError as error:
-                    raise Unclear(f"the connection broke before the answer ({_words(error)})") from None
+                    raise Unclear(f"the connection broke before the answer ({cause_of(error)})") from None
                 if data is None:
                     return None
                 self._framing.receive_data(data)
@@ -100,7 +100,3 @@ class Exchange:
     def close(self) -> None:
         """Let go of the connection."""
         self._connection.close()
-
-
-def _words(error: OSError) -> str:
-    return "timed out" if isinstance(error, TimeoutError) else error.strerror or type(error).__name__
