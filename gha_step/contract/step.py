@@ -46,6 +46,26 @@ class StepContext(_Received):
         default_factory=dict, alias="sharedState", description="Last output of each step, by alias."
     )
 
+    @property
+    def key_parts(self) -> tuple[str, ...]:
+        """Which promotion step this is, for the ledger."""
+        return self.project, self.promotion_uid, self.alias
+
+
+class CallerContext(StepContext):
+    """The context of a caller that knows its Promotion by name only, as stock Kargo's `http` step does.
+
+    It never comes off a wire: the server that proved the caller's project makes it.
+    """
+
+    promotion_uid: Text = Field(
+        default="", alias="promotionUID", description="UID of the Promotion, where the API server was asked for it."
+    )
+
+    @property
+    def key_parts(self) -> tuple[str, ...]:
+        return self.project, "caller", self.promotion, self.alias
+
 
 class Step(_Received):
     """Which step, with its config after expressions were evaluated."""

@@ -92,8 +92,9 @@ class Record(_Frozen):
 
     schema_version: Literal[1] = SCHEMA
     key: str
-    key_parts: tuple[str, ...]  # (project, promotionUID, alias)
+    key_parts: tuple[str, ...]  # (project, promotionUID, alias), or (project, "caller", promotion, alias)
     promotion: str = ""  # the Promotion's name: for people, and for the promotion-name rule
+    promotion_uid: str = ""  # whose record it is, where that is known
     version: int = 0  # 0: not yet stored
     state: State = State.RESERVED
     target: Target

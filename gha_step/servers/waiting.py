@@ -99,6 +99,5 @@ def _answerable(job: "Future[StepResult | Underway]") -> "asyncio.Future[None]":
 
 
 def _log(kind: str, context: StepContext, result: StepResult) -> None:
-    parts = (context.project, context.promotion_uid, context.alias)
     run = getattr(result.output, "run_id", None)
-    log.info("%s: %s %s", kind, result.status, result.message, extra=subject(parts, context.promotion, run))
+    log.info("%s: %s %s", kind, result.status, result.message, extra=subject(context.key_parts, context.promotion, run))

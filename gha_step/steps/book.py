@@ -101,7 +101,7 @@ class Book:
 
         :raises LedgerUnavailable: it cannot be read, or it is gone and nobody can say what it was.
         """
-        key = Key(record.key_parts, record.promotion)
+        key = Key(record.key_parts, record.promotion, record.promotion_uid)
         found = self.read(key, payload_of(record))
         if found is None:  # gone, and this call cannot say what to dispatch
             raise LedgerUnavailable("the ledger's record is gone", LEDGER_RETRY)

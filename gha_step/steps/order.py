@@ -17,10 +17,11 @@ class Key:
 
     parts: tuple[str, ...]
     promotion: str
+    promotion_uid: str = ""
 
     @classmethod
     def of(cls, context: StepContext) -> "Key":
-        return cls((context.project, context.promotion_uid, context.alias), context.promotion)
+        return cls(context.key_parts, context.promotion, context.promotion_uid)
 
     @property
     def project(self) -> str:
@@ -91,4 +92,11 @@ def target_of(workflow: Workflow) -> Target:
 
 def blank(key: Key, payload: Payload, now: float) -> Record:
     """The record of a key that the ledger does not know: nothing was sent."""
-    return Record(key=key.hash, key_parts=key.parts, promotion=key.promotion, created_at=now, **dict(payload))
+    return Record(
+        key=key.hash,
+        key_parts=key.parts,
+        promotion=key.promotion,
+        promotion_uid=key.promotion_uid,
+        created_at=now,
+        **dict(payload),
+    )

@@ -54,6 +54,6 @@ class Steps:
         except Exception:  # noqa: BLE001  a host takes a 500 as final; whatever was begun goes on
             log.exception(
                 "a step call failed",
-                extra=subject((context.project, context.promotion_uid, context.alias), context.promotion),
+                extra=subject(context.key_parts, context.promotion),
             )
             return StepResult.running("an internal error, which the log of gha-step tells", INTERNAL_RETRY)
