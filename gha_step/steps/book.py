@@ -144,8 +144,8 @@ def refuse_foreign(record: Record, key: Key) -> None:
     if _is_foreign(record, key):
         raise LedgerError(
             f"the ledger record {record.key} in the project {record.project} is that of another Promotion with the "
-            f"name {record.promotion!r} (UID {record.promotion_uid}, this one has {key.promotion_uid}): nothing is sent; "
-            "start a promotion under a new name"
+            f"name {record.promotion!r} (UID {record.promotion_uid}, this one has {key.promotion_uid}): nothing is "
+            "sent; start a promotion under a new name"
         )
 
 
