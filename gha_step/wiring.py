@@ -13,6 +13,7 @@ from gha_step.github.client import PyGithubClient
 from gha_step.github.connection import SocketConnector
 from gha_step.github.servers import Servers
 from gha_step.ledger.record import Owner
+from gha_step.ledger.recount import Recount
 from gha_step.ledger.storage import objection
 from gha_step.ledger.store import LedgerUnusable, Store
 from gha_step.runtime import SystemClock, ThreadWorkers
@@ -67,7 +68,10 @@ def build(settings: Settings, environment: Mapping[str, str]) -> ServerProcess:
         store = _ledger(settings.ledger, cluster, projects, environment)
     except LedgerUnusable as error:
         raise StartError(f"GHA_STEP_LEDGER: {error}") from None
-    telemetry.watch_ledger(store.count_by_state)
+    counted = store.count_by_state
+    if settings.ledger == "kubernetes":
+        counted = Recount(counted, clock, ThreadWorkers(1, "count")).count_by_state
+    telemetry.watch_ledger(counted)
     connector = SocketConnector()
     servers = Servers()
     tasks = ThreadWorkers(TASKS, "task")
