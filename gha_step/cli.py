@@ -5,10 +5,15 @@ import gc
 import os
 import sys
 from collections.abc import Sequence
-from typing import NoReturn
+from typing import TYPE_CHECKING, Final, NoReturn
 
 from gha_step import __version__
 from gha_step.contract.errors import StepError
+
+if TYPE_CHECKING:
+    from gha_step.ledger.record import Record
+
+OPERATOR_WAITS: Final = 30.0  # seconds for one request to the API server
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -80,7 +85,6 @@ def _add_ledger(ledger: argparse.ArgumentParser) -> None:
         description="All dispatches that the ledger remembers, newest first. A server may hold it meanwhile.",
     )
     every.add_argument("--state", help="only those in this state, e.g. ambiguous")
-    every.add_argument("--project", help="only those of this project")
     one = actions.add_parser(
         "show",
         help="one dispatch, and what to do about it",
@@ -88,9 +92,16 @@ def _add_ledger(ledger: argparse.ArgumentParser) -> None:
     )
     one.add_argument("key", metavar="KEY", help="its key, or the beginning of it, as list shows it")
     for action in (every, one):
+        action.add_argument(
+            "--project",
+            help="only those of this project (default: all that the file holds; from Kubernetes those of "
+            "GHA_STEP_PROJECTS, or of your current namespace; * for all)",
+        )
         action.add_argument("--json", action="store_true", help="for programs")
         action.add_argument(
-            "--ledger", metavar="VALUE", help="sqlite:PATH (default: GHA_STEP_LEDGER, or sqlite:gha-step.db)"
+            "--ledger",
+            metavar="VALUE",
+            help="sqlite:PATH, or kubernetes (default: GHA_STEP_LEDGER, or sqlite:gha-step.db)",
         )
 
 
@@ -155,16 +166,13 @@ def _ledger(options: argparse.Namespace) -> int:
     import time
 
     from gha_step import ledger_report as report
-    from gha_step.ledger.sqlite import look_into
-    from gha_step.settings import Settings
 
-    named = options.ledger or os.environ.get("GHA_STEP_LEDGER")
-    settings = Settings.parse({} if named is None else {"GHA_STEP_LEDGER": named})
-    records, unreadable = look_into(settings.ledger.path)
+    records, unreadable = _look_into_ledger(options.ledger, options.project)
     now = time.time()
     try:
+        project = None if options.project == "*" else options.project
+        records = report.chosen(records, state=getattr(options, "state", None), project=project)
         if options.action == "list":
-            records = report.chosen(records, state=options.state, project=options.project)
             as_json = [report.as_json(record, now) for record in records]
             print(report.to_json(as_json) if options.json else report.table(records, now), flush=True)
         else:
@@ -180,3 +188,23 @@ def _ledger(options: argparse.Namespace) -> int:
         for line in unreadable:
             print(f"gha-step: {line}", file=sys.stderr)
     return 1 if unreadable else 0
+
+
+def _look_into_ledger(named: str | None, project: str | None) -> "tuple[list[Record], list[str]]":
+    """Its records, and why others cannot be read."""
+    from gha_step.settings import Settings
+
+    given = {name: value for name in ("GHA_STEP_LEDGER", "GHA_STEP_PROJECTS") if (value := os.environ.get(name))}
+    settings = Settings.parse(given if named is None else given | {"GHA_STEP_LEDGER": named})
+    if settings.ledger != "kubernetes":
+        from gha_step.ledger.sqlite import look_into
+
+        return look_into(settings.ledger.path)
+    from gha_step.kube import connect
+    from gha_step.ledger.kubernetes import KubernetesStore
+    from gha_step.runtime import SystemClock
+
+    api = connect(os.environ, SystemClock(), timeout=OPERATOR_WAITS)
+    own = api.own_namespace()
+    projects = frozenset({project}) if project else settings.projects or (frozenset({own}) if own else None)
+    return KubernetesStore(api, None if projects is None or "*" in projects else projects).look_into()

@@ -126,19 +126,19 @@ class KubeApi:
         """The object at ``path``; without a ``resourceVersion`` in ``query`` it is the newest, by quorum."""
         return self._request("GET", path, query)
 
-    def create(self, path: str, body: Mapping[str, Any]) -> JsonObject:
+    def create(self, path: str, body: Mapping[str, Any], query: Mapping[str, str] | None = None) -> JsonObject:
         """POST ``body`` to the collection at ``path``; gives the object as stored.
 
         :raises AlreadyExists: there is one of its name.
         """
-        return self._request("POST", path, None, body)
+        return self._request("POST", path, query, body)
 
-    def replace(self, path: str, body: Mapping[str, Any]) -> JsonObject:
+    def replace(self, path: str, body: Mapping[str, Any], query: Mapping[str, str] | None = None) -> JsonObject:
         """PUT ``body`` over the object at ``path``; gives the object as stored.
 
         :raises Conflict: it is not of ``body``'s ``metadata.uid`` and ``metadata.resourceVersion``.
         """
-        return self._request("PUT", path, None, body)
+        return self._request("PUT", path, query, body)
 
     def items(self, path: str, query: Mapping[str, str] | None = None) -> Iterator[JsonObject]:
         """The objects of the collection at ``path``, as one snapshot; asked for page by page."""

@@ -92,8 +92,8 @@ def _ledger(text: object) -> object:
         path = text[7:].removesuffix(LIFETIME_POD)
         return SqliteLedger(Path(path), lifetime_pod=path != text[7:])
     if text == "kubernetes":
-        raise _refuse("kubernetes is not available in this version: write sqlite:PATH")
-    raise _refuse("write sqlite:PATH")
+        return text
+    raise _refuse("write sqlite:PATH, or kubernetes")
 
 
 def _projects(text: object) -> object:
@@ -155,11 +155,11 @@ class Settings(BaseModel):
         default="kubernetes",
         description="Where Secrets are: `kubernetes`, or `dir:PATH` with `PATH/<namespace>/<secret>/<key>`.",
     )
-    ledger: Annotated[SqliteLedger, BeforeValidator(_ledger)] = Field(
-        default="sqlite:gha-step.db",  # type: ignore[assignment]
+    ledger: Annotated[Literal["kubernetes"] | SqliteLedger, BeforeValidator(_ledger)] = Field(
+        default="sqlite:gha-step.db",  # type: ignore[arg-type]
         description="Where dispatches are remembered: `sqlite:PATH`, for one process on one machine. Inside "
         "Kubernetes a place that dies with the pod is refused, unless `sqlite:PATH?lifetime=pod` says that this is "
-        "understood.",
+        "understood. `kubernetes`: as WorkflowDispatches in each project's namespace, for any number of replicas.",
     )
     projects: Annotated[frozenset[str] | None, BeforeValidator(_projects)] = Field(
         default=None,

@@ -3,6 +3,7 @@
 import secrets as randomness
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Literal
 
 from gha_step.contract.errors import StepError
 from gha_step.credentials.directory import DirectorySecrets
@@ -12,8 +13,8 @@ from gha_step.github.client import PyGithubClient
 from gha_step.github.connection import SocketConnector
 from gha_step.github.servers import Servers
 from gha_step.ledger.record import Owner
-from gha_step.ledger.sqlite import LedgerUnusable, SqliteStore
 from gha_step.ledger.storage import objection
+from gha_step.ledger.store import LedgerUnusable, Store
 from gha_step.runtime import SystemClock, ThreadWorkers
 from gha_step.servers.auth import TokenFileError, read_token_file
 from gha_step.servers.http import Readiness, http_app
@@ -30,6 +31,9 @@ from gha_step.steps.outcome import StepKind
 from gha_step.steps.registry import Steps
 from gha_step.steps.wait_for_workflow import WaitForWorkflow
 from gha_step.telemetry import Telemetry
+
+if TYPE_CHECKING:
+    from gha_step.kube import KubeApi
 
 CALLS = 64  # threads for calls: each reads a Secret and a record
 TASKS = 256  # threads for dispatches: each may wait half a minute for GitHub
@@ -56,9 +60,11 @@ def build(settings: Settings, environment: Mapping[str, str]) -> ServerProcess:
         raise StartError(f"GHA_STEP_TOKEN_FILE: {error}") from None
     clock = SystemClock()
     telemetry = Telemetry()
-    secrets, projects = _secrets(settings, environment)
+    cluster = _cluster(settings, environment)
+    projects = _projects(settings, cluster)
+    secrets = _secrets(settings, cluster)
     try:
-        store = _ledger(settings.ledger, environment)
+        store = _ledger(settings.ledger, cluster, projects, environment)
     except LedgerUnusable as error:
         raise StartError(f"GHA_STEP_LEDGER: {error}") from None
     telemetry.watch_ledger(store.count_by_state)
@@ -127,8 +133,59 @@ def build(settings: Settings, environment: Mapping[str, str]) -> ServerProcess:
         raise StartError(f"GHA_STEP_HTTP_LISTEN: {error}: write another address") from None
 
 
-def _ledger(ledger: SqliteLedger, environment: Mapping[str, str]) -> SqliteStore:
+def _cluster(settings: Settings, environment: Mapping[str, str]) -> "KubeApi | None":
+    """The API server, where a setting needs one. Nothing is asked of it: it may be away while we start."""
+    if "kubernetes" not in (settings.secrets, settings.ledger):
+        return None
+    # 155 ms and 35 MB: only those pay who use it, and before the server is ready.
+    from gha_step.kube import AccessUnknown, connect
+
+    try:
+        return connect(environment, SystemClock())
+    except AccessUnknown as error:
+        named = "GHA_STEP_SECRETS" if settings.secrets == "kubernetes" else "GHA_STEP_LEDGER"
+        raise StartError(f"{named}: {error}") from None
+
+
+def _projects(settings: Settings, cluster: "KubeApi | None") -> frozenset[str] | None:
+    """The projects that are served; ``None``: all."""
+    projects = settings.projects
+    if projects is None and cluster is not None and settings.secrets == "kubernetes":
+        own = cluster.own_namespace()
+        if own is None:
+            raise StartError(
+                "GHA_STEP_PROJECTS: this process does not know its own namespace: name the projects to serve"
+            )
+        return frozenset({own})
+    return None if projects is None or "*" in projects else projects
+
+
+def _secrets(settings: Settings, cluster: "KubeApi | None") -> SecretReader:
+    """Where Secrets come from."""
+    if isinstance(settings.secrets, Path):
+        if not settings.secrets.is_dir():
+            raise StartError(f"GHA_STEP_SECRETS: {settings.secrets} is not a directory: make it, or name another")
+        return DirectorySecrets(settings.secrets)
+    from gha_step.credentials.kubernetes import KubernetesSecrets
+
+    assert cluster is not None
+    return KubernetesSecrets(cluster)
+
+
+def _ledger(
+    ledger: Literal["kubernetes"] | SqliteLedger,
+    cluster: "KubeApi | None",
+    projects: frozenset[str] | None,
+    environment: Mapping[str, str],
+) -> Store:
     """The ledger's store. :raises LedgerUnusable: it cannot be kept there."""
+    if ledger == "kubernetes":
+        from gha_step.ledger.kubernetes import KubernetesStore
+
+        assert cluster is not None
+        return KubernetesStore(cluster, projects)
+    from gha_step.ledger.sqlite import SqliteStore
+
     try:
         mountinfo = Path("/proc/self/mountinfo").read_text()
     except OSError:  # not Linux: nothing is known of the place
@@ -142,32 +199,3 @@ def _ledger(ledger: SqliteLedger, environment: Mapping[str, str]) -> SqliteStore
     if why is not None:
         raise LedgerUnusable(why)
     return SqliteStore(ledger.path)
-
-
-def _secrets(settings: Settings, environment: Mapping[str, str]) -> tuple[SecretReader, frozenset[str] | None]:
-    """Where Secrets come from, and the projects that are served (``None``: all)."""
-    if isinstance(settings.secrets, Path):
-        if not settings.secrets.is_dir():
-            raise StartError(f"GHA_STEP_SECRETS: {settings.secrets} is not a directory: make it, or name another")
-        return DirectorySecrets(settings.secrets), _all_or(settings.projects)
-    # 155 ms and 35 MB: only those pay who use it, and before the server is ready.
-    from gha_step.credentials.kubernetes import KubernetesSecrets
-    from gha_step.kube import AccessUnknown, connect
-
-    try:
-        api = connect(environment, SystemClock())
-    except AccessUnknown as error:
-        raise StartError(f"GHA_STEP_SECRETS: {error}") from None
-    projects = settings.projects
-    if projects is None:
-        own = api.own_namespace()
-        if own is None:
-            raise StartError(
-                "GHA_STEP_PROJECTS: this process does not know its own namespace: name the projects to serve"
-            )
-        projects = frozenset({own})
-    return KubernetesSecrets(api), _all_or(projects)
-
-
-def _all_or(projects: frozenset[str] | None) -> frozenset[str] | None:
-    return None if projects is None or "*" in projects else projects

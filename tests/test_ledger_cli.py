@@ -324,14 +324,21 @@ def test_a_record_of_a_newer_version_is_told_beside_the_others(
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["list", "--ledger", "kubernetes"], "GHA_STEP_LEDGER"),
+        (["list", "--ledger", "kubernetes"], "set KUBECONFIG"),
         (["list", "--ledger", "ledger.db"], "write sqlite:PATH"),
         (["list", "--state", "lost"], "known are: reserved, sending"),
     ],
 )
 def test_what_cannot_be_meant_is_told(
-    held: SqliteStore, capsys: pytest.CaptureFixture[str], arguments: list[str], words: str
+    held: SqliteStore,
+    path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: list[str],
+    words: str,
 ) -> None:
+    monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
+    monkeypatch.setenv("KUBECONFIG", str(path.parent / "none"))
     assert words in refused(capsys, "ledger", *arguments)
 
 

@@ -14,7 +14,7 @@ no GitHub. The rules are those of the specification ("State × event"); three th
 import base64
 import hashlib
 from enum import StrEnum
-from typing import Any, ClassVar, Final, Literal
+from typing import Any, ClassVar, Final, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict
 
@@ -22,6 +22,9 @@ from gha_step.contract.errors import LedgerError
 from gha_step.contract.json_text import canonical_json
 
 SCHEMA: Final = 1
+
+Version: TypeAlias = int | str
+"""What a store calls one content of a record, of which nothing but equality means anything; 0: not yet stored."""
 
 
 class State(StrEnum):
@@ -95,7 +98,7 @@ class Record(_Frozen):
     key_parts: tuple[str, ...]  # (project, promotionUID, alias), or (project, "caller", promotion, alias)
     promotion: str = ""  # the Promotion's name: for people, and for the promotion-name rule
     promotion_uid: str = ""  # whose record it is, where that is known
-    version: int = 0  # 0: not yet stored
+    version: Version = 0
     state: State = State.RESERVED
     target: Target
     inputs_hash: str
@@ -175,7 +178,7 @@ class Gate(_Frozen):
 
     project: str
     target: Target
-    version: int = 0
+    version: Version = 0
     holder: str | None = None  # a key
     claimed: tuple[Claim, ...] = ()
 

@@ -15,9 +15,9 @@ from typing import Final
 
 from pydantic import ValidationError
 
-from gha_step.contract.errors import LedgerError, LedgerUnavailable, StepError
+from gha_step.contract.errors import LedgerError, LedgerUnavailable
 from gha_step.ledger.record import Gate, Record, State, Target, digest
-from gha_step.ledger.store import Conflict
+from gha_step.ledger.store import Conflict, LedgerUnusable
 
 SCHEMA_VERSION: Final = 1
 _TABLES: Final = """
@@ -38,10 +38,6 @@ CREATE TABLE gates (
   gate    TEXT NOT NULL
 ) WITHOUT ROWID;
 """
-
-
-class LedgerUnusable(StepError):
-    """The file cannot serve as a ledger; the message names it and the mend."""
 
 
 class SqliteStore:
@@ -101,7 +97,7 @@ class SqliteStore:
         return None if row is None else _decode(key, *row)
 
     def write(self, record: Record) -> Record:
-        stored = record.model_copy(update={"version": record.version + 1})
+        stored = record.model_copy(update={"version": int(record.version) + 1})
         body = stored.model_dump_json(exclude_none=True)
         if record.version == 0:
             changed = self._commit(
@@ -137,7 +133,7 @@ class SqliteStore:
         return Gate.model_validate_json(row[1]).model_copy(update={"version": row[0]})
 
     def write_gate(self, gate: Gate) -> Gate:
-        stored = gate.model_copy(update={"version": gate.version + 1})
+        stored = gate.model_copy(update={"version": int(gate.version) + 1})
         key, body = _gate_key(gate.project, gate.target), stored.model_dump_json()
         if gate.version == 0:
             changed = self._commit(

@@ -14,6 +14,10 @@ class Conflict(StepError):
     """
 
 
+class LedgerUnusable(StepError):
+    """No ledger can be kept, or read, there; the message names the place and the mend."""
+
+
 class Store(Protocol):
     """Records by project and key, gates by target. After LedgerUnavailable nothing is known of the request."""
 
@@ -29,7 +33,8 @@ class Store(Protocol):
     def write(self, record: Record) -> Record:
         """Replace the stored record of exactly ``record.version`` (0: there is none) by ``record``.
 
-        Sent once, never repeated by itself; durable when it returns. Gives the record with its new version.
+        Sent once, never repeated by itself; durable when it returns. Gives the record with its new version, which
+        another content never has.
 
         :raises Conflict: the stored record has another version.
         :raises LedgerUnavailable: no clear answer; the write may have been applied, now or later.

@@ -1,7 +1,6 @@
 """An empty store of each kind."""
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -9,8 +8,8 @@ from gha_step.ledger.store import Store
 from tests.ledger.store_contract import STORES
 
 
-@pytest.fixture(params=STORES)
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
+@pytest.fixture(params=["sqlite", pytest.param("kubernetes", marks=pytest.mark.cluster)])
+def store(request: pytest.FixtureRequest) -> Iterator[Store]:
     """Each store that there is."""
-    with STORES[request.param](tmp_path) as opened:
+    with STORES[request.param](request) as opened:
         yield opened

@@ -271,7 +271,7 @@ def steps(start: Record, history: list[Event]) -> list[tuple[Record, Event, Reco
         except IllegalMove:
             continue
         made.append((start, event, after))
-        start = after.model_copy(update={"version": after.version + 1})
+        start = after.model_copy(update={"version": int(after.version) + 1})
     return made
 
 

@@ -14,7 +14,8 @@ import pytest
 
 from gha_step.contract.errors import LedgerError, LedgerUnavailable
 from gha_step.ledger.record import State
-from gha_step.ledger.sqlite import LedgerUnusable, SqliteStore
+from gha_step.ledger.sqlite import SqliteStore
+from gha_step.ledger.store import LedgerUnusable
 from tests.ledger.records import record
 from tests.ledger.store_contract import fresh
 
@@ -22,6 +23,7 @@ HOLD = """
 import sys
 from pathlib import Path
 from gha_step.ledger.sqlite import SqliteStore
+from gha_step.ledger.store import LedgerUnusable
 from tests.ledger.store_contract import fresh
 store = SqliteStore(Path(sys.argv[1]))
 store.write(fresh())
@@ -32,7 +34,8 @@ OPEN = """
 import os
 import sys
 from pathlib import Path
-from gha_step.ledger.sqlite import LedgerUnusable, SqliteStore
+from gha_step.ledger.sqlite import SqliteStore
+from gha_step.ledger.store import LedgerUnusable
 if os.geteuid() == 0:  # root may write everything
     os.setuid(65534)
 try:

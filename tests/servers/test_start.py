@@ -84,6 +84,7 @@ CASES: dict[str, tuple[Spoil, str, str]] = {
     "ledger directory missing": (setting("GHA_STEP_LEDGER", "sqlite:{folder}/no/l.db"), "GHA_STEP_LEDGER", "l.db"),
     "ledger a directory": (setting("GHA_STEP_LEDGER", "sqlite:{folder}/secrets"), "GHA_STEP_LEDGER", "secrets"),
     "ledger of an unknown kind": (setting("GHA_STEP_LEDGER", "postgres:x"), "GHA_STEP_LEDGER", "write sqlite:PATH"),
+    "ledger without a cluster": (setting("GHA_STEP_LEDGER", "kubernetes"), "GHA_STEP_LEDGER", "set KUBECONFIG"),
     "ledger without a path": (setting("GHA_STEP_LEDGER", "sqlite:"), "GHA_STEP_LEDGER", "write sqlite:PATH"),
     "secrets missing": (setting("GHA_STEP_SECRETS", "dir:{folder}/nowhere"), "GHA_STEP_SECRETS", "not a directory"),
     "secrets of an unknown kind": (setting("GHA_STEP_SECRETS", "vault"), "GHA_STEP_SECRETS", "write kubernetes, or"),

@@ -121,7 +121,7 @@ class Disk:
         held = self.records.get(record.key)
         if (held.version if held is not None else 0) != record.version:
             raise Conflict("the record has moved")
-        stored = record.model_copy(update={"version": record.version + 1})
+        stored = record.model_copy(update={"version": int(record.version) + 1})
         self.records[record.key] = stored
         self.history.setdefault(record.key, []).append(stored)
         return stored
@@ -131,7 +131,7 @@ class Disk:
         held = self.gates.get(name)
         if (held.version if held is not None else 0) != gate.version:
             raise Conflict("the gate has moved")
-        stored = gate.model_copy(update={"version": gate.version + 1})
+        stored = gate.model_copy(update={"version": int(gate.version) + 1})
         self.gates[name] = stored
         return stored
 

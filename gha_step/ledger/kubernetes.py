@@ -1,0 +1,383 @@
+"""The ledger as custom resources of Kubernetes: for the sidecar, and for several replicas.
+
+One `WorkflowDispatch` per key in the project's own namespace (deploy/crd has its schema, and the rules by which the API
+server itself refuses what no record may become), and one `Lease` per gate. Every write is a compare-and-set by uid and
+resourceVersion; every read that decides anything is a quorum read. It remembers no record.
+"""
+
+import re
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, Final, NamedTuple, TypeAlias
+
+from pydantic import ValidationError
+from pydantic.alias_generators import to_camel, to_snake
+
+from gha_step.contract.errors import LedgerError, LedgerUnavailable
+from gha_step.contract.json_text import compact_json, parse_json
+from gha_step.kube import AlreadyExists, Forbidden, Invalid, KubeApi, KubeError, NotFound, NotServed
+from gha_step.kube import Conflict as KubeConflict
+from gha_step.ledger.record import Claim, Gate, Payload, Record, State, Target, Version, digest
+from gha_step.ledger.store import Conflict
+
+GROUP: Final = "gha-step.dev"
+API_VERSION: Final = f"{GROUP}/v1alpha1"
+KIND: Final = "WorkflowDispatch"
+PROMOTION_LABEL: Final = f"{GROUP}/promotion"
+TARGET_ANNOTATION: Final = f"{GROUP}/target"
+CLAIMED_ANNOTATION: Final = f"{GROUP}/claimed"
+PROMOTION_API_VERSION: Final = "kargo.akuity.io/v1alpha1"
+
+
+class Resource(NamedTuple):
+    """A kind of object that the ledger keeps, and what must be allowed on it."""
+
+    group: str
+    version: str
+    plural: str
+    verbs: tuple[str, ...]
+
+    def path(self, namespace: str | None, name: str = "") -> str:
+        """Of one object or of all, in a namespace or in all."""
+        where = f"/namespaces/{namespace}" if namespace else ""
+        return f"/apis/{self.group}/{self.version}{where}/{self.plural}" + (f"/{name}" if name else "")
+
+    def rule(self) -> str:
+        """As it stands in a Role."""
+        return f"{{apiGroups: [{self.group}], resources: [{self.plural}], verbs: [{', '.join(self.verbs)}]}}"
+
+
+RECORDS: Final = Resource(GROUP, "v1alpha1", "workflowdispatches", ("get", "list", "create", "update"))
+GATES: Final = Resource("coordination.k8s.io", "v1", "leases", ("get", "create", "update"))
+
+# Otherwise the API server drops what its CustomResourceDefinition does not know, and says that all is well.
+_STRICT: Final = {"fieldValidation": "Strict"}
+_PARTS: Final = {
+    "step": ("key", "key_parts", "promotion", "promotion_uid", "created_at"),
+    "request": tuple(Payload.model_fields),
+}
+_REMEMBERED: Final = 10_000
+_NAMESPACE: Final = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
+_LABEL: Final = re.compile(r"([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?")
+
+_Object: TypeAlias = dict[str, Any]
+
+
+class KubernetesStore:
+    """See `gha_step.ledger.store.Store`.
+
+    :param api: under an identity that is allowed ``RECORDS`` and ``GATES`` in the namespaces of the projects.
+    :param projects: those whose records an operator sees and the metrics count; ``None``: all.
+    """
+
+    exclusive = False
+
+    def __init__(self, api: KubeApi, projects: frozenset[str] | None) -> None:
+        self._api = api
+        self._projects = projects
+        self._lock = threading.Lock()
+        self._others: OrderedDict[Version, _Object] = OrderedDict()
+
+    def read(self, project: str, key: str) -> Record | None:
+        found = self._get(RECORDS, project, key)
+        if found is None:
+            return None
+        record = _decode(found)
+        if (record.project, record.key) != (project, key):
+            raise LedgerError(
+                f"the ledger record {key} in the namespace {project} is that of another step: nothing is sent; see "
+                f"who made it (kubectl get {RECORDS.plural} {key} --namespace {project} -o yaml)"
+            )
+        if record.state is State.RESERVED and found["metadata"].get("deletionTimestamp"):
+            raise LedgerUnavailable(
+                f"the ledger record {key} is being deleted, and waits for its finalizers: nothing is sent meanwhile"
+            )
+        return record
+
+    def write(self, record: Record) -> Record:
+        body = _encode(record)
+        stored = self._put(RECORDS, record.project, record.key, body, record.version)
+        return record.model_copy(update={"version": _version(stored)})
+
+    def siblings(self, record: Record) -> list[Record]:
+        with _translated(RECORDS, "list", record.project):
+            found = list(
+                self._api.items(
+                    RECORDS.path(_namespace(record.project)),
+                    {"labelSelector": f"{PROMOTION_LABEL}={_label(record.promotion)}"},
+                )
+            )
+        workflow = record.target.workflow_of_repo
+        return [
+            other
+            for other in map(_decode, found)
+            if other.promotion == record.promotion
+            and other.key != record.key
+            and other.target.workflow_of_repo == workflow
+        ]
+
+    def read_gate(self, project: str, target: Target) -> Gate:
+        found = self._get(GATES, project, _gate_name(target))
+        return Gate(project=project, target=target) if found is None else _decode_gate(found, project, target)
+
+    def write_gate(self, gate: Gate) -> Gate:
+        stored = self._put(GATES, gate.project, _gate_name(gate.target), _encode_gate(gate), gate.version)
+        return gate.model_copy(update={"version": _version(stored)})
+
+    def records(self) -> Iterator[Record]:
+        return iter(sorted(map(_decode, self._objects()), key=lambda record: -record.created_at))
+
+    def count_by_state(self) -> dict[str, int]:
+        counted: dict[str, int] = dict.fromkeys(State, 0)
+        for found in self._objects():
+            state = (found.get("progress") or {}).get("state")
+            if state in counted:
+                counted[state] += 1
+        return counted
+
+    def look_into(self) -> tuple[list[Record], list[str]]:
+        """All records of the projects, newest first; and why others cannot be read.
+
+        :raises LedgerUnavailable: they cannot be listed.
+        """
+        records, unreadable = [], []
+        for found in self._objects():
+            try:
+                records.append(_decode(found))
+            except LedgerError as error:
+                unreadable.append(str(error))
+        return sorted(records, key=lambda record: -record.created_at), unreadable
+
+    def _objects(self) -> Iterator[_Object]:
+        for project in [None] if self._projects is None else sorted(self._projects):
+            with _translated(RECORDS, "list", project):
+                for found in self._api.items(RECORDS.path(None if project is None else _namespace(project))):
+                    yield _object(found)
+
+    def _get(self, resource: Resource, project: str, name: str) -> _Object | None:
+        with _translated(resource, "get", project):
+            try:
+                found = _object(self._api.get(resource.path(_namespace(project), name)))
+            except NotFound:
+                return None
+        self._remember(found)
+        return found
+
+    def _put(self, resource: Resource, project: str, name: str, body: _Object, version: Version) -> _Object:
+        """Create the object where ``version`` is 0, else replace the one of exactly this version."""
+        namespace = _namespace(project)
+        if version == 0:
+            with _translated(resource, "create", project):
+                try:
+                    stored = self._api.create(resource.path(namespace), body, _STRICT)
+                except AlreadyExists:
+                    raise Conflict(f"there is {resource.plural}/{name} in {project} already") from None
+        else:
+            changed = Conflict(f"{resource.plural}/{name} in {project} is no longer of version {version}")
+            uid, _, resource_version = str(version).partition("/")
+            if not uid or not resource_version:  # without them the API server would compare nothing
+                raise changed
+            with self._lock:
+                others = self._others.get(version, {})
+            metadata = _merged(body["metadata"], others) | {"uid": uid, "resourceVersion": resource_version}
+            with _translated(resource, "update", project):
+                try:
+                    stored = self._api.replace(resource.path(namespace, name), {**body, "metadata": metadata}, _STRICT)
+                except (KubeConflict, NotFound):
+                    raise changed from None
+        self._remember(_object(stored))
+        return stored
+
+    def _remember(self, found: _Object) -> None:
+        """Keep what others have written into the metadata: a PUT takes away what it does not name."""
+        others = _of_others(found["metadata"])
+        if others:
+            with self._lock:
+                self._others[_version(found)] = others
+                if len(self._others) > _REMEMBERED:
+                    self._others.popitem(last=False)
+
+
+# ---------------------------------------------------------------- errors
+
+
+@contextmanager
+def _translated(resource: Resource, verb: str, project: str | None) -> Iterator[None]:
+    """What the API server's refusals and silences mean to whoever uses the ledger.
+
+    :raises LedgerUnavailable: nothing can be read or written now; it names what is missing, and the mend.
+    """
+    where = "all namespaces" if project is None else f"the namespace {project}"
+    try:
+        yield
+    except NotServed as error:
+        raise LedgerUnavailable(
+            f"the API server knows no {resource.plural}.{resource.group}: install the CustomResourceDefinition of this "
+            f"version of gha-step (kubectl apply -k deploy/crd) ({error})"
+        ) from None
+    except Forbidden as error:
+        if error.subject is None:
+            raise LedgerUnavailable(
+                f"to {verb} {resource.plural} in {where} is forbidden: {error.words or error}"
+            ) from None
+        role = "ClusterRole" if project is None else f"Role in {where}"
+        raise LedgerUnavailable(
+            f"{error.subject} may not {verb} {resource.plural}.{resource.group} in {where}: give it a {role} with the "
+            f"rule {resource.rule()}"
+        ) from None
+    except Invalid as error:
+        raise LedgerUnavailable(
+            f"the API server does not take this {resource.plural} in {where}: see whether the CustomResourceDefinition "
+            f"is that of this version of gha-step (kubectl apply -k deploy/crd): {error.words or error}"
+        ) from None
+    except KubeError as error:
+        raise LedgerUnavailable(str(error), error.retry_after or 10.0) from None
+
+
+def _namespace(project: str) -> str:
+    """:raises LedgerError: a project is a namespace, and this is no name of one: it could lead out of its own."""
+    if not _NAMESPACE.fullmatch(project):
+        raise LedgerError(
+            "context.project is not the name of a namespace (lower-case letters, digits and '-', at most 63): there "
+            "can be no ledger record"
+        )
+    return project
+
+
+# ---------------------------------------------------------------- objects
+
+
+def _object(found: _Object) -> _Object:
+    """:raises LedgerUnavailable: it is none; something else than an API server has answered."""
+    metadata = found.get("metadata")
+    if isinstance(metadata, dict) and all(metadata.get(name) for name in ("name", "uid", "resourceVersion")):
+        return found
+    raise LedgerUnavailable("what answers in the place of the Kubernetes API server gives no objects")
+
+
+def _version(found: _Object) -> str:
+    metadata = found["metadata"]
+    return f"{metadata['uid']}/{metadata['resourceVersion']}"
+
+
+def _of_others(metadata: _Object) -> _Object:
+    """What in an object's metadata is not ours, and has to be there after our next PUT as well."""
+    kept: _Object = {}
+    for name, ours in (("labels", (PROMOTION_LABEL,)), ("annotations", (TARGET_ANNOTATION, CLAIMED_ANNOTATION))):
+        if theirs := {key: value for key, value in (metadata.get(name) or {}).items() if key not in ours}:
+            kept[name] = theirs
+    references = metadata.get("ownerReferences") or ()
+    if owners := [reference for reference in references if reference.get("apiVersion") != PROMOTION_API_VERSION]:
+        kept["ownerReferences"] = owners
+    if metadata.get("finalizers"):
+        kept["finalizers"] = metadata["finalizers"]
+    return kept
+
+
+def _merged(ours: _Object, others: _Object) -> _Object:
+    merged = {**others, **ours}
+    for name in ("labels", "annotations"):
+        if name in ours and name in others:
+            merged[name] = {**others[name], **ours[name]}
+    if "ownerReferences" in ours and "ownerReferences" in others:
+        merged["ownerReferences"] = [*ours["ownerReferences"], *others["ownerReferences"]]
+    return merged
+
+
+def _encode(record: Record) -> _Object:
+    """The record as an object, without uid and resourceVersion."""
+    fields = record.model_dump(mode="json", exclude_none=True, exclude={"version"})
+    body: _Object = {
+        "apiVersion": API_VERSION,
+        "kind": KIND,
+        "metadata": {"name": record.key, "labels": {PROMOTION_LABEL: _label(record.promotion)}},
+        "schemaVersion": fields.pop("schema_version"),
+    }
+    if record.promotion and record.promotion_uid:  # Kubernetes then deletes the record with its Promotion
+        body["metadata"]["ownerReferences"] = [
+            {
+                "apiVersion": PROMOTION_API_VERSION,
+                "kind": "Promotion",
+                "name": record.promotion,
+                "uid": record.promotion_uid,
+            }
+        ]
+    if record.run is not None:
+        body["run"] = fields.pop("run")
+    for part, names in _PARTS.items():
+        body[part] = _renamed({name: fields.pop(name) for name in names if name in fields}, to_camel)
+    body["progress"] = _renamed(fields, to_camel)
+    return body
+
+
+def _decode(found: _Object) -> Record:
+    """:raises LedgerError: it is no record that this version can read."""
+    metadata = found["metadata"]
+    try:
+        parts = [_renamed(found[part], to_snake) for part in (*_PARTS, "progress")]
+        fields = {name: value for part in parts for name, value in part.items()}
+        if "run" in found:
+            fields["run"] = found["run"]
+        return Record.model_validate({**fields, "schema_version": found["schemaVersion"], "version": _version(found)})
+    except ValidationError as error:
+        problems = ", ".join(sorted({".".join(map(str, problem["loc"])) for problem in error.errors()}))
+    except (KeyError, TypeError, AttributeError) as error:
+        problems = str(error)
+    raise LedgerError(
+        f"the ledger record {metadata['name']} in the namespace {metadata.get('namespace')} is not one that this "
+        f"version of gha-step can read ({problems}): what it says is not known here, so nothing is sent; use the "
+        "version that wrote it"
+    )
+
+
+def _renamed(value: Any, rename: Callable[[str], str]) -> Any:
+    if isinstance(value, dict):
+        return {rename(name): _renamed(inner, rename) for name, inner in value.items()}
+    if isinstance(value, list):
+        return [_renamed(inner, rename) for inner in value]
+    return value
+
+
+def _label(promotion: str) -> str:
+    """A label's value by which the records of one promotion are listed; its own name where that can be one."""
+    return promotion if _LABEL.fullmatch(promotion) else f"sha256-{digest(promotion)[:40]}"
+
+
+def _gate_name(target: Target) -> str:
+    return f"gha-step-{target.hash[:40]}"
+
+
+def _encode_gate(gate: Gate) -> _Object:
+    annotations = {
+        TARGET_ANNOTATION: compact_json(gate.target.model_dump()),
+        CLAIMED_ANNOTATION: compact_json([claim.model_dump() for claim in gate.claimed]),
+    }
+    return {
+        "apiVersion": "coordination.k8s.io/v1",
+        "kind": "Lease",
+        "metadata": {"name": _gate_name(gate.target), "annotations": annotations},
+        "spec": {} if gate.holder is None else {"holderIdentity": gate.holder},
+    }
+
+
+def _decode_gate(found: _Object, project: str, target: Target) -> Gate:
+    """:raises LedgerError: somebody else has written it."""
+    metadata = found["metadata"]
+    try:
+        annotations = metadata["annotations"]
+        if parse_json(annotations[TARGET_ANNOTATION]) != target.model_dump():
+            raise ValueError("another target")
+        return Gate(
+            project=project,
+            target=target,
+            version=_version(found),
+            holder=found["spec"].get("holderIdentity"),
+            claimed=[Claim.model_validate(claim) for claim in parse_json(annotations[CLAIMED_ANNOTATION])],
+        )
+    except (KeyError, TypeError, AttributeError, ValueError):
+        raise LedgerError(
+            f"the Lease {metadata['name']} in the namespace {project} is not as gha-step writes it: see who else does, "
+            "and delete it"
+        ) from None
