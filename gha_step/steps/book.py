@@ -3,7 +3,7 @@
 import threading
 from typing import Any, Final
 
-from gha_step.contract.errors import LedgerUnavailable
+from gha_step.contract.errors import LedgerError, LedgerUnavailable
 from gha_step.ledger.record import (
     LOOKING,
     Event,
@@ -45,10 +45,10 @@ class Book:
 
     def read(self, key: Key, payload: Payload | None, witness: Witness | None = None) -> Record | None:
         """The record as it is now; for a key without one, what the witnesses say, or a blank one to begin with."""
-        record = self.store.read(key.project, key.hash)
+        record = self.stored(key)
         if record is not None:
             return record
-        last = self.last_sent(key.hash)
+        last = self.last_sent(key)
         if last is not None:
             payload = payload or payload_of(last)
         if payload is None:
@@ -68,6 +68,16 @@ class Book:
         except Conflict:
             return self.read(key, payload, witness)
 
+    def stored(self, key: Key) -> Record | None:
+        """The record as the store has it.
+
+        :raises LedgerError: it is that of another Promotion, which had the same name.
+        """
+        record = self.store.read(key.project, key.hash)
+        if record is not None:
+            refuse_foreign(record, key)
+        return record
+
     def write(self, record: Record) -> Record:
         """One compare-and-set; a state that is new is counted and logged."""
         stored = self.store.write(record)
@@ -80,10 +90,11 @@ class Book:
             with self._lock:
                 self._last_sent[record.key] = record
 
-    def last_sent(self, key: str) -> Record | None:
+    def last_sent(self, key: Key) -> Record | None:
         """The newest record of a key that was sent, as this process knows it."""
         with self._lock:
-            return self._last_sent.get(key)
+            last: Record | None = self._last_sent.get(key.hash)
+        return None if last is None or _is_foreign(last, key) else last
 
     def move(self, task: Task, record: Record, event: Event) -> None:
         """Write what ``event`` makes of ``record``; if the record has moved meanwhile, look at it as it is now.
@@ -123,6 +134,23 @@ class Book:
         self._telemetry.dispatch(after.state)
         level = _LEVELS.get(after.state, log.info)
         level("dispatch %s%s", after.state, f": {after.reason}" if after.reason else "", extra=subject_of(after))
+
+
+def refuse_foreign(record: Record, key: Key) -> None:
+    """A caller who knows its Promotion by name only has the key of every Promotion that ever had this name.
+
+    :raises LedgerError: the record is that of another one.
+    """
+    if _is_foreign(record, key):
+        raise LedgerError(
+            f"the ledger record {record.key} in the project {record.project} is that of another Promotion with the "
+            f"name {record.promotion!r} (UID {record.promotion_uid}, this one has {key.promotion_uid}): nothing is "
+            "sent; start a promotion under a new name"
+        )
+
+
+def _is_foreign(record: Record, key: Key) -> bool:
+    return bool(record.promotion_uid and key.promotion_uid and record.promotion_uid != key.promotion_uid)
 
 
 def _testimony(fresh: Record, witness: Witness) -> Event:

@@ -49,7 +49,7 @@ from gha_step.ledger.record import (
 from gha_step.ledger.store import Conflict, Store
 from gha_step.runtime import Clock, Workers
 from gha_step.steps.answers import HOLD_LIMIT, Note, tell
-from gha_step.steps.book import LEDGER_RETRY, Book, subject_of
+from gha_step.steps.book import LEDGER_RETRY, Book, refuse_foreign, subject_of
 from gha_step.steps.diagnosis import diagnose
 from gha_step.steps.gatekeeping import Gatekeeping, Preparation
 from gha_step.steps.input_check import check_inputs
@@ -129,10 +129,7 @@ class Dispatching:
         joined = self._join(key, order, problem, arrived)
         try:
             # Also beside a task: it may be stuck, while another process has come to the end of this key.
-            if joined is not None:
-                record = self._book.store.read(key.project, key.hash)
-            else:
-                record = self._book.read(key, payload, witness)
+            record = self._book.stored(key) if joined is not None else self._book.read(key, payload, witness)
         except LedgerUnavailable as error:
             return self._tell_from_memory(key, order, problem, joined, error)
         if joined is not None:
@@ -163,7 +160,7 @@ class Dispatching:
 
         :raises LedgerUnavailable: nothing.
         """
-        last, exact = self._book.last_sent(key.hash), self._exact_in_hand(key.hash)
+        last, exact = self._book.last_sent(key), self._exact_in_hand(key.hash)
         if last is not None and (last.final or exact is not None):
             return tell(last, note=None, exact=exact, order=order, problem=problem)
         if joined is not None and joined.ready.done():
@@ -182,7 +179,7 @@ class Dispatching:
         :returns: the record as it stands: rejected, or what another call has come to meanwhile; ``None`` if none is.
         :raises LedgerUnavailable: this is not known.
         """
-        while (record := self._book.store.read(key.project, key.hash) or unknown) is not None:
+        while (record := self._book.stored(key) or unknown) is not None:
             if record.state is not State.RESERVED:
                 return record
             try:
@@ -214,6 +211,7 @@ class Dispatching:
             task = self._tasks.get(key.hash)
             if task is None:
                 return None
+            refuse_foreign(task.record, key)
             task.joined = max(task.joined, arrived)
             if order is not None:
                 task.order = order
@@ -393,14 +391,14 @@ class Dispatching:
         begun = self._clock.boottime()
         self._count_wire(+1)
         try:
-            sending = self._take(advance(record, event))
+            sending, trouble = self._take(advance(record, event))
             if sending is None:
                 connection.close()
                 with self._lock:
                     self._abandoned[nonce] = None
                 task.record = self._book.reread(task, record)
                 if task.record.version == record.version:
-                    raise LedgerUnavailable("it can be read, but takes no writes", LEDGER_RETRY)
+                    raise LedgerUnavailable(f"it can be read, but takes no writes{trouble}", LEDGER_RETRY)
                 return True
             task.record = sending
             self._book.report(record, sending)
@@ -413,28 +411,29 @@ class Dispatching:
             self._count_wire(-1)
         return True
 
-    def _take(self, sending: Record) -> Record | None:
+    def _take(self, sending: Record) -> tuple[Record | None, str]:
         """Move the record to `sending`. A write without a clear answer is not ours until a fresh read says so.
 
-        :returns: the record, with our nonce; ``None``: the attempt is to be abandoned.
+        :returns: the record, with our nonce; ``None``: the attempt is to be abandoned. And what stood in the way.
         """
+        trouble = ""
         for _ in range(3):
             try:
-                return self._book.write(sending)
-            except (Conflict, LedgerUnavailable):
-                pass
+                return self._book.write(sending), ""
+            except (Conflict, LedgerUnavailable) as error:
+                trouble = f": {error}"
             try:
                 found = self._book.store.read(sending.project, sending.key)
             except LedgerUnavailable:
-                return None
+                break
             if found is not None and found.nonce == sending.nonce:
                 if found.state is not State.SENDING:
-                    return None
+                    break
                 self._book.remember(found)
-                return found
+                return found, ""
             if (found.version if found is not None else 0) != sending.version:
-                return None
-        return None
+                break
+        return None, trouble
 
     def _post(self, task: Task, sending: Record, order: Order, connection: Connection, actor: str | None) -> None:
         """The one POST of this attempt, and what comes of it."""

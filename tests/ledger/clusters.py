@@ -26,6 +26,10 @@ class Granted:
     namespaces: Mapping[str, str]
     token: str
 
+    def elsewhere(self, api: KubeApi) -> KubeApi:
+        """Another identity, in the same namespaces."""
+        return _Elsewhere(api, self.namespaces)
+
     def path(self, resource: Resource, project: str, name: str = "") -> str:
         """As the administrator asks for it."""
         return resource.path(self.namespaces[project], name)
@@ -36,6 +40,7 @@ class _Elsewhere(KubeApi):
 
     def __init__(self, real: KubeApi, namespaces: Mapping[str, str]) -> None:
         self._real = real
+        self._name = real._name
         self._namespaces = namespaces
 
     def _request(self, method: str, path: str, *rest: Any) -> dict[str, Any]:

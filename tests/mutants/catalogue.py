@@ -33,14 +33,14 @@ MUTANTS: Final = (
     Mutant(
         "no compare-and-set: a conflict counts as success",
         DISPATCHING,
-        "            except (Conflict, LedgerUnavailable):\n                pass\n",
-        "            except (Conflict, LedgerUnavailable):\n                return sending\n",
+        '            except (Conflict, LedgerUnavailable) as error:\n                trouble = f": {error}"\n',
+        '            except (Conflict, LedgerUnavailable):\n                return sending, ""\n',
     ),
     Mutant(
         "a write without an answer counts as applied",
         DISPATCHING,
-        "            except (Conflict, LedgerUnavailable):\n                pass\n",
-        "            except LedgerUnavailable:\n                return sending\n"
+        '            except (Conflict, LedgerUnavailable) as error:\n                trouble = f": {error}"\n',
+        '            except LedgerUnavailable:\n                return sending, ""\n'
         "            except Conflict:\n                pass\n",
     ),
     Mutant(
@@ -165,7 +165,7 @@ MUTANTS: Final = (
     Mutant(
         "a vanished record is begun anew",
         "gha_step/steps/book.py",
-        "        last = self.last_sent(key.hash)\n",
+        "        last = self.last_sent(key)\n",
         "        last = None\n",
         "tests/scenarios",
     ),

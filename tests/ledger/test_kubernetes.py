@@ -1,0 +1,463 @@
+"""What only the ledger in Kubernetes can do: rules in the API server, owners, permissions."""
+
+import copy
+import json
+from collections.abc import Callable, Iterator
+from typing import Any, Final, TypeAlias
+
+import pytest
+
+from gha_step.contract.errors import LedgerError, LedgerUnavailable
+from gha_step.kube import Invalid, KubeApi
+from gha_step.ledger.kubernetes import GATES, RECORDS, KubernetesStore, Resource
+from gha_step.ledger.record import FINAL, ExactId, Gate, Record, Run, Send, State, advance
+from gha_step.ledger.store import Conflict
+from tests.cluster import Cluster
+from tests.ledger.clusters import LEDGER_RULES, Granted, granted
+from tests.ledger.records import CANDIDATE, TARGET, events, run
+from tests.ledger.store_contract import fresh
+
+pytestmark = pytest.mark.cluster
+
+Object: TypeAlias = dict[str, Any]
+
+
+@pytest.fixture
+def place(cluster: Cluster) -> Granted:
+    """Namespaces of its own for each test."""
+    return granted(cluster, "demo", "other")
+
+
+@pytest.fixture
+def store(place: Granted) -> KubernetesStore:
+    return place.store
+
+
+def stands(place: Granted, made: Record) -> Object:
+    """The object as the administrator sees it."""
+    return place.cluster.admin.get(place.path(RECORDS, made.project, made.key))
+
+
+# ---------------------------------------------------------------- rules of the API server
+
+
+def whole(state: State, **changes: Any) -> Record:
+    """A new record in a state, with all that a CustomResourceDefinition may ask of it."""
+    return fresh(state=state, **changes)
+
+
+RUNS: dict[str, Run] = {source: run(source) for source in ("response", "marker", "only-candidate", "host")}
+
+
+def _starts() -> Iterator[Record]:
+    """A record in each state, and in `accepted` one for each way to know the run."""
+    for state in State:
+        if state is not State.ACCEPTED:
+            yield whole(state)
+    for found in RUNS.values():
+        yield whole(State.ACCEPTED, run=found)
+
+
+STARTS: Final = tuple(_starts())
+
+
+def named(made: Record) -> str:
+    return f"{made.state}-{made.run.source}" if made.run else str(made.state)
+
+
+def may_become(old: Record, new: Record) -> bool:
+    """Rule 7, said a second time."""
+    if old.state is State.REJECTED:
+        return False
+    if old.state is State.ACCEPTED:
+        assert old.run is not None
+        return new.run is not None and old.run.source != "response" and new.run.source == "response"
+    if old.state in FINAL:
+        return new.state is State.ACCEPTED
+    return True
+
+
+@pytest.mark.parametrize("old", STARTS, ids=named)
+def test_the_api_server_itself_keeps_what_is_final(store: KubernetesStore, old: Record) -> None:
+    for number, other in enumerate(STARTS):
+        mine = fresh(f"step-{number}")
+        key = {"key": mine.key, "key_parts": mine.key_parts}
+        before = store.write(old.model_copy(update=key))
+        new = other.model_copy(
+            update=key | {"version": before.version, "listings": 9 if old.state != "accepted" else 0}
+        )
+        if new == before:
+            continue
+        if may_become(before, new):
+            after = store.write(new)
+            assert store.read("demo", mine.key) == after
+        else:
+            with pytest.raises(LedgerUnavailable, match="does not take this"):
+                store.write(new)
+            assert store.read("demo", mine.key) == before
+
+
+@pytest.mark.parametrize("old", [made for made in STARTS if made.state is not State.RESERVED], ids=named)
+def test_every_legal_move_is_taken(store: KubernetesStore, old: Record) -> None:
+    for number, event in enumerate(events().values()):
+        mine = fresh(f"step-{number}")
+        start = old.model_copy(update={"key": mine.key, "key_parts": mine.key_parts})
+        if event.allowed(start):
+            moved = store.write(advance(store.write(start), event))
+            assert store.read("demo", mine.key) == moved
+
+
+Cheat: TypeAlias = Callable[[Object], Any]
+
+
+def put(path: str, value: Any) -> Cheat:
+    """Set the field at ``path``; ``...``: take it out."""
+
+    def change(found: Object) -> None:
+        *parents, last = path.split(".")
+        for parent in parents:
+            found = found[parent]
+        if value is ...:
+            del found[last]
+        else:
+            found[last] = value
+
+    return change
+
+
+CHEATS: dict[str, tuple[State, Cheat]] = {
+    "another key": (State.RESERVED, put("step.key", "0" * 64)),
+    "other parts of the key": (State.RESERVED, put("step.keyParts", ["demo", "uid-2", "dispatch"])),
+    "another promotion": (State.RESERVED, put("step.promotion", "test.02")),
+    "another owner": (State.RESERVED, put("step.promotionUid", "uid-2")),
+    "no key": (State.RESERVED, put("step.key", ...)),
+    "no step": (State.RESERVED, put("step", ...)),
+    "nothing left": (
+        State.ACCEPTED,
+        lambda found: [found.pop(part) for part in ("step", "request", "progress", "run")],
+    ),
+    "another ref after sending": (State.SENDING, put("request.target.ref", "evil")),
+    "another repository of what is known": (State.ACCEPTED, put("request.target.repo", "evil/app")),
+    "no target": (State.UNKNOWN, put("request.target", ...)),
+    "no request": (State.UNKNOWN, put("request", ...)),
+    "other inputs after sending": (State.SENDING, put("request.inputsHash", "1" * 64)),
+    "a marker after sending": (State.UNKNOWN, put("request.marker", "gs-" + "b" * 26)),
+    "rejected made reserved": (State.REJECTED, put("progress.state", "reserved")),
+    "another reason for a rejection": (State.REJECTED, put("progress.reason", "other")),
+    "no reason for a rejection": (State.REJECTED, put("progress.reason", ...)),
+    "a rejection without progress": (State.REJECTED, put("progress", ...)),
+    "a rejection without a state": (State.REJECTED, put("progress.state", ...)),
+    "a rejection with a run": (State.REJECTED, put("run", {"id": 1, "url": "u", "source": "response"})),
+    "accepted made reserved": (State.ACCEPTED, put("progress.state", "reserved")),
+    "another run of GitHub's own answer": (State.ACCEPTED, put("run.id", 99)),
+    "another source of the same run": (State.ACCEPTED, put("run.source", "marker")),
+    "no run": (State.ACCEPTED, put("run", ...)),
+    "a run without its source": (State.ACCEPTED, put("run.source", ...)),
+    "another nonce of what was accepted": (State.ACCEPTED, put("progress.nonce", "m")),
+    "no nonce of what was accepted": (State.ACCEPTED, put("progress.nonce", ...)),
+    "unresolved made reserved": (State.UNRESOLVED, put("progress.state", "reserved")),
+    "unresolved made ambiguous": (State.UNRESOLVED, put("progress.state", "ambiguous")),
+    "ambiguous made rejected": (State.AMBIGUOUS, put("progress.state", "rejected")),
+    "fewer candidates": (State.AMBIGUOUS, put("progress.candidates", [])),
+    "accepted without a run": (State.UNKNOWN, put("progress.state", "accepted")),
+    "sending without a nonce": (State.SENDING, put("progress.nonce", ...)),
+    "sending without an owner": (State.SENDING, put("progress.owner", ...)),
+    "a state of one's own": (State.UNKNOWN, put("progress.state", "done")),
+    "no schema": (State.UNKNOWN, put("schemaVersion", ...)),
+}
+
+
+@pytest.mark.parametrize("case", CHEATS)
+def test_nobody_can_cheat_by_hand(place: Granted, case: str) -> None:
+    state, cheat = CHEATS[case]
+    made = place.store.write(whole(state))
+    before = stands(place, made)
+    cheat(changed := copy.deepcopy(before))
+    assert changed != before
+    with pytest.raises(Invalid):
+        place.cluster.admin.replace(place.path(RECORDS, "demo", made.key), changed)
+    assert stands(place, made) == before
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("--type=merge", '-p={"run":null,"progress":{"state":"reserved"}}'),
+        ("--type=json", '-p=[{"op":"remove","path":"/progress"}]'),
+        ("--type=json", '-p=[{"op":"remove","path":"/progress/state"}]'),
+        ("--type=json", '-p=[{"op":"replace","path":"/request/target/ref","value":"evil"}]'),
+    ],
+    ids=["merge", "remove progress", "remove state", "replace ref"],
+)
+def test_kubectl_is_refused_as_well(place: Granted, arguments: tuple[str, ...]) -> None:
+    made = place.store.write(whole(State.ACCEPTED))
+    with pytest.raises(AssertionError, match="is invalid"):
+        place.cluster.kubectl("patch", "wfd", made.key, "--namespace", place.namespaces["demo"], *arguments)
+    assert place.store.read("demo", made.key) == made
+
+
+def test_two_objects_cannot_be_of_one_key(place: Granted) -> None:
+    made = place.store.write(fresh())
+    twin = stands(place, made) | {"metadata": {"name": "twin"}}
+    with pytest.raises(Invalid, match="the object's name is its step's key"):
+        place.cluster.admin.create(place.path(RECORDS, "demo"), twin)
+
+
+def test_what_the_definition_does_not_know_is_refused_and_not_dropped(place: Granted) -> None:
+    made = place.store.write(fresh())
+    body = stands(place, made)
+    body["progress"]["news"] = "of a later version"
+    with pytest.raises(LedgerUnavailable, match=r"unknown field.*progress\.news") as caught:
+        place.store._put(RECORDS, "demo", made.key, body, made.version)
+    assert "kubectl apply -k deploy/crd" in str(caught.value)
+
+
+# ---------------------------------------------------------------- what an object looks like
+
+
+def test_kubectl_shows_state_repo_workflow_run_and_promotion(place: Granted) -> None:
+    made = place.store.write(whole(State.ACCEPTED))
+    shown = place.cluster.kubectl("get", "wfd", "--namespace", place.namespaces["demo"]).splitlines()
+    assert shown[0].split() == ["NAME", "STATE", "REPO", "WORKFLOW", "REF", "RUN", "AGE", "PROMOTION"]
+    name, state, repo, workflow, ref, run_id, _, promotion = shown[1].split()
+    assert (name, state, repo, workflow) == (made.key, "accepted", "myorg/my-app", "deploy.yml")
+    assert (ref, run_id, promotion) == ("main", "7", "test.01abc")
+
+
+def test_the_promotion_owns_its_record(place: Granted) -> None:
+    made = place.store.write(fresh(promotion_uid="uid-1"))
+    for _ in range(2):
+        assert stands(place, made)["metadata"]["ownerReferences"] == [
+            {
+                "apiVersion": "kargo.akuity.io/v1alpha1",
+                "kind": "Promotion",
+                "name": "test.01abc",
+                "uid": "uid-1",
+            }
+        ]
+        made = place.store.write(made.model_copy(update={"timeout": 9}))
+
+
+@pytest.mark.parametrize("unknown", [{"promotion": ""}, {"promotion_uid": ""}])
+def test_without_name_and_uid_of_the_promotion_nobody_owns_the_record(place: Granted, unknown: dict[str, str]) -> None:
+    made = place.store.write(fresh("dispatch", State.RESERVED, **({"promotion_uid": "uid-1"} | unknown)))
+    assert "ownerReferences" not in stands(place, made)["metadata"]
+
+
+@pytest.mark.parametrize("promotion", ["x" * 64, "a b", "-x", "täst", ""])
+def test_siblings_are_found_whatever_the_promotion_is_called(store: KubernetesStore, promotion: str) -> None:
+    mine, same = (store.write(fresh(alias, promotion=promotion)) for alias in ("mine", "same"))
+    store.write(fresh("other", promotion=promotion + "y"))
+    assert store.siblings(mine) == [same]
+
+
+def test_what_others_wrote_beside_it_survives_our_writes(place: Granted) -> None:
+    made = place.store.write(fresh(promotion_uid="uid-1"))
+    body = stands(place, made)
+    theirs = {"apiVersion": "v1", "kind": "ConfigMap", "name": "x", "uid": "u"}
+    body["metadata"]["labels"]["team"] = "a"
+    body["metadata"]["annotations"] = {"note": "looked at"}
+    body["metadata"]["finalizers"] = ["example.com/keep"]
+    body["metadata"]["ownerReferences"].append(theirs)
+    place.cluster.admin.replace(place.path(RECORDS, "demo", made.key), body)
+    with pytest.raises(Conflict):
+        place.store.write(made.model_copy(update={"timeout": 8}))
+    found = place.store.read("demo", made.key)
+    assert found is not None
+    for timeout in (9, 10):
+        found = place.store.write(found.model_copy(update={"timeout": timeout}))
+    after = stands(place, made)["metadata"]
+    assert after["labels"] == body["metadata"]["labels"]
+    assert after["annotations"] == {"note": "looked at"}
+    assert after["finalizers"] == ["example.com/keep"]
+    assert [owner["kind"] for owner in after["ownerReferences"]] == ["Promotion", "ConfigMap"]
+
+
+def test_a_large_record_is_taken(store: KubernetesStore) -> None:
+    many = tuple(
+        CANDIDATE.model_copy(update={"id": number, "url": "https://x/" + "y" * 200}) for number in range(1_000)
+    )
+    made = fresh(state=State.UNKNOWN, seen=many, baseline_ids=tuple(range(10**12, 10**12 + 3_000)), reason="r" * 5_000)
+    assert store.read("demo", store.write(made).key) is not None
+
+
+def test_a_gate_is_a_lease_that_its_holder_names(place: Granted) -> None:
+    entered = place.store.write_gate(place.store.read_gate("demo", TARGET).entered("a" * 64).claiming(5, "b"))
+    (lease,) = place.cluster.admin.items(place.path(GATES, "demo"))
+    assert lease["spec"]["holderIdentity"] == "a" * 64
+    assert json.loads(lease["metadata"]["annotations"]["gha-step.dev/target"]) == TARGET.model_dump()
+    assert place.store.read_gate("demo", TARGET) == entered
+
+
+def test_a_lease_that_somebody_else_wrote_is_no_gate(place: Granted) -> None:
+    place.store.write_gate(Gate(project="demo", target=TARGET).entered("a"))
+    (lease,) = place.cluster.admin.items(place.path(GATES, "demo"))
+    lease["metadata"]["annotations"] = {}
+    place.cluster.admin.replace(place.path(GATES, "demo", lease["metadata"]["name"]), lease)
+    with pytest.raises(LedgerError, match="not as gha-step writes it"):
+        place.store.read_gate("demo", TARGET)
+
+
+# ---------------------------------------------------------------- records that are not ours to use
+
+
+def test_a_record_of_a_schema_to_come_is_refused_and_named(place: Granted) -> None:
+    made, other = place.store.write(fresh()), place.store.write(fresh("other"))
+    place.cluster.admin.replace(place.path(RECORDS, "demo", made.key), stands(place, made) | {"schemaVersion": 2})
+    with pytest.raises(LedgerError, match=rf"{made.key}.*schema_version.*nothing is sent"):
+        place.store.read("demo", made.key)
+    records, unreadable = place.store.look_into()
+    assert records == [other]
+    assert len(unreadable) == 1
+
+
+def test_a_record_that_was_copied_from_another_project_is_refused(place: Granted) -> None:
+    made = place.store.write(fresh())
+    copied = stands(place, made) | {"metadata": {"name": made.key}}
+    place.cluster.admin.create(place.path(RECORDS, "other"), copied)
+    with pytest.raises(LedgerError, match="that of another step"):
+        place.store.read("other", made.key)
+
+
+@pytest.mark.parametrize("project", ["", "a/b", "..", "demo/secrets", "DEMO", "x" * 64, "a b", "a%2fb"])
+def test_what_is_no_namespace_is_never_asked_for(store: KubernetesStore, project: str) -> None:
+    made = fresh(key_parts=(project, "uid-1", "dispatch"))
+    for use in (
+        lambda: store.read(project, made.key),
+        lambda: store.write(made),
+        lambda: store.siblings(made),
+        lambda: store.read_gate(project, TARGET),
+        lambda: store.write_gate(Gate(project=project, target=TARGET)),
+    ):
+        with pytest.raises(LedgerError, match="not the name of a namespace"):
+            use()
+
+
+def test_a_record_that_is_being_deleted_lets_nothing_be_sent_and_keeps_what_was(place: Granted) -> None:
+    waiting, sent = place.store.write(fresh("waiting")), place.store.write(fresh("sent", state=State.SENDING))
+    for made in (waiting, sent):
+        body = stands(place, made)
+        body["metadata"]["finalizers"] = ["example.com/keep"]
+        place.cluster.admin.replace(place.path(RECORDS, "demo", made.key), body)
+        place.cluster.kubectl("delete", "wfd", made.key, "--namespace", place.namespaces["demo"], "--wait=false")
+    with pytest.raises(Conflict):  # the mark has made another version of it
+        place.store.write(advance(waiting, events()[Send]))
+    with pytest.raises(LedgerUnavailable, match="is being deleted"):
+        place.store.read("demo", waiting.key)
+    found = place.store.read("demo", sent.key)
+    assert found is not None
+    assert place.store.write(advance(found, events()[ExactId])).state is State.ACCEPTED
+
+
+def test_a_record_that_was_deleted_and_made_again_is_another_one(place: Granted) -> None:
+    made = place.store.write(fresh())
+    place.cluster.kubectl("delete", "wfd", made.key, "--namespace", place.namespaces["demo"])
+    with pytest.raises(Conflict):
+        place.store.write(made.model_copy(update={"timeout": 9}))
+    again = place.store.write(fresh())
+    assert again.version != made.version
+    with pytest.raises(Conflict):
+        place.store.write(made.model_copy(update={"timeout": 9}))
+    assert place.store.read("demo", made.key) == again
+
+
+# ---------------------------------------------------------------- what must be there, and allowed
+
+
+USES: dict[tuple[Resource, str], Callable[[KubernetesStore, Record], object]] = {
+    (RECORDS, "get"): lambda store, made: store.read("demo", made.key),
+    (RECORDS, "list"): lambda store, made: store.siblings(made),
+    (RECORDS, "create"): lambda store, made: store.write(fresh("another")),
+    (RECORDS, "update"): lambda store, made: store.write(made.model_copy(update={"timeout": 9})),
+    (GATES, "get"): lambda store, made: store.read_gate("demo", TARGET),
+    (GATES, "create"): lambda store, made: store.write_gate(Gate(project="demo", target=TARGET).entered("a")),
+    (GATES, "update"): lambda store, made: store.write_gate(Gate(project="demo", target=TARGET, version="u/1")),
+}
+
+
+def test_there_is_a_use_for_every_right() -> None:
+    assert set(USES) == {(resource, verb) for resource in (RECORDS, GATES) for verb in resource.verbs}
+
+
+@pytest.mark.parametrize(("resource", "verb"), USES, ids=lambda value: getattr(value, "plural", value))
+def test_a_right_that_is_missing_is_named(place: Granted, resource: Resource, verb: str) -> None:
+    made = place.store.write(fresh())
+    home = place.cluster.namespace("poor")
+    token = place.cluster.service_account(home)
+    rules = [
+        rule | {"verbs": [each for each in rule["verbs"] if (rule["resources"], each) != ([resource.plural], verb)]}
+        for rule in LEDGER_RULES
+    ]
+    place.cluster.allow(place.namespaces["demo"], rules, account=f"{home}:default", name="poor")
+    poor = KubernetesStore(place.elsewhere(place.cluster.api(token)), frozenset({"demo"}))
+    for (other, each), use in USES.items():
+        if (other, each) == (resource, verb):
+            with pytest.raises(LedgerUnavailable) as caught:
+                use(poor, made)
+            for words in (f"system:serviceaccount:{home}:default may not {verb} {resource.plural}", resource.rule()):
+                assert words in str(caught.value)
+
+
+def test_without_the_definition_the_message_says_how_to_install_it(cluster: Cluster) -> None:
+    class Uninstalled(KubeApi):
+        """A real API server's answers about a group that it does not know."""
+
+        def __init__(self) -> None:
+            pass
+
+        def _request(self, method: str, path: str, *rest: Any) -> dict[str, Any]:
+            return cluster.admin._request(method, path.replace("/gha-step.dev/", "/gha-step.example/"), *rest)
+
+    store = KubernetesStore(Uninstalled(), frozenset({cluster.namespace()}))
+    for use in (
+        lambda: store.read("default", fresh().key),
+        lambda: store.write(fresh(key_parts=("default", "uid", "alias"))),
+        lambda: store.siblings(fresh(key_parts=("default", "uid", "alias"))),
+        store.count_by_state,
+    ):
+        with pytest.raises(LedgerUnavailable, match=r"knows no workflowdispatches\.gha-step\.dev.*kubectl apply -k"):
+            use()
+
+
+def test_a_namespace_that_is_not_there_is_named(place: Granted) -> None:
+    store = KubernetesStore(place.cluster.admin, None)
+    with pytest.raises(LedgerUnavailable, match='namespaces "nowhere" not found'):
+        store.write(fresh(key_parts=("nowhere", "uid-1", "dispatch")))
+
+
+def test_an_api_server_that_is_away_is_unavailable_and_never_an_empty_ledger(cluster: Cluster) -> None:
+    place = granted(cluster, "demo", timeout=0.5)
+    made = place.store.write(fresh())
+    with cluster.away():
+        for use in (
+            lambda: place.store.read("demo", made.key),
+            lambda: place.store.write(made.model_copy(update={"timeout": 9})),
+            lambda: place.store.siblings(made),
+            lambda: place.store.read_gate("demo", TARGET),
+        ):
+            with pytest.raises(LedgerUnavailable, match="no answer within"):
+                use()
+    found = place.store.read("demo", made.key)
+    assert found is not None
+    assert found.timeout in (made.timeout, 9)
+
+
+def test_the_ledger_needs_no_more_than_its_rules(place: Granted) -> None:
+    """Delete above all: rule 7 in the API server does not stop a record from being deleted and made anew."""
+    api = place.cluster.api(place.token)
+
+    def allowed(verb: str, group: str, resource: str) -> bool:
+        asked = {"namespace": place.namespaces["demo"], "verb": verb, "group": group, "resource": resource}
+        review = {
+            "apiVersion": "authorization.k8s.io/v1",
+            "kind": "SelfSubjectAccessReview",
+            "spec": {"resourceAttributes": asked},
+        }
+        answer = api.create("/apis/authorization.k8s.io/v1/selfsubjectaccessreviews", review)
+        return bool(answer["status"]["allowed"])
+
+    verbs = ("get", "list", "watch", "create", "update", "patch", "delete", "deletecollection")
+    for resource in (RECORDS, GATES):
+        granted_verbs = tuple(verb for verb in verbs if allowed(verb, resource.group, resource.plural))
+        assert set(granted_verbs) == set(resource.verbs)
+    assert not any(allowed(verb, "", resource) for verb in verbs for resource in ("secrets", "configmaps"))
