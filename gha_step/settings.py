@@ -109,6 +109,12 @@ def _off(text: object) -> object:
     return text
 
 
+def _switch(text: object) -> object:
+    if text in ("on", "off", True, False):
+        return text in ("on", True)
+    raise _refuse("write on or off")
+
+
 def _boolean(text: object) -> object:
     if text in ("true", "false", True, False):
         return text in ("true", True)
@@ -166,8 +172,10 @@ class Settings(BaseModel):
         description="Projects that are served when Secrets come from Kubernetes, separated by commas, `*` for all. "
         "Default: the pod's own namespace.",
     )
-    project_api: Annotated[str, BeforeValidator(_off)] = Field(
-        default="off", description="`on`: serve the REST resource for stock Kargo. Not available yet."
+    project_api: Annotated[bool, BeforeValidator(_switch)] = Field(
+        default="off",  # type: ignore[assignment]
+        description="`on`: serve the REST resource for stock Kargo, to whoever proves a project with the token of the "
+        "Secret `gha-step` in its namespace.",
     )
     shared_namespace: Annotated[str, AfterValidator(_namespace)] = Field(
         default="kargo-shared-resources",

@@ -18,6 +18,9 @@ from gha_step.runtime import SystemClock, ThreadWorkers
 from gha_step.servers.auth import TokenFileError, read_token_file
 from gha_step.servers.http import Readiness, http_app
 from gha_step.servers.process import ListenError, ServerProcess
+from gha_step.servers.project_tokens import ProjectTokens
+from gha_step.servers.projects import ProjectApi
+from gha_step.servers.promotions import Promotions
 from gha_step.servers.waiting import Execution
 from gha_step.settings import NO_TOKEN, NOT_SERVED, Settings, SqliteLedger
 from gha_step.steps.access import Access
@@ -35,6 +38,7 @@ CALLS = 64  # threads for calls: each reads a Secret and a record
 TASKS = 256  # threads for dispatches: each may wait half a minute for GitHub
 LOOKS = 64  # threads for looks at runs: each may wait ten seconds for GitHub
 TOKENS = 16  # threads for installation tokens: each may wait half a minute for GitHub
+PROOFS = 32  # threads for the tokens of projects: each reads a Secret
 LATE = 256  # threads for POSTs that have been silent for long
 
 
@@ -56,7 +60,7 @@ def build(settings: Settings, environment: Mapping[str, str]) -> ServerProcess:
         raise StartError(f"GHA_STEP_TOKEN_FILE: {error}") from None
     clock = SystemClock()
     telemetry = Telemetry()
-    secrets, projects = _secrets(settings, environment)
+    secrets, projects, promotions = _secrets(settings, environment)
     try:
         store = _ledger(settings.ledger, environment)
     except LedgerUnusable as error:
@@ -101,23 +105,38 @@ def build(settings: Settings, environment: Mapping[str, str]) -> ServerProcess:
         DispatchWorkflow(access=access, dispatching=dispatching, clock=clock),
         WaitForWorkflow(access=access, observing=observing, clock=clock),
     ]
+    calls = ThreadWorkers(CALLS, "call")
     execution = Execution(
         Steps(kinds, projects=projects, clock=clock),
-        workers=ThreadWorkers(CALLS, "call"),
+        workers=calls,
         clock=clock,
         telemetry=telemetry,
         reply_within=settings.reply_within,
     )
     readiness = Readiness()
-    served = None if settings.token_file == NOT_SERVED else execution
-    app = http_app(execution=served, token=token, readiness=readiness, collect=telemetry.exposition)
+    project_api = ProjectApi(
+        execution,
+        ProjectTokens(secrets, workers=ThreadWorkers(PROOFS, "proof"), clock=clock),
+        promotions,
+        workers=calls,
+        clock=clock,
+        telemetry=telemetry,
+        draining=lambda: readiness.draining,
+    )
+    app = http_app(
+        execution=None if settings.token_file == NOT_SERVED else execution,
+        token=token,
+        readiness=readiness,
+        collect=telemetry.exposition,
+        projects=project_api if settings.project_api else None,
+    )
     try:
         return ServerProcess(
             app=app,
             host=settings.http_listen.host,
             port=settings.http_listen.port,
             readiness=readiness,
-            execution=served,
+            execution=execution,
             on_the_wire=lambda: dispatching.on_the_wire,
             begin_no_more=dispatching.drain,
             clock=clock,
@@ -144,12 +163,14 @@ def _ledger(ledger: SqliteLedger, environment: Mapping[str, str]) -> SqliteStore
     return SqliteStore(ledger.path)
 
 
-def _secrets(settings: Settings, environment: Mapping[str, str]) -> tuple[SecretReader, frozenset[str] | None]:
-    """Where Secrets come from, and the projects that are served (``None``: all)."""
+def _secrets(
+    settings: Settings, environment: Mapping[str, str]
+) -> tuple[SecretReader, frozenset[str] | None, Promotions | None]:
+    """Where Secrets come from, the projects that hosts are served for (``None``: all), and where Promotions are."""
     if isinstance(settings.secrets, Path):
         if not settings.secrets.is_dir():
             raise StartError(f"GHA_STEP_SECRETS: {settings.secrets} is not a directory: make it, or name another")
-        return DirectorySecrets(settings.secrets), _all_or(settings.projects)
+        return DirectorySecrets(settings.secrets), _all_or(settings.projects), None
     # 155 ms and 35 MB: only those pay who use it, and before the server is ready.
     from gha_step.credentials.kubernetes import KubernetesSecrets
     from gha_step.kube import AccessUnknown, connect
@@ -159,14 +180,14 @@ def _secrets(settings: Settings, environment: Mapping[str, str]) -> tuple[Secret
     except AccessUnknown as error:
         raise StartError(f"GHA_STEP_SECRETS: {error}") from None
     projects = settings.projects
-    if projects is None:
+    if projects is None and settings.token_file != NOT_SERVED:
         own = api.own_namespace()
         if own is None:
             raise StartError(
                 "GHA_STEP_PROJECTS: this process does not know its own namespace: name the projects to serve"
             )
         projects = frozenset({own})
-    return KubernetesSecrets(api), _all_or(projects)
+    return KubernetesSecrets(api), _all_or(projects), Promotions(api)
 
 
 def _all_or(projects: frozenset[str] | None) -> frozenset[str] | None:

@@ -27,7 +27,7 @@ def test_the_defaults_are_those_of_the_documentation() -> None:
     assert settings.secrets == "kubernetes"
     assert settings.ledger == SqliteLedger(Path("gha-step.db"), lifetime_pod=False)
     assert (settings.settle, settings.reply_within) == (20, 5)
-    assert (settings.allow_http, settings.projects) == (False, None)
+    assert (settings.allow_http, settings.projects, settings.project_api) == (False, None, False)
     assert settings.shared_namespace == "kargo-shared-resources"
     assert (settings.log_level, settings.log_format) == ("info", "json")
 
@@ -51,6 +51,8 @@ def test_other_variables_are_not_looked_at() -> None:
         ("PROJECTS", " , ", "projects", None),
         ("SHARED_NAMESPACE", "common", "shared_namespace", "common"),
         ("SHARED_NAMESPACE", "", "shared_namespace", ""),
+        ("PROJECT_API", "on", "project_api", True),
+        ("PROJECT_API", "off", "project_api", False),
         ("ALLOW_HTTP", "true", "allow_http", True),
         ("ALLOW_HTTP", "false", "allow_http", False),
         ("SETTLE", "0s", "settle", 0),
@@ -78,7 +80,8 @@ def test_a_setting_is_read(name: str, value: str, field: str, parsed: Any) -> No
         ("HTTP_LISTEN", "0.0.0.0:٩"),
         ("HTTP_LISTEN", "off"),
         ("GRPC_LISTEN", "0.0.0.0:9791"),
-        ("PROJECT_API", "on"),
+        ("PROJECT_API", "yes"),
+        ("PROJECT_API", ""),
         ("TOKEN_FILE", ""),
         ("SECRETS", ""),
         ("SECRETS", "dir:"),
