@@ -109,6 +109,15 @@ def _off(text: object) -> object:
     return text
 
 
+def _hosts(text: object) -> object:
+    if not isinstance(text, str):
+        return text
+    names = frozenset(name.strip().lower().rstrip(".") for name in text.split(",") if name.strip())
+    if not all(re.fullmatch(r"[0-9a-z]([-0-9a-z.]*[0-9a-z])?|[0-9a-f:]*:[0-9a-f:.]*", name) for name in names):
+        raise _refuse("write names of hosts without scheme and port, such as github.com,ghe.example.com")
+    return names or None
+
+
 def _switch(text: object) -> object:
     if text in ("on", "off", True, False):
         return text in ("on", True)
@@ -184,6 +193,11 @@ class Settings(BaseModel):
     )
     allow_http: Annotated[bool, BeforeValidator(_boolean)] = Field(
         default=False, description="Allow `http` base URLs that are not on loopback."
+    )
+    github_hosts: Annotated[frozenset[str] | None, BeforeValidator(_hosts)] = Field(
+        default=None,
+        description="The only GitHubs that are connected to, separated by commas, e.g. `github.com,ghe.example.com`. "
+        "Default: any.",
     )
     settle: Annotated[float, BeforeValidator(_duration), AfterValidator(_settle)] = Field(
         default="20s",  # type: ignore[assignment]

@@ -3,10 +3,12 @@
 import secrets as randomness
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
 
 from gha_step.contract.errors import StepError
 from gha_step.credentials.directory import DirectorySecrets
 from gha_step.credentials.secrets import SecretReader
+from gha_step.github.bounds import Bounds
 from gha_step.github.budgets import Budgets
 from gha_step.github.client import PyGithubClient
 from gha_step.github.connection import SocketConnector
@@ -34,6 +36,9 @@ from gha_step.steps.registry import Steps
 from gha_step.steps.wait_for_workflow import WaitForWorkflow
 from gha_step.telemetry import Telemetry
 
+if TYPE_CHECKING:
+    from gha_step.kube import KubeApi
+
 CALLS = 64  # threads for calls: each reads a Secret and a record
 TASKS = 256  # threads for dispatches: each may wait half a minute for GitHub
 LOOKS = 64  # threads for looks at runs: each may wait ten seconds for GitHub
@@ -60,13 +65,15 @@ def build(settings: Settings, environment: Mapping[str, str]) -> ServerProcess:
         raise StartError(f"GHA_STEP_TOKEN_FILE: {error}") from None
     clock = SystemClock()
     telemetry = Telemetry()
-    secrets, projects, promotions = _secrets(settings, environment)
+    api = _api(settings, environment)
+    secrets, projects = _secrets(settings, api)
     try:
         store = _ledger(settings.ledger, environment)
     except LedgerUnusable as error:
         raise StartError(f"GHA_STEP_LEDGER: {error}") from None
     telemetry.watch_ledger(store.count_by_state)
-    connector = SocketConnector()
+    bounds = Bounds(hosts=settings.github_hosts or frozenset(), shared=settings.project_api)
+    connector = SocketConnector(bounds, _api_server_hosts(environment, api))
     servers = Servers()
     tasks = ThreadWorkers(TASKS, "task")
     client = PyGithubClient(connector, clock)
@@ -117,7 +124,7 @@ def build(settings: Settings, environment: Mapping[str, str]) -> ServerProcess:
     project_api = ProjectApi(
         execution,
         ProjectTokens(secrets, workers=ThreadWorkers(PROOFS, "proof"), clock=clock),
-        promotions,
+        None if api is None else Promotions(api),
         workers=calls,
         clock=clock,
         telemetry=telemetry,
@@ -163,22 +170,33 @@ def _ledger(ledger: SqliteLedger, environment: Mapping[str, str]) -> SqliteStore
     return SqliteStore(ledger.path)
 
 
-def _secrets(
-    settings: Settings, environment: Mapping[str, str]
-) -> tuple[SecretReader, frozenset[str] | None, Promotions | None]:
-    """Where Secrets come from, the projects that hosts are served for (``None``: all), and where Promotions are."""
+def _api(settings: Settings, environment: Mapping[str, str]) -> "KubeApi | None":
+    """The Kubernetes API server, where one is needed."""
     if isinstance(settings.secrets, Path):
-        if not settings.secrets.is_dir():
-            raise StartError(f"GHA_STEP_SECRETS: {settings.secrets} is not a directory: make it, or name another")
-        return DirectorySecrets(settings.secrets), _all_or(settings.projects), None
+        return None
     # 155 ms and 35 MB: only those pay who use it, and before the server is ready.
-    from gha_step.credentials.kubernetes import KubernetesSecrets
     from gha_step.kube import AccessUnknown, connect
 
     try:
-        api = connect(environment, SystemClock())
+        return connect(environment, SystemClock())
     except AccessUnknown as error:
         raise StartError(f"GHA_STEP_SECRETS: {error}") from None
+
+
+def _api_server_hosts(environment: Mapping[str, str], api: "KubeApi | None") -> frozenset[str]:
+    named = (environment.get("KUBERNETES_SERVICE_HOST", ""), "" if api is None else api.host)
+    return frozenset(host for host in named if host)
+
+
+def _secrets(settings: Settings, api: "KubeApi | None") -> tuple[SecretReader, frozenset[str] | None]:
+    """Where Secrets come from, and the projects that hosts are served for (``None``: all)."""
+    if isinstance(settings.secrets, Path):
+        if not settings.secrets.is_dir():
+            raise StartError(f"GHA_STEP_SECRETS: {settings.secrets} is not a directory: make it, or name another")
+        return DirectorySecrets(settings.secrets), _all_or(settings.projects)
+    from gha_step.credentials.kubernetes import KubernetesSecrets
+
+    assert api is not None
     projects = settings.projects
     if projects is None and settings.token_file != NOT_SERVED:
         own = api.own_namespace()
@@ -187,7 +205,7 @@ def _secrets(
                 "GHA_STEP_PROJECTS: this process does not know its own namespace: name the projects to serve"
             )
         projects = frozenset({own})
-    return KubernetesSecrets(api), _all_or(projects), Promotions(api)
+    return KubernetesSecrets(api), _all_or(projects)
 
 
 def _all_or(projects: frozenset[str] | None) -> frozenset[str] | None:

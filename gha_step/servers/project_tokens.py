@@ -37,7 +37,7 @@ class _Recent(OrderedDict[str, T]):
 
 @dataclass(frozen=True)
 class _Read:
-    """What a Secret held. ``begun``: when it was asked for, monotonic seconds. ``why``: there is no token to compare."""
+    """What a Secret held. ``begun``: when it was asked for, monotonic seconds. ``why``: no token to compare with."""
 
     begun: float
     token: Token | None = None
