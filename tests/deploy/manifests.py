@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
-import yaml
+import yaml  # type: ignore[import-untyped]
 
 DEPLOY: Final = Path(__file__).parents[2] / "deploy"
 PORT: Final = 9790

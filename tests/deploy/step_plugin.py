@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-import yaml
+import yaml  # type: ignore[import-untyped]
 
 from tests.deploy.manifests import Strict
 

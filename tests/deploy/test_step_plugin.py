@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-import yaml
+import yaml  # type: ignore[import-untyped]
 
 from gha_step.contract import dispatch_workflow, wait_for_workflow
 from gha_step.contract.duration import parse_duration
@@ -127,7 +127,7 @@ def test_the_sidecar_starts_with_these_settings_and_is_probed_where_it_listens()
     assert settings.http_listen is not None
     assert settings.http_listen.port == PORT
     assert settings.ledger == "kubernetes"
-    assert settings.project_api == "off", "a sidecar does not offer the REST resource"
+    assert not settings.project_api, "a sidecar does not offer the REST resource"
     assert settings.token_file == "/var/run/kargo/token"
     assert [port["containerPort"] for port in sidecar["ports"]] == [PORT]
     assert sidecar["readinessProbe"]["httpGet"] == {"path": "/readyz", "port": PORT}
