@@ -118,6 +118,11 @@ class KubeApi:
     def __repr__(self) -> str:
         return f"<{self._name}>"
 
+    @property
+    def host(self) -> str:
+        """The API server's name or address."""
+        return urlsplit(self._host).hostname or ""
+
     def own_namespace(self) -> str | None:
         """The pod's own namespace, or that of the kubeconfig's current context, if it names one."""
         return self._namespace

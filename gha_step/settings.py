@@ -109,6 +109,21 @@ def _off(text: object) -> object:
     return text
 
 
+def _hosts(text: object) -> object:
+    if not isinstance(text, str):
+        return text
+    names = frozenset(name.strip().lower().rstrip(".") for name in text.split(",") if name.strip())
+    if not all(re.fullmatch(r"[0-9a-z]([-0-9a-z.]*[0-9a-z])?|[0-9a-f:]*:[0-9a-f:.]*", name) for name in names):
+        raise _refuse("write names of hosts without scheme and port, such as github.com,ghe.example.com")
+    return names or None
+
+
+def _switch(text: object) -> object:
+    if text in ("on", "off", True, False):
+        return text in ("on", True)
+    raise _refuse("write on or off")
+
+
 def _boolean(text: object) -> object:
     if text in ("true", "false", True, False):
         return text in ("true", True)
@@ -166,8 +181,10 @@ class Settings(BaseModel):
         description="Projects that are served when Secrets come from Kubernetes, separated by commas, `*` for all. "
         "Default: the pod's own namespace.",
     )
-    project_api: Annotated[str, BeforeValidator(_off)] = Field(
-        default="off", description="`on`: serve the REST resource for stock Kargo. Not available yet."
+    project_api: Annotated[bool, BeforeValidator(_switch)] = Field(
+        default="off",  # type: ignore[assignment]
+        description="`on`: serve the REST resource for stock Kargo, to whoever proves a project with the token of the "
+        "Secret `gha-step` in its namespace.",
     )
     shared_namespace: Annotated[str, AfterValidator(_namespace)] = Field(
         default="kargo-shared-resources",
@@ -176,6 +193,11 @@ class Settings(BaseModel):
     )
     allow_http: Annotated[bool, BeforeValidator(_boolean)] = Field(
         default=False, description="Allow `http` base URLs that are not on loopback."
+    )
+    github_hosts: Annotated[frozenset[str] | None, BeforeValidator(_hosts)] = Field(
+        default=None,
+        description="The only GitHubs that are connected to, separated by commas, e.g. `github.com,ghe.example.com`. "
+        "Default: any.",
     )
     settle: Annotated[float, BeforeValidator(_duration), AfterValidator(_settle)] = Field(
         default="20s",  # type: ignore[assignment]

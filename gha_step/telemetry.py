@@ -26,6 +26,9 @@ class Telemetry:
         self._dispatches = self._counter("dispatches", "Dispatches by the state they reached.", "outcome")
         self._requests = self._counter("github_requests", "Requests to GitHub.", "request", "status")
         self._request_seconds = self._histogram("github_request_seconds", "Time of one request.", "request")
+        self._project_requests = self._counter(
+            "project_requests", "Requests to the REST resource of projects, by HTTP status.", "resource", "status"
+        )
         self._contradicted = self._counter(
             "contradicted_runs", "Run IDs that GitHub's own late answer replaced. Alarm on any."
         )
@@ -49,6 +52,10 @@ class Telemetry:
         """A request to GitHub ended with an HTTP status, or with `error` or `unclear`."""
         self._requests.labels(request, status).inc()
         self._request_seconds.labels(request).observe(seconds)
+
+    def project_request(self, resource: str, status: int) -> None:
+        """A request to the REST resource was answered. ``resource``: dispatches, waits or none."""
+        self._project_requests.labels(resource, str(status)).inc()
 
     def contradicted(self) -> None:
         """An attributed run ID turned out to be wrong."""

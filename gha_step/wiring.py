@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 from gha_step.contract.errors import StepError
 from gha_step.credentials.directory import DirectorySecrets
 from gha_step.credentials.secrets import SecretReader
+from gha_step.github.bounds import Bounds
 from gha_step.github.budgets import Budgets
 from gha_step.github.client import PyGithubClient
 from gha_step.github.connection import SocketConnector
@@ -20,6 +21,9 @@ from gha_step.runtime import SystemClock, ThreadWorkers
 from gha_step.servers.auth import TokenFileError, read_token_file
 from gha_step.servers.http import Readiness, http_app
 from gha_step.servers.process import ListenError, ServerProcess
+from gha_step.servers.project_tokens import ProjectTokens
+from gha_step.servers.projects import ProjectApi
+from gha_step.servers.promotions import Promotions
 from gha_step.servers.waiting import Execution
 from gha_step.settings import NO_TOKEN, NOT_SERVED, Settings, SqliteLedger
 from gha_step.steps.access import Access
@@ -40,6 +44,7 @@ CALLS = 64  # threads for calls: each reads a Secret and a record
 TASKS = 256  # threads for dispatches: each may wait half a minute for GitHub
 LOOKS = 64  # threads for looks at runs: each may wait ten seconds for GitHub
 TOKENS = 16  # threads for installation tokens: each may wait half a minute for GitHub
+PROOFS = 32  # threads for the tokens of projects: each reads a Secret
 LATE = 256  # threads for POSTs that have been silent for long
 
 
@@ -72,7 +77,8 @@ def build(settings: Settings, environment: Mapping[str, str]) -> ServerProcess:
     if settings.ledger == "kubernetes":
         counted = Recount(counted, clock, ThreadWorkers(1, "count")).count_by_state
     telemetry.watch_ledger(counted)
-    connector = SocketConnector()
+    bounds = Bounds(hosts=settings.github_hosts or frozenset(), shared=settings.project_api)
+    connector = SocketConnector(bounds, _api_server_hosts(environment, cluster))
     servers = Servers()
     tasks = ThreadWorkers(TASKS, "task")
     client = PyGithubClient(connector, clock)
@@ -111,23 +117,38 @@ def build(settings: Settings, environment: Mapping[str, str]) -> ServerProcess:
         DispatchWorkflow(access=access, dispatching=dispatching, clock=clock),
         WaitForWorkflow(access=access, observing=observing, clock=clock),
     ]
+    calls = ThreadWorkers(CALLS, "call")
     execution = Execution(
         Steps(kinds, projects=projects, clock=clock),
-        workers=ThreadWorkers(CALLS, "call"),
+        workers=calls,
         clock=clock,
         telemetry=telemetry,
         reply_within=settings.reply_within,
     )
     readiness = Readiness()
-    served = None if settings.token_file == NOT_SERVED else execution
-    app = http_app(execution=served, token=token, readiness=readiness, collect=telemetry.exposition)
+    project_api = ProjectApi(
+        execution,
+        ProjectTokens(secrets, workers=ThreadWorkers(PROOFS, "proof"), clock=clock),
+        None if cluster is None else Promotions(cluster),
+        workers=calls,
+        clock=clock,
+        telemetry=telemetry,
+        draining=lambda: readiness.draining,
+    )
+    app = http_app(
+        execution=None if settings.token_file == NOT_SERVED else execution,
+        token=token,
+        readiness=readiness,
+        collect=telemetry.exposition,
+        projects=project_api if settings.project_api else None,
+    )
     try:
         return ServerProcess(
             app=app,
             host=settings.http_listen.host,
             port=settings.http_listen.port,
             readiness=readiness,
-            execution=served,
+            execution=execution,
             on_the_wire=lambda: dispatching.on_the_wire,
             begin_no_more=dispatching.drain,
             clock=clock,
@@ -154,7 +175,12 @@ def _cluster(settings: Settings, environment: Mapping[str, str]) -> "KubeApi | N
 def _projects(settings: Settings, cluster: "KubeApi | None") -> frozenset[str] | None:
     """The projects that are served; ``None``: all."""
     projects = settings.projects
-    if projects is None and cluster is not None and settings.secrets == "kubernetes":
+    if (
+        projects is None
+        and cluster is not None
+        and settings.secrets == "kubernetes"
+        and settings.token_file != NOT_SERVED
+    ):
         own = cluster.own_namespace()
         if own is None:
             raise StartError(
@@ -203,3 +229,8 @@ def _ledger(
     if why is not None:
         raise LedgerUnusable(why)
     return SqliteStore(ledger.path)
+
+
+def _api_server_hosts(environment: Mapping[str, str], cluster: "KubeApi | None") -> frozenset[str]:
+    named = (environment.get("KUBERNETES_SERVICE_HOST", ""), "" if cluster is None else cluster.host)
+    return frozenset(host for host in named if host)

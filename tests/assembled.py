@@ -25,6 +25,9 @@ from gha_step.ledger.store import Store
 from gha_step.runtime import Clock, SystemClock, ThreadWorkers, Workers
 from gha_step.servers.http import Readiness, http_app
 from gha_step.servers.process import ServerProcess
+from gha_step.servers.project_tokens import ProjectTokens
+from gha_step.servers.projects import ProjectApi
+from gha_step.servers.promotions import Promotions
 from gha_step.servers.waiting import Execution
 from gha_step.steps.access import Access
 from gha_step.steps.app_tokens import AppTokens
@@ -170,7 +173,7 @@ class Assembled:
             settle=settle,
             telemetry=self.telemetry,
         )
-        reader = DirectorySecrets(secrets) if isinstance(secrets, Path) else secrets
+        self.secrets = reader = DirectorySecrets(secrets) if isinstance(secrets, Path) else secrets
         self._tokens = Tracked(16, "token")
         app_tokens = AppTokens(
             client=client, servers=servers, clock=self.clock, workers=self._tokens, telemetry=self.telemetry
@@ -229,30 +232,39 @@ def serving(
     workers: int = 16,
     reply_within: float = 5.0,
     served: bool = True,
+    projects: bool = False,
+    promotions: Promotions | None = None,
     collect: Callable[[], bytes] | None = None,
 ) -> Iterator[str]:
     """The HTTP server around it, on a loopback port of its own; gives its URL."""
     clock = SystemClock()
+    calls = ThreadWorkers(workers, "call")
     execution = Execution(
-        assembled.steps,
-        workers=ThreadWorkers(workers, "call"),
-        clock=clock,
-        telemetry=assembled.telemetry,
-        reply_within=reply_within,
+        assembled.steps, workers=calls, clock=clock, telemetry=assembled.telemetry, reply_within=reply_within
     )
     readiness = Readiness()
+    project_api = ProjectApi(
+        execution,
+        ProjectTokens(assembled.secrets, workers=ThreadWorkers(workers, "proof"), clock=clock),
+        promotions,
+        workers=calls,
+        clock=clock,
+        telemetry=assembled.telemetry,
+        draining=lambda: readiness.draining,
+    )
     app = http_app(
         execution=execution if served else None,
         token=None if token is None else Token(token),
         readiness=readiness,
         collect=collect or assembled.telemetry.exposition,
+        projects=project_api if projects else None,
     )
     server = ServerProcess(
         app=app,
         host="127.0.0.1",
         port=0,
         readiness=readiness,
-        execution=execution if served else None,
+        execution=execution,
         on_the_wire=lambda: assembled.dispatching.on_the_wire,
         begin_no_more=assembled.dispatching.drain,
         clock=clock,

@@ -27,7 +27,7 @@ def test_the_defaults_are_those_of_the_documentation() -> None:
     assert settings.secrets == "kubernetes"
     assert settings.ledger == SqliteLedger(Path("gha-step.db"), lifetime_pod=False)
     assert (settings.settle, settings.reply_within) == (20, 5)
-    assert (settings.allow_http, settings.projects) == (False, None)
+    assert (settings.allow_http, settings.projects, settings.project_api) == (False, None, False)
     assert settings.shared_namespace == "kargo-shared-resources"
     assert (settings.log_level, settings.log_format) == ("info", "json")
 
@@ -52,6 +52,10 @@ def test_other_variables_are_not_looked_at() -> None:
         ("PROJECTS", " , ", "projects", None),
         ("SHARED_NAMESPACE", "common", "shared_namespace", "common"),
         ("SHARED_NAMESPACE", "", "shared_namespace", ""),
+        ("PROJECT_API", "on", "project_api", True),
+        ("PROJECT_API", "off", "project_api", False),
+        ("GITHUB_HOSTS", "", "github_hosts", None),
+        ("GITHUB_HOSTS", "GitHub.com., 10.0.0.7,fd00::1,", "github_hosts", {"github.com", "10.0.0.7", "fd00::1"}),
         ("ALLOW_HTTP", "true", "allow_http", True),
         ("ALLOW_HTTP", "false", "allow_http", False),
         ("SETTLE", "0s", "settle", 0),
@@ -79,7 +83,8 @@ def test_a_setting_is_read(name: str, value: str, field: str, parsed: Any) -> No
         ("HTTP_LISTEN", "0.0.0.0:٩"),
         ("HTTP_LISTEN", "off"),
         ("GRPC_LISTEN", "0.0.0.0:9791"),
-        ("PROJECT_API", "on"),
+        ("PROJECT_API", "yes"),
+        ("PROJECT_API", ""),
         ("TOKEN_FILE", ""),
         ("SECRETS", ""),
         ("SECRETS", "dir:"),
@@ -88,6 +93,10 @@ def test_a_setting_is_read(name: str, value: str, field: str, parsed: Any) -> No
         ("LEDGER", "Kubernetes"),
         ("LEDGER", "kubernetes:demo"),
         ("LEDGER", "/data/x.db"),
+        ("GITHUB_HOSTS", "https://github.com"),
+        ("GITHUB_HOSTS", "github.com:443"),
+        ("GITHUB_HOSTS", "*.ghe.com"),
+        ("GITHUB_HOSTS", "github.com, ghé.example.com"),
         ("ALLOW_HTTP", "yes"),
         ("ALLOW_HTTP", "1"),
         ("ALLOW_HTTP", ""),

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from gha_step.contract.errors import CredentialsError
-from gha_step.credentials.secrets import LabelledSecret, check_names, check_namespace, is_secret_name
+from gha_step.credentials.secrets import LabelledSecret, check_names, check_namespace, is_object_name
 
 REPO_URL: Final = "repoURL"
 MAX_VALUE: Final = 1 << 20  # a Kubernetes Secret holds no more than 1 MiB in all
@@ -42,7 +42,7 @@ class DirectorySecrets:
         check_namespace(namespace, "context.project")
         folder = self._root / namespace
         try:
-            names = [entry.name for entry in folder.iterdir() if is_secret_name(entry.name)]
+            names = [entry.name for entry in folder.iterdir() if is_object_name(entry.name)]
         except (FileNotFoundError, NotADirectoryError):
             return
         except OSError as error:

@@ -46,14 +46,19 @@ def check_namespace(name: str, what: str) -> None:
     :param what: where the name comes from.
     :raises CredentialsError: not repeating it.
     """
-    if not _LABEL.fullmatch(name):
+    if not is_namespace_name(name):
         raise CredentialsError(
             f"{what} is not the name of a namespace (lower-case letters, digits and '-', at most 63)"
         )
 
 
-def is_secret_name(name: str) -> bool:
-    """Whether a Secret can have this name."""
+def is_namespace_name(name: str) -> bool:
+    """Whether a namespace can have this name."""
+    return _LABEL.fullmatch(name) is not None
+
+
+def is_object_name(name: str) -> bool:
+    """Whether a Secret, or another object of Kubernetes, can have this name."""
     return len(name) <= 253 and _SUBDOMAIN.fullmatch(name) is not None
 
 
@@ -63,7 +68,7 @@ def check_names(project: str, name: str) -> None:
     :raises CredentialsError: naming which of the two, not repeating it.
     """
     check_namespace(project, "context.project")
-    if not is_secret_name(name):
+    if not is_object_name(name):
         raise CredentialsError(
             f"project {project}: config.credentials.secretName is not the name of a Secret "
             "(lower-case letters, digits, '-' and '.', at most 253)"

@@ -9,12 +9,14 @@ import base64
 import ipaddress
 import socket
 import ssl
+from collections.abc import Iterable, Iterator
 from typing import Final, Protocol
 from urllib.parse import unquote, urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 import h11
 
+from gha_step.github.bounds import Address, Bounds, parse_address
 from gha_step.github.endpoint import Endpoint
 from gha_step.github.errors import Unreachable, Untrusted
 
@@ -45,7 +47,7 @@ class Connector(Protocol):
         """A fresh connection, ready for a request's first byte.
 
         :raises Unreachable: no connection.
-        :raises Untrusted: the certificate.
+        :raises Untrusted: the certificate, or a host where this process does not connect to.
         """
 
 
@@ -71,19 +73,24 @@ class SocketConnection:
 
 
 class SocketConnector:
-    """Connections by the system's resolver, CAs (SSL_CERT_FILE counts), HTTPS_PROXY and NO_PROXY."""
+    """Connections by the system's resolver, CAs (SSL_CERT_FILE counts), HTTPS_PROXY and NO_PROXY.
 
-    def __init__(self) -> None:
+    :param bounds: where not to connect to. Behind a proxy, which resolves names itself, it is held to names.
+    :param api_server: the hosts of the Kubernetes API server.
+    """
+
+    def __init__(self, bounds: Bounds | None = None, api_server: Iterable[str] = ()) -> None:
+        self._bounds = bounds or Bounds()
+        self._api_server = tuple(api_server)
         # By whether certificates are checked. Loading the CAs costs more than a handshake.
         self._contexts: dict[bool, ssl.SSLContext] = {}
 
     def connect(self, endpoint: Endpoint) -> Connection:
+        self._bounds.check_host(endpoint)
         proxy = _proxy_for(endpoint)
         where = f"{endpoint.host} port {endpoint.port}" + (f" through the proxy {proxy[0]}" if proxy else "")
         try:
-            sock = socket.create_connection(
-                proxy[:2] if proxy else (endpoint.host, endpoint.port), timeout=CONNECT_SECONDS
-            )
+            sock = socket.create_connection(proxy[:2], timeout=CONNECT_SECONDS) if proxy else self._dial(endpoint)
         except socket.gaierror as error:
             name = proxy[0] if proxy else endpoint.host
             raise Unreachable(f"the name {name} does not resolve ({error.strerror}): is the address right?") from None
@@ -109,6 +116,34 @@ class SocketConnector:
             sock.close()
             raise Unreachable(f"{where} accepts no TLS connection ({cause_of(error)})") from None
         return SocketConnection(sock)
+
+    def _dial(self, endpoint: Endpoint) -> socket.socket:
+        """A TCP connection to an address that was checked. :raises OSError: none of the host's addresses takes one."""
+        flags = socket.AI_CANONNAME if self._bounds.shared else 0
+        found = socket.getaddrinfo(endpoint.host, endpoint.port, type=socket.SOCK_STREAM, flags=flags)
+        if self._bounds.shared:
+            addresses = [address for *_, where in found if (address := parse_address(str(where[0])))]
+            self._bounds.check_addresses(endpoint, found[0][3], addresses, self._api_server_addresses())
+        trouble = OSError("it has no address")
+        for family, kind, protocol, _, where in found:
+            sock = socket.socket(family, kind, protocol)
+            sock.settimeout(CONNECT_SECONDS)
+            try:
+                sock.connect(where)  # an address, which nobody resolves once more
+            except OSError as error:
+                sock.close()
+                trouble = error
+            else:
+                return sock
+        raise trouble
+
+    def _api_server_addresses(self) -> Iterator[Address]:
+        for host in self._api_server:
+            try:
+                found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+            except OSError:  # then nobody else's name leads there either
+                continue
+            yield from (address for *_, where in found if (address := parse_address(str(where[0]))))
 
     def _context(self, verify: bool) -> ssl.SSLContext:
         context = self._contexts.get(verify)

@@ -6,7 +6,7 @@ ignores SSL_CERT_FILE and reads NO_PROXY otherwise than the standard library (fa
 
 import ipaddress
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Final
 from urllib.parse import SplitResult, urlsplit
 
@@ -21,7 +21,7 @@ class Endpoint:
 
     ``base``: the whole URL without a trailing slash, lower-case host, e.g. ``https://ghe.example.com/api/v3``.
     ``host`` is ASCII (IDNA), an IPv6 address without brackets. ``path``: '' or ``/api/v3``.
-    ``verify``: whether the server's certificate is checked.
+    ``verify``: whether the server's certificate is checked. ``named_by``: for messages, what a user wrote it in.
     """
 
     base: str
@@ -30,6 +30,7 @@ class Endpoint:
     port: int
     path: str
     verify: bool = True
+    named_by: str = field(default="", compare=False)
 
     @property
     def authority(self) -> str:
@@ -98,7 +99,7 @@ def _host(parts: SplitResult) -> str:
     if not host:
         raise BadEndpoint("names no host")
     try:
-        name = host if ":" in host else host.encode("idna").decode("ascii").lower()
+        name = host if ":" in host else host.encode("idna").decode("ascii").lower().rstrip(".")
     except UnicodeError:
         name = ""
     if not re.fullmatch(r"[0-9a-z._-]+|[0-9a-fA-F:.]+(%25[0-9a-zA-Z]+)?", name):

@@ -5,6 +5,7 @@ GitHubError
 ├─ BadPrivateKey    an App's key cannot be used; nothing was sent     terminal
 ├─ Unreachable      no connection, so nothing was sent                try again
 ├─ Untrusted        a certificate that nobody here trusts; not sent   terminal
+│  └─ OffLimits     a host that this process does not connect to      terminal
 ├─ RateLimited      refused for now, GitHub says until when           try again
 ├─ Unsupported      refused only for a key or API version             try again at once, without it
 ├─ Refused          refused for good                                  terminal
@@ -34,6 +35,10 @@ class Unreachable(GitHubError):
 
 class Untrusted(GitHubError):
     """The server's certificate is not trusted. Nothing was sent, and trying again cannot help."""
+
+
+class OffLimits(Untrusted):
+    """This process does not connect there, whatever answers. Nothing was sent."""
 
 
 class RateLimited(GitHubError):

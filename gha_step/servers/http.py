@@ -1,15 +1,13 @@
-"""The HTTP server: ``POST /api/v1/step.execute``, health and metrics.
+"""The HTTP server: ``POST /api/v1/step.execute``, health and metrics; `gha_step.servers.projects` beside it.
 
-Source: facts/kargo-host.md A. The bearer is proved before the body is read; answers that come early close the
-connection, because a body may still be on its way.
+Source: facts/kargo-host.md A. The bearer is proved before the body is read.
 """
 
 import asyncio
-import json
 from collections.abc import Callable
 from typing import Final
 
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -18,9 +16,10 @@ from gha_step.contract.json_text import parse_json
 from gha_step.contract.secret import Token
 from gha_step.contract.step import StepRequest
 from gha_step.servers.auth import bearer
+from gha_step.servers.body import BodyRefused, give, json_answer, read_body
+from gha_step.servers.projects import ROOT, ProjectApi
 from gha_step.servers.waiting import Execution
 
-MAX_BODY: Final = 4 << 20
 EXECUTE: Final = "/api/v1/step.execute"
 
 
@@ -38,11 +37,13 @@ def http_app(
     token: Token | None,
     readiness: Readiness,
     collect: Callable[[], bytes],
+    projects: ProjectApi | None = None,
 ) -> ASGIApp:
     """The server's ASGI application.
 
     :param execution: ``None``: step.execute is not served.
     :param token: the bearer that step.execute asks for; ``None``: none.
+    :param projects: the resource for callers that prove a project; ``None``: it is not served.
     :param collect: gives the metrics; it may read the ledger, so it runs on a thread.
     """
 
@@ -50,6 +51,8 @@ def http_app(
         path, method = request.scope["path"], request.method  # request.url would parse the Host header too
         if path == EXECUTE and method == "POST" and execution is not None:
             return await _execute(request, execution, token, readiness)
+        if projects is not None and request.scope["raw_path"].startswith(ROOT):
+            return await projects.answer(request)
         if method in ("GET", "HEAD"):
             if path == "/healthz":
                 return _text(200, "ok")
@@ -59,13 +62,15 @@ def http_app(
             if path == "/metrics":
                 content = await asyncio.to_thread(collect)
                 return Response(content, media_type="text/plain; version=0.0.4; charset=utf-8")
-        return _error(404, f"there is no {method} {path[:200]} here")
+        unknown = f"there is no {method} {path[:200]} here"
+        # The callers of either interface look for their own key.
+        return json_answer(404, {"error": unknown} if projects is None else {"error": unknown, "message": unknown})
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":  # lifespan and websockets are not for us
             return
         response = await answer(Request(scope, receive))
-        await response(scope, receive, send)
+        await give(response, scope, receive, send)
 
     return app
 
@@ -79,13 +84,9 @@ async def _execute(request: Request, execution: Execution, token: Token | None, 
         return _error(503, "this server is stopping: call again", close=True)
     with execution.counted():  # from here on, so that a stop waits for a body that is still arriving
         try:
-            body = await asyncio.wait_for(_body(request), execution.reply_within)
-        except ClientDisconnect:
-            return _error(400, "the request broke off", close=True)
-        except TimeoutError:
-            return _error(503, "the body did not arrive in time: call again", close=True)
-        if body is None:
-            return _error(413, f"the body is over {MAX_BODY >> 20} MiB", close=True)
+            body = await read_body(request, execution.reply_within)
+        except BodyRefused as error:
+            return _error(error.status, str(error), close=True)
         try:
             step = StepRequest.parse(parse_json(body))
         except (EnvelopeError, ValueError) as error:
@@ -94,24 +95,9 @@ async def _execute(request: Request, execution: Execution, token: Token | None, 
         return Response(result.to_wire(), media_type="application/json")
 
 
-async def _body(request: Request) -> bytes | None:
-    """The body, or ``None`` if it is too large."""
-    length = request.headers.get("content-length", "")
-    if length.isdigit() and int(length) > MAX_BODY:
-        return None
-    parts, size = [], 0
-    async for part in request.stream():
-        size += len(part)
-        if size > MAX_BODY:
-            return None
-        parts.append(part)
-    return b"".join(parts)
-
-
 def _text(status: int, text: str) -> Response:
     return Response(text + "\n", status, media_type="text/plain")
 
 
 def _error(status: int, message: str, *, close: bool = False) -> Response:
-    headers = {"Connection": "close"} if close else None
-    return Response(json.dumps({"error": message}), status, headers, media_type="application/json")
+    return json_answer(status, {"error": message}, close=close)

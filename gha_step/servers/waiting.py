@@ -45,22 +45,22 @@ class Execution:
         finally:
             self.calls -= 1
 
-    async def execute(self, request: StepRequest) -> StepResult:
-        """The answer to one call, within the reply limit."""
+    async def execute(self, request: StepRequest, deadline: float | None = None) -> StepResult:
+        """The answer to one call, within the reply limit or by ``deadline``, monotonic seconds."""
         arrived = self._clock.monotonic()
-        result = await self._answer(request, arrived)
+        result = await self._answer(request, arrived, arrived + self.reply_within if deadline is None else deadline)
         kind = request.step.kind if request.step.kind in self._steps.kinds else "unknown"
         self._telemetry.step(kind, result.status, self._clock.monotonic() - arrived)
         # The caller need not wait for a line to be written: it follows when the answer is on its way.
         asyncio.get_running_loop().call_soon(_log, kind, request.context, result)
         return result
 
-    async def _answer(self, request: StepRequest, arrived: float) -> StepResult:
+    async def _answer(self, request: StepRequest, arrived: float, deadline: float) -> StepResult:
         job = self._workers.spawn(lambda: self._steps.execute(request, arrived))
         answerable = _answerable(job)
-        if not await self._by(answerable, arrived + self.reply_within / 2) and job.cancel():
+        if not await self._by(answerable, (arrived + deadline) / 2) and job.cancel():
             return StepResult.running(BUSY.message, BUSY.retry_after)
-        if not await self._by(answerable, arrived + self.reply_within) and not job.done():
+        if not await self._by(answerable, deadline) and not job.done():
             return StepResult.running(READING, BUSY.retry_after)
         outcome = job.result()
         return outcome if isinstance(outcome, StepResult) else outcome.answer()

@@ -1,7 +1,7 @@
 """From a step's config to the repository on its server and the token for it, read anew for every call."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from gha_step.contract.errors import ConfigError, CredentialsError
@@ -67,8 +67,9 @@ class Access:
         return Repository(endpoint, named.owner, named.repo, secret.token)
 
     def _endpoint(self, project: str, name: str, field: str, url: str | None) -> Endpoint:
+        named_by = f"project {project}: the Secret {name}: the key {field}" + ("" if url else " (missing: github.com)")
         try:
-            return resolve_endpoint(url, allow_http=self._allow_http)
+            return replace(resolve_endpoint(url, allow_http=self._allow_http), named_by=named_by)
         except BadEndpoint as error:
             raise CredentialsError(f"project {project}: the Secret {name}: the key {field} {error}") from None
 
@@ -78,6 +79,7 @@ class Access:
         url = named.url
         try:
             endpoint = endpoint_of(url, allow_http=self._allow_http, verify=not named.skip_verify)
+            endpoint = replace(endpoint, named_by=f"config.{REPO_URL}")
         except BadEndpoint as error:
             raise ConfigError(f"config.{REPO_URL}: {error}") from None
         found = git_credentials(self._secrets, project, self._shared_namespace, url)

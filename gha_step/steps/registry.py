@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from gha_step.contract.errors import LedgerUnavailable, StepError
-from gha_step.contract.step import StepRequest, StepResult
+from gha_step.contract.step import CallerContext, StepRequest, StepResult
 from gha_step.runtime import Clock
 from gha_step.steps.outcome import Call, StepKind, Underway
 from gha_step.telemetry import log, subject
@@ -15,7 +15,8 @@ INTERNAL_RETRY: Final = 10.0  # seconds
 class Steps:
     """The one `execute` that every server calls.
 
-    :param projects: the projects that are served; ``None``: all. A host's bearer proves the host, not the project.
+    :param projects: the projects that hosts are served for; ``None``: all. A host's bearer proves the host, not the
+        project. A caller that has proved its project needs no such leave.
     """
 
     def __init__(self, kinds: Sequence[StepKind], *, projects: frozenset[str] | None, clock: Clock) -> None:
@@ -37,7 +38,8 @@ class Steps:
         if kind is None:
             known = ", ".join(self._kinds)
             return StepResult.failed(f"there is no step kind {request.step.kind[:80]!r} here; known are: {known}")
-        if self._projects is not None and context.project not in self._projects:
+        proved = isinstance(context, CallerContext)
+        if self._projects is not None and not proved and context.project not in self._projects:
             return StepResult.failed(
                 f"this server does not serve the project {context.project[:80]!r}: add it to GHA_STEP_PROJECTS"
             )

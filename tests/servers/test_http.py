@@ -13,7 +13,7 @@ from gha_step.contract.errors import LedgerUnavailable
 from gha_step.emulator import EXAMPLE_TOKEN, Delay, GitHub
 from gha_step.ledger.sqlite import SqliteStore
 from gha_step.runtime import SystemClock
-from gha_step.servers.http import MAX_BODY
+from gha_step.servers.body import MAX_BODY
 from tests.assembled import BEARER, Assembled, JumpingClock, Meddling, body, config, serving
 from tests.servers.wire import EXECUTE, Reply, connected, get, head, post, raw, read_reply
 

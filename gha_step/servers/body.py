@@ -1,0 +1,81 @@
+"""A call's body in, a JSON answer out, and what is left of the body when the answer comes early. It knows no call.
+
+An answer may come before the body has arrived. A connection that is closed upon unread bytes is reset, and the answer
+may be lost with it; so the rest is read and dropped for a moment, after the answer is on its way.
+"""
+
+import asyncio
+import json
+from collections.abc import Mapping
+from typing import Any, Final
+
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+MAX_BODY: Final = 4 << 20
+LINGER: Final = 1.0  # seconds for which the rest of a body is dropped …
+SILENCE: Final = 0.3  # … unless nothing of it comes for so long
+
+
+class BodyRefused(Exception):
+    """There is no body to work with; the connection is of no more use. ``status``: what HTTP calls it."""
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+async def read_body(request: Request, within: float) -> bytes:
+    """The whole body.
+
+    :param within: seconds.
+    :raises BodyRefused: it is too large, too slow, or the client has left.
+    """
+    too_large = BodyRefused(413, f"the body is over {MAX_BODY >> 20} MiB")
+    length = request.headers.get("content-length", "")
+    if length.isdigit() and int(length) > MAX_BODY:
+        raise too_large
+    body = bytearray()
+    try:
+        async with asyncio.timeout(within):
+            async for part in request.stream():
+                body += part
+                if len(body) > MAX_BODY:
+                    raise too_large
+    except ClientDisconnect:
+        raise BodyRefused(400, "the request broke off") from None
+    except TimeoutError:
+        raise BodyRefused(503, "the body did not arrive in time: call again") from None
+    return bytes(body)
+
+
+def json_answer(status: int, content: Mapping[str, Any], *, close: bool = False) -> Response:
+    """``content`` as JSON. ``close``: the connection ends with it, because some of the body may still be on its way."""
+    headers = {"Connection": "close"} if close else None
+    return Response(json.dumps(content), status, headers, media_type="application/json")
+
+
+async def give(response: Response, scope: Scope, receive: Receive, send: Send) -> None:
+    """Send the answer; if it ends the connection, drop what still comes, so that the answer arrives."""
+    if response.headers.get("connection") != "close":
+        await response(scope, receive, send)
+        return
+    await send({"type": "http.response.start", "status": response.status_code, "headers": response.raw_headers})
+    await send({"type": "http.response.body", "body": bytes(response.body), "more_body": True})
+    if not any(name == b"expect" for name, _ in scope["headers"]):  # such a client sends nothing now
+        await _drop(receive)
+    await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+async def _drop(receive: Receive) -> None:
+    dropped = 0
+    try:
+        async with asyncio.timeout(LINGER):
+            while dropped <= MAX_BODY:
+                message = await asyncio.wait_for(receive(), SILENCE)
+                dropped += len(message.get("body", b""))
+                if not message.get("more_body", False):  # the end, or the client has left
+                    return
+    except TimeoutError:
+        return

@@ -1,0 +1,131 @@
+"""Who speaks for a project: whoever knows the token in the Secret ``gha-step`` of the project's own namespace.
+
+Source: facts/stock-kargo.md, "Who may call". Every refusal is backed by a read of that Secret that began after the call
+came, so that a new token works at once; such reads are spaced, so that whoever guesses burdens nobody. A project that
+is not there, one whose Secret is missing and a wrong token all take this one way and look alike.
+"""
+
+import asyncio
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import Final, TypeVar
+
+from gha_step.contract.errors import CredentialsError, SecretsUnavailable, StepError
+from gha_step.contract.secret import Token
+from gha_step.credentials.secrets import SecretReader
+from gha_step.runtime import Clock, Workers
+from gha_step.telemetry import log, subject
+
+SECRET: Final = "gha-step"  # noqa: S105  the name of a Secret
+KEY: Final = "token"
+KEPT: Final = 10.0  # seconds for which a token that was read is believed: how long a replaced one still works
+APART: Final = 0.5  # seconds after a read that proved nobody, before the next of the same Secret
+MAX_READS: Final = 256  # reads under way; guesses at ever other projects get no further
+_REMEMBERED: Final = 10_000
+T = TypeVar("T")
+
+
+class _Recent(OrderedDict[str, T]):
+    """What was set last, for so many projects."""
+
+    def __setitem__(self, project: str, value: T) -> None:
+        super().__setitem__(project, value)
+        self.move_to_end(project)
+        if len(self) > _REMEMBERED:
+            self.popitem(last=False)
+
+
+@dataclass(frozen=True)
+class _Read:
+    """What a Secret held. ``begun``: when it was asked for, monotonic seconds. ``why``: no token to compare with."""
+
+    begun: float
+    token: Token | None = None
+    why: StepError | None = None
+
+    def accepts(self, bearer: str) -> bool:
+        return self.token is not None and self.token.matches(bearer)
+
+
+class ProjectTokens:
+    """The tokens of all projects; for one event loop."""
+
+    def __init__(self, secrets: SecretReader, *, workers: Workers, clock: Clock) -> None:
+        self._secrets = secrets
+        self._workers = workers
+        self._clock = clock
+        self._known: _Recent[_Read] = _Recent()
+        self._vain: _Recent[float] = _Recent()  # when the last read began that proved nobody
+        self._underway: dict[str, asyncio.Task[_Read]] = {}
+
+    async def accepts(self, project: str, bearer: str, deadline: float) -> bool:
+        """Whether ``bearer`` is the token of ``project``.
+
+        :param project: the name of a namespace, whether there is one or not.
+        :param deadline: monotonic seconds.
+        :raises SecretsUnavailable: this cannot be told now, or not until then.
+        """
+        arrived = self._clock.monotonic()
+        known = self._known.get(project)
+        if known is not None and arrived - known.begun < KEPT and known.accepts(bearer):
+            return True
+        while True:
+            read = await self._read(project, deadline)
+            if read.accepts(bearer):
+                return True
+            # Only such reads are spaced: whether a project is in use cannot be told from how long a refusal takes.
+            self._vain[project] = read.begun
+            if isinstance(read.why, SecretsUnavailable):
+                raise read.why
+            if read.begun >= arrived:
+                why = read.why or "another token than the Secret's was given"
+                log.warning("a call for the project %s was refused: %s", project, why, extra=subject((project, ""), ""))
+                return False
+
+    async def _read(self, project: str, deadline: float) -> _Read:
+        """What the Secret holds by a read that is about to begin or under way."""
+        task = self._underway.get(project)
+        if task is None:
+            if len(self._underway) >= MAX_READS:
+                raise SecretsUnavailable("too many Secrets are being read at the moment")
+            task = self._underway[project] = asyncio.create_task(self._begin(project))
+        left = deadline - self._clock.monotonic()
+        done, _ = await asyncio.wait([task], timeout=max(0.0, left))
+        if not done:  # it goes on, and serves the next call
+            raise SecretsUnavailable("it takes long to read")
+        return task.result()
+
+    async def _begin(self, project: str) -> _Read:
+        try:
+            vain = self._vain.get(project)
+            if vain is not None and (early := vain + APART - self._clock.monotonic()) > 0:
+                await asyncio.sleep(early)
+            begun = self._clock.monotonic()
+            job = self._workers.spawn(lambda: self._get(project, begun))
+            read = await asyncio.wrap_future(job)
+            if not isinstance(read.why, SecretsUnavailable):
+                self._known[project] = read
+            return read
+        finally:
+            del self._underway[project]
+
+    def _get(self, project: str, begun: float) -> _Read:
+        try:
+            value = self._secrets.read(project, SECRET).get(KEY)
+        except SecretsUnavailable as error:
+            return _Read(begun, why=error)
+        except CredentialsError as error:
+            return _Read(begun, why=error)
+        except Exception:  # noqa: BLE001  the caller hears that this cannot be told, and asks again
+            log.exception("the Secret %s of the project %s cannot be read", SECRET, project)
+            return _Read(begun, why=SecretsUnavailable("an internal error, which the log of gha-step tells"))
+        text = _text(value)
+        if text is None:
+            return _Read(begun, why=CredentialsError(f"its Secret {SECRET} has no key {KEY} that holds a token"))
+        return _Read(begun, token=Token(text))
+
+
+def _text(value: bytes | None) -> str | None:
+    """The token as it may stand in a header, without the newline that ``echo`` and editors add."""
+    text = (value or b"").decode("latin-1").strip()
+    return text if text and all(33 <= ord(c) <= 126 for c in text) else None

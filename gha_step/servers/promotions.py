@@ -1,0 +1,67 @@
+"""The UID of a Promotion that a caller knows by name: the ledger's record belongs to it. Nothing else of it is read."""
+
+import threading
+from typing import Final
+
+from gha_step.contract.errors import StepError, Unavailable
+from gha_step.kube import Forbidden, Invalid, KubeApi, KubeError, NotFound, NotServed
+from gha_step.steps.task import Memory
+
+API: Final = "/apis/kargo.akuity.io/v1alpha1"
+
+
+class NoPromotion(StepError):
+    """There is no such Promotion, or it may not be read: asking again will not help."""
+
+
+class Promotions:
+    """Promotions of one cluster. A UID is asked for once: a name that Kargo gives never comes again.
+
+    :param api: under an identity that may ``get`` the Promotions of the projects that are served.
+    """
+
+    def __init__(self, api: KubeApi) -> None:
+        self._api = api
+        self._lock = threading.Lock()
+        self._uids: dict[str, str] = Memory()
+
+    def uid(self, project: str, name: str) -> str:
+        """The UID of the Promotion ``name``; both are names as Kubernetes has them.
+
+        :raises NoPromotion: there is none, or we may not see it; the message says what to do.
+        :raises Unavailable: this cannot be told now.
+        """
+        path = f"{API}/namespaces/{project}/promotions/{name}"
+        with self._lock:
+            known = self._uids.get(path)
+        if known is not None:
+            return known
+        try:
+            promotion = self._api.get(path)
+        except NotFound:
+            raise NoPromotion(f"the project {project} has no Promotion {name}") from None
+        except Forbidden as error:
+            whom = error.subject or "the ServiceAccount of gha-step"
+            raise NoPromotion(
+                f"project {project}: the Promotion {name} may not be read: give {whom} a Role in the namespace "
+                f"{project} with the rule {{apiGroups: [kargo.akuity.io], resources: [promotions], verbs: [get]}} "
+                f"({error.words or error})"
+            ) from None
+        except NotServed as error:
+            raise NoPromotion(
+                "the API server knows no Promotions of kargo.akuity.io/v1alpha1: is Kargo installed in the cluster "
+                f"that gha-step runs in? ({error})"
+            ) from None
+        except Invalid as error:
+            raise NoPromotion(f"project {project}: the Promotion {name} cannot be read: {error}") from None
+        except KubeError as error:
+            raise Unavailable(
+                f"project {project}: the Promotion {name} cannot be read now: {error}", error.retry_after or 10.0
+            ) from None
+        metadata = promotion.get("metadata")
+        uid = metadata.get("uid") if isinstance(metadata, dict) else None
+        if not isinstance(uid, str) or not uid:
+            raise Unavailable(f"project {project}: the Promotion {name} cannot be read now: the answer is none")
+        with self._lock:
+            self._uids[path] = uid
+        return uid

@@ -1,0 +1,99 @@
+"""deploy/ on a real API server: everything is taken, strictly, and pods of it are admitted where they have to be."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.cluster import Cluster
+from tests.deploy.clusters import apply, kubectl_path, prepare
+from tests.deploy.manifests import DEPLOY, Manifest, documents, files, manifest, rendered
+from tests.deploy.step_plugin import container, objections
+
+pytestmark = pytest.mark.cluster
+
+BASES = sorted(
+    path.parent
+    for path in files()
+    if path.name == "kustomization.yaml" and documents(path)[0]["kind"] == "Kustomization"
+)
+COMPONENTS = [
+    ("step-plugin", "step-plugin/kargo-user-1000"),
+    ("step-plugin/project", "step-plugin/git-credentials"),
+    ("service/project", "service/git-credentials"),
+    ("service", "service/service-monitor"),
+]
+
+
+@pytest.fixture(scope="module")
+def prepared(cluster: Cluster) -> Cluster:
+    prepare(cluster)
+    return cluster
+
+
+def kind_and_name(found: Manifest) -> tuple[str, str]:
+    return found["kind"], found["metadata"]["name"]
+
+
+@pytest.mark.parametrize("folder", BASES, ids=lambda folder: str(folder.relative_to(DEPLOY)))
+def test_the_api_server_takes_what_a_kustomization_renders(prepared: Cluster, folder: Path) -> None:
+    namespace = prepared.namespace()
+    objects = rendered(folder, kubectl_path())
+    for found in objects:  # a project of the test's own in place of the example's
+        if found["metadata"].get("namespace") == "my-project":
+            found["metadata"]["namespace"] = namespace
+    said = "".join(
+        apply(prepared, found, namespace=None if "namespace" in found["metadata"] else namespace)
+        if found["kind"] in ("Role", "RoleBinding")
+        else apply(prepared, found)
+        for found in objects
+    )
+    assert said.count("serverside-applied") == len(objects)
+
+
+@pytest.mark.parametrize(("base", "component"), COMPONENTS, ids=lambda name: name.replace("/", "-"))
+def test_the_api_server_takes_every_component(prepared: Cluster, tmp_path: Path, base: str, component: str) -> None:
+    namespace = prepared.namespace()
+    here = os.path.relpath(DEPLOY, tmp_path)
+    (tmp_path / "kustomization.yaml").write_text(f"resources: [{here}/{base}]\ncomponents: [{here}/{component}]\n")
+    objects = rendered(tmp_path, kubectl_path())
+    alone = {kind_and_name(found) for found in rendered(DEPLOY / base, kubectl_path())}
+    assert {kind_and_name(found) for found in objects} >= alone
+    for found in objects:
+        apply(prepared, found, namespace=None if found["metadata"].get("namespace") else namespace)
+
+
+def test_every_component_is_tried() -> None:
+    components = {
+        str(path.parent.relative_to(DEPLOY))
+        for path in files()
+        if path.name == "kustomization.yaml" and documents(path)[0]["kind"] == "Component"
+    }
+    assert components == {component for _, component in COMPONENTS}
+
+
+def test_the_example_registers_the_users_image_in_the_hosts_own_form(prepared: Cluster) -> None:
+    objects = rendered(DEPLOY / "examples" / "step-plugin", kubectl_path())
+    (registered,) = [found for found in objects if found["kind"] == "ConfigMap"]
+    assert objections(registered) == []
+    ours = container(manifest("step-plugin/configmap.yaml"))
+    assert container(registered) == ours | {"image": f"registry.example.com/{ours['image']}"}
+    assert registered["metadata"]["namespace"] == "kargo-system-resources"
+
+
+def admitted(cluster: Cluster, namespace: str, spec: dict[str, Any]) -> None:
+    """:raises Forbidden: Pod Security refuses it."""
+    pod = {"metadata": {"name": "tried"}, "spec": spec}
+    cluster.admin.create(f"/api/v1/namespaces/{namespace}/pods", pod, {"dryRun": "All", "fieldValidation": "Strict"})
+
+
+def test_the_services_pods_are_admitted_to_its_own_restricted_namespace(prepared: Cluster) -> None:
+    apply(prepared, manifest("service/namespace.yaml"))
+    admitted(prepared, "gha-step", manifest("service/deployment.yaml")["spec"]["template"]["spec"])
+
+
+def test_the_sidecar_is_admitted_to_a_restricted_namespace(prepared: Cluster) -> None:
+    namespace = prepared.namespace()
+    prepared.kubectl("label", "namespace", namespace, "pod-security.kubernetes.io/enforce=restricted")
+    admitted(prepared, namespace, {"containers": [container(manifest("step-plugin/configmap.yaml"))]})

@@ -1,0 +1,151 @@
+"""The files as written: plain kustomize, one object each, and a service that fits what the program expects."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml  # type: ignore[import-untyped]
+
+import gha_step
+from gha_step.settings import Settings
+from tests.deploy.manifests import DEPLOY, PORT, Manifest, documents, files, manifest, objects, pod_settings
+
+FOLDERS = sorted({path.parent for path in files()})
+ROLES = sorted(path for path, found in objects() if found["kind"] == "Role")
+LABELS = {"app.kubernetes.io/name": "gha-step"}
+
+
+def short(path: Path) -> str:
+    return str(path.relative_to(DEPLOY))
+
+
+def at(found: Any, path: str) -> Any:
+    for name in path.split("."):
+        found = found[int(name)] if name.isdigit() else found[name]
+    return found
+
+
+@pytest.mark.parametrize("path", list(files()), ids=short)
+def test_a_file_holds_one_object(path: Path) -> None:
+    assert len(documents(path)) == 1
+
+
+@pytest.mark.parametrize("folder", FOLDERS, ids=short)
+def test_a_kustomization_names_every_file_beside_it_and_nothing_that_is_not_there(folder: Path) -> None:
+    (found,) = documents(folder / "kustomization.yaml")
+    patches = [entry["path"] for entry in found.get("patches", []) if "path" in entry]
+    named = {(folder / name).resolve() for name in [*found.get("resources", []), *found.get("components", []), *patches]}
+    assert all(path.exists() for path in named)
+    beside = {path for path in folder.glob("*.yaml") if path.name != "kustomization.yaml"}
+    assert {path for path in named if path.parent == folder} - {path for path in named if path.is_dir()} == beside
+
+
+@pytest.mark.parametrize(("path", "found"), list(objects()), ids=lambda value: short(value) if isinstance(value, Path) else "")
+def test_a_file_is_named_after_what_it_holds(path: Path, found: Manifest) -> None:
+    assert path.stem in (found["kind"].lower(), found["metadata"]["name"])
+
+
+def test_all_images_are_of_this_version() -> None:
+    wanted = f"gha-step:{gha_step.__version__}"
+    assert at(manifest("service/deployment.yaml"), "spec.template.spec.containers.0.image") == wanted
+    for path in ("step-plugin/configmap.yaml", "step-plugin/kargo-user-1000/configmap.yaml"):
+        assert f'image: "{wanted}"' in manifest(path)["data"]["sidecar.container"]
+    assert manifest("examples/service/kustomization.yaml")["images"][0]["newTag"] == gha_step.__version__
+    assert f"/{wanted}" in json.dumps(manifest("examples/step-plugin/kustomization.yaml"))
+
+
+# ---------------------------------------------------------------- the service
+
+
+def test_the_service_starts_with_these_settings_and_is_probed_where_it_listens() -> None:
+    container = at(manifest("service/deployment.yaml"), "spec.template.spec.containers.0")
+    settings = Settings.parse(pod_settings(container))
+    assert settings.project_api
+    assert settings.token_file == "off", "step.execute, whose bearer proves no project, is not served"
+    assert settings.ledger == settings.secrets == "kubernetes"
+    assert settings.http_listen is not None
+    assert container["ports"] == [{"name": "http", "containerPort": settings.http_listen.port}]
+    assert (settings.http_listen.port, container["readinessProbe"]["httpGet"]) == (
+        PORT,
+        {"path": "/readyz", "port": "http"},
+    )
+    (pod_uid,) = [entry for entry in container["env"] if entry["name"] == "GHA_STEP_POD_UID"]
+    assert pod_uid["valueFrom"] == {"fieldRef": {"fieldPath": "metadata.uid"}}
+
+
+def test_the_service_is_awaited_as_long_as_it_drains() -> None:
+    pod = at(manifest("service/deployment.yaml"), "spec.template.spec")
+    drains = 25 + 5  # a POST on the wire, and what is left to answer
+    assert pod["terminationGracePeriodSeconds"] > drains
+
+
+def test_no_replica_goes_before_another_is_ready_and_one_always_stays() -> None:
+    deployment = manifest("service/deployment.yaml")
+    assert at(deployment, "spec.replicas") == 2
+    assert at(deployment, "spec.strategy.rollingUpdate.maxUnavailable") == 0
+    assert at(manifest("service/poddisruptionbudget.yaml"), "spec.maxUnavailable") == 1
+
+
+@pytest.mark.parametrize(
+    ("path", "selector"),
+    [
+        ("deployment", "spec.selector.matchLabels"),
+        ("deployment", "spec.template.metadata.labels"),
+        ("deployment", "spec.template.spec.topologySpreadConstraints.0.labelSelector.matchLabels"),
+        ("service", "spec.selector"),
+        ("poddisruptionbudget", "spec.selector.matchLabels"),
+        ("networkpolicy", "spec.podSelector.matchLabels"),
+        ("service-monitor/networkpolicy", "spec.podSelector.matchLabels"),
+        ("service-monitor/servicemonitor", "spec.selector.matchLabels"),
+        ("service", "metadata.labels"),
+    ],
+)
+def test_every_selector_finds_the_service(path: str, selector: str) -> None:
+    assert at(manifest(f"service/{path}.yaml"), selector) == LABELS
+
+
+def test_the_tasks_call_the_service_by_its_name() -> None:
+    service = manifest("service/service.yaml")
+    name, namespace = service["metadata"]["name"], service["metadata"]["namespace"]
+    wanted = f"http://{name}.{namespace}.svc:{at(service, 'spec.ports.0.port')}"
+    for path in sorted((DEPLOY / "tasks").rglob("gha-*.yaml")):
+        (task,) = documents(path)
+        assert {"name": "serviceURL", "value": wanted} in task["spec"]["vars"]
+
+
+# ---------------------------------------------------------------- roles
+
+
+@pytest.mark.parametrize("path", ROLES, ids=short)
+def test_a_role_deletes_nothing_writes_no_configmaps_and_has_no_wildcard(path: Path) -> None:
+    (role,) = documents(path)
+    for rule in role["rules"]:
+        assert set(rule) <= {"apiGroups", "resources", "resourceNames", "verbs"}
+        assert not {"*", "delete", "deletecollection", "patch", "watch"} & set(rule["verbs"])
+        assert not {"*", "configmaps", "pods", "roles"} & set(rule["resources"])
+        assert "*" not in rule["apiGroups"]
+
+
+@pytest.mark.parametrize("side", ["step-plugin", "service"])
+def test_without_the_component_for_git_credentials_only_named_secrets_are_read(side: str) -> None:
+    rules = [rule for rule in manifest(f"{side}/project/role.yaml")["rules"] if "secrets" in rule["resources"]]
+    assert [(rule["verbs"], bool(rule["resourceNames"])) for rule in rules] == [(["get"], True)]
+    assert manifest(f"{side}/git-credentials/role.yaml")["rules"] == [
+        {"apiGroups": [""], "resources": ["secrets"], "verbs": ["list"]}
+    ]
+
+
+def test_the_sidecars_namespace_is_left_to_kustomize_and_the_services_is_fixed() -> None:
+    (sidecar,) = manifest("step-plugin/project/rolebinding.yaml")["subjects"]
+    (service,) = manifest("service/project/rolebinding.yaml")["subjects"]
+    assert sidecar == {"kind": "ServiceAccount", "name": "default"}
+    account = manifest("service/serviceaccount.yaml")["metadata"]
+    assert service == {"kind": "ServiceAccount", "name": account["name"], "namespace": account["namespace"]}
+    assert at(manifest("service/deployment.yaml"), "spec.template.spec.serviceAccountName") == account["name"]
+
+
+def test_a_key_that_stands_twice_is_noticed(tmp_path: Path) -> None:
+    (tmp_path / "x.yaml").write_text("a: 1\na: 2\n")
+    with pytest.raises(yaml.YAMLError, match="stands twice"):
+        documents(tmp_path / "x.yaml")
