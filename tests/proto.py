@@ -34,7 +34,7 @@ class ProtocFailed(Exception):
 
 
 def _protoc(*arguments: str) -> None:
-    from grpc_tools import _proto, protoc  # type: ignore[import-untyped]  # 30 MB: only these commands need it
+    from grpc_tools import _proto, protoc  # 30 MB: only these commands need it
 
     names = [str(path.relative_to(SOURCES)) for path in sorted(SOURCES.rglob("*.proto"))]
     standard = Path(_proto.__file__).parent if _proto.__file__ else Path(next(iter(_proto.__path__)))
