@@ -12,7 +12,11 @@ from typing import Any, Final
 import yaml  # type: ignore[import-untyped]
 
 DOCS: Final = Path(__file__).resolve().parents[2] / "docs"
-STEP_PAGES: Final = ("gha-dispatch-workflow.md", "gha-wait-for-workflow.md")
+PAGES: Final = (
+    DOCS / "gha-dispatch-workflow.md",
+    DOCS / "gha-wait-for-workflow.md",
+    Path(__file__).with_name("public_examples.md"),
+)
 _PART: Final = re.compile(r"^### (?P<heading>[^\n]+)$|^```yaml\n(?P<block>.*?)^```$", re.MULTILINE | re.DOTALL)
 _WORKFLOW: Final = re.compile(r"# \.github/workflows/(\S+)\n")
 
@@ -41,11 +45,11 @@ class Page:
     examples: list[Example]
 
 
-def read(file: str) -> Page:
-    """A page of docs/. :raises AssertionError: an example without a result, or a block that is none of these."""
-    page = Page(file, [], {}, [])
+def read(path: Path) -> Page:
+    """A page. :raises AssertionError: an example without a result, or a block that is none of these."""
+    page = Page(path.name, [], {}, [])
     heading, steps = "", ""
-    for part in _PART.finditer((DOCS / file).read_text()):
+    for part in _PART.finditer(path.read_text()):
         if part["heading"] is not None:
             heading = part["heading"]
             continue
@@ -67,4 +71,4 @@ def read(file: str) -> Page:
     return page
 
 
-EXAMPLES: Final = tuple(example for file in STEP_PAGES for example in read(file).examples)
+EXAMPLES: Final = tuple(example for path in PAGES for example in read(path).examples)

@@ -110,13 +110,14 @@ class Run:
             "imageFrom": image_from(self.tag),
             "quote": quote,
         }
-        for written in self.example.steps:
+        for number, written in enumerate(self.example.steps, 1):
+            alias = written.get("as", f"step-{number}")
             config = evaluated(written["config"], names)
             if written["uses"] == "compose-output":  # one of Kargo's own steps
-                self.outputs[written["as"]] = config
+                self.outputs[alias] = config
                 continue
-            heard = host.run(self.promotion, Step(written["as"], config, written["uses"]))
-            self.status, self.message, self.outputs[written["as"]] = heard.status, heard.message, heard.output
+            heard = host.run(self.promotion, Step(alias, config, written["uses"]))
+            self.status, self.message, self.outputs[alias] = heard.status, heard.message, heard.output
             if heard.status != "Succeeded":
                 return
 
@@ -131,7 +132,7 @@ def test_an_example_comes_to_what_its_page_says(
         write_secret(world.server.secrets, project, secret["metadata"]["name"], **data)
     for github in githubs.values():
         for name in _repositories(example):
-            repository = github.add_repository(name)
+            repository = github.add_repository(name, branches=["master"])
             for file, text in example.page.workflows.items():
                 repository.add_workflow(file, text, queued_for=0.02, runs_for=0.02)
         if example.heading in BESIDES:
