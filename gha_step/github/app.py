@@ -119,7 +119,7 @@ def _granted(answer: Answer, app: Installation, now: float) -> InstallationToken
         raise Unclear(f"{app.endpoint.host} answered 201, but not with a token for {app}") from None
     if left <= 0:
         raise Unclear(f"{app.endpoint.host} answered with a token for {app} that has expired already")
-    return InstallationToken(Token(token), left - min(MARGIN, left / 2))
+    return InstallationToken(Token(token, f"the token of the GitHub App {app.issuer}"), left - min(MARGIN, left / 2))
 
 
 def clock_error(answer: Answer, assumed: float) -> float | None:

@@ -89,13 +89,14 @@ class SocketConnector:
         self._bounds.check_host(endpoint)
         proxy = _proxy_for(endpoint)
         where = f"{endpoint.host} port {endpoint.port}" + (f" through the proxy {proxy[0]}" if proxy else "")
+        hint = f"is {endpoint.named_in} right, and may gha-step reach it?" if not proxy else "is HTTPS_PROXY right?"
         try:
             sock = socket.create_connection(proxy[:2], timeout=CONNECT_SECONDS) if proxy else self._dial(endpoint)
         except socket.gaierror as error:
             name = proxy[0] if proxy else endpoint.host
-            raise Unreachable(f"the name {name} does not resolve ({error.strerror}): is the address right?") from None
+            raise Unreachable(f"the name {name} does not resolve ({error.strerror}): {hint}") from None
         except OSError as error:
-            raise Unreachable(f"{where} cannot be reached ({cause_of(error)}): is the address right?") from None
+            raise Unreachable(f"{where} cannot be reached ({cause_of(error)}): {hint}") from None
         try:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             if proxy:

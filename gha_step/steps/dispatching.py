@@ -358,20 +358,19 @@ class Dispatching:
         now = self._clock.now()
         left = record.timeout - (now - (now if record.trouble_since is None else record.trouble_since))
         asked = isinstance(error, RateLimited) and error.wait is not None
-        told = str(error) if task.order is None else task.order.token.hide(str(error))
         if left <= 0 or (asked and wait is not None and wait > left):
-            why = f"{told.rstrip('.')}; the step's timeout of {record.timeout} s leaves no time to try again"
+            why = f"{str(error).rstrip('.')}; the step's timeout of {record.timeout} s leaves no time to try again"
             self._book.move(task, record, GaveUp(reason=why))
             return True
         if record.trouble_since is None:
-            self._book.move(task, record, Trouble(at=now, reason=told))
+            self._book.move(task, record, Trouble(at=now, reason=str(error)))
             if task.record.state is not State.RESERVED:
                 return True
         pause = wait if wait is not None else error.retry_after or 1.0
         if isinstance(error, RateLimited):
             with self._lock:
                 self._holds[record.key] = (self._clock.monotonic() + pause, error)
-        task.note = Note(told, min(max(1.0, pause), max(1.0, left), HOLD_LIMIT))
+        task.note = Note(str(error), min(max(1.0, pause), max(1.0, left), HOLD_LIMIT))
         return False
 
     def _send_over(
@@ -451,7 +450,7 @@ class Dispatching:
                 raise Unclear(f"{order.endpoint.host} has not answered within {ANSWER_WITHIN:.0f} s")
             event: OwnersEvent = self._read_answer(reader, answer)
         except Unclear as error:
-            event = AnswerLost(nonce=sending.nonce, at=self._clock.now(), reason=order.token.hide(str(error)))
+            event = AnswerLost(nonce=sending.nonce, at=self._clock.now(), reason=str(error))
             self._telemetry.github_request("dispatch", "unclear", self._clock.monotonic() - begun)
         finally:
             if not silent:
@@ -461,7 +460,7 @@ class Dispatching:
             self._late_readers.spawn(lambda: self._read_late(task, reader, exchange))
         self._found(task, event)
         for refusal in reader.refusals:  # the record has it by now: what follows only finds better words
-            task.diagnosis = order.token.hide(diagnose(refusal, order.workflow, order.token, self._client))
+            task.diagnosis = diagnose(refusal, order.workflow, order.token, self._client)
             with self._lock:
                 self._diagnoses[task.record.key] = task.diagnosis
 
@@ -471,14 +470,14 @@ class Dispatching:
         seconds = self._clock.monotonic() - reader.begun
         self._telemetry.github_request("dispatch", str(answer.status), seconds)
         try:
-            result = decipher_dispatch(answer, order.workflow, token=order.token, without=reader.without)
+            result = decipher_dispatch(answer, order.workflow, order.token, without=reader.without)
         except Unsupported as error:
             self._servers.learn_without(order.endpoint, error.feature)
             return RefusedForNow(nonce=nonce, at=None, reason=str(error))
         except RateLimited as error:
             with self._lock:
                 self._holds[order.key.hash] = (self._clock.monotonic() + (error.retry_after or 1.0), error)
-            return RefusedForNow(nonce=nonce, at=self._clock.now(), reason=order.token.hide(str(error)))
+            return RefusedForNow(nonce=nonce, at=self._clock.now(), reason=str(error))
         except Refused as error:
             if error.status == 401 and order.renew is not None:
                 if self._first_refusal(order):
@@ -487,7 +486,7 @@ class Dispatching:
                 why = f"{order.workflow}: {twice}: see whether the installation is suspended"
                 return ledger.Refused(nonce=nonce, reason=why)
             reader.refusals.append(error)
-            return ledger.Refused(nonce=nonce, reason=order.token.hide(str(error)))
+            return ledger.Refused(nonce=nonce, reason=str(error))
         match result:
             case StartedRun(run_id, url):
                 self._servers.learn_names_runs(order.endpoint, names=True)

@@ -91,8 +91,7 @@ MUTANTS: Final = (
     Mutant(
         "a reset counts as not sent",
         DISPATCHING,
-        "            event = AnswerLost("
-        "nonce=sending.nonce, at=self._clock.now(), reason=order.token.hide(str(error)))\n",
+        "            event = AnswerLost(nonce=sending.nonce, at=self._clock.now(), reason=str(error))\n",
         "            event = NotSent(nonce=sending.nonce)\n",
     ),
     Mutant(
