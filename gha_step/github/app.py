@@ -96,7 +96,8 @@ def installation_token(answer: Answer, app: Installation, now: float) -> Install
     said = f"{answer.status}: {words!r}" if words else str(answer.status)
     # What counts as a limit, and for how long, is told in one place; its message is about a dispatch.
     if limited := rate_limit(answer, words, Workflow(app.endpoint, app.owner, app.repo, file="", ref="")):
-        raise RateLimited(f"{app.endpoint.host} has rate-limited {app} ({said})", limited.wait)
+        until = "" if limited.wait is None else f": it asks to wait {limited.wait:.0f} s"
+        raise RateLimited(f"{app.endpoint.host} has rate-limited {app} ({said}){until}", limited.wait)
     if 300 <= answer.status < 500 and answer.status not in _PASSING:
         raise Refused(
             f"{app.endpoint.host} gives no token to {app} ({said}): {_advice(answer.status, words, app)}",
