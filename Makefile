@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check fix proto soak mutants bench lock clean
+.PHONY: help install demo demo-grpc test check fix proto soak mutants bench lock clean
 
 help:            ## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | awk -F'\t' '{printf "make %-14s %s\n", $$1, $$2}'
@@ -26,6 +26,9 @@ install: $(VENV)/.installed   ## make .venv with .venv/bin/gha-step from the loc
 
 demo: install    ## Kargo's example, from request to run ID, on this machine alone
 	$(BIN)/gha-step demo
+
+demo-grpc: install ## the same over gRPC
+	$(BIN)/gha-step demo --grpc
 
 test: $(VENV)/.installed-dev  ## all tests
 	$(BIN)/python -m pytest -n 2
