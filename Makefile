@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 .DEFAULT_GOAL := help
-.PHONY: help install demo demo-grpc test check fix proto soak mutants bench lock clean
+.PHONY: help install demo demo-grpc test test-cluster check fix proto soak mutants bench lock clean
 
 help:            ## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | awk -F'\t' '{printf "make %-14s %s\n", $$1, $$2}'
@@ -30,8 +30,13 @@ demo: install    ## Kargo's example, from request to run ID, on this machine alo
 demo-grpc: install ## the same over gRPC
 	$(BIN)/gha-step demo --grpc
 
-test: $(VENV)/.installed-dev  ## all tests
-	$(BIN)/python -m pytest -n 2
+test: $(VENV)/.installed-dev  ## all tests but those on a real kube-apiserver
+	$(BIN)/python -m pytest -n 2 -m "not soak and not cluster"
+	@echo "left out: the tests on a real kube-apiserver, which make test-cluster runs"
+
+test-cluster: $(VENV)/.installed-dev ## the tests on a real kube-apiserver: KUBEBUILDER_ASSETS, as of envtest
+	@$(BIN)/python -c 'import os, sys; from tests.cluster import missing; sys.exit(missing(os.environ))'
+	$(BIN)/python -m pytest -n 2 -m "cluster and not soak"
 
 check: $(VENV)/.installed-dev ## format, lint, types, import arrows, generated docs and code current, tests
 	$(BIN)/ruff format --check .
@@ -50,9 +55,10 @@ fix: $(VENV)/.installed-dev   ## format, mend what lint can mend, write the gene
 proto: $(VENV)/.installed-dev ## write gha_step/pb from proto/
 	$(BIN)/python -m tests.proto --write
 
-soak: $(VENV)/.installed-dev  ## 10,000 and more simulated schedules, 200 real kills, full-time scenarios (10 minutes)
+soak: $(VENV)/.installed-dev  ## 10,000 and more simulated schedules, real kills, full-time scenarios (10 minutes)
 	$(BIN)/python -m tests.simulation --seeds 10000
 	$(BIN)/python -m tests.kills --rounds 200
+	test -z "$$KUBEBUILDER_ASSETS" || $(BIN)/python -m tests.kills --replicas --rounds 200
 	$(BIN)/python -m pytest tests/scenarios -m soak -n 6 -rP
 
 mutants: $(VENV)/.installed-dev ## mutations of the code that keeps the promises: each must be caught (15 minutes)
