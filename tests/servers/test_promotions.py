@@ -219,7 +219,7 @@ def kargo(cluster: Cluster) -> Cluster:
 
 def allowed(cluster: Cluster, namespace: str, account: str, **rules: Any) -> None:
     for resource, rule in rules.items():
-        cluster.allow(namespace, [{"resources": [resource], "verbs": ["get"]} | rule], account=account)
+        cluster.allow(namespace, [{"resources": [resource], "verbs": ["get"]} | rule], account=account, name=resource)
 
 
 @pytest.mark.cluster
