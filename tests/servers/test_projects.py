@@ -19,7 +19,7 @@ from gha_step.ledger.sqlite import SqliteStore
 from gha_step.runtime import SystemClock
 from gha_step.servers.body import MAX_BODY
 from gha_step.servers.projects import UNPROVED
-from tests.assembled import BEARER, INPUTS, Assembled, Meddling, config, serving, write_secret
+from tests.assembled import BEARER, INPUTS, Assembled, Meddling, body, config, serving, write_secret
 from tests.servers.test_waiting import Slow
 from tests.servers.wire import EXECUTE, PROJECT_TOKEN, Reply, connected, get, head, post, put, raw, read_reply
 
@@ -361,6 +361,17 @@ def test_a_sidecar_does_not_offer_it(assembled: Assembled, secrets: Path, github
         assert put(url, config()).status == 404
         assert put(url, config(), token=BEARER).status == 404
     assert github.count() == 0
+
+
+def test_the_projects_that_hosts_are_served_for_do_not_narrow_it(
+    secrets: Path, store: SqliteStore, github: GitHub
+) -> None:
+    write_secret(secrets, "demo", "gha-step", token=PROJECT_TOKEN)
+    program = Assembled(store=store, secrets=secrets, clock=SystemClock(), projects=frozenset({"another"}))
+    with serving(program, projects=True) as url:
+        assert "GHA_STEP_PROJECTS" in post(url, body()).json["message"]
+        assert put(url, config()).json["runID"] == str(github.runs[0].id)
+    program.close()
 
 
 def test_a_body_over_four_mebibytes_is_413(live: str) -> None:
