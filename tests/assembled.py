@@ -252,6 +252,7 @@ def serving(
     projects: bool = False,
     promotions: Promotions | None = None,
     collect: Callable[[], bytes] | None = None,
+    readiness: Readiness | None = None,
 ) -> Iterator[str]:
     """The HTTP server around it, on a loopback port of its own; gives its URL."""
     clock = SystemClock()
@@ -259,7 +260,7 @@ def serving(
     execution = Execution(
         assembled.steps, workers=calls, clock=clock, telemetry=assembled.telemetry, reply_within=reply_within
     )
-    readiness = Readiness()
+    readiness = readiness or Readiness()
     project_api = ProjectApi(
         execution,
         ProjectTokens(assembled.secrets, workers=ThreadWorkers(workers, "proof"), clock=clock),
