@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check soak mutants bench lock clean
+.PHONY: help install demo test check fix proto soak mutants bench lock clean
 
 help:            ## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | awk -F'\t' '{printf "make %-14s %s\n", $$1, $$2}'
@@ -30,18 +30,22 @@ demo: install    ## Kargo's example, from request to run ID, on this machine alo
 test: $(VENV)/.installed-dev  ## all tests
 	$(BIN)/python -m pytest -n 2
 
-check: $(VENV)/.installed-dev ## format, lint, types, import arrows, generated docs current, tests
+check: $(VENV)/.installed-dev ## format, lint, types, import arrows, generated docs and code current, tests
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python -m tests.docs --check
+	$(BIN)/python -m tests.proto --check
 	$(MAKE) --no-print-directory test
 
 fix: $(VENV)/.installed-dev   ## format, mend what lint can mend, write the generated parts of the docs
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 	$(BIN)/python -m tests.docs --write
+
+proto: $(VENV)/.installed-dev ## write gha_step/pb from proto/
+	$(BIN)/python -m tests.proto --write
 
 soak: $(VENV)/.installed-dev  ## 10,000 and more simulated schedules, 200 real kills, full-time scenarios (10 minutes)
 	$(BIN)/python -m tests.simulation --seeds 10000

@@ -19,10 +19,13 @@ from gha_step.contract.errors import StepError
 PREFIX: Final = "GHA_STEP_"
 NO_TOKEN: Final = "none"  # noqa: S105  a switch, not a token
 NOT_SERVED: Final = "off"
+NO_TLS: Final = "none"
 LIFETIME_POD: Final = "?lifetime=pod"
 
-# Kubernetes itself sets such variables in every pod beside a Service that is named gha-step.
-_SERVICE_LINK: Final = re.compile(r"GHA_STEP_(SERVICE_HOST|SERVICE_PORT(_.*)?|PORT(_[0-9]+_(TCP|UDP|SCTP).*)?)")
+# Kubernetes itself sets such variables in every pod beside a Service that is named gha-step or gha-step-grpc.
+_SERVICE_LINK: Final = re.compile(
+    r"GHA_STEP_(?:GRPC_)?(SERVICE_HOST|SERVICE_PORT(_.*)?|PORT(_[0-9]+_(TCP|UDP|SCTP).*)?)"
+)
 
 
 class SettingsError(StepError):
@@ -45,6 +48,9 @@ class Address:
             return ipaddress.ip_address(self.host).is_loopback
         except ValueError:
             return False
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
 def _refuse(text: str) -> PydanticCustomError:
@@ -157,14 +163,27 @@ class Settings(BaseModel):
         default="0.0.0.0:9790",
         description="Address of the HTTP server, or `off`.",  # type: ignore[assignment]
     )
-    grpc_listen: Annotated[str, BeforeValidator(_off)] = Field(
-        default="off", description="Address of the gRPC server, e.g. `0.0.0.0:9791`. Not available yet."
+    grpc_listen: Annotated[Address | None, BeforeValidator(_address)] = Field(
+        default="off",  # type: ignore[assignment]
+        description="Address of the gRPC server, e.g. `0.0.0.0:9791`, or `off`.",
+    )
+    grpc_tls_cert: str = Field(
+        default="",
+        description="PEM file with the certificate of the gRPC server, and those between it and its authority; read "
+        "anew when it is renewed. Required off loopback, unless `none` says that gRPC goes in plaintext there too, for "
+        "instance where a service mesh encrypts.",
+    )
+    grpc_tls_key: str = Field(default="", description="PEM file with the private key of `GHA_STEP_GRPC_TLS_CERT`.")
+    grpc_tls_client_ca: str = Field(
+        default="",
+        description="PEM file with the authority of gRPC callers: who shows no certificate of it cannot connect. The "
+        "bearer token is asked for all the same.",
     )
     token_file: str = Field(
         default="/var/run/kargo/token",
         min_length=1,
-        description="File with the bearer token that `step.execute` asks for. `none`: no token is asked, on loopback "
-        "addresses only. `off`: `step.execute` is not served.",
+        description="File with the bearer token that `step.execute` and gRPC ask for. `none`: no token is asked, on "
+        "loopback addresses only. `off`: neither is served.",
     )
     secrets: Annotated[Literal["kubernetes"] | Path, BeforeValidator(_secrets)] = Field(
         default="kubernetes",
@@ -239,14 +258,34 @@ class Settings(BaseModel):
 
 
 def _checked(settings: Settings) -> Settings:
-    if settings.http_listen is None:
-        raise SettingsError("GHA_STEP_HTTP_LISTEN: off leaves nothing to serve: write an address")
-    if settings.token_file == NO_TOKEN and not settings.http_listen.is_loopback:
+    listeners = {"http_listen": settings.http_listen, "grpc_listen": settings.grpc_listen}
+    if not any(listeners.values()):
         raise SettingsError(
-            f"GHA_STEP_TOKEN_FILE: none is allowed on loopback only, but GHA_STEP_HTTP_LISTEN is "
-            f"{settings.http_listen.host}:{settings.http_listen.port}: listen on 127.0.0.1, or name a token file"
+            "GHA_STEP_HTTP_LISTEN: off leaves nothing to serve: write an address, here or in GHA_STEP_GRPC_LISTEN"
         )
+    for name, address in listeners.items():
+        if settings.token_file == NO_TOKEN and address is not None and not address.is_loopback:
+            raise SettingsError(
+                f"GHA_STEP_TOKEN_FILE: none is allowed on loopback only, but {variable(name)} is {address}: listen on "
+                "127.0.0.1, or name a token file"
+            )
+    if settings.grpc_listen is not None:
+        _check_tls(settings, settings.grpc_listen)
     return settings
+
+
+def _check_tls(settings: Settings, address: Address) -> None:
+    if settings.grpc_tls_cert in ("", NO_TLS):
+        for name in ("grpc_tls_key", "grpc_tls_client_ca"):
+            if getattr(settings, name):
+                raise SettingsError(f"{variable(name)}: is of use only with a certificate in GHA_STEP_GRPC_TLS_CERT")
+        if not settings.grpc_tls_cert and not address.is_loopback:
+            raise SettingsError(
+                f"GHA_STEP_GRPC_TLS_CERT: is needed, because GHA_STEP_GRPC_LISTEN is {address} and not on loopback: "
+                "name a certificate's file, or write none for plaintext"
+            )
+    elif not settings.grpc_tls_key:
+        raise SettingsError("GHA_STEP_GRPC_TLS_KEY: is needed: name the file with the key of GHA_STEP_GRPC_TLS_CERT")
 
 
 def variable(field: str) -> str:

@@ -73,6 +73,7 @@ class Telemetry:
 class _LedgerStates(Collector):
     def __init__(self, count_by_state: Callable[[], Mapping[str, int]]) -> None:
         self._count = count_by_state
+        self._told = ""
 
     def describe(self) -> Iterator[Metric]:
         yield GaugeMetricFamily("gha_step_ledger_records", "Ledger records by state.", labels=["state"])
@@ -82,8 +83,11 @@ class _LedgerStates(Collector):
         try:
             counted = self._count()
         except StepError as error:  # the other metrics are needed most when the ledger is away
-            log.warning("ledger records cannot be counted: %s", error)
+            if str(error) != self._told:  # and not again with every look
+                log.warning("ledger records cannot be counted: %s", error)
+            self._told = str(error)
             return
+        self._told = ""
         for state, count in counted.items():
             family.add_metric([state], count)  # type: ignore[attr-defined]
         yield family

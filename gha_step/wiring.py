@@ -6,6 +6,8 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Literal
 
 from gha_step.contract.errors import StepError
+from gha_step.contract.secret import Token
+from gha_step.contract.values import ConfigModel
 from gha_step.credentials.directory import DirectorySecrets
 from gha_step.credentials.secrets import SecretReader
 from gha_step.github.bounds import Bounds
@@ -14,6 +16,7 @@ from gha_step.github.client import PyGithubClient
 from gha_step.github.connection import SocketConnector
 from gha_step.github.servers import Servers
 from gha_step.ledger.record import Owner
+from gha_step.ledger.recount import Recount
 from gha_step.ledger.storage import objection
 from gha_step.ledger.store import LedgerUnusable, Store
 from gha_step.runtime import SystemClock, ThreadWorkers
@@ -23,8 +26,9 @@ from gha_step.servers.process import ListenError, ServerProcess
 from gha_step.servers.project_tokens import ProjectTokens
 from gha_step.servers.projects import ProjectApi
 from gha_step.servers.promotions import Promotions
+from gha_step.servers.tls import TlsFileError, TlsFiles
 from gha_step.servers.waiting import Execution
-from gha_step.settings import NO_TOKEN, NOT_SERVED, Settings, SqliteLedger
+from gha_step.settings import NO_TLS, NO_TOKEN, NOT_SERVED, Address, Settings, SqliteLedger
 from gha_step.steps.access import Access
 from gha_step.steps.app_tokens import AppTokens
 from gha_step.steps.dispatch_workflow import DispatchWorkflow
@@ -58,7 +62,6 @@ def build(settings: Settings, environment: Mapping[str, str]) -> ServerProcess:
 
     :raises StartError: it cannot be.
     """
-    assert settings.http_listen is not None
     try:
         token = None if settings.token_file in (NO_TOKEN, NOT_SERVED) else read_token_file(Path(settings.token_file))
     except TokenFileError as error:
@@ -72,7 +75,10 @@ def build(settings: Settings, environment: Mapping[str, str]) -> ServerProcess:
         store = _ledger(settings.ledger, cluster, projects, environment)
     except LedgerUnusable as error:
         raise StartError(f"GHA_STEP_LEDGER: {error}") from None
-    telemetry.watch_ledger(store.count_by_state)
+    counted = store.count_by_state
+    if settings.ledger == "kubernetes":
+        counted = Recount(counted, clock, ThreadWorkers(1, "count")).count_by_state
+    telemetry.watch_ledger(counted)
     bounds = Bounds(hosts=settings.github_hosts or frozenset(), shared=settings.project_api)
     connector = SocketConnector(bounds, _api_server_hosts(environment, cluster))
     servers = Servers()
@@ -113,9 +119,10 @@ def build(settings: Settings, environment: Mapping[str, str]) -> ServerProcess:
         DispatchWorkflow(access=access, dispatching=dispatching, clock=clock),
         WaitForWorkflow(access=access, observing=observing, clock=clock),
     ]
+    steps = Steps(kinds, projects=projects, clock=clock)
     calls = ThreadWorkers(CALLS, "call")
     execution = Execution(
-        Steps(kinds, projects=projects, clock=clock),
+        steps,
         workers=calls,
         clock=clock,
         telemetry=telemetry,
@@ -131,18 +138,21 @@ def build(settings: Settings, environment: Mapping[str, str]) -> ServerProcess:
         telemetry=telemetry,
         draining=lambda: readiness.draining,
     )
-    app = http_app(
-        execution=None if settings.token_file == NOT_SERVED else execution,
-        token=token,
-        readiness=readiness,
-        collect=telemetry.exposition,
-        projects=project_api if settings.project_api else None,
-    )
+    served = None if settings.token_file == NOT_SERVED else execution
+    http, app = settings.http_listen, None
+    if http is not None:
+        app = http_app(
+            execution=served,
+            token=token,
+            readiness=readiness,
+            collect=telemetry.exposition,
+            projects=project_api if settings.project_api else None,
+        )
     try:
-        return ServerProcess(
+        server = ServerProcess(
             app=app,
-            host=settings.http_listen.host,
-            port=settings.http_listen.port,
+            host=http.host if http else "",
+            port=http.port if http else 0,
             readiness=readiness,
             execution=execution,
             on_the_wire=lambda: dispatching.on_the_wire,
@@ -152,6 +162,42 @@ def build(settings: Settings, environment: Mapping[str, str]) -> ServerProcess:
         )
     except ListenError as error:
         raise StartError(f"GHA_STEP_HTTP_LISTEN: {error}: write another address") from None
+    if settings.grpc_listen is not None:
+        _listen_for_grpc(server, settings, settings.grpc_listen, steps.configs, served, token, readiness)
+    return server
+
+
+def _listen_for_grpc(
+    server: ServerProcess,
+    settings: Settings,
+    address: Address,
+    configs: Mapping[str, type[ConfigModel]],
+    execution: Execution | None,
+    token: Token | None,
+    readiness: Readiness,
+) -> None:
+    from gha_step.servers.grpc import GrpcServer  # its cost is for those who use it
+
+    tls = None
+    if settings.grpc_tls_cert not in ("", NO_TLS):
+        authority = Path(settings.grpc_tls_client_ca) if settings.grpc_tls_client_ca else None
+        tls = TlsFiles(Path(settings.grpc_tls_cert), Path(settings.grpc_tls_key), authority)
+    try:
+        server.listen(
+            GrpcServer(
+                host=address.host,
+                port=address.port,
+                execution=execution,
+                configs=configs,
+                token=token,
+                readiness=readiness,
+                tls=tls,
+            )
+        )
+    except TlsFileError as error:
+        raise StartError(f"GHA_STEP_GRPC_TLS_{error.which}: {error}") from None
+    except ListenError as error:
+        raise StartError(f"GHA_STEP_GRPC_LISTEN: {error}: write another address") from None
 
 
 def _cluster(settings: Settings, environment: Mapping[str, str]) -> "KubeApi | None":

@@ -160,14 +160,15 @@ class Cluster:
             time.sleep(0.02)
         raise ClusterFailed(f"the rule {rule} did not come into force")
 
-    def kubeconfig(self, token: str | None = None, namespace: str | None = None) -> Path:
-        """A kubeconfig for the bearer of ``token``, or for nobody."""
+    def kubeconfig(self, token: str | None = None, namespace: str | None = None, port: int | None = None) -> Path:
+        """A kubeconfig for the bearer of ``token``, or for nobody; ``port``: of what leads to the API server."""
         path = self._folder / f"{next(self._count)}.kubeconfig"
-        return write_kubeconfig(path, self.url, authority=self.authority, token=token, namespace=namespace)
+        url = self.url if port is None else f"https://127.0.0.1:{port}"
+        return write_kubeconfig(path, url, authority=self.authority, token=token, namespace=namespace)
 
-    def api(self, token: str | None, timeout: float = 4.0) -> KubeApi:
+    def api(self, token: str | None, timeout: float = 4.0, port: int | None = None) -> KubeApi:
         """Our own client for the bearer of ``token``, or for nobody."""
-        return connect({"KUBECONFIG": str(self.kubeconfig(token))}, SystemClock(), timeout=timeout)
+        return connect({"KUBECONFIG": str(self.kubeconfig(token, port=port))}, SystemClock(), timeout=timeout)
 
     @contextmanager
     def away(self) -> Iterator[None]:

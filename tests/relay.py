@@ -4,6 +4,9 @@ import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from typing import Final
+
+LATE: Final = 1.0  # seconds for which a late request may take to be processed
 
 
 class _Wire:
@@ -11,6 +14,7 @@ class _Wire:
 
     def __init__(self) -> None:
         self.mute = False
+        self.held = False
         self.open = threading.Event()
         self.open.set()
 
@@ -30,6 +34,7 @@ class Relay:
     def hold(self) -> None:
         """Requests on the open connections wait until :meth:`release`."""
         for wire in self._wires:
+            wire.held = True
             wire.open.clear()
 
     def release(self) -> None:
@@ -47,6 +52,8 @@ class Relay:
             while data := client.recv(65_536):
                 wire.open.wait(30)
                 server.sendall(data)
+        if wire.held:
+            back.join(LATE)  # a server that sees the client leave gives up its request
         with suppress(OSError):
             server.shutdown(socket.SHUT_WR)
         back.join(30)

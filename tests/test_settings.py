@@ -43,6 +43,8 @@ def test_other_variables_are_not_looked_at() -> None:
         ("HTTP_LISTEN", "[::1]:65535", "http_listen", Address("::1", 65535)),
         ("HTTP_LISTEN", ":9790", "http_listen", Address("0.0.0.0", 9790)),
         ("HTTP_LISTEN", "localhost:0", "http_listen", Address("localhost", 0)),
+        ("GRPC_LISTEN", "off", "grpc_listen", None),
+        ("GRPC_LISTEN", "127.0.0.1:9791", "grpc_listen", Address("127.0.0.1", 9791)),
         ("SECRETS", "dir:/run/secrets", "secrets", Path("/run/secrets")),
         ("LEDGER", "sqlite:/data/x.db", "ledger", SqliteLedger(Path("/data/x.db"), lifetime_pod=False)),
         ("LEDGER", "sqlite:x.db?lifetime=pod", "ledger", SqliteLedger(Path("x.db"), lifetime_pod=True)),
@@ -82,7 +84,9 @@ def test_a_setting_is_read(name: str, value: str, field: str, parsed: Any) -> No
         ("HTTP_LISTEN", "0.0.0.0:9790 "),
         ("HTTP_LISTEN", "0.0.0.0:٩"),
         ("HTTP_LISTEN", "off"),
-        ("GRPC_LISTEN", "0.0.0.0:9791"),
+        ("GRPC_LISTEN", "9791"),
+        ("GRPC_LISTEN", "on"),
+        ("GRPC_LISTEN", ""),
         ("PROJECT_API", "yes"),
         ("PROJECT_API", ""),
         ("TOKEN_FILE", ""),
@@ -116,6 +120,58 @@ def test_a_wrong_value_is_refused_by_the_name_of_its_variable(name: str, value: 
     assert problem(**{name: value}).startswith(f"GHA_STEP_{name}: ")
 
 
+# ---------------------------------------------------------------- gRPC
+
+OPEN = "0.0.0.0:9791"
+LOCAL = "127.0.0.1:9791"
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"GRPC_LISTEN": LOCAL},
+        {"GRPC_LISTEN": "[::1]:9791"},
+        {"GRPC_LISTEN": LOCAL, "GRPC_TLS_CERT": "none"},
+        {"GRPC_LISTEN": OPEN, "GRPC_TLS_CERT": "none"},
+        {"GRPC_LISTEN": OPEN, "GRPC_TLS_CERT": "/tls.crt", "GRPC_TLS_KEY": "/tls.key"},
+        {"GRPC_LISTEN": OPEN, "GRPC_TLS_CERT": "/c", "GRPC_TLS_KEY": "/k", "GRPC_TLS_CLIENT_CA": "/ca"},
+        {"GRPC_LISTEN": LOCAL, "HTTP_LISTEN": "off"},
+        {"GRPC_LISTEN": LOCAL, "HTTP_LISTEN": "127.0.0.1:1", "TOKEN_FILE": "none"},
+        {"GRPC_LISTEN": LOCAL, "HTTP_LISTEN": "off", "TOKEN_FILE": "none"},
+        {"GRPC_LISTEN": "off", "GRPC_TLS_CERT": "/tls.crt"},
+    ],
+)
+def test_grpc_is_in_plaintext_on_loopback_or_where_it_is_said(values: dict[str, str]) -> None:
+    parse(**values)
+
+
+@pytest.mark.parametrize(
+    ("values", "name", "words"),
+    [
+        ({"GRPC_LISTEN": OPEN}, "GRPC_TLS_CERT", "0.0.0.0:9791"),
+        ({"GRPC_LISTEN": "gha-step:9791"}, "GRPC_TLS_CERT", "write none for plaintext"),
+        ({"GRPC_LISTEN": OPEN, "GRPC_TLS_CERT": "/c"}, "GRPC_TLS_KEY", "the key of GHA_STEP_GRPC_TLS_CERT"),
+        ({"GRPC_LISTEN": LOCAL, "GRPC_TLS_KEY": "/k"}, "GRPC_TLS_KEY", "only with a certificate"),
+        (
+            {"GRPC_LISTEN": OPEN, "GRPC_TLS_CERT": "none", "GRPC_TLS_CLIENT_CA": "/ca"},
+            "GRPC_TLS_CLIENT_CA",
+            "only with a certificate",
+        ),
+        ({"GRPC_LISTEN": "off", "HTTP_LISTEN": "off"}, "HTTP_LISTEN", "GHA_STEP_GRPC_LISTEN"),
+        (
+            {"GRPC_LISTEN": OPEN, "GRPC_TLS_CERT": "none", "HTTP_LISTEN": "127.0.0.1:1", "TOKEN_FILE": "none"},
+            "TOKEN_FILE",
+            "GHA_STEP_GRPC_LISTEN is 0.0.0.0:9791",
+        ),
+        ({"GRPC_LISTEN": LOCAL, "TOKEN_FILE": "none"}, "TOKEN_FILE", "GHA_STEP_HTTP_LISTEN is 0.0.0.0:9790"),
+    ],
+)
+def test_what_of_grpc_does_not_fit_together_is_refused(values: dict[str, str], name: str, words: str) -> None:
+    said = problem(**values)
+    assert said.startswith(f"GHA_STEP_{name}: ")
+    assert words in said
+
+
 @pytest.mark.parametrize(
     ("name", "nearest"),
     [("LEDGERS", "GHA_STEP_LEDGER"), ("HTTP_LISTENER", "GHA_STEP_HTTP_LISTEN"), ("TOKENFILE", "GHA_STEP_TOKEN_FILE")],
@@ -136,6 +192,8 @@ def test_an_unknown_setting_is_refused_with_the_nearest_known_one(name: str, nea
         "PORT_9790_TCP",
         "PORT_9790_TCP_ADDR",
         "PORT_9791_TCP_PROTO",
+        "GRPC_SERVICE_HOST",
+        "GRPC_PORT_9791_TCP",
     ],
 )
 def test_what_kubernetes_sets_beside_a_service_named_gha_step_is_no_setting(name: str) -> None:

@@ -13,6 +13,8 @@
 No message holds a token, an input's value, or a Secret's value.
 """
 
+from collections.abc import Sequence
+
 
 class StepError(Exception):
     """The root: ``str(error)`` is the whole message for a person.
@@ -24,7 +26,14 @@ class StepError(Exception):
 
 
 class EnvelopeError(StepError):
-    """The request is not what a host sends: ``context`` or ``step`` is missing or malformed."""
+    """The request is not what a host sends: ``context`` or ``step`` is missing or malformed.
+
+    ``problems``: the path of each field that is wrong, and what is wrong with it.
+    """
+
+    def __init__(self, message: str, problems: Sequence[tuple[tuple[str, ...], str]] = ()) -> None:
+        super().__init__(message)
+        self.problems = tuple(problems)
 
 
 class ConfigError(StepError):

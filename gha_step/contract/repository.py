@@ -82,7 +82,7 @@ class RepositoryConfig(ConfigModel):
         alias=SKIP_VERIFY,
         description="Do not check the server's certificate. Whoever is on the way can then read the token.",
     )
-    credentials: Annotated[Credentials | None, BeforeValidator(_no_null)] = Field(
+    credentials: Annotated[Credentials | None, BeforeValidator(_no_null, json_schema_input_type=Credentials)] = Field(
         default=None, alias="credentials", description="Where the token comes from."
     )
     owner: Annotated[str | None, BeforeValidator(as_segment, json_schema_input_type=str)] = Field(

@@ -92,12 +92,12 @@ class StepRequest(_Received):
             request = cls.model_validate(body)
         except ValidationError as error:
             problems = [
-                f"{'.'.join(map(str, problem['loc']))}: {_WORDS.get(problem['type'], problem['msg'])}"
+                (tuple(map(str, problem["loc"])), _WORDS.get(problem["type"], problem["msg"]))
                 for problem in error.errors(include_url=False, include_input=False)
             ]
         else:
             return request
-        raise EnvelopeError("; ".join(problems))
+        raise EnvelopeError("; ".join(f"{'.'.join(path)}: {words}" for path, words in problems), problems)
 
 
 _WORDS = {

@@ -203,6 +203,22 @@ class ConfigModel(BaseModel):
         return parsed
 
     @classmethod
+    def json_schema(cls) -> dict[str, Any]:
+        """JSON Schema (draft 2020-12) of what :meth:`parse` takes, as a template would write it."""
+        from pydantic.json_schema import GenerateJsonSchema  # only who lists the kinds needs it
+
+        class Plain(GenerateJsonSchema):
+            def field_title_should_be_set(self, schema: Any) -> bool:
+                return False
+
+            def default_schema(self, schema: Any) -> dict[str, Any]:
+                made = super().default_schema(schema)
+                return {name: value for name, value in made.items() if (name, value) != ("default", None)}
+
+        schema = cls.model_json_schema(by_alias=True, schema_generator=Plain)
+        return {"$schema": Plain.schema_dialect, **schema}
+
+    @classmethod
     def mismatches(cls, config: Mapping[str, Any]) -> list[str]:
         """What is wrong with ``config`` although each of its keys may be right: keys that need or exclude others.
 

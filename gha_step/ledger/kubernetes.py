@@ -8,7 +8,7 @@ resourceVersion; every read that decides anything is a quorum read. It remembers
 import re
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Final, NamedTuple, TypeAlias
 
@@ -131,7 +131,7 @@ class KubernetesStore:
 
     def count_by_state(self) -> dict[str, int]:
         counted: dict[str, int] = dict.fromkeys(State, 0)
-        for found in self._objects():
+        for found in self._objects({"resourceVersion": "0"}):  # from the API server's memory: nothing hangs on it
             state = (found.get("progress") or {}).get("state")
             if state in counted:
                 counted[state] += 1
@@ -150,10 +150,10 @@ class KubernetesStore:
                 unreadable.append(str(error))
         return sorted(records, key=lambda record: -record.created_at), unreadable
 
-    def _objects(self) -> Iterator[_Object]:
+    def _objects(self, query: Mapping[str, str] | None = None) -> Iterator[_Object]:
         for project in [None] if self._projects is None else sorted(self._projects):
             with _translated(RECORDS, "list", project):
-                for found in self._api.items(RECORDS.path(None if project is None else _namespace(project))):
+                for found in self._api.items(RECORDS.path(None if project is None else _namespace(project)), query):
                     yield _object(found)
 
     def _get(self, resource: Resource, project: str, name: str) -> _Object | None:

@@ -1,4 +1,4 @@
-"""One server process: its socket, its start, and its orderly end.
+"""One server process: its sockets, its start, and its orderly end.
 
 On SIGTERM: not ready first; calls in flight are answered; new ones get 503; the listener stays open until the last
 call is answered. uvicorn would close the listener at once, so its Server object is driven from here.
@@ -11,7 +11,7 @@ import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from typing import Final
+from typing import Final, Protocol
 
 import uvicorn
 from starlette.types import ASGIApp
@@ -34,6 +34,26 @@ class ListenError(StepError):
     """The address cannot be listened on."""
 
 
+class Listener(Protocol):
+    """Another server in the same event loop."""
+
+    @property
+    def url(self) -> str:
+        """Where it answers."""
+
+    async def bind(self) -> None:
+        """Take the address: from here on callers wait, and are not refused. :raises ListenError: it cannot be had."""
+
+    async def start(self) -> None:
+        """Answer calls."""
+
+    async def drain(self) -> None:
+        """Tell those who ask that this server is not for new calls; who follows a step is sent away."""
+
+    async def stop(self) -> None:
+        """Close the listener: every call is answered."""
+
+
 class _Server(uvicorn.Server):
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -44,15 +64,17 @@ class _Server(uvicorn.Server):
 class ServerProcess:
     """A server that is bound, and runs until it is told to stop.
 
+    :param app: ``None``: HTTP is off.
+
     :raises ListenError: the address is taken or not ours.
     """
 
     def __init__(
         self,
         *,
-        app: ASGIApp,
-        host: str,
-        port: int,
+        app: ASGIApp | None,
+        host: str = "",
+        port: int = 0,
         readiness: Readiness,
         execution: Execution | None,
         on_the_wire: Callable[[], int],
@@ -66,24 +88,9 @@ class ServerProcess:
         self._begin_no_more = begin_no_more
         self._clock = clock
         self._reply_within = reply_within
-        self._socket = _bind(host, port)
-        self.host, self.port = self._socket.getsockname()[:2]
-        self._server = _Server(
-            uvicorn.Config(
-                app,
-                http="h11",
-                ws="none",
-                lifespan="off",
-                loop="asyncio",
-                log_config=None,
-                access_log=False,
-                server_header=False,
-                proxy_headers=False,  # nobody here asks where a call came from
-                timeout_keep_alive=KEEP_ALIVE,
-                timeout_graceful_shutdown=1,
-                backlog=BACKLOG,
-            )
-        )
+        self._http = None if app is None else _Http(app, host, port)
+        self._listeners: list[Listener] = []
+        self._runner: asyncio.Runner | None = None
         self._stopping = asyncio.Event()
         self._lock = threading.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -91,14 +98,22 @@ class ServerProcess:
 
     @property
     def url(self) -> str:
-        """Where it answers."""
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"http://{host}:{self.port}"
+        """Where HTTP answers."""
+        assert self._http is not None, "HTTP is off"
+        return self._http.url
+
+    def listen(self, listener: Listener) -> None:
+        """Another server besides HTTP, bound at once. :raises ListenError: its address is taken or not ours."""
+        if self._runner is None:
+            self._runner = asyncio.Runner()
+        self._runner.run(listener.bind())
+        self._listeners.append(listener)
 
     def run(self, *, signals: bool = True) -> None:
         """Serve until SIGTERM, SIGINT or :meth:`stop`, and drain."""
         _allow_many_files()
-        asyncio.run(self._run(signals))
+        with self._runner or asyncio.Runner() as runner:
+            runner.run(self._run(signals))
 
     def stop(self) -> None:
         """Begin to stop, from any thread."""
@@ -116,19 +131,27 @@ class ServerProcess:
         if signals:
             for number in (signal.SIGTERM, signal.SIGINT):
                 loop.add_signal_handler(number, self._stopping.set)
-        serving = asyncio.create_task(self._server.serve(sockets=[self._socket]))
-        self._readiness.ready = True
-        log.info("listening on %s", self.url)
+        for listener in self._listeners:
+            await listener.start()
         stopping = asyncio.create_task(self._stopping.wait())
-        await asyncio.wait([serving, stopping], return_when=asyncio.FIRST_COMPLETED)
-        if not serving.done():
+        serving = None if self._http is None else asyncio.create_task(self._http.serve())
+        self._readiness.ready = True
+        for url in filter(None, [self._http and self._http.url, *(listener.url for listener in self._listeners)]):
+            log.info("listening on %s", url)
+        await asyncio.wait([stopping, *([serving] if serving else [])], return_when=asyncio.FIRST_COMPLETED)
+        if not (serving and serving.done()):
             await self._drain()
-            self._server.should_exit = True
+            if self._http is not None:
+                self._http.stop()
         stopping.cancel()
-        await serving
+        await asyncio.gather(*(listener.stop() for listener in self._listeners))
+        if serving is not None:
+            await serving
 
     async def _drain(self) -> None:
         self._readiness.draining = True
+        for listener in self._listeners:
+            await listener.drain()
         self._begin_no_more()
         log.info("stopping: calls in flight are answered, new ones get 503")
         begun = self._clock.monotonic()
@@ -139,6 +162,54 @@ class ServerProcess:
                 return
             await asyncio.sleep(_TICK)
         log.warning("stopping although %d POSTs have no answer: their records say so", self._on_the_wire())
+
+
+class _Http:
+    """The HTTP listener: uvicorn's server, which closes only when it is told to."""
+
+    def __init__(self, app: ASGIApp, host: str, port: int) -> None:
+        self._socket = _bind(host, port)
+        self._address = self._socket.getsockname()[:2]
+        self._server = _Server(
+            uvicorn.Config(
+                app,
+                http="h11",
+                ws="none",
+                lifespan="off",
+                loop="asyncio",
+                log_config=None,
+                access_log=False,
+                server_header=False,
+                proxy_headers=False,  # nobody here asks where a call came from
+                timeout_keep_alive=KEEP_ALIVE,
+                timeout_graceful_shutdown=1,
+                backlog=BACKLOG,
+            )
+        )
+
+    @property
+    def url(self) -> str:
+        return f"http://{socket_address(*self._address)}"
+
+    async def serve(self) -> None:
+        await self._server.serve(sockets=[self._socket])
+
+    def stop(self) -> None:
+        self._server.should_exit = True
+
+
+def socket_address(host: str, port: int) -> str:
+    """``host:port``, with an IPv6 address in brackets."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def cannot_listen(host: str, port: int) -> ListenError:
+    """Why another library could not listen there, if it does not say so itself."""
+    try:
+        _bind(host, port).close()
+    except ListenError as error:
+        return error
+    return ListenError(f"{host}:{port} cannot be listened on")
 
 
 def _bind(host: str, port: int) -> socket.socket:

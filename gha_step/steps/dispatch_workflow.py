@@ -8,7 +8,7 @@ from typing import Any
 from gha_step.contract.dispatch_workflow import KIND, DispatchWorkflowConfig
 from gha_step.contract.errors import ConfigError, CredentialsError, StepError, Unavailable
 from gha_step.contract.step import StepContext, StepResult
-from gha_step.contract.values import check_inputs_size
+from gha_step.contract.values import ConfigModel, check_inputs_size
 from gha_step.github.api import Workflow
 from gha_step.ledger.record import MARKER_SHAPE, Payload, Target, digest
 from gha_step.runtime import Clock
@@ -23,6 +23,7 @@ class DispatchWorkflow:
     """See `gha_step.steps.outcome.StepKind`."""
 
     kind = KIND
+    config: type[ConfigModel] = DispatchWorkflowConfig
 
     def __init__(self, *, access: Access, dispatching: Dispatching, clock: Clock) -> None:
         self._access = access

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from gha_step.contract.step import StepRequest, StepResult
+from gha_step.contract.values import ConfigModel
 
 
 class Underway(Protocol):
@@ -32,6 +33,8 @@ class StepKind(Protocol):
     """One kind of step."""
 
     kind: str
+    config: type[ConfigModel]
+    """What a step of this kind may have as its config."""
 
     def execute(self, call: Call) -> StepResult | Underway:
         """Do one step's worth: quickly, and with at most one look at anything far away.

@@ -5,6 +5,7 @@ from typing import Final
 
 from gha_step.contract.errors import LedgerUnavailable, StepError
 from gha_step.contract.step import CallerContext, StepRequest, StepResult
+from gha_step.contract.values import ConfigModel
 from gha_step.runtime import Clock
 from gha_step.steps.outcome import Call, StepKind, Underway
 from gha_step.telemetry import log, subject
@@ -27,6 +28,11 @@ class Steps:
     @property
     def kinds(self) -> tuple[str, ...]:
         return tuple(self._kinds)
+
+    @property
+    def configs(self) -> dict[str, type[ConfigModel]]:
+        """What each kind may have as its config."""
+        return {name: kind.config for name, kind in self._kinds.items()}
 
     def execute(self, request: StepRequest, arrived: float) -> StepResult | Underway:
         """One call of one step. Raises nothing that a request can provoke.

@@ -8,6 +8,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 
 from gha_step.contract.step import StepResult
+from gha_step.contract.values import ConfigModel
 from gha_step.contract.wait_for_workflow import KIND, WaitForWorkflowConfig
 from gha_step.github.outcome import RunReference
 from gha_step.runtime import Clock
@@ -21,6 +22,7 @@ class WaitForWorkflow:
     """See `gha_step.steps.outcome.StepKind`."""
 
     kind = KIND
+    config: type[ConfigModel] = WaitForWorkflowConfig
 
     def __init__(self, *, access: Access, observing: Observing, clock: Clock) -> None:
         self._access = access

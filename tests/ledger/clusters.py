@@ -56,13 +56,16 @@ def install(cluster: Cluster) -> None:
     cluster.kubectl("wait", "--for=condition=Established", f"crd/{RECORDS.plural}.{RECORDS.group}", "--timeout=30s")
 
 
-def granted(cluster: Cluster, *projects: str, timeout: float = 4.0) -> Granted:
-    """New namespaces for ``projects``, the ledger's resources, and an identity with just the ledger's rights."""
+def granted(cluster: Cluster, *projects: str, timeout: float = 4.0, port: int | None = None) -> Granted:
+    """New namespaces for ``projects``, the ledger's resources, and an identity with just the ledger's rights.
+
+    :param port: where the API server is reached by way of something else, on loopback.
+    """
     install(cluster)
     namespaces = {project: cluster.namespace(project) for project in projects}
     home = namespaces[projects[0]]
     token = cluster.service_account(home)
     for namespace in namespaces.values():
         cluster.allow(namespace, LEDGER_RULES, account=f"{home}:default")
-    api = _Elsewhere(cluster.api(token, timeout), namespaces)
+    api = _Elsewhere(cluster.api(token, timeout, port), namespaces)
     return Granted(cluster, api, KubernetesStore(api, frozenset(projects)), namespaces, token)

@@ -4,6 +4,7 @@ import pytest
 
 from gha_step.contract.errors import CredentialsError, LedgerError, LedgerUnavailable, SecretsUnavailable
 from gha_step.contract.step import StepRequest, StepResult
+from gha_step.contract.values import ConfigModel
 from gha_step.runtime import SystemClock
 from gha_step.steps.outcome import Call
 from gha_step.steps.registry import Steps
@@ -14,6 +15,7 @@ class Kind:
     """A kind that does as told."""
 
     kind = "gha-dispatch-workflow"
+    config = ConfigModel
 
     def __init__(self, outcome: StepResult | Exception) -> None:
         self.outcome = outcome

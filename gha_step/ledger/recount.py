@@ -1,0 +1,56 @@
+"""How many records stand in each state, where to count them is to ask another server for all of them.
+
+Whoever reads the metrics gets the last count and waits at most a second for a new one.
+"""
+
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import Final
+
+from gha_step.contract.errors import LedgerUnavailable
+from gha_step.runtime import Clock, Workers
+
+AGAIN_AFTER: Final = 30.0  # seconds: Prometheus asks every 15 to 60
+WAIT: Final = 1.0  # seconds; a scrape may take ten
+BELIEVED_FOR: Final = 120.0  # seconds
+
+
+class Recount:
+    """:param count: counts anew, however long that takes."""
+
+    def __init__(self, count: Callable[[], dict[str, int]], clock: Clock, workers: Workers) -> None:
+        self._count = count
+        self._clock = clock
+        self._workers = workers
+        self._lock = threading.Lock()
+        self._job: Future[dict[str, int]] | None = None
+        self._begun = 0.0
+        self._last: tuple[float, dict[str, int]] | None = None
+
+    def count_by_state(self) -> dict[str, int]:
+        """The newest count that there is.
+
+        :raises LedgerUnavailable: there is none of the last two minutes.
+        """
+        now = self._clock.monotonic()
+        with self._lock:
+            if self._job is None or (self._job.done() and now - self._begun >= AGAIN_AFTER):
+                self._begun = now
+                self._job = self._workers.spawn(self._count)
+            job, begun = self._job, self._begun
+        self._workers.join(job, WAIT)
+        trouble: Exception = LedgerUnavailable("the ledger's records have not been counted yet")
+        if job.done():
+            try:
+                counted = job.result()
+            except LedgerUnavailable as error:
+                trouble = error
+            else:
+                with self._lock:
+                    self._last = (begun, counted)
+        with self._lock:
+            last = self._last
+        if last is None or now - last[0] > BELIEVED_FOR:
+            raise trouble
+        return last[1]

@@ -1,0 +1,81 @@
+"""The certificate with which this server proves itself, and the authority of those who may call: files, read anew.
+
+It decides whether the files fit together; what is done with them is the server's.
+"""
+
+import ssl
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from gha_step.contract.errors import StepError
+
+
+class TlsFileError(StepError):
+    """One of the files cannot be used. ``which``: its setting's name after `GHA_STEP_GRPC_TLS_`."""
+
+    def __init__(self, which: Literal["CERT", "KEY", "CLIENT_CA"], message: str) -> None:
+        super().__init__(message)
+        self.which = which
+
+
+@dataclass(frozen=True)
+class TlsFiles:
+    """PEM files. ``client_ca``: callers must show a certificate of this authority; ``None``: they need not."""
+
+    certificate: Path
+    key: Path
+    client_ca: Path | None
+
+    def read(self) -> "TlsContent":
+        """What they hold now.
+
+        :raises TlsFileError: one is missing, unreadable, no PEM, or does not belong to the other.
+        """
+        certificate = _read("CERT", self.certificate, b"CERTIFICATE-----", "a PEM certificate")
+        key = _read("KEY", self.key, b"PRIVATE KEY-----", "a PEM private key")
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        try:
+            context.load_cert_chain(self.certificate, self.key, password=_no_password)
+        except _EncryptedKey:
+            raise TlsFileError("KEY", f"{self.key} is encrypted: write it without a passphrase") from None
+        except (ssl.SSLError, OSError) as error:
+            why = getattr(error, "reason", None) or error.strerror
+            raise TlsFileError(
+                "CERT", f"{self.certificate} and {self.key} are not a certificate and its key ({why})"
+            ) from None
+        if self.client_ca is None:
+            return TlsContent(certificate, key, None)
+        authority = _read("CLIENT_CA", self.client_ca, b"CERTIFICATE-----", "a PEM certificate")
+        try:
+            context.load_verify_locations(cadata=authority.decode("ascii", "replace"))
+        except (ssl.SSLError, ValueError):
+            raise TlsFileError("CLIENT_CA", f"{self.client_ca} holds no PEM certificate that can be read") from None
+        return TlsContent(certificate, key, authority)
+
+
+@dataclass(frozen=True, repr=False)
+class TlsContent:
+    """The content of `TlsFiles`, which fits together."""
+
+    certificate: bytes
+    key: bytes
+    client_ca: bytes | None
+
+
+class _EncryptedKey(Exception):
+    pass
+
+
+def _no_password() -> str:
+    raise _EncryptedKey
+
+
+def _read(which: Literal["CERT", "KEY", "CLIENT_CA"], path: Path, mark: bytes, what: str) -> bytes:
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise TlsFileError(which, f"{path} cannot be read ({error.strerror})") from None
+    if mark not in content:
+        raise TlsFileError(which, f"{path} does not hold {what}")
+    return content

@@ -1,0 +1,81 @@
+"""Metrics of a ledger that is another server's: never slow, never old."""
+
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from gha_step.contract.errors import LedgerUnavailable
+from gha_step.ledger.recount import AGAIN_AFTER, BELIEVED_FOR, Recount
+from gha_step.runtime import ThreadWorkers
+from tests.assembled import JumpingClock
+
+
+class Ledger:
+    """Counts what it is told, when it is let."""
+
+    def __init__(self) -> None:
+        self.records = 1
+        self.asked = 0
+        self.error: LedgerUnavailable | None = None
+        self.answers = threading.Event()
+        self.answers.set()
+
+    def count(self) -> dict[str, int]:
+        self.asked += 1
+        self.answers.wait(20)
+        if self.error is not None:
+            raise self.error
+        return {"accepted": self.records}
+
+
+@pytest.fixture
+def ledger() -> Iterator[Ledger]:
+    made = Ledger()
+    yield made
+    made.answers.set()
+
+
+@pytest.fixture
+def clock() -> JumpingClock:
+    return JumpingClock()
+
+
+@pytest.fixture
+def recount(ledger: Ledger, clock: JumpingClock) -> Recount:
+    return Recount(ledger.count, clock, ThreadWorkers(1, "count"))
+
+
+def test_a_count_serves_for_half_a_minute(recount: Recount, ledger: Ledger, clock: JumpingClock) -> None:
+    assert recount.count_by_state() == {"accepted": 1}
+    ledger.records = 2
+    assert recount.count_by_state() == {"accepted": 1}
+    clock.forward(AGAIN_AFTER)
+    assert recount.count_by_state() == {"accepted": 2}
+    assert ledger.asked == 2
+
+
+def test_a_ledger_that_does_not_answer_is_waited_for_a_second_and_asked_once(
+    recount: Recount, ledger: Ledger, clock: JumpingClock
+) -> None:
+    assert recount.count_by_state() == {"accepted": 1}
+    ledger.answers.clear()
+    clock.forward(AGAIN_AFTER)
+    assert recount.count_by_state() == {"accepted": 1}, "the last count"
+    clock.forward(AGAIN_AFTER)
+    assert recount.count_by_state() == {"accepted": 1}
+    assert ledger.asked == 2
+    clock.forward(BELIEVED_FOR)
+    with pytest.raises(LedgerUnavailable):
+        recount.count_by_state()
+
+
+def test_why_it_cannot_be_counted_is_told(recount: Recount, ledger: Ledger, clock: JumpingClock) -> None:
+    ledger.error = LedgerUnavailable("you may not list workflowdispatches")
+    for _ in range(2):
+        with pytest.raises(LedgerUnavailable, match="may not list"):
+            recount.count_by_state()
+    assert ledger.asked == 1
+    ledger.error = None
+    clock.forward(AGAIN_AFTER)
+    assert recount.count_by_state() == {"accepted": 1}
