@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check fix proto soak mutants bench lock clean
+.PHONY: help install demo test test-cluster test-image check fix proto soak mutants bench lock clean
 
 help:            ## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | awk -F'\t' '{printf "make %-14s %s\n", $$1, $$2}'
@@ -27,8 +27,16 @@ install: $(VENV)/.installed   ## make .venv with .venv/bin/gha-step from the loc
 demo: install    ## Kargo's example, from request to run ID, on this machine alone
 	$(BIN)/gha-step demo
 
-test: $(VENV)/.installed-dev  ## all tests
-	$(BIN)/python -m pytest -n 2
+test: $(VENV)/.installed-dev  ## all tests but those of test-cluster and test-image
+	$(BIN)/python -m pytest -n 2 -m "not soak and not cluster and not image"
+	@echo "Left out: make test-cluster (needs a kube-apiserver), make test-image (installs what the image holds)."
+
+test-cluster: $(VENV)/.installed-dev ## the ledger, the roles and deploy/ on a real kube-apiserver: KUBEBUILDER_ASSETS
+	@test -n "$$KUBEBUILDER_ASSETS" || { echo "test-cluster: set KUBEBUILDER_ASSETS to a directory with etcd, kube-apiserver and kubectl, e.g. by: setup-envtest use -p path" >&2; exit 2; }
+	$(BIN)/python -m pytest -n 2 -m cluster
+
+test-image: $(VENV)/.installed-dev ## the Dockerfile's commands, without a container engine
+	$(BIN)/python -m pytest -m image
 
 check: $(VENV)/.installed-dev ## format, lint, types, import arrows, generated docs and code current, tests
 	$(BIN)/ruff format --check .

@@ -35,13 +35,17 @@ def test_a_file_holds_one_object(path: Path) -> None:
 def test_a_kustomization_names_every_file_beside_it_and_nothing_that_is_not_there(folder: Path) -> None:
     (found,) = documents(folder / "kustomization.yaml")
     patches = [entry["path"] for entry in found.get("patches", []) if "path" in entry]
-    named = {(folder / name).resolve() for name in [*found.get("resources", []), *found.get("components", []), *patches]}
+    named = {
+        (folder / name).resolve() for name in [*found.get("resources", []), *found.get("components", []), *patches]
+    }
     assert all(path.exists() for path in named)
     beside = {path for path in folder.glob("*.yaml") if path.name != "kustomization.yaml"}
     assert {path for path in named if path.parent == folder} - {path for path in named if path.is_dir()} == beside
 
 
-@pytest.mark.parametrize(("path", "found"), list(objects()), ids=lambda value: short(value) if isinstance(value, Path) else "")
+@pytest.mark.parametrize(
+    ("path", "found"), list(objects()), ids=lambda value: short(value) if isinstance(value, Path) else ""
+)
 def test_a_file_is_named_after_what_it_holds(path: Path, found: Manifest) -> None:
     assert path.stem in (found["kind"].lower(), found["metadata"]["name"])
 

@@ -115,8 +115,10 @@ def test_the_sidecar_may_be_in_a_namespace_of_pod_security_restricted(whole: Man
 
 def test_the_patch_for_images_that_developers_built_changes_the_user_and_nothing_else() -> None:
     ours, patched = (container(whole) for whole in (manifest(BASE), merged(manifest(USER_1000))))
-    users = [(sidecar["securityContext"].pop("runAsUser"), sidecar["securityContext"].pop("runAsGroup"))
-             for sidecar in (ours, patched)]
+    users = [
+        (sidecar["securityContext"].pop("runAsUser"), sidecar["securityContext"].pop("runAsGroup"))
+        for sidecar in (ours, patched)
+    ]
     assert users == [(65532, 65532), (1000, 0)]
     assert ours == patched
 
