@@ -9,42 +9,52 @@ A generated part stands between ``<!-- generated: NAME -->`` and ``<!-- end -->`
 import argparse
 import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from pydantic import BaseModel
+from pydantic_core import PydanticUndefined
 
 from gha_step.contract.dispatch_workflow import DispatchOutput, DispatchWorkflowConfig
-from gha_step.contract.repository import Credentials
-from gha_step.contract.wait_for_workflow import FailedJob, WaitForWorkflowConfig, WaitForWorkflowOutput
+from gha_step.contract.repository import Credentials, RepositoryConfig
+from gha_step.contract.step import Output
+from gha_step.contract.wait_for_workflow import WaitForWorkflowConfig, WaitForWorkflowOutput
 from gha_step.settings import described
 
 ROOT: Final = Path(__file__).resolve().parents[1]
 PART: Final = re.compile(r"(<!-- generated: ([a-z-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
-def config_table() -> str:
-    """The step's config, field by field."""
-    return _table(("Field", "Required", "Default", "Meaning"), [*_fields(DispatchWorkflowConfig)])
+FORMS: Final = {  # of the repository, by the version that brought it
+    "v1.9": ("repoURL", "insecureSkipTLSVerify"),
+    "v1.8": ("credentials", "owner", "repo"),
+}
 
 
-def output_table() -> str:
-    """What the step leaves in ``output``."""
-    rows = [(f"`{info.alias}`", info.description or "") for info in DispatchOutput.model_fields.values()]
-    return _table(("Key", "Meaning"), rows)
+def repository_table(form: str) -> str:
+    """The part of the config that all steps share, in one of its forms."""
+    fields = FORMS[form]
+    required = {
+        name
+        for name in fields
+        if any(
+            problem.startswith(f"config.{name}:")
+            for problem in RepositoryConfig.mismatches({other: "" for other in fields if other != name})
+        )
+    }
+    return _table(CONFIG_HEAD, _fields(RepositoryConfig, lambda name: name in fields, required))
 
 
-def wait_config_table() -> str:
-    """The waiting step's config, field by field."""
-    return _table(("Field", "Required", "Default", "Meaning"), [*_fields(WaitForWorkflowConfig)])
+def config_table(model: type[RepositoryConfig]) -> str:
+    """A step's own config, field by field."""
+    shared = {info.alias for info in RepositoryConfig.model_fields.values()}
+    return _table(CONFIG_HEAD, _fields(model, lambda name: name not in shared))
 
 
-def wait_output_table() -> str:
-    """What the waiting step leaves in ``output``."""
-    rows = [(f"`{info.alias}`", info.description or "") for info in WaitForWorkflowOutput.model_fields.values()]
-    rows += [(f"`failedJobs[].{info.alias}`", info.description or "") for info in FailedJob.model_fields.values()]
-    return _table(("Key", "Meaning"), rows)
+def output_table(model: type[Output]) -> str:
+    """What a step leaves in ``output``."""
+    return _table(("Name", "Type", "Description"), _outputs(model.model_json_schema(by_alias=True)))
 
 
 def settings_table() -> str:
@@ -61,27 +71,54 @@ def messages_table() -> str:
 
 
 PARTS: Final[dict[str, Callable[[], str]]] = {
-    "config": config_table,
-    "output": output_table,
-    "wait-config": wait_config_table,
-    "wait-output": wait_output_table,
+    "repository": lambda: repository_table("v1.9"),
+    "repository-by-secret": lambda: repository_table("v1.8"),
+    "dispatch-config": lambda: config_table(DispatchWorkflowConfig),
+    "dispatch-output": lambda: output_table(DispatchOutput),
+    "wait-config": lambda: config_table(WaitForWorkflowConfig),
+    "wait-output": lambda: output_table(WaitForWorkflowOutput),
     "settings": settings_table,
     "messages": messages_table,
 }
+CONFIG_HEAD: Final = ("Name", "Type", "Required", "Description")
 
 
-def _fields(model: type[BaseModel], prefix: str = "") -> list[tuple[str, ...]]:
+def _fields(
+    model: type[BaseModel], wanted: Callable[[str], bool], required: Collection[str] = (), prefix: str = ""
+) -> list[tuple[str, ...]]:
+    properties = model.model_json_schema(by_alias=True)["properties"]
     rows: list[tuple[str, ...]] = []
     for info in model.model_fields.values():
-        if info.annotation == Credentials | None:
-            nested = _fields(Credentials, f"{info.alias}.")
-            rows += [(name, "no", default, meaning) for name, _, default, meaning in nested]
+        name = str(info.alias)
+        if not wanted(name):
             continue
-        default = (
-            "" if info.default is None or info.is_required() else f"`{info.get_default(call_default_factory=True)}`"
-        )
-        rows.append((f"`{prefix}{info.alias}`", "yes" if info.is_required() else "no", default, info.description or ""))
+        if info.annotation == Credentials | None:
+            rows += _fields(Credentials, lambda _: True, prefix=f"{name}.")
+            continue
+        meaning = info.description or ""
+        if info.default not in (None, PydanticUndefined):
+            shown = str(info.default).lower() if isinstance(info.default, bool) else info.default
+            meaning += f" Default: `{shown}`."
+        needed = "Y" if info.is_required() or name in required else "N"
+        rows.append((f"`{prefix}{name}`", f"`{_type(properties[name])}`", needed, meaning))
     return rows
+
+
+def _outputs(schema: dict[str, Any], prefix: str = "") -> list[tuple[str, ...]]:
+    rows: list[tuple[str, ...]] = []
+    for name, property_ in schema["properties"].items():
+        rows.append((f"`{prefix}{name}`", f"`{_type(property_)}`", property_.get("description", "")))
+        inner = property_.get("anyOf", [property_])[0]
+        reference = inner.get("items", inner).get("$ref", "").removeprefix("#/$defs/")
+        if reference:
+            within = f"{prefix}{name}{'[]' if 'items' in inner else ''}."
+            rows += _outputs(schema | schema["$defs"][reference], within)
+    return rows
+
+
+def _type(property_: dict[str, Any]) -> str:
+    """The JSON type in which a value is meant: the first of those that are taken."""
+    return str(property_.get("anyOf", [property_])[0].get("type", "object"))
 
 
 def _table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:

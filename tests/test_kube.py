@@ -113,7 +113,7 @@ def test_a_request_without_a_clear_answer_is_sent_once(
     server.scripted.extend([trouble] * 3)
     expected = Invalid if trouble.__name__ == "answer 413" else KubeUnavailable
     with pytest.raises(expected):
-        CALLS[call](client(server.url, tmp_path, timeout=0.1))
+        CALLS[call](client(server.url, tmp_path, timeout=0.4))
     time.sleep(0.01)  # for a second one to arrive
     assert len(server.requests) == 1
 

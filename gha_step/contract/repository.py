@@ -44,9 +44,8 @@ class Credentials(ConfigModel):
 
     secret_name: Text = Field(
         alias="secretName",
-        description="In place of `repoURL`, with `owner` and `repo` (the form of v1.8): name of a Secret in the "
-        "project's namespace with the keys `accessToken` and, for GitHub Enterprise, `baseURL` and optionally "
-        "`uploadURL`.",
+        description="Name of a Secret in the project's namespace with the keys `accessToken` and, for GitHub "
+        "Enterprise, `baseURL` and optionally `uploadURL`.",
     )
 
 
@@ -74,8 +73,7 @@ class RepositoryConfig(ConfigModel):
         default=None,
         alias=REPO_URL,
         description="The repository's URL as for `git clone`: `https://…`, `ssh://…` or `git@host:owner/repo`, on "
-        "github.com, *.ghe.com or any GitHub Enterprise Server. The token comes from Kargo's Git credentials for it. "
-        "Required, unless `credentials`, `owner` and `repo` are given.",
+        "github.com, `*.ghe.com` or any GitHub Enterprise Server. The token comes from Kargo's Git credentials for it.",
     )
     insecure_skip_tls_verify: Annotated[bool, BeforeValidator(as_switch, json_schema_input_type=bool)] = Field(
         default=False,
@@ -88,10 +86,10 @@ class RepositoryConfig(ConfigModel):
     owner: Annotated[str | None, BeforeValidator(as_segment, json_schema_input_type=str)] = Field(
         default=None,
         alias="owner",
-        description="Owner of the repository: a user or organisation. Not beside `repoURL`.",
+        description="Owner of the repository: a user or organisation.",
     )
     repo: Annotated[str | None, BeforeValidator(as_segment, json_schema_input_type=str)] = Field(
-        default=None, alias="repo", description="Name of the repository. Not beside `repoURL`."
+        default=None, alias="repo", description="Name of the repository."
     )
 
     @property

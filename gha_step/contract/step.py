@@ -125,9 +125,9 @@ class _Sent(BaseModel):
 class Link(_Sent):
     """A link that the Kargo UI (1.11 and later) shows on the step's row."""
 
-    url: str = Field(alias="url")
-    label: str = Field(alias="label")
-    icon: str = Field(default="github", alias="icon")
+    url: str = Field(alias="url", description="The run's page on GitHub.")
+    label: str = Field(alias="label", description="What the link shows.")
+    icon: str = Field(default="github", alias="icon", description="The icon beside it.")
 
 
 class Output(_Sent):

@@ -90,6 +90,12 @@ def _lookup(secrets: SecretReader, project: str, shared: str | None, url: RepoUr
             except BadRegexp as error:
                 log.warning("%s: skipped, because its %s %s", subject, REPO_URL, error)
                 skipped.append(f"{namespace}/{secret.name}")
+            except ImportError:  # to skip it could choose other credentials than Kargo does
+                raise CredentialsError(
+                    f"{subject}: its {REPO_URL} is an expression ({IS_REGEX}), which gha-step cannot match here: the "
+                    "package google-re2 is not installed, for it is not built for Python 3.15 yet: run gha-step on "
+                    "Python 3.11 to 3.14, or name the repository by its URL"
+                ) from None
     if len(namespaces) == 2:
         nowhere = f"neither in its namespace nor in {namespaces[1]} is there"
     else:
@@ -111,6 +117,7 @@ def matches(data: Mapping[str, bytes], url: str) -> bool:
     """Whether a Secret with this data counts for ``url``, as far as its own URL goes.
 
     :raises BadRegexp: its expression is none.
+    :raises ImportError: expressions cannot be matched here.
     """
     if REPO_URL not in data:
         return False
@@ -123,7 +130,7 @@ def matches(data: Mapping[str, bytes], url: str) -> bool:
         return normalised(own) == normal
     # An editor ends a file with a line feed, which no URL holds.
     regexp = compile_regexp(own.rstrip("\r\n"))
-    return regexp.search(url) or regexp.search(normal)
+    return any(regexp.search(text) is not None for text in (url, normal))
 
 
 def normalised(url: str) -> str:

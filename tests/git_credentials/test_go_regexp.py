@@ -11,7 +11,7 @@ from gha_step.credentials.go_regexp import BadRegexp, compile_regexp
 
 
 def found(pattern: str, text: str) -> bool:
-    return compile_regexp(pattern).search(text)
+    return compile_regexp(pattern).search(text) is not None
 
 
 @pytest.mark.parametrize(
@@ -56,6 +56,11 @@ def found(pattern: str, text: str) -> bool:
         (r"\x{41}\x42\101\.\/\_", "ABA./_"),
         (r"\t\n\v\f\r\a", "\t\n\v\f\r\a"),
         ("^*x", "x"),
+        ("[[:alpha]", ":"),
+        (r"\p{Greek}", "σ"),
+        ("(?i)s{1,2}", "ſ"),
+        (r"(?i)\P{Ll}", "İ"),
+        (r"a(?i)?", "k"),
     ],
 )
 def test_what_matches_in_go(pattern: str, text: str) -> None:
@@ -102,7 +107,6 @@ def test_what_does_not(pattern: str, text: str) -> None:
         "(?-)",
         "(?x)",
         "(?P<>a)",
-        "(?P<x>a)(?P<x>b)",
         r"(a)\1",
         r"\Z",
         r"\E",
@@ -110,7 +114,6 @@ def test_what_does_not(pattern: str, text: str) -> None:
         r"\x",
         r"\x{110000}",
         r"\x{}",
-        r"\p{Greek}",
         r"\p",
         "\\",
         "a**",
@@ -130,10 +133,7 @@ def test_what_does_not(pattern: str, text: str) -> None:
         "[a",
         "[z-a]",
         "[[:foo:]]",
-        "[[:alpha]",
-        "(" * 60 + ")" * 60,
         "((a{500}){500}){500}",
-        "a" * 1001,
     ],
 )
 def test_what_is_no_expression_in_go_or_too_large_is_refused(pattern: str) -> None:
@@ -142,7 +142,16 @@ def test_what_is_no_expression_in_go_or_too_large_is_refused(pattern: str) -> No
 
 
 @pytest.mark.parametrize(
-    "pattern", ["(a+)+$", "^(a|a)*$", "(a|aa)+$", "(.*)*b", "([a-z]+)*[0-9]", "a?" * 30 + "a{30}b"]
+    "pattern",
+    [
+        "(a+)+$",
+        "^(a|a)*$",
+        "(a|aa)+$",
+        "(.*)*b",
+        "([a-z]+)*[0-9]",
+        "a?" * 30 + "a{30}b",
+        "(" * 20_000 + "b" + ")" * 20_000,
+    ],
 )
 def test_an_expression_that_stops_a_backtracking_engine_takes_no_time(pattern: str) -> None:
     begun = time.process_time()

@@ -1,5 +1,6 @@
 """Which Secret counts for a repository, as Kargo itself decides it; pure, over Secrets in a dictionary."""
 
+import sys
 from collections.abc import Iterator, Mapping
 
 import pytest
@@ -222,10 +223,18 @@ def test_an_expression_that_matches_neither_is_passed_over(text: str) -> None:
     assert chosen({"a": pattern(text, "no"), "b": login(password="yes")}) == "yes"
 
 
-@pytest.mark.parametrize("text", ["(", "(?=github)", "a**", "[z-a]", "x" * 2000])
+@pytest.mark.parametrize("text", ["(", "(?=github)", "a**", "[z-a]", "((a{500}){500}){500}"])
 def test_a_bad_expression_is_skipped_and_named_if_nothing_else_matches(text: str) -> None:
     assert chosen({"a": pattern(text, "no"), "b": login(password="yes")}) == "yes"
     assert "demo/broken" in refusal({"broken": pattern(text, "hunter2")})
+
+
+def test_an_expression_is_not_skipped_where_none_can_be_matched(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "re2", None)  # as on a Python for which it is not built
+    told = refusal({"a": pattern("hunter2"), "b": login()})
+    assert "the Secret a: its repoURL is an expression" in told
+    assert "google-re2" in told
+    assert chosen({"b": login(password="yes")}) == "yes"
 
 
 @pytest.mark.parametrize(

@@ -107,6 +107,7 @@ def test_a_post_on_the_wire_is_waited_for_and_its_run_is_in_the_ledger(
     with served(tmp_path, GHA_STEP_REPLY_WITHIN="300ms") as server:
         example_secret(server.secrets, github_url)
         assert post(server.url, body()).json["status"] == "Running"
+        eventually(lambda: github.count("dispatch") == 1)
         begun = time.monotonic()
         assert server.stop(10) == 0
         assert time.monotonic() - begun > 0.3, "it did not wait for the answer"
@@ -133,8 +134,9 @@ def test_a_process_killed_in_the_middle_of_a_post_is_followed_by_one_that_does_n
     with served(tmp_path, GHA_STEP_REPLY_WITHIN="300ms") as server:
         example_secret(server.secrets, github_url)
         assert post(server.url, body(promotion="")).json["status"] == "Running"
+        eventually(lambda: github.count("dispatch") == 1)
         server.kill()
-    with served(tmp_path, GHA_STEP_REPLY_WITHIN="300ms") as again:
+    with served(tmp_path, GHA_STEP_REPLY_WITHIN="1s") as again:
         answer = post(again.url, body(promotion="")).json
         assert answer["status"] == "Running"
         assert "may have been dispatched" in answer["message"]

@@ -1,0 +1,1 @@
+"""The examples of the pages in docs/, run as they stand there."""
