@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 .DEFAULT_GOAL := help
-.PHONY: help install demo demo-grpc test test-cluster check fix proto soak mutants bench lock clean
+.PHONY: help install demo demo-grpc test test-cluster test-image check fix proto soak mutants bench lock clean
 
 help:            ## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | awk -F'\t' '{printf "make %-14s %s\n", $$1, $$2}'
@@ -30,13 +30,16 @@ demo: install    ## Kargo's example, from request to run ID, on this machine alo
 demo-grpc: install ## the same over gRPC
 	$(BIN)/gha-step demo --grpc
 
-test: $(VENV)/.installed-dev  ## all tests but those on a real kube-apiserver
-	$(BIN)/python -m pytest -n 2 -m "not soak and not cluster"
-	@echo "left out: the tests on a real kube-apiserver, which make test-cluster runs"
+test: $(VENV)/.installed-dev  ## all tests but those of test-cluster and test-image
+	$(BIN)/python -m pytest -n 2 -m "not soak and not cluster and not image"
+	@echo "Left out: make test-cluster (needs a kube-apiserver), make test-image (installs what the image holds)."
 
-test-cluster: $(VENV)/.installed-dev ## the tests on a real kube-apiserver: KUBEBUILDER_ASSETS, as of envtest
+test-cluster: $(VENV)/.installed-dev ## the ledger, the roles and deploy/ on a real kube-apiserver: KUBEBUILDER_ASSETS
 	@$(BIN)/python -c 'import os, sys; from tests.cluster import missing; sys.exit(missing(os.environ))'
 	$(BIN)/python -m pytest -n 2 -m "cluster and not soak"
+
+test-image: $(VENV)/.installed-dev ## the Dockerfile's commands, without a container engine
+	$(BIN)/python -m pytest -m image
 
 check: $(VENV)/.installed-dev ## format, lint, types, import arrows, generated docs and code current, tests
 	$(BIN)/ruff format --check .

@@ -1,7 +1,9 @@
 """What operators see: metrics in Prometheus' form and structured logs on stderr. It decides nothing."""
 
 import logging
+import re
 import sys
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
@@ -29,6 +31,8 @@ class Telemetry:
         self._project_requests = self._counter(
             "project_requests", "Requests to the REST resource of projects, by HTTP status.", "resource", "status"
         )
+        self._budgets = _Budgets()
+        self.registry.register(self._budgets)
         self._contradicted = self._counter(
             "contradicted_runs", "Run IDs that GitHub's own late answer replaced. Alarm on any."
         )
@@ -57,6 +61,12 @@ class Telemetry:
         """A request to the REST resource was answered. ``resource``: dispatches, waits or none."""
         self._project_requests.labels(resource, str(status)).inc()
 
+    def github_budget(self, host: str, headers: Mapping[str, str]) -> None:
+        """An answer came from GitHub; its headers, in lower case, tell what is left of its token's budget."""
+        limit, remaining = (headers.get(f"x-ratelimit-{name}", "") for name in ("limit", "remaining"))
+        if re.fullmatch(r"[1-9][0-9]{0,8}", limit) and re.fullmatch(r"[0-9]{1,9}", remaining):
+            self._budgets.saw(host, int(remaining) / int(limit))
+
     def contradicted(self) -> None:
         """An attributed run ID turned out to be wrong."""
         self._contradicted.inc()
@@ -68,6 +78,30 @@ class Telemetry:
     def exposition(self) -> bytes:
         """All metrics as Prometheus reads them."""
         return generate_latest(self.registry)
+
+
+class _Budgets(Collector):
+    """The lowest since somebody last asked: tokens have budgets of their own, and a metric names no token."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._lowest: dict[str, float] = {}
+
+    def saw(self, host: str, share: float) -> None:
+        with self._lock:
+            self._lowest[host] = min(share, self._lowest.get(host, share))
+
+    def describe(self) -> Iterator[Metric]:
+        about = "What is left of GitHub's hourly budget, 0 to 1: of all tokens the least, since this was last asked."
+        yield GaugeMetricFamily("gha_step_github_budget_ratio", about, labels=["host"])
+
+    def collect(self) -> Iterator[Metric]:
+        (family,) = self.describe()
+        with self._lock:
+            lowest, self._lowest = self._lowest, {}
+        for host, share in lowest.items():
+            family.add_metric([host], share)  # type: ignore[attr-defined]
+        yield family
 
 
 class _LedgerStates(Collector):

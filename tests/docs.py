@@ -22,7 +22,17 @@ from gha_step.contract.repository import Credentials, RepositoryConfig
 from gha_step.contract.step import Output
 from gha_step.contract.wait_for_workflow import WaitForWorkflowConfig, WaitForWorkflowOutput
 from gha_step.settings import described
+from tests.deploy.manifests import DEPLOY, documents
 
+ROLES: Final = (
+    "step-plugin/project/role",
+    "step-plugin/git-credentials/role",
+    "step-plugin/shared-credentials/role",
+    "service/project/role",
+    "service/clusterrole",
+    "service/git-credentials/role",
+    "service/shared-credentials/role",
+)
 ROOT: Final = Path(__file__).resolve().parents[1]
 PART: Final = re.compile(r"(<!-- generated: ([a-z-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
@@ -71,6 +81,23 @@ def messages_table(name: str) -> str:
     return _table(("Mistake", "What the step says"), [(case.mistake, tell(case)) for case in TABLES[name]])
 
 
+def permissions_table() -> str:
+    """Every rule of the roles in deploy/, with the comment above it."""
+    rows = []
+    for path in ROLES:
+        (role,) = documents(DEPLOY / f"{path}.yaml")
+        why = re.findall(r"((?:^  # .*\n)+)  - apiGroups", (DEPLOY / f"{path}.yaml").read_text(), re.MULTILINE)
+        for rule, comment in zip(role["rules"], why, strict=True):
+            (group,), (resource,) = rule["apiGroups"], rule["resources"]
+            names = ", ".join(f"`{name}`" for name in rule.get("resourceNames", ()))
+            what = f"`{resource}{'.' if group else ''}{group}`" + (f": {names}" if names else "")
+            meaning = " ".join(line.strip().removeprefix("# ") for line in comment.splitlines())
+            rows.append(
+                (f"`{path.rpartition('/')[0]}`", what, ", ".join(f"`{verb}`" for verb in rule["verbs"]), meaning)
+            )
+    return _table(("Folder", "Resource", "Verbs", "What for"), rows)
+
+
 PARTS: Final[dict[str, Callable[[], str]]] = {
     "repository": lambda: repository_table("v1.9"),
     "repository-by-secret": lambda: repository_table("v1.8"),
@@ -80,6 +107,7 @@ PARTS: Final[dict[str, Callable[[], str]]] = {
     "wait-output": lambda: output_table(WaitForWorkflowOutput),
     "settings": settings_table,
     **{name: partial(messages_table, name) for name in ("messages", "messages-repo-url", "messages-wait")},
+    "permissions": permissions_table,
 }
 CONFIG_HEAD: Final = ("Name", "Type", "Required", "Description")
 

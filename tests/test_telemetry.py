@@ -6,6 +6,8 @@ import sys
 
 import pytest
 
+from gha_step.telemetry import Telemetry
+
 LOG = """
 import sys
 from gha_step.telemetry import configure_logging, log, subject
@@ -50,3 +52,31 @@ def test_the_level_hides_our_own_lines_and_others_are_told_from_warnings_on(leve
 def test_text_lines_carry_the_subject_too() -> None:
     text = "\n".join(logged("info", "text"))
     assert "project=demo promotion=test.01 alias=a::b run=17" in text
+
+
+def budgets(telemetry: Telemetry) -> dict[str, float]:
+    lines = telemetry.exposition().decode().splitlines()
+    found = [line for line in lines if line.startswith("gha_step_github_budget_ratio{")]
+    return {line.split('"')[1]: float(line.split()[-1]) for line in found}
+
+
+def said(remaining: str, limit: str = "5000") -> dict[str, str]:
+    return {"x-ratelimit-limit": limit, "x-ratelimit-remaining": remaining}
+
+
+def test_of_githubs_budget_the_least_that_any_token_has_left_is_shown_and_then_forgotten() -> None:
+    telemetry = Telemetry()
+    for remaining in ("4000", "500", "4999"):
+        telemetry.github_budget("github.com", said(remaining))
+    telemetry.github_budget("ghe.example.com", said("15000", "15000"))
+    assert budgets(telemetry) == {"github.com": 0.1, "ghe.example.com": 1.0}
+    assert budgets(telemetry) == {}
+
+
+@pytest.mark.parametrize(
+    "headers", [{}, said(""), said("-1"), said("x"), said("5", "0"), said("5", ""), said("9" * 99)]
+)
+def test_an_answer_without_a_usable_budget_shows_none(headers: dict[str, str]) -> None:
+    telemetry = Telemetry()
+    telemetry.github_budget("github.com", headers)
+    assert budgets(telemetry) == {}

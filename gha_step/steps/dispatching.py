@@ -496,6 +496,7 @@ class Dispatching:
         order, nonce = reader.order, reader.nonce
         seconds = self._clock.monotonic() - reader.begun
         self._telemetry.github_request("dispatch", str(answer.status), seconds)
+        self._telemetry.github_budget(order.endpoint.host, answer.headers)
         try:
             result = decipher_dispatch(answer, order.workflow, order.token, without=reader.without)
         except Unsupported as error:

@@ -113,6 +113,7 @@ class Listings:
             self._telemetry.github_request("runs", "error", self._clock.monotonic() - begun)
             raise
         self._telemetry.github_request("runs", str(answer.status), self._clock.monotonic() - begun)
+        self._telemetry.github_budget(workflow.endpoint.host, answer.headers)
         if (version := enterprise_version(answer)) is not None:
             self._servers.learn_version(workflow.endpoint, version)
         if answer.status == 200:

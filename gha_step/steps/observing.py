@@ -358,6 +358,7 @@ class Observing:
             status = str(answer.status)
         finally:
             self._telemetry.github_request(name, status, self._clock.monotonic() - begun)
+        self._telemetry.github_budget(run.endpoint.host, answer.headers)
         answer = _without(token, answer)
         if answer.status != 200 and (answer.status != 304 or etag is None):
             raise decipher_refusal(answer, run, token)

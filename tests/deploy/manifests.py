@@ -49,11 +49,11 @@ def rendered(folder: Path, kubectl: Path) -> list[Manifest]:
     return [document for document in yaml.load_all(done.stdout, Loader=Strict) if document is not None]
 
 
-class Strict(yaml.SafeLoader):
+class Strict(yaml.SafeLoader):  # type: ignore[misc]  # PyYAML has no types here
     """A key that stands twice is an error, as it is to Kubernetes."""
 
 
-def _mapping(loader: Strict, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:  # noqa: FBT001, FBT002  PyYAML's signature
+def _mapping(loader: Strict, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
     keys = [loader.construct_object(key, deep=True) for key, _ in node.value]
     twice = {key for key in keys if keys.count(key) > 1}
     if twice:

@@ -48,6 +48,12 @@ def test_a_dispatch_on_githubs_own_servers_costs_exactly_one_request(scene_of: M
     assert len(scene.host.received) == 1, "one call was enough"
 
 
+def test_what_a_dispatch_left_of_githubs_budget_is_shown(scene: Scene) -> None:
+    scene.host.run(scene.promotion, step())
+    _, metrics = scene.server.ask(path="/metrics")
+    assert b'gha_step_github_budget_ratio{host="127.0.0.1"}' in metrics
+
+
 def test_elsewhere_the_first_contact_costs_one_more_and_later_dispatches_one(scene: Scene) -> None:
     scene.host.run(scene.promotion, step())
     assert (scene.github.count("dispatch"), scene.github.count()) == (1, 2)

@@ -1,0 +1,400 @@
+"""The shipped roles on a real API server: enough for every step, each rule needed, and nothing more allowed.
+
+The real server runs as the ServiceAccount that it has in a cluster, with the settings that deploy/ gives it. Its GitHub
+is one that names no run, so that it needs the gate and the other dispatches of the promotion as well.
+"""
+
+import copy
+import itertools
+import json
+import time
+import uuid
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, Protocol
+
+import pytest
+
+from gha_step.emulator import EXAMPLE_TOKEN, GitHub, serve
+from gha_step.kube import Forbidden, KubeApi
+from tests.assembled import BEARER
+from tests.certificates import Authority
+from tests.cluster import Cluster
+from tests.deploy.clusters import apply, await_rules, prepare, project_objects, rules_of
+from tests.deploy.manifests import Manifest, manifest, pod_settings
+from tests.deploy.step_plugin import container
+from tests.host import KargoHost, Promotion, Step
+from tests.proxy import Proxy, proxy
+from tests.served import Served, served
+
+pytestmark = pytest.mark.cluster
+
+HOST: Final = "ghes.example.com"
+PROJECT_TOKEN: Final = "a-token-of-this-project"
+WORKFLOW: Final = """
+name: Deploy
+run-name: Deploy ${{ inputs.promotion }}
+on: {workflow_dispatch: {inputs: {promotion: {}}}}
+jobs: {}
+"""
+END_WITHIN: Final = 40.0  # seconds; it takes 2
+STUCK_AFTER: Final = 3  # calls that hear the same trouble
+
+_numbers = itertools.count(1)
+
+
+@dataclass(frozen=True)
+class World:
+    """What all tests share."""
+
+    cluster: Cluster
+    github: GitHub
+    environment: dict[str, str]
+    folder: Path
+
+    def project(self) -> str:
+        """A namespace with the Secrets that a user makes, one more, and a Promotion."""
+        name = self.cluster.namespace("project")
+        secrets = {
+            "github-credentials": {"accessToken": EXAMPLE_TOKEN, "baseURL": f"https://{HOST}"},
+            "gha-step": {"token": PROJECT_TOKEN},
+            "other": {"password": "secret"},
+        }
+        for secret, data in secrets.items():
+            self.cluster.admin.create(
+                f"/api/v1/namespaces/{name}/secrets", {"metadata": {"name": secret}, "stringData": data}
+            )
+        return name
+
+    def promotion(self, project: str) -> Promotion:
+        name = f"test.{next(_numbers):026d}.abcdef0"
+        path = f"/apis/kargo.akuity.io/v1alpha1/namespaces/{project}/promotions"
+        body = {"apiVersion": "kargo.akuity.io/v1alpha1", "kind": "Promotion", "metadata": {"name": name}}
+        uid = self.cluster.admin.create(path, body)["metadata"]["uid"]
+        return Promotion(project, name=name, uid=uid)
+
+    @contextmanager
+    def server(self, settings: dict[str, str], token: str, namespace: str) -> Iterator[Served]:
+        """The real server for the bearer of ``token``, with ``settings`` as deploy/ gives them."""
+        folder = self.folder / uuid.uuid4().hex
+        kubeconfig = {"KUBECONFIG": str(self.cluster.kubeconfig(token, namespace)), "GHA_STEP_SECRETS": "kubernetes"}
+        listen = {"GHA_STEP_HTTP_LISTEN": "127.0.0.1:0"}
+        with served(folder, **(self.environment | settings | kubeconfig | listen)) as server:
+            yield server
+
+
+@pytest.fixture(scope="module")
+def world(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    prepare(cluster)
+    apply(cluster, *(manifest(f"service/{name}.yaml") for name in ("clusterrole", "clusterrolebinding")))
+    github = GitHub("ghes-3.19")
+    github.repository("myorg/my-app").add_workflow("named.yml", WORKFLOW, queued_for=0, runs_for=0)
+    authority = Authority(tmp_path_factory.mktemp("pki"))
+    certificate = authority.issue("github", names=(HOST,))
+    with ExitStack() as stack:
+        through: Proxy = stack.enter_context(proxy())
+        url = stack.enter_context(serve(github, tls=(certificate.certificate, certificate.key)))
+        through.leads[f"{HOST}:443"] = int(url.rpartition(":")[2])
+        environment = {
+            "SSL_CERT_FILE": str(authority.certificate),
+            "HTTPS_PROXY": through.url,
+            "NO_PROXY": "127.0.0.1",
+            "GHA_STEP_REPLY_WITHIN": "2s",
+        }
+        yield World(cluster, github, environment, tmp_path_factory.mktemp("servers"))
+
+
+@dataclass(frozen=True)
+class End:
+    """How a step ended, or where it is stuck."""
+
+    status: str
+    message: str
+    run_id: str
+
+
+class Ask(Protocol):
+    """One call: what it heard, and whether that is final."""
+
+    server: Served
+
+    def __call__(self, promotion: Promotion, step: Step) -> tuple[End, bool]: ...
+
+
+def follow(ask: Ask, promotion: Promotion, step: Step) -> End:
+    """Call until the step is over, or hears the same trouble again and again."""
+    deadline = time.monotonic() + END_WITHIN
+    troubles: list[str] = []
+    while True:
+        end, final = ask(promotion, step)
+        troubles = [*troubles, end.message] if " may not " in end.message or " may be read" in end.message else []
+        if final or len(troubles) >= STUCK_AFTER:
+            return end
+        assert time.monotonic() < deadline, end
+        time.sleep(0.3)
+
+
+def steps(promotion: Promotion) -> tuple[Step, Step]:
+    """A dispatch and a wait; the wait's runID is filled in later."""
+    where = {"credentials": {"secretName": "github-credentials"}, "owner": "myorg", "repo": "my-app"}
+    dispatch = where | {
+        "workflowFile": "named.yml",
+        "ref": "main",
+        "inputs": {"promotion": promotion.name},
+        "timeout": "5",
+    }
+    return Step("dispatch", dispatch), Step("wait", where, kind="gha-wait-for-workflow")
+
+
+def use(world: World, ask: Ask, project: str) -> list[End]:
+    """Two promotions, one after the other, each with a dispatch and a wait; ends with the first that fails."""
+    ends: list[End] = []
+    for _ in range(2):
+        promotion = world.promotion(project)
+        dispatch, wait = steps(promotion)
+        ends.append(follow(ask, promotion, dispatch))
+        if ends[-1].status != "Succeeded":
+            break
+        ends.append(follow(ask, promotion, Step("wait", wait.config | {"runID": ends[-1].run_id}, wait.kind)))
+        if ends[-1].status != "Succeeded":
+            break
+    return ends
+
+
+class ByHost:
+    """As a Kargo with step plugins calls."""
+
+    def __init__(self, server: Served) -> None:
+        self.server = server
+        self._host = KargoHost(server.url, BEARER)
+
+    def __call__(self, promotion: Promotion, step: Step) -> tuple[End, bool]:
+        heard = self._host.call(promotion, step)
+        return End(heard.status, heard.message, str(heard.run_id)), heard.final
+
+
+class ByTask:
+    """As the ``http`` step of stock Kargo calls."""
+
+    def __init__(self, server: Served) -> None:
+        self.server = server
+
+    def __call__(self, promotion: Promotion, step: Step) -> tuple[End, bool]:
+        resource = "dispatches" if step.kind == "gha-dispatch-workflow" else "waits"
+        path = f"/api/v1/projects/{promotion.project}/{resource}/{promotion.name}/{step.alias}"
+        status, body = self.server.ask("PUT", path, step.config, PROJECT_TOKEN)
+        answer = json.loads(body or b"{}")
+        end = End(answer.get("status", str(status)), answer.get("message", ""), str(answer.get("runID")))
+        return end, end.status in ("Succeeded", "Failed") or 400 <= status < 500
+
+
+# ---------------------------------------------------------------- the two ways to run
+
+Objects = list[Manifest]
+
+
+@contextmanager
+def sidecar(world: World, project: str, objects: Objects) -> Iterator[Ask]:
+    """In a promotion's pod, as the project's own default ServiceAccount."""
+    token = world.cluster.service_account(project)
+    apply(world.cluster, *objects)
+    await_rules(world.cluster, project, f"system:serviceaccount:{project}:default", rules_of(objects))
+    settings = pod_settings(container(manifest("step-plugin/configmap.yaml")))
+    with world.server(settings, token, project) as server:
+        yield ByHost(server)
+
+
+@contextmanager
+def service(world: World, project: str, objects: Objects, account: str = "gha-step") -> Iterator[Ask]:
+    """As the Deployment, for all projects."""
+    token = world.cluster.service_account("gha-step", account)
+    apply(world.cluster, *objects)
+    await_rules(world.cluster, project, f"system:serviceaccount:gha-step:{account}", rules_of(objects))
+    pod = manifest("service/deployment.yaml")["spec"]["template"]["spec"]
+    settings = pod_settings(pod["containers"][0]) | {"GHA_STEP_TOKEN_FILE": "off"}
+    with world.server(settings, token, "gha-step") as server:
+        yield ByTask(server)
+
+
+SIDES: Final[dict[str, Any]] = {"step-plugin": sidecar, "service": service}
+ROLES: Final = {side: manifest(f"{side}/project/role.yaml")["rules"] for side in SIDES}
+
+
+@pytest.mark.parametrize("side", SIDES)
+def test_with_the_shipped_roles_every_step_ends_with_success(world: World, tmp_path: Path, side: str) -> None:
+    project = world.project()
+    before = len(world.github.runs)
+    with SIDES[side](world, project, project_objects(tmp_path, side, project)) as ask:
+        ends = use(world, ask, project)
+    assert [end.status for end in ends] == ["Succeeded"] * 4, ends
+    made = world.github.runs[before:]
+    assert [end.run_id for end in ends[::2]] == [str(run.id) for run in made], "one run for each dispatch, and its ID"
+
+
+def dropped(side: str) -> Iterator[tuple[str, int, str, str]]:
+    """Every verb, and every named Secret, of a role."""
+    for number, rule in enumerate(ROLES[side]):
+        for part in ("verbs", "resourceNames"):
+            for value in rule.get(part, ()) if len(rule.get(part, ())) > 1 or part == "verbs" else ():
+                yield side, number, part, value
+
+
+def without(objects: Objects, number: int, part: str, value: str) -> Objects:
+    """The roles less one verb, or one name."""
+    changed = copy.deepcopy(objects)
+    (role,) = [found for found in changed if found["kind"] == "Role"]
+    rule = role["rules"][number]
+    rule[part].remove(value)
+    if not rule[part]:
+        del role["rules"][number]
+    return changed
+
+
+@pytest.mark.parametrize(
+    ("side", "number", "part", "value"),
+    [case for side in SIDES for case in dropped(side)],
+    ids=str,
+)
+def test_less_any_one_verb_a_step_does_not_end_with_success(
+    world: World, tmp_path: Path, side: str, number: int, part: str, value: str
+) -> None:
+    project = world.project()
+    objects = without(project_objects(tmp_path, side, project), number, part, value)
+    with SIDES[side](world, project, objects) as ask:
+        last = use(world, ask, project)[-1]
+    assert last.status != "Succeeded"
+    if side == "service" and number == 0 and value in ("get", "gha-step"):
+        assert last.status == "401", "without the token's Secret nobody proves anything, and is told no more"
+    else:
+        assert ROLES[side][number]["resources"][0].removesuffix("s") in last.message.lower(), last
+        assert value in last.message, last
+
+
+# ---------------------------------------------------------------- what must not be allowed
+
+ROLE: Final = "/apis/rbac.authorization.k8s.io/v1/namespaces/{p}"
+RECORDS: Final = "/apis/gha-step.dev/v1alpha1/namespaces/{p}/workflowdispatches"
+LEASES: Final = "/apis/coordination.k8s.io/v1/namespaces/{p}/leases"
+PROMOTIONS: Final = "/apis/kargo.akuity.io/v1alpha1/namespaces/{p}/promotions"
+REFUSED: Final = [
+    ("GET", "/api/v1/namespaces/{p}/secrets/other"),
+    ("GET", "/api/v1/namespaces/{p}/secrets"),
+    ("GET", "/api/v1/secrets"),
+    ("POST", "/api/v1/namespaces/{p}/secrets"),
+    ("PUT", "/api/v1/namespaces/{p}/secrets/github-credentials"),
+    ("DELETE", "/api/v1/namespaces/{p}/secrets/github-credentials"),
+    ("GET", "/api/v1/namespaces/{other}/secrets/github-credentials"),
+    ("GET", "/api/v1/namespaces/kargo-shared-resources/secrets"),
+    ("GET", "/api/v1/namespaces/{p}/configmaps"),
+    ("POST", "/api/v1/namespaces/{p}/configmaps"),
+    ("PUT", "/api/v1/namespaces/{p}/configmaps/any"),
+    ("POST", "/api/v1/namespaces/kargo-system-resources/configmaps"),
+    ("POST", "/api/v1/namespaces/{p}/pods"),
+    ("GET", "/api/v1/namespaces/{p}/pods"),
+    ("POST", "/api/v1/namespaces/{p}/serviceaccounts/default/token"),
+    ("POST", f"{ROLE}/roles"),
+    ("POST", f"{ROLE}/rolebindings"),
+    ("DELETE", f"{RECORDS}/any"),
+    ("DELETE", RECORDS),
+    ("PATCH", f"{RECORDS}/any"),
+    ("GET", RECORDS.replace("{p}", "{other}") + "/any"),
+    ("POST", RECORDS.replace("{p}", "{other}")),
+    ("GET", LEASES),
+    ("DELETE", f"{LEASES}/any"),
+    ("PATCH", f"{LEASES}/any"),
+    ("POST", LEASES.replace("{p}", "{other}")),
+    ("GET", PROMOTIONS),
+    ("POST", PROMOTIONS),
+    ("PUT", f"{PROMOTIONS}/any"),
+    ("PATCH", f"{PROMOTIONS}/any"),
+    ("GET", PROMOTIONS.replace("{p}", "{other}") + "/any"),
+    ("GET", "/api/v1/namespaces"),
+    ("GET", "/api/v1/nodes"),
+]
+
+
+@pytest.fixture(scope="module", params=SIDES)
+def tried(
+    request: pytest.FixtureRequest, world: World, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[KubeApi, str, str]:
+    """The identity of one side, its project, and a project that it has no role in."""
+    side = str(request.param)
+    project, other = world.project(), world.project()
+    home, account = (project, "default") if side == "step-plugin" else ("gha-step", "gha-step")
+    token = world.cluster.service_account(home, account)
+    objects = project_objects(tmp_path_factory.mktemp("overlay"), side, project)
+    apply(world.cluster, *objects)
+    await_rules(world.cluster, project, f"system:serviceaccount:{home}:{account}", rules_of(objects))
+    return world.cluster.api(token), project, other
+
+
+@pytest.mark.parametrize(("method", "path"), REFUSED)
+def test_what_no_step_needs_is_refused(tried: tuple[KubeApi, str, str], method: str, path: str) -> None:
+    api, project, other = tried
+    with pytest.raises(Forbidden):
+        api._request(method, path.format(p=project, other=other), None, None if method in ("GET", "DELETE") else {})
+
+
+def test_what_is_refused_is_refused_for_want_of_a_right(tried: tuple[KubeApi, str, str]) -> None:
+    api, project, _ = tried
+    assert api.get(f"/api/v1/namespaces/{project}/secrets/github-credentials")["kind"] == "Secret"
+
+
+# ---------------------------------------------------------------- components
+
+
+def by_url(steps_of: Sequence[Step]) -> list[dict[str, Any]]:
+    """The same configs, in the form since v1.9."""
+    return [
+        {name: value for name, value in step.config.items() if name not in ("credentials", "owner", "repo")}
+        | {"repoURL": f"https://{HOST}/myorg/my-app"}
+        for step in steps_of
+    ]
+
+
+@pytest.mark.parametrize("side", SIDES)
+@pytest.mark.parametrize("allowed", [True, False], ids=["with the component", "without"])
+def test_repo_url_needs_the_component_that_lists_secrets(
+    world: World, tmp_path: Path, side: str, *, allowed: bool
+) -> None:
+    project = world.project()
+    credentials = {
+        "metadata": {"name": "git", "labels": {"kargo.akuity.io/cred-type": "git"}},
+        "stringData": {"repoURL": f"https://{HOST}/myorg/my-app", "username": "kargo", "password": EXAMPLE_TOKEN},
+    }
+    world.cluster.admin.create(f"/api/v1/namespaces/{project}/secrets", credentials)
+    objects = project_objects(tmp_path, side, project, *(["git-credentials"] if allowed else []))
+    with SIDES[side](world, project, objects) as ask:
+        promotion = world.promotion(project)
+        (config, _) = by_url(steps(promotion))
+        end = follow(ask, promotion, Step("dispatch", config))
+    if allowed:
+        assert end.status == "Succeeded", end
+    else:
+        assert end.status == "Failed"
+        assert "may not be listed" in end.message
+        assert "verbs: [list]" in end.message
+
+
+def test_the_service_lists_dispatches_by_its_cluster_role_also_to_count_them(world: World, tmp_path: Path) -> None:
+    project = world.project()
+    with service(world, project, project_objects(tmp_path, "service", project)) as ask:
+        assert use(world, ask, project)[-1].status == "Succeeded"
+        deadline = time.monotonic() + 10
+        while b'gha_step_ledger_records{state="accepted"}' not in ask.server.ask(path="/metrics")[1]:
+            assert time.monotonic() < deadline
+            time.sleep(0.2)
+
+
+def test_less_its_cluster_role_the_services_steps_do_not_end_with_success(world: World, tmp_path: Path) -> None:
+    project = world.project()
+    objects = project_objects(tmp_path, "service", project)
+    for found in objects:
+        for subject in found.get("subjects", ()):
+            subject["name"] = "another"
+    with service(world, project, objects, "another") as ask:
+        last = use(world, ask, project)[-1]
+    assert last.status != "Succeeded"
+    assert "may not list workflowdispatches" in last.message
