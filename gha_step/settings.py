@@ -263,6 +263,8 @@ def _checked(settings: Settings) -> Settings:
         raise SettingsError(
             "GHA_STEP_HTTP_LISTEN: off leaves nothing to serve: write an address, here or in GHA_STEP_GRPC_LISTEN"
         )
+    if settings.project_api and settings.http_listen is None:
+        raise SettingsError("GHA_STEP_PROJECT_API: on is served over HTTP: write an address in GHA_STEP_HTTP_LISTEN")
     for name, address in listeners.items():
         if settings.token_file == NO_TOKEN and address is not None and not address.is_loopback:
             raise SettingsError(

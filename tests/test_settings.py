@@ -158,6 +158,7 @@ def test_grpc_is_in_plaintext_on_loopback_or_where_it_is_said(values: dict[str, 
             "only with a certificate",
         ),
         ({"GRPC_LISTEN": "off", "HTTP_LISTEN": "off"}, "HTTP_LISTEN", "GHA_STEP_GRPC_LISTEN"),
+        ({"GRPC_LISTEN": LOCAL, "HTTP_LISTEN": "off", "PROJECT_API": "on"}, "PROJECT_API", "GHA_STEP_HTTP_LISTEN"),
         (
             {"GRPC_LISTEN": OPEN, "GRPC_TLS_CERT": "none", "HTTP_LISTEN": "127.0.0.1:1", "TOKEN_FILE": "none"},
             "TOKEN_FILE",

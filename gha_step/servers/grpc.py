@@ -29,7 +29,7 @@ from gha_step.servers.tls import TlsContent, TlsFileError, TlsFiles
 from gha_step.servers.waiting import Execution
 from gha_step.telemetry import log
 
-MAX_CALLS: Final = 4096  # at once: a Run that waits costs some 20 kB
+MAX_CALLS: Final = 4096  # at once: a Run that waits costs some 40 kB
 MAX_STREAMS: Final = 1024  # calls at once on one connection
 STREAMS_GRACE: Final = 1.0  # seconds in which last words get out, once every call is answered
 INTERNAL: Final = "an internal error, which the log of gha-step tells: call again"
@@ -37,6 +37,10 @@ INTERNAL: Final = "an internal error, which the log of gha-step tells: call agai
 OPTIONS: Final = (
     ("grpc.max_receive_message_length", MAX_BODY),
     ("grpc.max_concurrent_streams", MAX_STREAMS),
+    # Calls that came and were not looked at yet: from the first of these numbers on some are cancelled by chance, which
+    # tells the caller nothing. It is a thousand by default; MAX_CALLS is what limits.
+    ("grpc.server.max_pending_requests", 4 * MAX_CALLS),
+    ("grpc.server.max_pending_requests_hard_limit", 4 * MAX_CALLS),
     ("grpc.so_reuseport", 0),  # an address that is taken is refused, not shared
     ("grpc.keepalive_time_ms", 60_000),  # a caller that is gone without a word is noticed,
     ("grpc.keepalive_timeout_ms", 20_000),  # and its calls end

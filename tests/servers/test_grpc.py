@@ -486,6 +486,14 @@ def test_two_hundred_runs_at_once_end_with_two_hundred_right_ids(at: Live, githu
     assert github.count("dispatch") == len(github.runs) == 200
 
 
+def test_of_a_burst_of_calls_none_is_dropped_without_a_word(shut: Live) -> None:
+    data = request(pb.ExecuteRequest, body({}, kind="x")).SerializeToString()
+    with channel(shut.target) as one, channel(shut.target) as two, channel(shut.target) as three:
+        calls: list[Any] = [open_channel.unary_unary(f"/{SERVICE}/Execute") for open_channel in (one, two, three)]
+        sent = [call.future(data, timeout=60, metadata=PROOF) for _ in range(1000) for call in calls]
+        assert {call.code() for call in sent} == {Code.OK}
+
+
 def test_runs_that_wait_hold_no_threads(at: Live, github: GitHub) -> None:
     run_id = in_progress(github)
     before = threading.active_count()
