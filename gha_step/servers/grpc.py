@@ -171,7 +171,7 @@ class _Unreadable:
 
 
 class _Edge(grpc.aio.ServerInterceptor):
-    """Who may not call hears so before anything is parsed, and no call ends with UNKNOWN or INTERNAL.
+    """Who may not call hears so before a message is read, and no call ends with UNKNOWN or INTERNAL.
 
     grpc itself gives INTERNAL for bytes that do not parse, before a handler hears of them; and UNKNOWN for errors.
     """
@@ -186,25 +186,30 @@ class _Edge(grpc.aio.ServerInterceptor):
         handler = await continuation(details)
         if handler is None:
             return handler
-        ours = details.method.startswith(f"/{service.SERVICE}/")  # health and reflection are for everyone
-
-        def admit() -> None:
-            if ours:
+        if details.method.startswith(f"/{service.SERVICE}/"):  # health and reflection are for everyone
+            try:
                 service.admit(details.invocation_metadata, self._token)
                 if self._readiness.draining:
                     raise service.Refused(grpc.StatusCode.UNAVAILABLE, service.STOPPING)
+            except service.Refused as refused:
+                return _refusing(refused)
+        return _guarded(handler)
 
-        return _guarded(handler, admit)
+
+def _refusing(refused: service.Refused) -> Handler:
+    async def refuse(requests: AsyncIterator[bytes], context: Context) -> None:
+        await context.abort(refused.code, refused.message)
+
+    return grpc.stream_stream_rpc_method_handler(refuse)  # reads no message, whatever comes
 
 
-def _guarded(handler: Handler, admit: Callable[[], None]) -> Handler:
+def _guarded(handler: Handler) -> Handler:
     serialize = handler.response_serializer
     if handler.unary_unary is not None:
         answer = handler.unary_unary
 
         async def unary(request: Any, context: Context) -> Any:
             async with _no_error_but_ours(context):
-                admit()
                 return await answer(_readable(request), context)
 
         return grpc.unary_unary_rpc_method_handler(unary, _reader(handler), serialize)
@@ -213,7 +218,6 @@ def _guarded(handler: Handler, admit: Callable[[], None]) -> Handler:
 
         async def stream(request: Any, context: Context) -> None:
             async with _no_error_but_ours(context):
-                admit()
                 await tell(_readable(request), context)
 
         return grpc.unary_stream_rpc_method_handler(stream, _reader(handler), serialize)
@@ -222,7 +226,6 @@ def _guarded(handler: Handler, admit: Callable[[], None]) -> Handler:
 
     async def streams(requests: AsyncIterator[Any], context: Context) -> AsyncIterator[Any]:
         async with _no_error_but_ours(context):
-            admit()
             async for response in converse((_readable(request) async for request in requests), context):
                 yield response
 

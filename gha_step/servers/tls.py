@@ -48,8 +48,8 @@ class TlsFiles:
             return TlsContent(certificate, key, None)
         authority = _read("CLIENT_CA", self.client_ca, b"CERTIFICATE-----", "a PEM certificate")
         try:
-            context.load_verify_locations(cadata=authority.decode("ascii", "replace"))
-        except (ssl.SSLError, ValueError):
+            context.load_verify_locations(self.client_ca)
+        except (ssl.SSLError, OSError):
             raise TlsFileError("CLIENT_CA", f"{self.client_ca} holds no PEM certificate that can be read") from None
         return TlsContent(certificate, key, authority)
 

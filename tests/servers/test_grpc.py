@@ -143,6 +143,10 @@ def test_without_the_right_bearer_nothing_is_even_parsed(shut: Live, metadata: A
     )
 
 
+def test_without_the_right_bearer_a_message_is_not_even_read(shut: Live) -> None:
+    assert fails(lambda: raw(shut.target, "Execute", bytes(8 << 20), ()))[0] is Code.UNAUTHENTICATED
+
+
 def nested(levels: int) -> bytes:
     """A config that holds lists in lists; the library's own limit forbids to build it otherwise."""
 
