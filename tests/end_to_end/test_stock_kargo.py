@@ -220,7 +220,7 @@ def test_the_service_is_no_way_into_its_own_cluster(site: Site, base_url: str) -
         write_secret(site.secrets, "shop", "github-credentials", accessToken=GITHUB_TOKEN, baseURL=base_url)
         ended = HttpStep(site).follow()
     assert ended["status"] == "Failed"
-    assert "project shop: the Secret github-credentials: the key baseURL leads to" in ended["message"]
+    assert "the key baseURL of the Secret github-credentials in project shop leads to" in ended["message"]
     assert "outside of the cluster" in ended["message"]
 
 
