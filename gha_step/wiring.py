@@ -94,6 +94,7 @@ def build(settings: Settings, environment: Mapping[str, str]) -> ServerProcess:
         new_nonce=lambda: randomness.token_hex(16),
         settle=settings.settle,
         telemetry=telemetry,
+        look_back=settings.ledger != "kubernetes" and settings.ledger.lifetime_pod,
     )
     observing = Observing(
         client=client,

@@ -151,6 +151,7 @@ class Assembled:
         pod: str | None = None,
         incarnation: str | None = None,
         projects: frozenset[str] | None = None,
+        look_back: bool = False,
     ) -> None:
         self.clock = clock or JumpingClock()
         self.store = store
@@ -176,6 +177,7 @@ class Assembled:
             new_nonce=lambda: next(nonces),
             settle=settle,
             telemetry=self.telemetry,
+            look_back=look_back,
         )
         self.secrets = reader = DirectorySecrets(secrets) if isinstance(secrets, Path) else secrets
         self._tokens = Tracked(16, "token")

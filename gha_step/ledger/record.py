@@ -418,9 +418,9 @@ class _Attributed(Event):
 
 
 class FoundByMarker(_Attributed):
-    """Exactly one eligible run shows our marker."""
+    """Exactly one eligible run shows our marker. From `reserved` too: an earlier ledger died with its pod."""
 
-    sources = LOOKING | {State.UNRESOLVED, State.AMBIGUOUS}
+    sources = LOOKING | {State.UNRESOLVED, State.AMBIGUOUS, State.RESERVED}
     source = "marker"
 
 

@@ -85,7 +85,9 @@ class Dispatching:
         new_nonce: Callable[[], str],
         settle: float,
         telemetry: Telemetry,
+        look_back: bool = False,
     ) -> None:
+        """:param look_back: whether the ledger may have died with what it knew: then markers are looked for first."""
         self._book = Book(store, clock, telemetry)
         self._looking = Looking(self._book, listings, clock, owner, settle)
         self._gatekeeping = Gatekeeping(self._book, self._looking, listings, servers, clock, tasks, self._at_work)
@@ -97,6 +99,8 @@ class Dispatching:
         self._late_readers = late_readers
         self._owner = owner
         self._new_nonce = new_nonce
+        self._look_back = look_back
+        self._looked_back: dict[str, None] = Memory()  # keys whose marker no run showed
         self._telemetry = telemetry
         self._lock = threading.Lock()  # never held across a call into any of the above
         self._tasks: dict[str, Task] = {}
@@ -322,6 +326,11 @@ class Dispatching:
             return self._trouble(task, record, limited, left)
         task.record = record = adopt(record, order.payload)
         try:
+            if self._look_back and record.marker is not None and record.key not in self._looked_back:
+                if self._looking.look_back(task, record, order):
+                    return True
+                with self._lock:
+                    self._looked_back[record.key] = None
             preparation = self._gatekeeping.prepare(
                 task, record, order, lambda seconds: task.order is order and self._pause(task, seconds)
             )

@@ -6,8 +6,9 @@
 import threading
 from typing import Final
 
+from gha_step.contract.errors import LedgerError
 from gha_step.github.errors import GitHubError, RateLimited, Refused, Unclear, Unreachable
-from gha_step.ledger.attribution import attribute, find_marker, looking_ends
+from gha_step.ledger.attribution import attribute, find_marker, looking_ends, shows
 from gha_step.ledger.record import (
     AnswerLost,
     FoundByName,
@@ -130,6 +131,26 @@ class Looking:
             except Conflict:
                 return  # somebody has claimed a run meanwhile: look again
         self._book.move(task, record, event)
+
+    def look_back(self, task: Task, record: Record, order: Order) -> bool:
+        """Whether a run shows our marker already, of an attempt that a ledger knew which has died with its pod.
+
+        :raises GitHubError: this cannot be told now. A refusal is no trouble: the POST's own answer decides.
+        :raises LedgerError: several do.
+        """
+        try:
+            listing = self._listings.read(order.workflow, order.token, None, SHARED_FOR)
+        except Refused:
+            return False
+        if (found := find_marker(record, listing)) is not None:
+            log.error("the ledger has lost a dispatch, whose run shows its marker", extra=subject_of(record))
+            self._book.move(task, record, found)
+            return True
+        if record.marker is not None and any(shows(record.marker, run.title) for run in listing.runs):
+            raise LedgerError(
+                "the ledger knows of no dispatch, but several runs show this step's marker: nothing is sent"
+            )
+        return False
 
     def _end(self, task: Task, record: Record, why: str) -> None:
         if record.seen:

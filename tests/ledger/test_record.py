@@ -72,6 +72,7 @@ TABLE: dict[tuple[State, type[Event]], State] = {
     (WITHOUT_ID, ExactId): ACCEPTED,
     (UNRESOLVED, ExactId): ACCEPTED,
     (AMBIGUOUS, ExactId): ACCEPTED,
+    (RESERVED, FoundByMarker): ACCEPTED,
     (WITHOUT_ID, FoundByMarker): ACCEPTED,
     (UNKNOWN, FoundByMarker): ACCEPTED,
     (UNRESOLVED, FoundByMarker): ACCEPTED,
