@@ -4,7 +4,11 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 .DEFAULT_GOAL := help
+<<<<<<< HEAD
 .PHONY: help install demo test test-cluster test-image check fix proto soak mutants bench lock clean
+=======
+.PHONY: help install demo demo-grpc test test-cluster check fix proto soak mutants bench lock clean
+>>>>>>> 9b05593489d83b45d378929552176e74f947812d
 
 help:            ## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | awk -F'\t' '{printf "make %-14s %s\n", $$1, $$2}'
@@ -27,6 +31,7 @@ install: $(VENV)/.installed   ## make .venv with .venv/bin/gha-step from the loc
 demo: install    ## Kargo's example, from request to run ID, on this machine alone
 	$(BIN)/gha-step demo
 
+<<<<<<< HEAD
 test: $(VENV)/.installed-dev  ## all tests but those of test-cluster and test-image
 	$(BIN)/python -m pytest -n 2 -m "not soak and not cluster and not image"
 	@echo "Left out: make test-cluster (needs a kube-apiserver), make test-image (installs what the image holds)."
@@ -37,6 +42,18 @@ test-cluster: $(VENV)/.installed-dev ## the ledger, the roles and deploy/ on a r
 
 test-image: $(VENV)/.installed-dev ## the Dockerfile's commands, without a container engine
 	$(BIN)/python -m pytest -m image
+=======
+demo-grpc: install ## the same over gRPC
+	$(BIN)/gha-step demo --grpc
+
+test: $(VENV)/.installed-dev  ## all tests but those on a real kube-apiserver
+	$(BIN)/python -m pytest -n 2 -m "not soak and not cluster"
+	@echo "left out: the tests on a real kube-apiserver, which make test-cluster runs"
+
+test-cluster: $(VENV)/.installed-dev ## the tests on a real kube-apiserver: KUBEBUILDER_ASSETS, as of envtest
+	@$(BIN)/python -c 'import os, sys; from tests.cluster import missing; sys.exit(missing(os.environ))'
+	$(BIN)/python -m pytest -n 2 -m "cluster and not soak"
+>>>>>>> 9b05593489d83b45d378929552176e74f947812d
 
 check: $(VENV)/.installed-dev ## format, lint, types, import arrows, generated docs and code current, tests
 	$(BIN)/ruff format --check .
@@ -55,9 +72,10 @@ fix: $(VENV)/.installed-dev   ## format, mend what lint can mend, write the gene
 proto: $(VENV)/.installed-dev ## write gha_step/pb from proto/
 	$(BIN)/python -m tests.proto --write
 
-soak: $(VENV)/.installed-dev  ## 10,000 and more simulated schedules, 200 real kills, full-time scenarios (10 minutes)
+soak: $(VENV)/.installed-dev  ## 10,000 and more simulated schedules, real kills, full-time scenarios (10 minutes)
 	$(BIN)/python -m tests.simulation --seeds 10000
 	$(BIN)/python -m tests.kills --rounds 200
+	test -z "$$KUBEBUILDER_ASSETS" || $(BIN)/python -m tests.kills --replicas --rounds 200
 	$(BIN)/python -m pytest tests/scenarios -m soak -n 6 -rP
 
 mutants: $(VENV)/.installed-dev ## mutations of the code that keeps the promises: each must be caught (15 minutes)

@@ -54,8 +54,8 @@ def _parser() -> argparse.ArgumentParser:
     serve = commands.add_parser(
         "serve",
         help="the server that a Kargo host calls",
-        description="The server that a Kargo host calls (POST /api/v1/step.execute). Every flag can also be given as "
-        "the environment variable of the same name, e.g. GHA_STEP_HTTP_LISTEN for --http-listen; flags win.",
+        description="The server that a Kargo host calls (POST /api/v1/step.execute, or gRPC). Every flag can also be "
+        "given as the environment variable of the same name, e.g. GHA_STEP_HTTP_LISTEN for --http-listen; flags win.",
     )
     _add_settings(serve)
     demo = commands.add_parser(
@@ -64,6 +64,7 @@ def _parser() -> argparse.ArgumentParser:
         description="Starts an emulated GitHub and the server on loopback, sends the step of the README as a Kargo "
         "host does, follows it to its end and prints the run ID. Nothing leaves this machine.",
     )
+    demo.add_argument("--grpc", action="store_true", help="over gRPC in place of HTTP")
     _add_generation(demo)
     emulate = commands.add_parser(
         "emulate-github",
@@ -147,7 +148,7 @@ def _demo(options: argparse.Namespace) -> int:
     from gha_step.demo import run_demo
 
     _started()
-    return run_demo(options.generation)
+    return run_demo(options.generation, grpc=options.grpc)
 
 
 def _emulate(options: argparse.Namespace) -> int:

@@ -1,7 +1,8 @@
 """The demo: Kargo's own example, from the request to the run ID, on this machine alone.
 
 An emulated GitHub, Secrets in a directory and the real server, all on loopback; the step is sent through the HTTP API
-as a Kargo host's agent sends it, and followed to its end. What is printed is what went over the wire.
+as a Kargo host's agent sends it, and followed to its end; or over gRPC, where the server follows it. What is printed is
+what went over the wire.
 """
 
 import json
@@ -31,8 +32,11 @@ class DemoFailed(StepError):
     """The demo did not come to the end that it should."""
 
 
-def run_demo(generation: str) -> int:
-    """Run it. 0 only if the emulated GitHub really holds the run that the answer names, with the step's inputs."""
+def run_demo(generation: str, *, grpc: bool = False) -> int:
+    """Run it, over HTTP or gRPC.
+
+    0 only if the emulated GitHub really holds the run that the answer names, with the step's inputs.
+    """
     try:
         github = GitHub(generation)
     except ValueError as error:
@@ -40,8 +44,8 @@ def run_demo(generation: str) -> int:
     with tempfile.TemporaryDirectory(prefix="gha-step-demo-") as folder, serve(github) as github_url:
         _write_secret(Path(folder), github_url)
         request = _request()
-        with _server(Path(folder)) as (server_url, token):
-            run_id = _follow(server_url, token, request)
+        with _server(Path(folder), grpc=grpc) as (server_url, token):
+            run_id = (_follow_over_grpc if grpc else _follow)(server_url, token, request)
     held = [run for run in github.runs if run.id == run_id]
     if len(github.runs) != 1 or not held or dict(held[0].inputs) != INPUTS:
         raise DemoFailed(f"the emulated GitHub does not hold exactly this run: {github.runs}")
@@ -87,14 +91,15 @@ def _write_secret(folder: Path, github_url: str) -> None:
 
 
 @contextmanager
-def _server(folder: Path) -> Iterator[tuple[str, str]]:
+def _server(folder: Path, *, grpc: bool) -> Iterator[tuple[str, str]]:
     """The real server on a free loopback port; its URL and bearer token."""
     token = randomness.token_hex(16)
     token_file = folder / "token"
     token_file.write_text(token)
     settings = Settings.parse(
         {
-            "GHA_STEP_HTTP_LISTEN": "127.0.0.1:0",
+            "GHA_STEP_HTTP_LISTEN": "off" if grpc else "127.0.0.1:0",
+            "GHA_STEP_GRPC_LISTEN": "127.0.0.1:0" if grpc else "off",
             "GHA_STEP_TOKEN_FILE": str(token_file),
             "GHA_STEP_SECRETS": f"dir:{folder / 'secrets'}",
             "GHA_STEP_LEDGER": f"sqlite:{folder / 'ledger.db'}",
@@ -104,7 +109,7 @@ def _server(folder: Path) -> Iterator[tuple[str, str]]:
     thread = threading.Thread(target=lambda: server.run(signals=False), name="demo-server")
     thread.start()
     try:
-        yield server.url, token
+        yield server.urls[0], token
     finally:
         server.stop()
         thread.join()
@@ -135,3 +140,31 @@ def _follow(server_url: str, token: str, request: dict[str, Any]) -> int:
             raise DemoFailed(answer["message"])
         time.sleep(parse_duration(answer["retryAfter"]))
     raise DemoFailed(f"the step did not end within {FOLLOW_FOR:.0f} s")
+
+
+def _follow_over_grpc(server_url: str, token: str, request: dict[str, Any]) -> int:
+    import grpc
+    from google.protobuf.json_format import MessageToJson
+
+    from gha_step.pb.v1 import step_pb2 as pb
+    from gha_step.pb.v1.step_pb2_grpc import StepServiceStub
+
+    message = pb.RunRequest()
+    context, step = request["context"], request["step"]
+    message.context.project, message.context.alias = context["project"], context["alias"]
+    message.context.promotion, message.context.promotion_uid = context["promotion"], context["promotionUID"]
+    message.context.stage = context["stage"]
+    message.step.kind = step["kind"]
+    message.step.config.update(step["config"])
+    print(f"gha_step.v1.StepService/Run {server_url}")
+    print(MessageToJson(message, preserving_proto_field_name=True))
+    proof = (("authorization", f"Bearer {token}"),)
+    with grpc.insecure_channel(urlsplit(server_url).netloc, (("grpc.enable_http_proxy", 0),)) as channel:
+        try:
+            for event in StepServiceStub(channel).Run(message, metadata=proof, timeout=FOLLOW_FOR):
+                print(f"\n{MessageToJson(event, preserving_proto_field_name=True)}")
+        except grpc.RpcError as error:
+            raise DemoFailed(f"the server answered {error}") from None
+    if event.status != pb.STATUS_SUCCEEDED:
+        raise DemoFailed(event.message)
+    return event.run_id

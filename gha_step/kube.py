@@ -32,7 +32,7 @@ SERVICE_ACCOUNT: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 TIMEOUT: Final = 4.0  # seconds: a step answers within 5
 MAX_ANSWER: Final = 32 << 20  # bytes; etcd keeps objects under 2 MiB, and lists come in pages
 PAGE: Final = 500  # objects in one answer to a list, as kubectl asks
-CONNECTIONS: Final = 64  # kept open; more may be open at once, and are closed after use
+CONNECTIONS: Final = 64  # at once; who comes when all are in use waits, which costs less than another handshake
 _WORDS: Final = 500  # characters of the API server's message that a message of ours repeats
 
 # A segment never starts with a dot: urllib3 would resolve ".." and lead into another namespace.
@@ -108,6 +108,7 @@ class KubeApi:
         # The client's pool, not its request methods: they repeat what urllib3 finds worth repeating (four
         # PUTs on the wire after a reset), and some of their versions log Secrets at level debug.
         self._pool = RESTClientObject(configuration).pool_manager
+        self._pool.connection_pool_kw["block"] = True
         self._clock = clock
         self._timeout = timeout
         self._host = str(configuration.host).rstrip("/")
@@ -210,14 +211,16 @@ class KubeApi:
                 headers=headers,
                 body=body,
                 timeout=Timeout(total=self._timeout),
+                pool_timeout=self._timeout,
                 retries=False,
                 redirect=False,
                 preload_content=False,
             )
             try:
                 text = self._read(response, deadline)
-            finally:
-                response.close()  # a body read to its end has given its connection back before
+            finally:  # a body read to its end has given its connection back before
+                response.close()
+                response.release_conn()
         except (OSError, exceptions.HTTPError) as error:
             late = isinstance(_cause(error), TimeoutError)
             why = f"no answer within {self._timeout:g} s" if late else _text(_cause(error))
@@ -252,7 +255,7 @@ def connect(
 
     No request is sent. Imports the official client, which costs about 0.1 s and 17 MB: call it before ready.
 
-    :param timeout: seconds for one request, from connecting to the last byte.
+    :param timeout: seconds for one request, from connecting to the last byte, and for the wait for a connection.
     :raises AccessUnknown: neither is there, or it cannot be used.
     """
     configuration, namespace = (

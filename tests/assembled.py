@@ -16,6 +16,7 @@ from gha_step.contract.step import StepRequest, StepResult
 from gha_step.credentials.directory import DirectorySecrets
 from gha_step.credentials.secrets import SecretReader
 from gha_step.emulator import EXAMPLE_TOKEN, GitHub, serve
+from gha_step.github.budgets import Budgets
 from gha_step.github.client import PyGithubClient
 from gha_step.github.connection import Connection, Connector, SocketConnector
 from gha_step.github.endpoint import Endpoint
@@ -34,7 +35,10 @@ from gha_step.steps.app_tokens import AppTokens
 from gha_step.steps.dispatch_workflow import DispatchWorkflow
 from gha_step.steps.dispatching import Dispatching
 from gha_step.steps.listings import Listings
+from gha_step.steps.observing import Observing
+from gha_step.steps.outcome import StepKind
 from gha_step.steps.registry import Steps
+from gha_step.steps.wait_for_workflow import WaitForWorkflow
 from gha_step.telemetry import Telemetry
 
 BEARER = "bearer-of-the-tests"
@@ -179,8 +183,20 @@ class Assembled:
             client=client, servers=servers, clock=self.clock, workers=self._tokens, telemetry=self.telemetry
         )
         access = Access(reader, allow_http=False, shared_namespace="kargo-shared-resources", app_tokens=app_tokens)
-        step = DispatchWorkflow(access=access, dispatching=self.dispatching, clock=self.clock)
-        self.steps = Steps([step], projects=projects, clock=self.clock)
+        self._looks = Tracked(16, "look")
+        observing = Observing(
+            client=client,
+            servers=servers,
+            budgets=Budgets(),
+            clock=self.clock,
+            workers=self._looks,
+            telemetry=self.telemetry,
+        )
+        kinds: list[StepKind] = [
+            DispatchWorkflow(access=access, dispatching=self.dispatching, clock=self.clock),
+            WaitForWorkflow(access=access, observing=observing, clock=self.clock),
+        ]
+        self.steps = Steps(kinds, projects=projects, clock=self.clock)
 
     def close(self) -> None:
         """Begin nothing more, and wait for what is under way."""
@@ -188,6 +204,7 @@ class Assembled:
         self._tasks.finish()
         self._late.finish()
         self._tokens.finish()
+        self._looks.finish()
 
     def call(
         self,
@@ -235,6 +252,7 @@ def serving(
     projects: bool = False,
     promotions: Promotions | None = None,
     collect: Callable[[], bytes] | None = None,
+    readiness: Readiness | None = None,
 ) -> Iterator[str]:
     """The HTTP server around it, on a loopback port of its own; gives its URL."""
     clock = SystemClock()
@@ -242,7 +260,7 @@ def serving(
     execution = Execution(
         assembled.steps, workers=calls, clock=clock, telemetry=assembled.telemetry, reply_within=reply_within
     )
-    readiness = Readiness()
+    readiness = readiness or Readiness()
     project_api = ProjectApi(
         execution,
         ProjectTokens(assembled.secrets, workers=ThreadWorkers(workers, "proof"), clock=clock),

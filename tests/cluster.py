@@ -37,7 +37,8 @@ def missing(environ: Mapping[str, str]) -> str | None:
     """Why there can be no cluster here, for a skip; ``None`` if there can."""
     assets = environ.get("KUBEBUILDER_ASSETS")
     if not assets:
-        return "needs a kube-apiserver: set KUBEBUILDER_ASSETS to a directory with " + ", ".join(PROGRAMS)
+        names = ", ".join(PROGRAMS)
+        return f"needs a kube-apiserver: set KUBEBUILDER_ASSETS to a directory with {names} (setup-envtest prints one)"
     absent = [program for program in PROGRAMS if not os.access(Path(assets, program), os.X_OK)]
     return f"KUBEBUILDER_ASSETS={assets} lacks {', '.join(absent)}" if absent else None
 

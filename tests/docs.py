@@ -10,6 +10,7 @@ import argparse
 import re
 import sys
 from collections.abc import Callable, Collection, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -73,11 +74,11 @@ def settings_table() -> str:
     return _table(("Variable", "Default", "Meaning"), rows)
 
 
-def messages_table() -> str:
+def messages_table(name: str) -> str:
     """What users are told of each mistake, by making it."""
-    from .messages.cases import CASES, tell  # starts an emulated GitHub for each
+    from .messages.cases import TABLES, tell  # starts an emulated GitHub for each
 
-    return _table(("Mistake", "What the step says"), [(case.mistake, tell(case)) for case in CASES])
+    return _table(("Mistake", "What the step says"), [(case.mistake, tell(case)) for case in TABLES[name]])
 
 
 def permissions_table() -> str:
@@ -105,8 +106,8 @@ PARTS: Final[dict[str, Callable[[], str]]] = {
     "wait-config": lambda: config_table(WaitForWorkflowConfig),
     "wait-output": lambda: output_table(WaitForWorkflowOutput),
     "settings": settings_table,
-    "messages": messages_table,
     "permissions": permissions_table,
+    **{name: partial(messages_table, name) for name in ("messages", "messages-repo-url", "messages-wait")},
 }
 CONFIG_HEAD: Final = ("Name", "Type", "Required", "Description")
 

@@ -81,6 +81,17 @@ class Served:
         self.kill()
         raise AssertionError("the server did not start: " + self.log.read_text())
 
+    @property
+    def grpc_target(self) -> str:
+        """Where gRPC answers."""
+        deadline = time.monotonic() + START_WITHIN
+        while time.monotonic() < deadline:
+            for line in self.log.read_text().splitlines():
+                if "listening on grpc" in line:
+                    return line.partition("://")[2].partition('"')[0]
+            time.sleep(0.01)
+        raise AssertionError("it does not listen for gRPC: " + self.log.read_text())
+
     def ask(
         self, method: str = "GET", path: str = "/readyz", body: Any = None, token: str | None = BEARER
     ) -> tuple[int, bytes]:

@@ -82,6 +82,17 @@ def test_the_demo_ends_with_the_run_id_that_the_emulator_holds(generation: str) 
     assert f"runID: {last['output']['runID']}" == lines[-1]
 
 
+@pytest.mark.parametrize("generation", ["github.com", "ghes-3.21"])
+def test_the_demo_over_grpc_ends_with_the_run_id_that_the_emulator_holds(generation: str) -> None:
+    done = run_command("demo", "--grpc", "--generation", generation, HTTP_PROXY="http://127.0.0.1:1")
+    assert (done.returncode, done.stderr) == (0, "")
+    lines = done.stdout.splitlines()
+    assert lines[0].startswith("gha_step.v1.StepService/Run grpc://127.0.0.1:")
+    assert "emulator-token" not in done.stdout
+    (last,) = re.findall(r'"status": "STATUS_SUCCEEDED",.*"run_id": "([0-9]+)"', done.stdout, re.DOTALL)
+    assert lines[-1] == f"runID: {last}"
+
+
 def test_the_demo_is_not_disturbed_by_settings_and_proxies_of_the_shell() -> None:
     done = run_command(
         "demo",

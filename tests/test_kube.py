@@ -4,6 +4,7 @@ import logging
 import time
 import traceback
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final
 
@@ -225,6 +226,22 @@ def test_a_write_carries_the_object_and_gives_what_was_stored(
     assert (request.method, request.path) == (call, path)
     assert request.body == b'{"kind":"WorkflowDispatch","metadata":{"name":"one","resourceVersion":"7"}}'
     assert request.headers["Content-Type"] == "application/json"
+
+
+@pytest.mark.parametrize("broken", [dripping(0.01), silent, cut_short, reset, closed], ids=lambda how: how.__name__)
+def test_a_request_that_fails_leaves_its_connection_to_those_who_wait(
+    server: ApiServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, broken: Scripted
+) -> None:
+    monkeypatch.setattr("gha_step.kube.CONNECTIONS", 2)
+    server.objects[OBJECT] = STORED
+    api = client(server.url, tmp_path, timeout=0.3)
+    server.scripted += [broken] * 3
+    for _ in range(3):
+        with pytest.raises(KubeUnavailable):
+            api.get(OBJECT)
+    with ThreadPoolExecutor(8) as pool:
+        assert list(pool.map(lambda _: api.get(OBJECT), range(8))) == [STORED] * 8
+    assert server.connections <= 3 + 2
 
 
 def test_characters_arrive_as_they_are(server: ApiServer, api: KubeApi) -> None:

@@ -12,8 +12,11 @@ import pytest
 
 from gha_step import ledger_report as report
 from gha_step.cli import main
-from gha_step.ledger.record import Candidate, Run, State
+from gha_step.ledger.kubernetes import KubernetesStore
+from gha_step.ledger.record import Candidate, Run, State, step_key
 from gha_step.ledger.sqlite import SqliteStore
+from tests.cluster import Cluster
+from tests.ledger.clusters import install
 from tests.ledger.records import CANDIDATE, TARGET, record
 
 STATES = pytest.mark.parametrize("state", list(State))
@@ -348,6 +351,38 @@ def test_a_command_that_does_not_exist_is_refused(arguments: list[str], capsys: 
         main(arguments)
     assert raised.value.code == 2
     assert "--help" in capsys.readouterr().err
+
+
+# ---------------------------------------------------------------- in Kubernetes
+
+
+@pytest.mark.cluster
+def test_the_ledger_in_kubernetes_is_read_by_project(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    install(cluster)
+    mine, other = cluster.namespace("cli"), cluster.namespace("cli")
+    store = KubernetesStore(cluster.admin, None)
+    for project in (mine, other):
+        for state in (State.ACCEPTED, State.AMBIGUOUS):
+            parts = (project, "uid-1", f"step-{state}")
+            store.write(record(state, version=0, key=step_key(*parts), key_parts=parts, created_at=1_700_000_000.0))
+    monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
+    monkeypatch.setenv("GHA_STEP_LEDGER", "kubernetes")
+    monkeypatch.setenv("KUBECONFIG", str(cluster.kubeconfig(cluster.service_account(mine), mine)))
+    assert f"may not list workflowdispatches.gha-step.dev in the namespace {mine}" in refused(capsys, "ledger", "list")
+    cluster.allow(mine, [{"apiGroups": ["gha-step.dev"], "resources": ["workflowdispatches"], "verbs": ["list"]}])
+    shown = lines(capsys, "ledger", "list")
+    assert [line.split()[7] for line in shown] == ["PROJECT", mine, mine]
+    assert len(lines(capsys, "ledger", "list", "--state", "ambiguous")) == 2
+    key = step_key(mine, "uid-1", "step-accepted")
+    assert f"key:         {key}" in lines(capsys, "ledger", "show", key[:12])
+    assert f"in the namespace {other}" in refused(capsys, "ledger", "list", "--project", other)
+    assert "in all namespaces" in refused(capsys, "ledger", "list", "--project", "*")
+    monkeypatch.setenv("KUBECONFIG", str(cluster.admin_kubeconfig))
+    assert len(lines(capsys, "ledger", "list", "--project", other)) == 3
+    assert {mine, other} <= {line.split()[7] for line in lines(capsys, "ledger", "list", "--project", "*")}
+    assert lines(capsys, "ledger", "list", "--project", "no-such") == ["no records"]
 
 
 # ---------------------------------------------------------------- small things

@@ -6,6 +6,7 @@
     ├─ CredentialsError         a Secret is missing, unfit or out of bounds  terminal
     ├─ Unavailable              something needed does not answer now         try again after `retry_after`
     │  ├─ SecretsUnavailable
+    │  ├─ TokenUnavailable
     │  └─ LedgerUnavailable
     ├─ LedgerError              a record that is not ours, or not readable   terminal
     └─ github.errors.GitHubError   (see there)
@@ -54,6 +55,17 @@ class Unavailable(StepError):
 
 class SecretsUnavailable(Unavailable):
     """The place where Secrets live does not answer."""
+
+
+class TokenUnavailable(Unavailable):
+    """GitHub gives no token of an App at the moment.
+
+    :param wait: seconds for which it asks us to wait; ``None`` where it does not say.
+    """
+
+    def __init__(self, message: str, retry_after: float, wait: float | None = None) -> None:
+        super().__init__(message, retry_after)
+        self.wait = wait
 
 
 class LedgerUnavailable(Unavailable):

@@ -4,12 +4,16 @@ import hmac
 
 
 class Token:
-    """A credential: prints as ``***``; only :meth:`reveal` gives the value, to be used at the last moment."""
+    """A credential: prints as ``***``; only :meth:`reveal` gives the value, to be used at the last moment.
 
-    __slots__ = ("_value",)
+    :param subject: what messages call it: whose it is, or where it lies. Equality is that of the values.
+    """
 
-    def __init__(self, value: str) -> None:
+    __slots__ = ("_value", "subject")
+
+    def __init__(self, value: str, subject: str = "the token") -> None:
         self._value = value
+        self.subject = subject
 
     def reveal(self) -> str:
         """The value itself: for an Authorization header, never for a message."""

@@ -33,8 +33,9 @@ def _refuse(text: str) -> PydanticCustomError:
 def _run_id(value: object) -> int:
     number = _exact_integer(value)
     if number is None:
+        empty = ", but is empty" if value is None or (isinstance(value, str) and not value.strip()) else ""
         raise _refuse(
-            'must be the ID of a workflow run, e.g. 17000000001 or "17000000001": write '
+            f'must be the ID of a workflow run, e.g. 17000000001 or "17000000001"{empty}: write '
             "${{ quote(outputs['<alias of the dispatch step>'].runID) }}"
         )
     if not 0 < number <= MAX_RUN_ID:

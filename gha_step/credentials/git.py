@@ -62,6 +62,9 @@ GitCredentials = Password | GitHubApp
 
 @dataclass(frozen=True)
 class _Found:
+    """``name``: the Secret, and ``subject``: with its project, for messages."""
+
+    name: str
     subject: str
     secret: LabelledSecret = field(repr=False)
 
@@ -83,10 +86,11 @@ def _lookup(secrets: SecretReader, project: str, shared: str | None, url: RepoUr
     for namespace in namespaces:
         for secret in sorted(secrets.labelled(namespace), key=lambda secret: secret.name):
             place = "" if namespace == project else f" in the namespace {namespace}"
-            subject = f"project {project}: the Secret {secret.name}{place}"
+            name = f"the Secret {secret.name}{place}"
+            subject = f"project {project}: {name}"
             try:
                 if matches(secret.data, url.text):
-                    return _Found(subject, secret)
+                    return _Found(name, subject, secret)
             except BadRegexp as error:
                 log.warning("%s: skipped, because its %s %s", subject, REPO_URL, error)
                 skipped.append(f"{namespace}/{secret.name}")
@@ -186,7 +190,7 @@ def _read(found: _Found, project: str, url: RepoUrl) -> GitCredentials:
     """Password before App before SSH key, which is the order in which Kargo asks."""
     subject, data = found.subject, found.secret.data
     if USERNAME in data and PASSWORD in data:
-        return Password(subject, _token(data, subject))
+        return Password(subject, _token(data, found))
     if _has_app(data):
         _check_scope(found, project, url)
         return _app(data, subject)
@@ -219,7 +223,8 @@ def _text(data: Mapping[str, bytes], key: str, subject: str) -> str:
         raise CredentialsError(f"{subject}: the key {key} is not text: store the bare value") from None
 
 
-def _token(data: Mapping[str, bytes], subject: str) -> Token:
+def _token(data: Mapping[str, bytes], found: _Found) -> Token:
+    subject = found.subject
     for key in (USERNAME, PASSWORD):
         if not _text(data, key, subject):
             raise CredentialsError(
@@ -232,7 +237,7 @@ def _token(data: Mapping[str, bytes], subject: str) -> Token:
             f"{subject}: the key {PASSWORD} holds white space or characters that no token has: "
             "store the bare token, not encoded twice and without quotes"
         )
-    return Token(token)
+    return Token(token, f"the token of {found.name}")
 
 
 def _has_app(data: Mapping[str, bytes]) -> bool:

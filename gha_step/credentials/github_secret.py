@@ -44,7 +44,11 @@ def read_github_secret(secrets: SecretReader, project: str, name: str) -> GitHub
             f"{subject}: the key {ACCESS_TOKEN} holds white space or characters that no token has: "
             "store the bare token, not encoded twice and without quotes"
         )
-    return GitHubSecret(Token(token), _text(data, BASE_URL, subject), _text(data, UPLOAD_URL, subject))
+    return GitHubSecret(
+        Token(token, f"the token of the Secret {name}"),
+        _text(data, BASE_URL, subject),
+        _text(data, UPLOAD_URL, subject),
+    )
 
 
 _MISNAMED: Final = frozenset({"accesstoken", "token", "githubtoken", "password", "pat"})

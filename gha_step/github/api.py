@@ -111,7 +111,7 @@ def dispatch_request(
 
 
 def decipher_dispatch(
-    answer: Answer, workflow: Workflow, *, token: Token | None = None, without: frozenset[str] = frozenset()
+    answer: Answer, workflow: Workflow, token: Token, *, without: frozenset[str] = frozenset()
 ) -> StartedRun | AcceptedWithoutRun:
     """What the answer to a dispatch proves.
 
@@ -131,11 +131,11 @@ def decipher_dispatch(
     if (feature := _unsupported(status, words)) and feature not in without:
         raise Unsupported(f"{workflow.endpoint.host} does not know {feature}", feature)
     if status in _REFUSED or 300 <= status < 400:
-        raise refused(answer, words, workflow)
+        raise refused(answer, words, workflow, token)
     raise Unclear(f"GitHub answered {status}{_said(words)}, which does not tell whether a run was started")
 
 
-def _started(answer: Answer, workflow: Workflow, token: Token | None) -> StartedRun:
+def _started(answer: Answer, workflow: Workflow, token: Token) -> StartedRun:
     try:
         body = parse_json(answer.body)
     except ValueError as error:
@@ -144,7 +144,7 @@ def _started(answer: Answer, workflow: Workflow, token: Token | None) -> Started
     if not isinstance(run_id, int) or isinstance(run_id, bool) or not 0 < run_id < 2**63:
         raise Unclear("GitHub answered 200, but named no run")
     url = body.get("html_url")
-    if not _is_link(url) or (token is not None and token.hide(url) != url):
+    if not _is_link(url) or token.hide(url) != url:
         url = f"{workflow.endpoint.web}/{quote(workflow.owner)}/{quote(workflow.repo)}/actions/runs/{run_id}"
     return StartedRun(run_id, url)
 
@@ -156,7 +156,7 @@ def _is_link(url: object) -> TypeGuard[str]:
 def github_words(answer: Answer, token: Token | None = None) -> str:
     """GitHub's own message in an error body, on one line and not longer than a line may be; or ''.
 
-    :param token: what it must not repeat, whoever it is that answers.
+    :param token: what it must not repeat, whoever it is that answers; ``None`` where that is seen to already.
     """
     try:
         body = parse_json(answer.body)
@@ -216,10 +216,10 @@ def _said(words: str) -> str:
     return f": {words!r}" if words else ""
 
 
-def refused(answer: Answer, words: str, workflow: Workflow) -> Refused:
-    """The refusal, with what to do about it."""
+def refused(answer: Answer, words: str, workflow: Workflow, token: Token) -> Refused:
+    """The refusal, with what to do about it. ``words``: as of `github_words`."""
     said = f"GitHub refused to dispatch {workflow} ({answer.status}{_said(words)})"
-    advice = _advice(answer, words, workflow)
+    advice = token.hide(_advice(answer, words, workflow, token.subject))
     return Refused(f"{said}: {advice}", answer.status, words, answer.headers.get("location"))
 
 
@@ -247,32 +247,43 @@ _ADVICE: Final = (
     ),
     (
         r"resource not accessible by personal access token",
-        "give the token the permission Actions: read and write on this repository",
+        "give {token} the permission Actions: read and write on this repository",
     ),
-    (r"saml|sso", "authorise the token for the organisation's single sign-on"),
+    (r"saml|sso", "authorise {token} for the organisation's single sign-on"),
 )
+
+
+def invisible(endpoint: Endpoint, name: str, token: Token) -> str:
+    """Why GitHub says of the repository ``name`` that there is none, and what to do."""
+    return (
+        f"{token.subject} cannot see {name} at all: correct {endpoint.fields()}, or let it see the repository "
+        "(fine-grained: add it under Repository access; classic: scope repo; App: install it there)"
+    )
 
 
 _COMMIT: Final = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}", re.IGNORECASE)
 
 
-def _advice(answer: Answer, words: str, workflow: Workflow) -> str:
+def _advice(answer: Answer, words: str, workflow: Workflow, token: str) -> str:
     sso = re.search(r"url=(https://\S+)", answer.headers.get("x-github-sso", ""))
     if sso:
-        return f"authorise the token for the organisation's single sign-on: {sso[1]}"
+        return f"authorise {token} for the organisation's single sign-on: {sso[1]}"
     if re.search(r"no ref found", words, re.IGNORECASE) and _COMMIT.fullmatch(workflow.ref):
         return "ref is a commit SHA, and GitHub dispatches on a branch or tag only: name one that points there"
     for pattern, advice in _ADVICE:
         if re.search(pattern, words, re.IGNORECASE):
-            return advice.format(ref=workflow.ref, file=workflow.file, owner=workflow.owner, repo=workflow.repo)
+            names = {"ref": workflow.ref, "file": workflow.file, "owner": workflow.owner, "repo": workflow.repo}
+            return advice.format(token=token, **names)
     match answer.status:
         case 401:
-            return "the token is wrong, expired or revoked: renew it in its Secret"
+            return f"{token} is wrong, expired or revoked: renew it"
         case 403:
-            return "the token may not start workflows here: it needs Actions: write (classic: scope repo)"
+            return f"{token} may not start workflows here: it needs Actions: write (classic: scope repo)"
+        case 404 | 405 | 410 if not words:
+            return workflow.endpoint.not_a_github
         case 404:
             return (
-                f"either {workflow.owner}/{workflow.repo} does not exist or the token cannot see it, or the "
+                f"either {workflow.owner}/{workflow.repo} does not exist or {token} cannot see it, or the "
                 f"default branch has no .github/workflows/{workflow.file}"
             )
         case 407:
@@ -280,7 +291,7 @@ def _advice(answer: Answer, words: str, workflow: Workflow) -> str:
         case status if 300 <= status < 400:
             return (
                 f"the repository was renamed or moved, or {workflow.endpoint.base} is not its API: correct "
-                "owner, repo, baseURL or repoURL (a dispatch follows no redirect)"
+                f"{workflow.endpoint.fields(address=True)} (a dispatch follows no redirect)"
             )
         case _:
             return "correct the step's config"

@@ -96,7 +96,8 @@ def installation_token(answer: Answer, app: Installation, now: float) -> Install
     said = f"{answer.status}: {words!r}" if words else str(answer.status)
     # What counts as a limit, and for how long, is told in one place; its message is about a dispatch.
     if limited := rate_limit(answer, words, Workflow(app.endpoint, app.owner, app.repo, file="", ref="")):
-        raise RateLimited(f"{app.endpoint.host} has rate-limited {app} ({said})", limited.wait)
+        until = "" if limited.wait is None else f": it asks to wait {limited.wait:.0f} s"
+        raise RateLimited(f"{app.endpoint.host} has rate-limited {app} ({said}){until}", limited.wait)
     if 300 <= answer.status < 500 and answer.status not in _PASSING:
         raise Refused(
             f"{app.endpoint.host} gives no token to {app} ({said}): {_advice(answer.status, words, app)}",
@@ -119,7 +120,7 @@ def _granted(answer: Answer, app: Installation, now: float) -> InstallationToken
         raise Unclear(f"{app.endpoint.host} answered 201, but not with a token for {app}") from None
     if left <= 0:
         raise Unclear(f"{app.endpoint.host} answered with a token for {app} that has expired already")
-    return InstallationToken(Token(token), left - min(MARGIN, left / 2))
+    return InstallationToken(Token(token, f"the token of the GitHub App {app.issuer}"), left - min(MARGIN, left / 2))
 
 
 def clock_error(answer: Answer, assumed: float) -> float | None:

@@ -133,4 +133,4 @@ def _inside(endpoint: Endpoint, why: str) -> OffLimits:
 
 
 def _off_limits(endpoint: Endpoint, why: str) -> OffLimits:
-    return OffLimits(f"{endpoint.named_by or 'the base URL'} leads to {endpoint.host}, {why}")
+    return OffLimits(f"{endpoint.named_by} leads to {endpoint.host}, {why}")

@@ -9,8 +9,8 @@ import base64
 import ipaddress
 import socket
 import ssl
-from collections.abc import Iterable, Iterator
-from typing import Final, Protocol
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, Final, Protocol, TypeAlias
 from urllib.parse import unquote, urlsplit
 from urllib.request import getproxies, proxy_bypass
 
@@ -22,6 +22,8 @@ from gha_step.github.errors import Unreachable, Untrusted
 
 CONNECT_SECONDS: Final = 10.0
 _CHUNK: Final = 65_536
+Found: TypeAlias = tuple[socket.AddressFamily, socket.SocketKind, int, str, tuple[Any, ...]]
+Resolve: TypeAlias = Callable[[str, int | None, int], Sequence[Found]]
 
 
 class Connection(Protocol):
@@ -72,6 +74,11 @@ class SocketConnection:
         self._socket.close()
 
 
+def resolve(host: str, port: int | None, flags: int) -> Sequence[Found]:
+    """Where ``host`` leads by the system's resolver. :raises OSError: nowhere."""
+    return socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=flags)
+
+
 class SocketConnector:
     """Connections by the system's resolver, CAs (SSL_CERT_FILE counts), HTTPS_PROXY and NO_PROXY.
 
@@ -79,8 +86,11 @@ class SocketConnector:
     :param api_server: the hosts of the Kubernetes API server.
     """
 
-    def __init__(self, bounds: Bounds | None = None, api_server: Iterable[str] = ()) -> None:
+    def __init__(
+        self, bounds: Bounds | None = None, api_server: Iterable[str] = (), *, resolve: Resolve = resolve
+    ) -> None:
         self._bounds = bounds or Bounds()
+        self._resolve = resolve
         self._api_server = tuple(api_server)
         # By whether certificates are checked. Loading the CAs costs more than a handshake.
         self._contexts: dict[bool, ssl.SSLContext] = {}
@@ -89,13 +99,14 @@ class SocketConnector:
         self._bounds.check_host(endpoint)
         proxy = _proxy_for(endpoint)
         where = f"{endpoint.host} port {endpoint.port}" + (f" through the proxy {proxy[0]}" if proxy else "")
+        hint = f"is {endpoint.named_in} right, and may gha-step reach it?" if not proxy else "is HTTPS_PROXY right?"
         try:
             sock = socket.create_connection(proxy[:2], timeout=CONNECT_SECONDS) if proxy else self._dial(endpoint)
         except socket.gaierror as error:
             name = proxy[0] if proxy else endpoint.host
-            raise Unreachable(f"the name {name} does not resolve ({error.strerror}): is the address right?") from None
+            raise Unreachable(f"the name {name} does not resolve ({error.strerror}): {hint}") from None
         except OSError as error:
-            raise Unreachable(f"{where} cannot be reached ({cause_of(error)}): is the address right?") from None
+            raise Unreachable(f"{where} cannot be reached ({cause_of(error)}): {hint}") from None
         try:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             if proxy:
@@ -120,10 +131,12 @@ class SocketConnector:
     def _dial(self, endpoint: Endpoint) -> socket.socket:
         """A TCP connection to an address that was checked. :raises OSError: none of the host's addresses takes one."""
         flags = socket.AI_CANONNAME if self._bounds.shared else 0
-        found = socket.getaddrinfo(endpoint.host, endpoint.port, type=socket.SOCK_STREAM, flags=flags)
+        found = self._resolve(endpoint.host, endpoint.port, flags)
         if self._bounds.shared:
+            canonical = found[0][3] if found else ""
+            found = [one for one in found if parse_address(str(one[4][0]))]  # what is not understood is not used
             addresses = [address for *_, where in found if (address := parse_address(str(where[0])))]
-            self._bounds.check_addresses(endpoint, found[0][3], addresses, self._api_server_addresses())
+            self._bounds.check_addresses(endpoint, canonical, addresses, self._api_server_addresses())
         trouble = OSError("it has no address")
         for family, kind, protocol, _, where in found:
             sock = socket.socket(family, kind, protocol)
@@ -140,7 +153,7 @@ class SocketConnector:
     def _api_server_addresses(self) -> Iterator[Address]:
         for host in self._api_server:
             try:
-                found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+                found = self._resolve(host, None, 0)
             except OSError:  # then nobody else's name leads there either
                 continue
             yield from (address for *_, where in found if (address := parse_address(str(where[0]))))

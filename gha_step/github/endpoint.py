@@ -21,7 +21,8 @@ class Endpoint:
 
     ``base``: the whole URL without a trailing slash, lower-case host, e.g. ``https://ghe.example.com/api/v3``.
     ``host`` is ASCII (IDNA), an IPv6 address without brackets. ``path``: '' or ``/api/v3``.
-    ``verify``: whether the server's certificate is checked. ``named_by``: for messages, what a user wrote it in.
+    ``verify``: whether the server's certificate is checked. ``named_by``: for messages, what a user wrote it in;
+    ``by_repo_url``: whether that is repoURL.
     """
 
     base: str
@@ -30,7 +31,21 @@ class Endpoint:
     port: int
     path: str
     verify: bool = True
-    named_by: str = field(default="", compare=False)
+    named_by: str = field(default="the base URL", compare=False)
+    by_repo_url: bool = field(default=False, compare=False)
+
+    def fields(self, *before: str, address: bool = False) -> str:
+        """Which fields of the config name the repository, and with ``address`` its server: for messages."""
+        own = ["repoURL"] if self.by_repo_url else ["owner", "repo"]
+        if address and not self.by_repo_url:
+            own.append(self.named_by)
+        *names, last = [*before, *own]
+        return f"{', '.join(names)} or {last}" if names else last
+
+    @property
+    def not_a_github(self) -> str:
+        """What to ask and to do where an answer is none that a GitHub's API gives."""
+        return f"is {self.base} the API of a GitHub? Correct {self.named_by}"
 
     @property
     def authority(self) -> str:

@@ -13,6 +13,7 @@ from typing import Any, Final
 from urllib.parse import quote
 
 from gha_step.contract.json_text import parse_json
+from gha_step.contract.secret import Token
 from gha_step.github.api import Workflow, github_words, rate_limit
 from gha_step.github.endpoint import Endpoint
 from gha_step.github.errors import GitHubError, RateLimited, Refused, Unclear
@@ -141,7 +142,7 @@ class PendingDeployment:
     wait_minutes: int
 
 
-def decipher_refusal(answer: Answer, run: RunReference) -> GitHubError:
+def decipher_refusal(answer: Answer, run: RunReference, token: Token) -> GitHubError:
     """What an answer that is neither 200 nor 304 says to a request about ``run``.
 
     :returns: `RateLimited` (its ``wait`` counts from now on), `Refused`, or `Unclear` for what may pass; its
@@ -151,9 +152,9 @@ def decipher_refusal(answer: Answer, run: RunReference) -> GitHubError:
     said = f"{answer.status}: {words!r}" if words else str(answer.status)
     # What counts as a limit, and for how long, is told in one place; its message is about a dispatch.
     if limited := rate_limit(answer, words, Workflow(run.endpoint, run.owner, run.repo, file="", ref="")):
-        return RateLimited(f"{run.endpoint.host} has rate-limited this token ({said})", limited.wait)
+        return RateLimited(f"{run.endpoint.host} has rate-limited {token.subject} ({said})", limited.wait)
     if 300 <= answer.status < 500 and answer.status not in _PASSING:
-        message = f"GitHub does not show {run} ({said}): {_advice(answer, words, run)}"
+        message = f"GitHub does not show {run} ({said}): {_advice(answer, words, run, token.subject)}"
         return Refused(message, answer.status, words, answer.headers.get("location"))
     unclear = Unclear(f"{run.endpoint.host} answered {said}")
     asked = answer.headers.get("retry-after", "")
@@ -165,27 +166,27 @@ def decipher_refusal(answer: Answer, run: RunReference) -> GitHubError:
 _PASSING: Final = frozenset({304, 408, 409, 423, 425})
 
 
-def _advice(answer: Answer, words: str, run: RunReference) -> str:
+def _advice(answer: Answer, words: str, run: RunReference, token: str) -> str:
     sso = re.search(r"url=(https?://\S+)", answer.headers.get("x-github-sso", ""))
     if sso:
-        return f"authorise the token for the organisation's single sign-on: {shown(sso[1], 500)}"
+        return f"authorise {token} for the organisation's single sign-on: {shown(sso[1], 500)}"
     match answer.status:
         case 401:
-            return "the token is wrong, expired or revoked: renew it"
+            return f"{token} is wrong, expired or revoked: renew it"
         case 403 if "by integration" in words:
             return "give the GitHub App the permission Actions: read on this repository"
         case 403 if "by personal access token" in words:
-            return "give the token the permission Actions: read on this repository"
+            return f"give {token} the permission Actions: read on this repository"
         case 403:
-            return "the token may not read runs here: it needs Actions: read (classic: scope repo)"
+            return f"{token} may not read runs here: it needs Actions: read (classic: scope repo)"
         case 404 if not words:
-            return f"is {run.endpoint.base} the API of a GitHub? Correct baseURL"
+            return run.endpoint.not_a_github
         case 404:
-            return "correct runID, owner or repo, or let the token see the repository"
+            return f"correct {run.endpoint.fields('runID')}, or let {token} see the repository"
         case status if 300 <= status < 400:
             return (
                 f"the repository was renamed or moved to another server, or {run.endpoint.base} is not its API: "
-                "correct owner, repo or baseURL"
+                f"correct {run.endpoint.fields(address=True)}"
             )
         case _:
             return "correct the step's config"
@@ -223,9 +224,7 @@ def observed_run(answer: Answer, run: RunReference) -> ObservedRun:
             ref=_text(body.get("head_branch")),
         )
     except (ValueError, KeyError, TypeError, AttributeError):
-        raise Unclear(
-            f"{run.endpoint.host} answered 200, but not with {run}: is {run.endpoint.base} the API of a GitHub?"
-        ) from None
+        raise Unclear(f"{run.endpoint.host} answered 200, but not with {run}: {run.endpoint.not_a_github}") from None
 
 
 def jobs_page(answer: Answer) -> JobsPage:

@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import Any, Final
 
 from gha_step.contract.json_text import parse_json
+from gha_step.github.endpoint import Endpoint
 from gha_step.github.errors import Unclear
 from gha_step.github.exchange import Answer
 
@@ -42,7 +43,7 @@ class WorkflowRuns:
     runs: tuple[WorkflowRun, ...]
 
 
-def runs_page(answer: Answer) -> tuple[WorkflowRun, ...]:
+def runs_page(answer: Answer, endpoint: Endpoint) -> tuple[WorkflowRun, ...]:
     """The runs on one page of a listing.
 
     :raises Unclear: the body is not what GitHub's API describes.
@@ -51,7 +52,9 @@ def runs_page(answer: Answer) -> tuple[WorkflowRun, ...]:
         body = parse_json(answer.body)
         return tuple(_run(entry) for entry in body["workflow_runs"])
     except (ValueError, KeyError, TypeError, AttributeError):
-        raise Unclear("the listing of the workflow's runs is not one: is baseURL a GitHub API?") from None
+        raise Unclear(
+            f"{endpoint.host} answered 200, but not with a listing of the workflow's runs: {endpoint.not_a_github}"
+        ) from None
 
 
 def _run(entry: dict[str, Any]) -> WorkflowRun:

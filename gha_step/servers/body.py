@@ -14,7 +14,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 MAX_BODY: Final = 4 << 20
-LINGER: Final = 1.0  # seconds for which the rest of a body is dropped …
+LINGER: Final = 2.0  # seconds for which the rest of a body is dropped …
 SILENCE: Final = 0.3  # … unless nothing of it comes for so long
 
 

@@ -146,7 +146,9 @@ def _struct(struct: Struct, path: str, violations: list[Violation]) -> dict[str,
 
 def _object(struct: Struct) -> dict[str, Any]:
     made = {}
-    for key, value in struct.fields.items():
+    # A Struct has no order. Ours must not change from call to call, for an object among the inputs becomes text; sorted
+    # is how hosts, which are written in Go, send objects over HTTP.
+    for key, value in sorted(struct.fields.items()):
         try:
             made[key] = _value(value)
         except _NoJson as error:
@@ -197,6 +199,7 @@ def fill(answer: Answer, result: StepResult) -> Answer:
     """``result`` as this message."""
     answer.status = _STATUS[result.status]
     answer.message = result.message or ""
+    answer.output.SetInParent()  # always an object, if need be an empty one
     answer.output.update(_exact(wire_output(result)))
     if result.retry_after is not None:
         answer.retry_after.FromMilliseconds(round(result.retry_after * 1000))

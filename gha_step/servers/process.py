@@ -102,6 +102,11 @@ class ServerProcess:
         assert self._http is not None, "HTTP is off"
         return self._http.url
 
+    @property
+    def urls(self) -> tuple[str, ...]:
+        """Where all of it answers."""
+        return (*([self._http.url] if self._http else []), *(listener.url for listener in self._listeners))
+
     def listen(self, listener: Listener) -> None:
         """Another server besides HTTP, bound at once. :raises ListenError: its address is taken or not ours."""
         if self._runner is None:
@@ -136,7 +141,7 @@ class ServerProcess:
         stopping = asyncio.create_task(self._stopping.wait())
         serving = None if self._http is None else asyncio.create_task(self._http.serve())
         self._readiness.ready = True
-        for url in filter(None, [self._http and self._http.url, *(listener.url for listener in self._listeners)]):
+        for url in self.urls:
             log.info("listening on %s", url)
         await asyncio.wait([stopping, *([serving] if serving else [])], return_when=asyncio.FIRST_COMPLETED)
         if not (serving and serving.done()):

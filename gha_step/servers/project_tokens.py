@@ -75,9 +75,9 @@ class ProjectTokens:
                 return True
             # Only such reads are spaced: whether a project is in use cannot be told from how long a refusal takes.
             self._vain[project] = read.begun
-            if isinstance(read.why, SecretsUnavailable):
-                raise read.why
             if read.begun >= arrived:
+                if isinstance(read.why, SecretsUnavailable):
+                    raise read.why
                 why = read.why or "another token than the Secret's was given"
                 log.warning("a call for the project %s was refused: %s", project, why, extra=subject((project, ""), ""))
                 return False

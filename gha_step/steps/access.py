@@ -67,7 +67,8 @@ class Access:
         return Repository(endpoint, named.owner, named.repo, secret.token)
 
     def _endpoint(self, project: str, name: str, field: str, url: str | None) -> Endpoint:
-        named_by = f"project {project}: the Secret {name}: the key {field}" + ("" if url else " (missing: github.com)")
+        missing = "" if url else " (missing: github.com)"
+        named_by = f"the key {field} of the Secret {name} in project {project}{missing}"
         try:
             return replace(resolve_endpoint(url, allow_http=self._allow_http), named_by=named_by)
         except BadEndpoint as error:
@@ -79,7 +80,7 @@ class Access:
         url = named.url
         try:
             endpoint = endpoint_of(url, allow_http=self._allow_http, verify=not named.skip_verify)
-            endpoint = replace(endpoint, named_by=f"config.{REPO_URL}")
+            endpoint = replace(endpoint, named_by=f"config.{REPO_URL}", by_repo_url=True)
         except BadEndpoint as error:
             raise ConfigError(f"config.{REPO_URL}: {error}") from None
         found = git_credentials(self._secrets, project, self._shared_namespace, url)

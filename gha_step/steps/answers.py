@@ -32,7 +32,7 @@ class Note:
     retry_after: float
 
 
-BUSY: Final = Note("busy: no worker is free at the moment; nothing is known about this dispatch yet", 2.0)
+BUSY: Final = Note("busy: no worker is free at the moment; nothing is known of this step yet", 2.0)
 
 
 def tell(

@@ -11,7 +11,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Final
 
-from gha_step.contract.errors import Unavailable
+from gha_step.contract.errors import TokenUnavailable
 from gha_step.contract.secret import Token
 from gha_step.github.app import Installation, InstallationToken, app_jwt, clock_error, installation_token
 from gha_step.github.client import Client
@@ -63,7 +63,7 @@ class AppTokens:
         """A token that is good for some minutes at least.
 
         :param patience: seconds to wait for a request; it goes on, and the next call joins it.
-        :raises Unavailable: there is none now.
+        :raises TokenUnavailable: there is none now.
         :raises GitHubError: there is none, for good: `Refused`, `Untrusted`, `BadPrivateKey`.
         """
         mine: Future[InstallationToken] = Future()
@@ -80,7 +80,7 @@ class AppTokens:
         if flight is mine:
             self._workers.spawn(lambda: self._fly(app, cell, mine))
         if not self._workers.join(flight, patience):
-            raise Unavailable(f"a token for {app} is on its way", 1.0)
+            raise TokenUnavailable(f"a token for {app} is on its way", 1.0)
         try:
             return flight.result().token
         except (Unreachable, RateLimited, Unclear) as error:
@@ -154,5 +154,6 @@ class AppTokens:
         return answer
 
 
-def _unavailable(error: GitHubError, retry_after: float) -> Unavailable:
-    return Unavailable(str(error), min(max(retry_after, 1.0), 60.0))
+def _unavailable(error: GitHubError, retry_after: float) -> TokenUnavailable:
+    asked = isinstance(error, RateLimited) and error.wait is not None
+    return TokenUnavailable(str(error), min(max(retry_after, 1.0), 60.0), retry_after if asked else None)

@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 
 from gha_step.contract.json_text import parse_json
 from gha_step.contract.secret import Token
-from gha_step.github.api import Workflow
+from gha_step.github.api import Workflow, invisible
 from gha_step.github.client import Client
 from gha_step.github.errors import GitHubError, Refused
 
@@ -14,11 +14,11 @@ from gha_step.github.errors import GitHubError, Refused
 def diagnose(refusal: Refused, workflow: Workflow, token: Token, client: Client) -> str:
     """The message for the operator: the refusal's own, or a surer one."""
     message = _diagnose(refusal, workflow, token, client)
-    return message.encode("utf-8", "replace").decode()  # whatever GitHub's answer held
+    return token.hide(message).encode("utf-8", "replace").decode()  # whatever GitHub's answer held
 
 
 def _diagnose(refusal: Refused, workflow: Workflow, token: Token, client: Client) -> str:
-    if refusal.status == 404:
+    if refusal.status == 404 and refusal.words:  # without them, it is no GitHub's
         path = workflow.path.partition("/actions/")[0]
     elif 300 <= refusal.status < 400 and (moved := _moved_to(refusal, workflow)):
         path = moved
@@ -33,27 +33,26 @@ def _diagnose(refusal: Refused, workflow: Workflow, token: Token, client: Client
     name = f"{workflow.owner}/{workflow.repo}"
     if refusal.status != 404:
         now = repository.get("full_name") if isinstance(repository, dict) else None
-        return f"{said}: the repository is now {now}: correct owner and repo" if isinstance(now, str) else str(refusal)
+        if not isinstance(now, str):
+            return str(refusal)
+        return f"{said}: the repository is now {now}: correct {workflow.endpoint.fields()}"
     if answer.status == 404:
-        return (
-            f"{said}: the token cannot see {name} at all: correct owner or repo, or let the token see the repository "
-            "(fine-grained: add it under Repository access; classic: scope repo; App: install it there)"
-        )
+        return f"{said}: {invisible(workflow.endpoint, name, token)}"
     if answer.status != 200 or not isinstance(repository, dict):
         return str(refusal)
-    return f"{said}: {_visible(repository, name, workflow)}"
+    return f"{said}: {_visible(repository, name, workflow, token.subject)}"
 
 
-def _visible(repository: dict[str, Any], name: str, workflow: Workflow) -> str:
+def _visible(repository: dict[str, Any], name: str, workflow: Workflow, token: str) -> str:
     permissions = repository.get("permissions")
     branch = repository.get("default_branch")
     if isinstance(permissions, dict) and permissions.get("push") is False:
         return (
-            f"the token can read {name} but not write to it: it needs Actions: write (classic: scope repo, and write "
+            f"{token} can read {name} but not write to it: it needs Actions: write (classic: scope repo, and write "
             "access of its user)"
         )
     return (
-        f"the token can see {name}, but its default branch {branch} has no .github/workflows/{workflow.file}: a "
+        f"{token} can see {name}, but its default branch {branch} has no .github/workflows/{workflow.file}: a "
         "workflow can be dispatched only once its file is there"
     )
 

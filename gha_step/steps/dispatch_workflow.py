@@ -6,7 +6,7 @@ It turns a call into an order (config, Secret, endpoint) and leaves what happens
 from typing import Any
 
 from gha_step.contract.dispatch_workflow import KIND, DispatchWorkflowConfig
-from gha_step.contract.errors import ConfigError, CredentialsError, StepError, Unavailable
+from gha_step.contract.errors import ConfigError, CredentialsError, StepError, TokenUnavailable, Unavailable
 from gha_step.contract.step import StepContext, StepResult
 from gha_step.contract.values import ConfigModel, check_inputs_size
 from gha_step.github.api import Workflow
@@ -53,6 +53,8 @@ class DispatchWorkflow:
                 "this step has been dispatched before, as the host remembers, but the ledger's record is gone; it is "
                 f"not sent again. {problem}"
             )
+        if isinstance(problem, TokenUnavailable) and payload is not None:
+            return self._dispatching.put_off(key, payload, problem)
         if problem.retry_after is not None:
             return StepResult.running(f"nothing dispatched yet: {problem}", problem.retry_after)
         unknown = None if payload is None else blank(key, payload, self._clock.now())

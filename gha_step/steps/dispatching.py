@@ -15,7 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Final
 
-from gha_step.contract.errors import LedgerUnavailable, StepError, Unavailable
+from gha_step.contract.errors import LedgerUnavailable, StepError, TokenUnavailable, Unavailable
 from gha_step.contract.secret import Token
 from gha_step.contract.step import StepResult
 from gha_step.github.api import AcceptedWithoutRun, StartedRun, decipher_dispatch, dispatch_request
@@ -30,6 +30,7 @@ from gha_step.ledger.attribution import DATE_SLACK
 from gha_step.ledger.record import (
     AcceptedWithoutId,
     AnswerLost,
+    Event,
     ExactId,
     GaveUp,
     IllegalMove,
@@ -55,7 +56,7 @@ from gha_step.steps.gatekeeping import Gatekeeping, Preparation
 from gha_step.steps.input_check import check_inputs
 from gha_step.steps.listings import Listings
 from gha_step.steps.looking import Looking
-from gha_step.steps.order import Key, Order
+from gha_step.steps.order import Key, Order, blank
 from gha_step.steps.task import Joined, Memory, Task, Witness
 from gha_step.telemetry import Telemetry, log
 
@@ -179,11 +180,39 @@ class Dispatching:
         :returns: the record as it stands: rejected, or what another call has come to meanwhile; ``None`` if none is.
         :raises LedgerUnavailable: this is not known.
         """
+        return self._move_unsent(key, unknown, lambda record: GaveUp(reason=reason))
+
+    def put_off(self, key: Key, payload: Payload, error: TokenUnavailable) -> StepResult:
+        """What a call comes to that has no token, where nothing was sent: as if GitHub itself could not be reached.
+
+        :param payload: what a record is to remember of the call, if there is none.
+        :raises LedgerUnavailable: this is not known.
+        """
+        now = self._clock.now()
+
+        def event(record: Record) -> Event | None:
+            if (why := _too_late(record, now, error.wait, str(error))) is not None:
+                return GaveUp(reason=why)
+            return Trouble(at=now, reason=str(error)) if record.trouble_since is None else None
+
+        record = self._move_unsent(key, blank(key, payload, now), event)
+        assert record is not None
+        pause = min(error.retry_after or LEDGER_RETRY, max(1.0, _time_left(record, now)))
+        return tell(record, note=Note(str(error), pause))
+
+    def _move_unsent(
+        self, key: Key, unknown: Record | None, event_of: Callable[[Record], Event | None]
+    ) -> Record | None:
+        """Write what an event makes of a record of which nothing was sent; the record as it stands then.
+
+        :param unknown: the record to begin with where there is none.
+        :raises LedgerUnavailable: it is not known.
+        """
         while (record := self._book.stored(key) or unknown) is not None:
-            if record.state is not State.RESERVED:
+            if record.state is not State.RESERVED or (event := event_of(record)) is None:
                 return record
             try:
-                return self._book.write(advance(record, GaveUp(reason=reason)))
+                return self._book.write(advance(record, event))
             except Conflict:
                 continue
         return None
@@ -356,22 +385,19 @@ class Dispatching:
         :param wait: seconds for which GitHub asks us to wait, where it said so.
         """
         now = self._clock.now()
-        left = record.timeout - (now - (now if record.trouble_since is None else record.trouble_since))
-        asked = isinstance(error, RateLimited) and error.wait is not None
-        told = str(error) if task.order is None else task.order.token.hide(str(error))
-        if left <= 0 or (asked and wait is not None and wait > left):
-            why = f"{told.rstrip('.')}; the step's timeout of {record.timeout} s leaves no time to try again"
+        asked = wait if isinstance(error, RateLimited) and error.wait is not None else None
+        if (why := _too_late(record, now, asked, str(error))) is not None:
             self._book.move(task, record, GaveUp(reason=why))
             return True
         if record.trouble_since is None:
-            self._book.move(task, record, Trouble(at=now, reason=told))
+            self._book.move(task, record, Trouble(at=now, reason=str(error)))
             if task.record.state is not State.RESERVED:
                 return True
         pause = wait if wait is not None else error.retry_after or 1.0
         if isinstance(error, RateLimited):
             with self._lock:
                 self._holds[record.key] = (self._clock.monotonic() + pause, error)
-        task.note = Note(told, min(max(1.0, pause), max(1.0, left), HOLD_LIMIT))
+        task.note = Note(str(error), min(max(1.0, pause), max(1.0, _time_left(record, now)), HOLD_LIMIT))
         return False
 
     def _send_over(
@@ -451,7 +477,7 @@ class Dispatching:
                 raise Unclear(f"{order.endpoint.host} has not answered within {ANSWER_WITHIN:.0f} s")
             event: OwnersEvent = self._read_answer(reader, answer)
         except Unclear as error:
-            event = AnswerLost(nonce=sending.nonce, at=self._clock.now(), reason=order.token.hide(str(error)))
+            event = AnswerLost(nonce=sending.nonce, at=self._clock.now(), reason=str(error))
             self._telemetry.github_request("dispatch", "unclear", self._clock.monotonic() - begun)
         finally:
             if not silent:
@@ -461,7 +487,7 @@ class Dispatching:
             self._late_readers.spawn(lambda: self._read_late(task, reader, exchange))
         self._found(task, event)
         for refusal in reader.refusals:  # the record has it by now: what follows only finds better words
-            task.diagnosis = order.token.hide(diagnose(refusal, order.workflow, order.token, self._client))
+            task.diagnosis = diagnose(refusal, order.workflow, order.token, self._client)
             with self._lock:
                 self._diagnoses[task.record.key] = task.diagnosis
 
@@ -472,14 +498,14 @@ class Dispatching:
         self._telemetry.github_request("dispatch", str(answer.status), seconds)
         self._telemetry.github_budget(order.endpoint.host, answer.headers)
         try:
-            result = decipher_dispatch(answer, order.workflow, token=order.token, without=reader.without)
+            result = decipher_dispatch(answer, order.workflow, order.token, without=reader.without)
         except Unsupported as error:
             self._servers.learn_without(order.endpoint, error.feature)
             return RefusedForNow(nonce=nonce, at=None, reason=str(error))
         except RateLimited as error:
             with self._lock:
                 self._holds[order.key.hash] = (self._clock.monotonic() + (error.retry_after or 1.0), error)
-            return RefusedForNow(nonce=nonce, at=self._clock.now(), reason=order.token.hide(str(error)))
+            return RefusedForNow(nonce=nonce, at=self._clock.now(), reason=str(error))
         except Refused as error:
             if error.status == 401 and order.renew is not None:
                 if self._first_refusal(order):
@@ -488,7 +514,7 @@ class Dispatching:
                 why = f"{order.workflow}: {twice}: see whether the installation is suspended"
                 return ledger.Refused(nonce=nonce, reason=why)
             reader.refusals.append(error)
-            return ledger.Refused(nonce=nonce, reason=order.token.hide(str(error)))
+            return ledger.Refused(nonce=nonce, reason=str(error))
         match result:
             case StartedRun(run_id, url):
                 self._servers.learn_names_runs(order.endpoint, names=True)
@@ -598,3 +624,16 @@ class _Reader:
     actor: str | None
     begun: float  # monotonic
     refusals: list[Refused] = field(default_factory=list)
+
+
+def _time_left(record: Record, now: float) -> float:
+    """Seconds for which GitHub may still be unreachable before the step gives up."""
+    return record.timeout - (now - (now if record.trouble_since is None else record.trouble_since))
+
+
+def _too_late(record: Record, now: float, asked: float | None, trouble: str) -> str | None:
+    """Why trying again makes no sense any more, if it does not. ``asked``: for how long GitHub asks us to wait."""
+    left = _time_left(record, now)
+    if left > 0 and (asked is None or asked <= left):
+        return None
+    return f"{trouble.rstrip('.')}; the step's timeout of {record.timeout} s leaves no time to try again"

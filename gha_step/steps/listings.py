@@ -88,13 +88,13 @@ class Listings:
         first = self._page(workflow, token, 1)
         told = date(first)
         started = None if told is None else told - (self._clock.monotonic() - begun)
-        runs: list[WorkflowRun] = list(runs_page(first))
+        runs: list[WorkflowRun] = list(runs_page(first, workflow.endpoint))
         page = 1
         while floor is not None and len(runs) == page * PER_PAGE and page < MAX_PAGES:
             if min(run.created_at for run in runs) < floor:
                 break
             page += 1
-            runs += runs_page(self._page(workflow, token, page))
+            runs += runs_page(self._page(workflow, token, page), workflow.endpoint)
         unique = {run.id: run for run in runs}  # a run that is new meanwhile moves others to the next page
         return WorkflowRuns(date=told, begun=started, runs=tuple(unique.values()))
 
@@ -122,7 +122,7 @@ class Listings:
         if limited := rate_limit(answer, words, workflow):
             raise limited
         if 400 <= answer.status < 500 or 300 <= answer.status < 400:
-            raise refused(answer, words, workflow)
+            raise refused(answer, words, workflow, token)
         raise Unclear(f"{workflow.endpoint.host} answered {answer.status} to a listing of the workflow's runs")
 
 

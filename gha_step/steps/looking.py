@@ -96,9 +96,9 @@ class Looking:
             transient = isinstance(error, Unreachable | RateLimited | Unclear)
             patience = LAST_LOOK_WITHIN if transient else 0.0
             if self._since_sending(record) >= looking_ends(record, self.settle) + patience:
-                self._end(task, record, _told(error, order))
+                self._end(task, record, str(error))
                 return 0.0
-            task.note = Note(_told(error, order), min(max(2.0, error.retry_after or 2.0), HOLD_LIMIT))
+            task.note = Note(str(error), min(max(2.0, error.retry_after or 2.0), HOLD_LIMIT))
             if order is None or error.retry_after is None or error.retry_after > LOOK_AGAIN:
                 return None
         return 0.0 if task.record.state is not record.state else min(5.0, 1.0 + 0.5 * looks)
@@ -156,8 +156,3 @@ class Looking:
         claimed = self._book.store.read_gate(record.project, record.target).taken_from(record.key)
         if (found := find_marker(record, listing, claimed)) is not None:
             self._book.move(task, record, found)
-
-
-def _told(error: GitHubError, order: Order | None) -> str:
-    """The error's words, without the token that a server may have repeated in them."""
-    return str(error) if order is None else order.token.hide(str(error))

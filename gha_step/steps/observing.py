@@ -13,6 +13,7 @@ from typing import Any, Final, TypeVar
 
 from gha_step.contract.errors import StepError
 from gha_step.contract.secret import Token
+from gha_step.github.api import invisible
 from gha_step.github.budgets import Budgets
 from gha_step.github.client import Client
 from gha_step.github.errors import GitHubError, RateLimited, Refused, Unclear, Untrusted
@@ -296,11 +297,7 @@ class Observing:
         except GitHubError as other:
             if not isinstance(other, Refused) or other.status != 404:
                 return str(error)
-            return (
-                f"{run} cannot be seen: the token cannot see {name} at all: correct owner or repo, or let the token "
-                "see the repository (fine-grained: add it under Repository access; classic: scope repo; App: install "
-                "it there)"
-            )
+            return f"{run} cannot be seen: {invisible(run.endpoint, name, token)}"
         return (
             f"{name} has no run {run.run_id}: runID belongs to a run of another repository or was deleted, e.g. by the "
             "retention of runs: take runID from the output of the step that dispatched it"
@@ -364,7 +361,7 @@ class Observing:
         self._telemetry.github_budget(run.endpoint.host, answer.headers)
         answer = _without(token, answer)
         if answer.status != 200 and (answer.status != 304 or etag is None):
-            raise decipher_refusal(answer, run)
+            raise decipher_refusal(answer, run, token)
         self._budgets.answered(run.endpoint, token)
         return answer
 

@@ -107,10 +107,10 @@ def test_trouble_while_a_token_is_fetched_is_waited_out(
     program: Assembled, github: GitHub, url: str, fault: Reset
 ) -> None:
     github.faults.add(fault, NEW, times=2)
-    first = program.call(by_url(url))
+    first = program.call(by_url(url, timeout="60"))
     assert (first.status, github.count("dispatch")) == ("Running", 0)
     assert str(first.message).startswith("nothing dispatched yet: ")
-    assert program.follow(by_url(url)).status == "Succeeded"
+    assert program.follow(by_url(url, timeout="60")).status == "Succeeded"
     assert (github.count(NEW), len(github.runs)) == (3, 1)
 
 
@@ -120,10 +120,10 @@ def test_trouble_while_a_token_is_renewed_is_waited_out(
     program.follow(by_url(url))
     github.remove_token(installed.tokens[0])
     github.faults.add(bad_gateway("before"), NEW)
-    first = program.call(by_url(url), promotionUID="uid-2")
+    first = program.call(by_url(url, timeout="60"), promotionUID="uid-2")
     assert first.status == "Running"
     assert str(first.message).startswith("nothing dispatched yet: ")
-    assert program.follow(by_url(url), promotionUID="uid-2").status == "Succeeded"
+    assert program.follow(by_url(url, timeout="60"), promotionUID="uid-2").status == "Succeeded"
     assert len(github.runs) == 2
 
 
@@ -134,10 +134,53 @@ def test_an_unreachable_server_leaves_the_step_running(
         raise Unreachable("github.example.com cannot be reached")
 
     connector.on_connect = refuse
-    result = program.call(by_url(url))
+    result = program.call(by_url(url, timeout="60"))
     assert (result.status, github.count()) == ("Running", 0)
     connector.on_connect = lambda endpoint: None
-    assert program.follow(by_url(url)).status == "Succeeded"
+    assert program.follow(by_url(url, timeout="60")).status == "Succeeded"
+
+
+def test_without_a_token_for_all_of_its_timeout_the_step_ends(
+    program: Assembled, github: GitHub, url: str, clock: JumpingClock
+) -> None:
+    github.faults.add(bad_gateway("before"), NEW, times=None)
+    begun = clock.monotonic()
+    result = program.follow(by_url(url, timeout="60"))
+    assert (result.status, result.terminal) == ("Failed", True)
+    assert str(result.message).startswith("nothing was dispatched: 127.0.0.1 answered 502 to the request for a token")
+    assert str(result.message).endswith("the step's timeout of 60 s leaves no time to try again")
+    assert 60 <= clock.monotonic() - begun < 70
+    github.faults.clear()
+    assert program.call(by_url(url, timeout="60")) == result  # what was told as final stays so
+    assert (github.count("dispatch"), github.runs) == (0, [])
+
+
+def test_a_limit_that_ends_after_the_timeout_ends_the_step_at_once(
+    program: Assembled, github: GitHub, url: str
+) -> None:
+    github.limit_rate(600, operation=NEW)
+    result = program.call(by_url(url, timeout="60"))
+    assert result.status == "Failed"
+    assert "it asks to wait 600 s; the step's timeout of 60 s" in str(result.message)
+
+
+def test_a_limit_that_ends_before_the_timeout_is_waited_out(program: Assembled, github: GitHub, url: str) -> None:
+    github.limit_rate(30, operation=NEW)
+    assert program.call(by_url(url, timeout="60")).status == "Running"
+    assert program.follow(by_url(url, timeout="60")).status == "Succeeded"
+    assert github.count(NEW) == 2
+
+
+def test_without_a_token_what_was_sent_before_goes_on(
+    program: Assembled, github: GitHub, url: str, clock: JumpingClock
+) -> None:
+    done = program.follow(by_url(url, timeout="60"))
+    clock.forward(4000)  # the token is used up
+    github.faults.add(bad_gateway("before"), NEW, times=None)
+    for _ in range(3):
+        again = program.call(by_url(url, timeout="60"))
+        assert (again.status, output(again)["runID"]) == ("Succeeded", output(done)["runID"])
+        clock.forward(60)
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,6 @@
 
 import os
 import platform
-import resource
 import signal
 import sqlite3
 import sys
@@ -16,8 +15,11 @@ from typing import Final
 
 from gha_step.ledger.record import Record, Run, State, Target, step_key
 from gha_step.ledger.sqlite import SqliteStore
+from tests.cluster import missing
+from tests.cluster import running as running_cluster
 
-from .load import Load, at_once, throughput
+from .in_kubernetes import in_kubernetes
+from .load import Load, allow_many_files, at_once, throughput
 from .programs import (
     ALL,
     GHA_STEP,
@@ -66,6 +68,11 @@ def main() -> int:
             dispatches(room, github)
             loads(room, github)
             ledgers(room)
+            if absent := missing(os.environ):
+                print(f"left out: the ledger in Kubernetes, which {absent}")
+            else:
+                with running_cluster(Path(os.environ["KUBEBUILDER_ASSETS"])) as cluster:
+                    in_kubernetes(room, github, cluster)
         except BenchFailed as error:
             print(f"bench: {error}", file=sys.stderr)
             return 1
@@ -225,7 +232,7 @@ def loads(room: Room, github: StandIn) -> None:
     for seconds in (SLOW, 1.0):
         with running(GHA_STEP, room) as server:
             _warm_up(server)
-            _allow_many_files()
+            allow_many_files(PROMOTIONS)
             github.hold_back(seconds)
             load = at_once(server.port, PROMOTIONS)
             github.hold_back(0)
@@ -253,14 +260,6 @@ def loads(room: Room, github: StandIn) -> None:
 
 def _times(loads: Sequence[Load]) -> list[float]:
     return [seconds for load in loads for seconds in load.times] or [float("nan")]
-
-
-def _allow_many_files() -> None:
-    """For the callers' sockets; gha-step, which is started before, sees to its own."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = 4 * PROMOTIONS if hard == resource.RLIM_INFINITY else min(4 * PROMOTIONS, hard)
-    if soft < wanted:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 # ---------------------------------------------------------------------- a full ledger

@@ -31,7 +31,7 @@ RUN = {
 
 
 def decipher(given: Answer, **names: Any) -> StartedRun | AcceptedWithoutRun:
-    return decipher_dispatch(given, workflow(), **names)
+    return decipher_dispatch(given, workflow(), names.pop("token", TOKEN), **names)
 
 
 def refusal(given: Answer, **names: Any) -> Refused:
@@ -198,7 +198,7 @@ def test_words_that_cannot_be_written_do_not_get_in() -> None:
 
 def test_braces_in_names_and_words_stay_braces() -> None:
     with pytest.raises(Refused, match=r"no branch or tag \{file\}"):
-        decipher_dispatch(said(422, "No ref found for: {file}"), workflow(ref="{file}"))
+        decipher_dispatch(said(422, "No ref found for: {file}"), workflow(ref="{file}"), TOKEN)
 
 
 # ---------------------------------------------------------------- refused, may retry

@@ -1,14 +1,16 @@
 """What a listing of runs holds, and what a server's version says of it."""
 
-from typing import Any
+from typing import Any, Final
 
 import pytest
 
+from gha_step.github.endpoint import resolve_endpoint
 from gha_step.github.errors import Unclear
 from gha_step.github.exchange import Answer
 from gha_step.github.runs import WorkflowRun, enterprise_version, runs_page, user_login
 from tests.github.answers import answer
 
+HERE: Final = resolve_endpoint(None, allow_http=False)
 ENTRY: dict[str, Any] = {
     "id": 17,
     "html_url": "https://github.com/myorg/my-app/actions/runs/17",
@@ -21,13 +23,13 @@ ENTRY: dict[str, Any] = {
 
 
 def test_a_run_keeps_what_tells_it_from_others() -> None:
-    page = runs_page(answer(200, {"total_count": 1, "workflow_runs": [ENTRY | {"new_tomorrow": 1}]}))
+    page = runs_page(answer(200, {"total_count": 1, "workflow_runs": [ENTRY | {"new_tomorrow": 1}]}), HERE)
     assert page == (WorkflowRun(17, ENTRY["html_url"], "workflow_dispatch", "main", 1.7e9, "kargo-bot", "Deploy"),)
 
 
 @pytest.mark.parametrize("name", ["head_branch", "actor", "display_title"])
 def test_what_github_may_leave_null_is_empty(name: str) -> None:
-    (run,) = runs_page(answer(200, {"workflow_runs": [ENTRY | {name: None}]}))
+    (run,) = runs_page(answer(200, {"workflow_runs": [ENTRY | {name: None}]}), HERE)
     assert "" in (run.head_branch, run.actor, run.title)
 
 
@@ -56,7 +58,7 @@ def test_what_github_may_leave_null_is_empty(name: str) -> None:
 )
 def test_what_is_no_listing_is_unclear(body: Any) -> None:
     with pytest.raises(Unclear, match="baseURL"):
-        runs_page(answer(200, body))
+        runs_page(answer(200, body), HERE)
 
 
 @pytest.mark.parametrize(

@@ -1,13 +1,18 @@
 """Play rounds by hand; see the package."""
 
 import argparse
+import os
 import sys
 import tempfile
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 
+from tests.cluster import missing, running
+
+from .replicas import replicas
 from .rounds import Broken, Count, lane
 
 LANES = 8  # most of a round is waiting
@@ -18,12 +23,18 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.kills", description=__doc__)
     parser.add_argument("--rounds", type=int, default=200, help="how many (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="of the dice; moments are the machine's all the same")
+    parser.add_argument(
+        "--replicas", action="store_true", help="two servers at once on a ledger in Kubernetes (KUBEBUILDER_ASSETS)"
+    )
     options = parser.parse_args()
+    if options.replicas and (absent := missing(os.environ)):
+        parser.error(absent)
     begun, total, lock, left = time.monotonic(), Count(), threading.Lock(), [options.rounds]
     broken: list[str] = []
 
     def play(number: int, folder: Path) -> None:
-        with lane(folder, old=number in OLD_LANES, seed=options.seed * LANES + number) as opened:
+        old, seed = number in OLD_LANES, options.seed * LANES + number
+        with replicas(cluster, folder, old=old, seed=seed) if cluster else lane(folder, old=old, seed=seed) as opened:
             try:
                 while True:
                     with lock:
@@ -37,7 +48,11 @@ def main() -> int:
                 with lock:
                     total.add(opened.count)
 
-    with tempfile.TemporaryDirectory(prefix="gha-step-kills-") as folder, ThreadPoolExecutor(LANES) as pool:
+    with ExitStack() as stack:
+        assets = Path(os.environ["KUBEBUILDER_ASSETS"]) if options.replicas else None
+        cluster = stack.enter_context(running(assets)) if assets else None
+        folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="gha-step-kills-"))
+        pool = stack.enter_context(ThreadPoolExecutor(LANES))
         for future in [pool.submit(play, number, Path(folder) / str(number)) for number in range(LANES)]:
             future.result()
     report(total, time.monotonic() - begun)

@@ -68,6 +68,9 @@ class Count:
 class Lane:
     """Rounds one after the other, on one ledger."""
 
+    project = "demo"
+    hosts = (1, 1, 2)  # that follow one promotion: several, where a controller was replaced
+
     def __init__(self, folder: Path, github: GitHub, url: str, *, marked: bool, seed: int) -> None:
         self.github = github
         self.count = Count()
@@ -79,10 +82,18 @@ class Lane:
         for name, title in TITLES.items():
             repository.add_workflow(f"{name}.yml", WORKFLOW.format(title=title))
         folder.mkdir(parents=True, exist_ok=True)
-        write_secret(folder / "secrets", accessToken=EXAMPLE_TOKEN, baseURL=url)
-        self._port = _free_port()
         self._reply_within = self.dice.choice(("200ms", "1s", "5s"))
+        self._open(url)
+
+    def _open(self, url: str) -> None:
+        """Begin to serve, with a Secret that leads to ``url``."""
+        write_secret(self._folder / "secrets", accessToken=EXAMPLE_TOKEN, baseURL=url)
+        self._port = free_port()
         self.server = self._start()
+
+    def close(self) -> None:
+        """Nothing runs any more."""
+        self.kill()
 
     def _start(self) -> Served:
         settings = {
@@ -130,7 +141,7 @@ class _Round:
         self.tag = f"tag-{name}"
         self.kind = "marked" if marked else dice.choice(("plain", "plain", "named", "marked"))
         self.delay = dice.choice((0.0, dice.uniform(0.01, 0.1), dice.uniform(0.1, 0.6)))
-        self.promotion = Promotion("demo", name=f"test.{name}", uid=f"uid-{name}")
+        self.promotion = Promotion(lane.project, name=f"test.{name}", uid=f"uid-{name}")
         self.step = Step("dispatch", self._config())
         self.ended: list[Heard] = []
         self.trouble: list[BaseException] = []
@@ -164,7 +175,9 @@ class _Round:
     def play(self) -> None:
         """Calls, kills and restarts, until the host has its answer and GitHub is quiet."""
         dice = self.lane.dice
-        hosts = [threading.Thread(target=self._follow, args=(number,)) for number in range(dice.choice((1, 1, 2)))]
+        hosts = [
+            threading.Thread(target=self._follow, args=(number,)) for number in range(dice.choice(self.lane.hosts))
+        ]
         for host in hosts:
             host.start()
         try:
@@ -290,10 +303,10 @@ def lane(folder: Path, *, old: bool, seed: int) -> Iterator[Lane]:
         try:
             yield opened
         finally:
-            opened.kill()
+            opened.close()
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port: int = listener.getsockname()[1]
         return port

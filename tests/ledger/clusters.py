@@ -1,9 +1,11 @@
 """A place for the ledger on a real API server: its resources, and an identity with just its rights."""
 
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
+from weakref import WeakSet
 
 from gha_step.kube import KubeApi
 from gha_step.ledger.kubernetes import GATES, RECORDS, KubernetesStore, Resource
@@ -14,6 +16,9 @@ LEDGER_RULES: Final = tuple(
     {"apiGroups": [resource.group], "resources": [resource.plural], "verbs": list(resource.verbs)}
     for resource in (RECORDS, GATES)
 )
+
+_installing: Final = threading.Lock()
+_installed: Final[WeakSet[Cluster]] = WeakSet()
 
 
 @dataclass(frozen=True)
@@ -51,9 +56,13 @@ class _Elsewhere(KubeApi):
 
 
 def install(cluster: Cluster) -> None:
-    """The CustomResourceDefinition, as a user installs it."""
-    cluster.kubectl("apply", "-k", str(DEPLOY / "crd"))
-    cluster.kubectl("wait", "--for=condition=Established", f"crd/{RECORDS.plural}.{RECORDS.group}", "--timeout=30s")
+    """The CustomResourceDefinition, as a user installs it; once per cluster."""
+    with _installing:
+        if cluster not in _installed:
+            definition = f"crd/{RECORDS.plural}.{RECORDS.group}"
+            cluster.kubectl("apply", "-k", str(DEPLOY / "crd"))
+            cluster.kubectl("wait", "--for=condition=Established", definition, "--timeout=30s")
+            _installed.add(cluster)
 
 
 def granted(cluster: Cluster, *projects: str, timeout: float = 4.0, port: int | None = None) -> Granted:

@@ -6,16 +6,35 @@ The table in docs/messages.md is made from this, and a test holds each row again
 import re
 import tempfile
 from collections.abc import Callable
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from gha_step.emulator import EXAMPLE_TOKEN, GitHub, Repository, Token, serve
+from gha_step.credentials.directory import DirectorySecrets
+from gha_step.credentials.kubernetes import KubernetesSecrets
+from gha_step.credentials.secrets import SecretReader
+from gha_step.emulator import EXAMPLE_TOKEN, Answer, GitHub, Job, Repository, Response, Token, serve
+from gha_step.kube import connect
 from gha_step.ledger.sqlite import SqliteStore
+from gha_step.runtime import SystemClock
+from tests.api_server import ApiServer, answer, serving, status
+from tests.app_keys import locked_key, rsa_key
 from tests.assembled import Assembled, config, write_secret
 from tests.certificates import Authority
+from tests.cluster import write_kubeconfig
 
 SERVER: Final = "github.example.com"
+DISPATCH: Final = "gha-dispatch-workflow"
+WAIT: Final = "gha-wait-for-workflow"
+CLONE: Final = "{url}/myorg/my-app"
+BY_NOTHING: Final[dict[str, Any]] = {"credentials": ..., "owner": ..., "repo": ...}
+OTHER_REPO: Final = {"repoURL": "{url}/myorg/other"}
+RUN_OF_STEP: Final[dict[str, Any]] = {
+    "runID": "17000000001",
+    "expectedConclusion": "success",
+    **dict.fromkeys(("workflowFile", "ref", "inputs", "timeout"), ...),
+}
 
 TYPED: Final = """
 name: Typed
@@ -30,16 +49,24 @@ jobs: {}
 
 @dataclass(frozen=True)
 class Case:
-    """One mistake. ``words``: what its message must hold besides the subject."""
+    """One mistake. ``words``: what its message must hold besides the subject.
+
+    ``config``: changes of the example's; ``{url}`` in it is the address of the emulated GitHub. ``secret``: what the
+    Secret `github` holds; ``git``: what Kargo's Git credentials hold, and then the repository is named by ``repoURL``.
+    ``cluster``: Secrets are read from this Kubernetes.
+    """
 
     mistake: str
     words: tuple[str, ...]
     config: dict[str, Any] = field(default_factory=dict)
     prepare: Callable[[GitHub, Repository], None] = lambda github, repository: None
     secret: dict[str, str] | None = None  # None: the right one
+    git: dict[str, str] | None = None
+    cluster: Callable[[ApiServer], None] | None = None
     generation: str = "github.com"
     base_url: str | None = None
     tls: bool = False
+    kind: str = DISPATCH
 
 
 def _token(**changes: Any) -> Callable[[GitHub, Repository], None]:
@@ -58,6 +85,63 @@ def _set(**attributes: Any) -> Callable[[GitHub, Repository], None]:
     return prepare
 
 
+def _website(status: int, content_type: str, body: bytes) -> Callable[[GitHub, Repository], None]:
+    """Whatever is asked, this is the answer."""
+
+    def prepare(github: GitHub, repository: Repository) -> None:
+        github.faults.add(Answer(Response(status, (("Content-Type", content_type),), body)), times=None)
+
+    return prepare
+
+
+def _app(
+    *, key: str = "first", suspended: bool = False, repositories: tuple[str, ...] | None = None
+) -> Callable[[GitHub, Repository], None]:
+    """An App with the public half of this key, installed for these repositories."""
+
+    def prepare(github: GitHub, repository: Repository) -> None:
+        installation = github.add_installation(github.add_app(rsa_key(key).public), repositories=repositories)
+        installation.suspended = suspended
+
+    return prepare
+
+
+def _app_secret(**changes: str) -> dict[str, str]:
+    whole = {
+        "githubAppClientID": "Iv23example",
+        "githubAppInstallationID": "815",
+        "githubAppPrivateKey": rsa_key("first").private,
+    }
+    return whole | changes
+
+
+def _forbidden(verb: str, what: str, group: str = 'in API group ""') -> Callable[[ApiServer], None]:
+    """As a real API server says it."""
+    user = "system:serviceaccount:demo:default"
+    words = f'{what} is forbidden: User "{user}" cannot {verb} resource "secrets" {group} in the namespace "demo"'
+
+    def prepare(server: ApiServer) -> None:
+        server.scripted.extend([answer(403, status(403, "Forbidden", words))] * 5)
+
+    return prepare
+
+
+def _run(github: GitHub, repository: Repository) -> None:
+    github.start_run(repository, actor="octocat", inputs={"environment": "test", "image_tag": "v1"})
+
+
+def _run_and(then: Callable[[GitHub, Repository], None]) -> Callable[[GitHub, Repository], None]:
+    def prepare(github: GitHub, repository: Repository) -> None:
+        _run(github, repository)
+        then(github, repository)
+
+    return prepare
+
+
+def _failed(github: GitHub, repository: Repository) -> None:
+    github.runs[0].finish("failure", jobs=[Job("deploy", ("Build", "Test"), "Test")])
+
+
 def _disable(github: GitHub, repository: Repository) -> None:
     workflow = repository.workflow("deploy.yml")
     assert workflow is not None
@@ -72,8 +156,11 @@ def _typed(github: GitHub, repository: Repository) -> None:
     repository.add_workflow("typed.yml", TYPED)
 
 
-CASES: Final = (
-    Case("wrong token", ("Bad credentials", "renew"), secret={"accessToken": "wrong"}),
+HTML: Final = ("text/html", b"<!doctype html><title>Welcome</title>")
+LOGIN: Final = {"username": "kargo", "password": EXAMPLE_TOKEN}
+
+DISPATCHES: Final = (
+    Case("wrong token", ("Bad credentials", "renew"), secret={"accessToken": "ghp_revoked"}),
     Case(
         "fine-grained token without the permission",
         ("Resource not accessible by personal access token", "Actions: read and write"),
@@ -151,6 +238,26 @@ CASES: Final = (
     Case("baseURL that refuses", ("cannot be reached",), base_url="http://127.0.0.1:9"),
     Case("baseURL with a certificate nobody trusts", ("is not trusted", "SSL_CERT_FILE"), tls=True),
     Case("baseURL over http", ("must start with https://",), base_url="http://ghe.example.com"),
+    Case(
+        "baseURL of a website: it answers 404",
+        ("the API of a GitHub?", "Correct the key baseURL"),
+        prepare=_website(404, *HTML),
+    ),
+    Case(
+        "baseURL of a website: it answers 200",
+        ("the API of a GitHub?", "Correct the key baseURL"),
+        prepare=_website(200, *HTML),
+    ),
+    Case(
+        "baseURL of another API",
+        ("the API of a GitHub?", "Correct the key baseURL"),
+        prepare=_website(200, "application/json", b'{"status": "ok"}'),
+    ),
+    Case(
+        "not permitted to read the Secret",
+        ('{apiGroups: [""], resources: [secrets], resourceNames: [github], verbs: [get]}', "serviceaccount:demo"),
+        cluster=_forbidden("get", 'secrets "github"'),
+    ),
     Case("config typo", ("did you mean workflowFile?",), config={"workflowfile": "deploy.yml"}),
     Case("timeout out of range", ("config.timeout", "at most 300"), config={"timeout": "301"}),
     Case("a number where a string belongs", ("config.ref", "quote("), config={"ref": 1.1}),
@@ -161,26 +268,158 @@ CASES: Final = (
     ),
 )
 
+BY_URL: Final = (
+    Case("neither form of the repository", ("config.repoURL: is required",), config=BY_NOTHING),
+    Case("a mixture of both forms", ("must not stand beside credentials, owner and repo",), config={"repoURL": CLONE}),
+    Case("half of the form of v1.8", ("config.repo: is required",), config={"repo": ...}),
+    Case("repoURL without an owner", ("owner and name",), config=BY_NOTHING | {"repoURL": "https://github.com/my-app"}),
+    Case(
+        "repoURL of a page of the repository",
+        ("right after the repository's owner and name",),
+        config=BY_NOTHING | {"repoURL": "https://github.com/myorg/my-app/tree/main"},
+    ),
+    Case("repoURL without a scheme", ("is not the URL",), config=BY_NOTHING | {"repoURL": "github.com/myorg/my-app"}),
+    Case(
+        "repoURL of git's own protocol", ("must start with",), config=BY_NOTHING | {"repoURL": "git://github.com/a/b"}
+    ),
+    Case("repoURL over http", ("https://",), config=BY_NOTHING | {"repoURL": "http://github.com/myorg/my-app"}),
+    Case(
+        "insecureSkipTLSVerify in the form of v1.8",
+        ("belongs to repoURL",),
+        config={"insecureSkipTLSVerify": True},
+    ),
+    Case("no Git credentials", ("there are no Git credentials", "cred-type: git"), git=LOGIN, config=OTHER_REPO),
+    Case(
+        "an expression that is none",
+        ("no regular expression: demo/git",),
+        git=LOGIN | {"repoURL": "(myorg", "repoURLIsRegex": "true"},
+    ),
+    Case(
+        "Git credentials with only an SSH key", ("only an SSH key", "username and password"), git={"sshPrivateKey": "x"}
+    ),
+    Case("Git credentials without a password", ("the key password is missing",), git={"username": "kargo"}),
+    Case("wrong token in Git credentials", ("Bad credentials", "renew"), git=LOGIN | {"password": "ghp_revoked"}),
+    Case(
+        "repoURL of a server that is no GitHub",
+        ("the API of a GitHub?", "Correct config.repoURL"),
+        git=LOGIN,
+        prepare=_website(404, *HTML),
+    ),
+    Case(
+        "not permitted to list Secrets",
+        ('{apiGroups: [""], resources: [secrets], verbs: [list]}', "serviceaccount:demo"),
+        git=LOGIN,
+        cluster=_forbidden("list", "secrets"),
+    ),
+    Case("App: the private key of another App", ("none of this App's",), git=_app_secret(), prepare=_app(key="second")),
+    Case(
+        "App: a client ID that no App has",
+        ("correct the App's ID",),
+        git=_app_secret(githubAppClientID="Iv23other"),
+        prepare=_app(),
+    ),
+    Case(
+        "App: an installation that is none",
+        ("no such installation",),
+        git=_app_secret(githubAppInstallationID="816"),
+        prepare=_app(),
+    ),
+    Case(
+        "App: not installed on the repository",
+        ("add the repository on the installation's page",),
+        git=_app_secret(),
+        prepare=_app(repositories=("myorg/other",)),
+    ),
+    Case("App: suspended", ("is suspended", "lift that"), git=_app_secret(), prepare=_app(suspended=True)),
+    Case("App: a key that is not PEM", ("neither PEM",), git=_app_secret(githubAppPrivateKey="x"), prepare=_app()),
+    Case(
+        "App: half of a key",
+        ("not all of it",),
+        git=_app_secret(githubAppPrivateKey=rsa_key("first").private[:400]),
+        prepare=_app(),
+    ),
+    Case(
+        "App: a key with a passphrase",
+        ("passphrase",),
+        git=_app_secret(githubAppPrivateKey=locked_key().private),
+        prepare=_app(),
+    ),
+)
+
+WAITS: Final = (
+    Case(
+        "run not found", ("has no run 17000000009", "runID"), config={"runID": "17000000009"}, prepare=_run, kind=WAIT
+    ),
+    Case("run of a repository not found or invisible", ("cannot see",), config={"repo": "nothing"}, kind=WAIT),
+    Case("the run failed", ("'deploy'", "'Test'", "https://"), prepare=_run_and(_failed), kind=WAIT),
+    Case("wrong token", ("Bad credentials", "renew"), secret={"accessToken": "ghp_revoked"}, prepare=_run, kind=WAIT),
+    Case(
+        "fine-grained token without the permission",
+        ("Actions: read",),
+        prepare=_run_and(_token(kind="fine-grained", actions="none")),
+        kind=WAIT,
+    ),
+    Case(
+        "App without the permission",
+        ("Actions: read",),
+        prepare=_run_and(_token(kind="installation", actions="none")),
+        kind=WAIT,
+    ),
+    Case("SSO not authorised", ("single sign-on",), prepare=_run_and(_token(sso_authorized=False)), kind=WAIT),
+    Case("baseURL of a website", ("the API of a GitHub?",), prepare=_website(404, *HTML), kind=WAIT),
+    Case("baseURL of another API", ("the API of a GitHub?",), prepare=_website(200, "text/plain", b"{}"), kind=WAIT),
+    Case("baseURL with a certificate nobody trusts", ("is not trusted",), tls=True, kind=WAIT),
+    Case("runID that is none", ("config.runID", "quote("), config={"runID": "latest"}, kind=WAIT),
+    Case("runID of a step that has none", ("config.runID", "quote("), config={"runID": None}, kind=WAIT),
+    Case("conclusion misspelled", ("did you mean success?",), config={"expectedConclusion": "succes"}, kind=WAIT),
+    Case("pollInterval without a unit", ("config.pollInterval", "10s"), config={"pollInterval": "10"}, kind=WAIT),
+    Case("pollInterval of nothing", ("longer than 0s",), config={"pollInterval": "0s"}, kind=WAIT),
+)
+
+
+TABLES: Final = {"messages": DISPATCHES, "messages-repo-url": BY_URL, "messages-wait": WAITS}
+
 
 def tell(case: Case) -> str:
     """What the host is told in the end, with the emulator's address replaced by a stable name."""
     github = GitHub(case.generation)
     case.prepare(github, github.repository("myorg/my-app"))
-    with tempfile.TemporaryDirectory(prefix="gha-step-messages-") as folder:
+    with tempfile.TemporaryDirectory(prefix="gha-step-messages-") as folder, ExitStack() as stack:
         root = Path(folder)
         tls = Authority(root / "ca").issue("server") if case.tls else None
-        with serve(github, tls=(tls.certificate, tls.key) if tls else None) as url:
-            secret = {"accessToken": EXAMPLE_TOKEN} if case.secret is None else case.secret
-            write_secret(root / "secrets", baseURL=case.base_url or url, **secret)
-            store = SqliteStore(root / "ledger.db")
-            program = Assembled(store=store, secrets=root / "secrets")
-            try:
-                result = program.follow(config(**case.config))
-            finally:
-                program.close()
-                store.close()
+        url = stack.enter_context(serve(github, tls=(tls.certificate, tls.key) if tls else None))
+        store = stack.enter_context(closing(SqliteStore(root / "ledger.db")))
+        program = Assembled(store=store, secrets=_secrets(case, root, url, stack))
+        try:
+            result = program.follow(_config(case, url), kind=case.kind)
+        finally:
+            program.close()
     assert result.status == "Failed", result
-    assert not github.runs
+    assert case.kind == WAIT or not github.runs
+    assert github.count("dispatch") <= 1
     text = str(result.message).replace(folder, "/secrets").replace(url, f"https://{SERVER}")
     text = re.sub(r"127\.0\.0\.1 port [0-9]+", f"{SERVER} port 443", text).replace("127.0.0.1", SERVER)
     return re.sub(r"(?<=by the CAs in )\S+(?=:)", "/etc/ssl/cert.pem", text)
+
+
+def _secrets(case: Case, root: Path, url: str, stack: ExitStack) -> SecretReader:
+    if case.cluster is not None:
+        server = stack.enter_context(serving())
+        case.cluster(server)
+        kubeconfig = write_kubeconfig(root / "kubeconfig", server.url)
+        return KubernetesSecrets(connect({"KUBECONFIG": str(kubeconfig)}, SystemClock()))
+    secret = {"accessToken": EXAMPLE_TOKEN} if case.secret is None else case.secret
+    write_secret(root / "secrets", baseURL=case.base_url or url, **secret)
+    if case.git is not None:
+        credentials: dict[str, Any] = {"repoURL": f"{url}/myorg/my-app"} | case.git
+        write_secret(root / "secrets", name="git", **credentials)
+    return DirectorySecrets(root / "secrets")
+
+
+def _config(case: Case, url: str) -> dict[str, Any]:
+    changes = (BY_NOTHING | {"repoURL": CLONE} if case.git is not None else {}) | case.config
+    of_step = RUN_OF_STEP if case.kind == WAIT else {}
+    whole = config(**of_step | changes)
+    if "repoURL" in whole:
+        whole["repoURL"] = whole["repoURL"].replace("{url}", url)
+    return whole

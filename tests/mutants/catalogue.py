@@ -24,6 +24,8 @@ DISPATCHING: Final = "gha_step/steps/dispatching.py"
 RECORD: Final = "gha_step/ledger/record.py"
 ATTRIBUTION: Final = "gha_step/ledger/attribution.py"
 SQLITE: Final = "gha_step/ledger/sqlite.py"
+OBSERVING: Final = "gha_step/steps/observing.py"
+OUTCOME: Final = "gha_step/github/outcome.py"
 
 _WHERE: Final = (
     'WHERE key = ? AND version = ?",\n                (stored.version, stored.state, body, record.key, record.version),'
@@ -91,8 +93,7 @@ MUTANTS: Final = (
     Mutant(
         "a reset counts as not sent",
         DISPATCHING,
-        "            event = AnswerLost("
-        "nonce=sending.nonce, at=self._clock.now(), reason=order.token.hide(str(error)))\n",
+        "            event = AnswerLost(nonce=sending.nonce, at=self._clock.now(), reason=str(error))\n",
         "            event = NotSent(nonce=sending.nonce)\n",
     ),
     Mutant(
@@ -226,5 +227,86 @@ MUTANTS: Final = (
         "    if status in _REFUSED or 300 <= status < 400:\n",
         "    if status in _REFUSED:\n",
         "tests/github",
+    ),
+    Mutant(
+        "waiting: one 404 is final",
+        OBSERVING,
+        "        if now - watch.missing_since < MISSING_APART:\n",
+        "        if False:\n",
+        "tests/wait",
+    ),
+    Mutant(
+        "waiting: two 404s are final however close they are",
+        OBSERVING,
+        "MISSING_APART: Final = 10.0",
+        "MISSING_APART: Final = 1e-9",
+        "tests/wait",
+    ),
+    Mutant(
+        "waiting: any conclusion is the expected one",
+        "gha_step/steps/wait_answers.py",
+        "    if wish.expected is None or wish.expected == run.conclusion:\n",
+        "    if run.conclusion:\n",
+        "tests/wait",
+    ),
+    Mutant(
+        "waiting: an unknown status counts as completed",
+        OUTCOME,
+        'STATUSES.get(self.status, (Phase.RUNNING, ""))',
+        'STATUSES.get(self.status, (Phase.COMPLETED, ""))',
+        "tests/wait",
+    ),
+    Mutant(
+        "waiting: completed without a conclusion is an end",
+        OUTCOME,
+        "Phase.COMPLETED and self.conclusion is None else phase",
+        "Phase.COMPLETED and False else phase",
+        "tests/wait",
+    ),
+    Mutant(
+        "waiting: Retry-After is not waited for",
+        "gha_step/github/budgets.py",
+        "            budget.held_until = max(budget.held_until, now + min(wait, MAX_HOLD) + 1.0)\n",
+        "            budget.held_until = now\n",
+        "tests/wait",
+    ),
+    Mutant(
+        "waiting: each call looks anew",
+        OBSERVING,
+        "            if watch.look is not None and watch.look.serves(now):\n",
+        "            if False:\n",
+        "tests/wait",
+    ),
+    Mutant(
+        "waiting: trouble is asked about at once",
+        OBSERVING,
+        "        watch.ask_after = now + min(PAUSE * 2.0 ** min(watch.troubles, 10), MAX_PAUSE)\n",
+        "        watch.ask_after = now\n",
+        "tests/wait",
+    ),
+    Mutant(
+        "waiting: a server error fails the step",
+        OBSERVING,
+        "        except GitHubError as error:\n"
+        "            return self._troubled(watch, run, token, error)\n"
+        "        watch.missing_since",
+        "        except GitHubError as error:\n"
+        "            return replace(watch.seen, trouble=None, failure=str(error))\n"
+        "        watch.missing_since",
+        "tests/wait",
+    ),
+    Mutant(
+        "waiting: one token's answer holds for all",
+        OBSERVING,
+        "        key = (run.endpoint.base, path, token)\n",
+        '        key = (run.endpoint.base, path, Token(""))\n',
+        "tests/wait",
+    ),
+    Mutant(
+        "waiting: a run ID that has lost digits is taken",
+        "gha_step/contract/wait_for_workflow.py",
+        "return int(value) if value.is_integer() and abs(value) <= EXACT_FLOAT else None",
+        "return int(value) if value.is_integer() else None",
+        "tests/wait",
     ),
 )

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 from tests.assembled import BEARER
 
+PROJECT_TOKEN = "token-of-the-project-demo"
 EXECUTE = "/api/v1/step.execute"
 
 
@@ -28,6 +29,13 @@ class Reply:
         decoded = json.loads(self.body)
         assert isinstance(decoded, dict)
         return decoded
+
+    @property
+    def message(self) -> str:
+        """What a refusal of the REST resource says."""
+        assert self.headers["content-type"] == "application/json"
+        assert set(self.json) == {"message"}
+        return str(self.json["message"])
 
     @property
     def error(self) -> str:
@@ -85,6 +93,21 @@ def post(url: str, content: Any, *, token: str | None = BEARER, path: str = EXEC
     """One call; content that is no bytes becomes JSON."""
     data = content if isinstance(content, bytes) else json.dumps(content).encode()
     return raw(url, head(method, path, token, Content_Length=str(len(data)), Content_Type="application/json") + data)
+
+
+def put(
+    url: str,
+    content: Any,
+    *,
+    resource: str = "dispatches",
+    project: str = "demo",
+    promotion: str = "test.01abc.def5678",
+    alias: str = "dispatch::call",
+    token: str | None = PROJECT_TOKEN,
+) -> Reply:
+    """One call to the REST resource, the names in its path as they are."""
+    path = f"/api/v1/projects/{project}/{resource}/{promotion}/{alias}"
+    return post(url, content, token=token, path=path, method="PUT")
 
 
 def get(url: str, path: str, method: str = "GET") -> Reply:

@@ -341,7 +341,7 @@ def test_an_invisible_repository_is_told_from_a_missing_run(here: Site) -> None:
     here.run()
     answers = here.follow()
     assert [answer.status for answer in answers] == ["Running", "Failed"]
-    assert "the token cannot see myorg/my-app at all" in str(answers[-1].message)
+    assert "the token of the Secret github cannot see myorg/my-app at all" in str(answers[-1].message)
 
 
 def test_why_a_run_is_missing_may_stay_open(here: Site) -> None:
@@ -370,9 +370,15 @@ def test_a_token_that_is_revoked_meanwhile_keeps_what_was_known(here: Site) -> N
 @pytest.mark.parametrize(
     ("token", "advice"),
     [
-        (Token("weak-token", kind="fine-grained", actions="none"), "give the token the permission Actions: read"),
+        (
+            Token("weak-token", kind="fine-grained", actions="none"),
+            "give the token of the Secret github the permission Actions: read",
+        ),
         (Token("weak-token", kind="installation", actions="none"), "give the GitHub App the permission Actions: read"),
-        (Token("weak-token", sso_authorized=False), "authorise the token for the organisation's single sign-on: http"),
+        (
+            Token("weak-token", sso_authorized=False),
+            "authorise the token of the Secret github for the organisation's single sign-on: http",
+        ),
     ],
 )
 def test_a_missing_permission_fails_at_once_with_advice(here: Site, token: Token, advice: str) -> None:
@@ -524,7 +530,7 @@ def test_a_404_that_is_no_githubs_asks_for_the_base_url(here: Site) -> None:
     here.github.faults.add(Answer(page), times=None)
     answers = here.follow()
     assert [answer.status for answer in answers] == ["Running", "Failed"]
-    assert "Correct baseURL" in str(answers[-1].message)
+    assert "Correct the key baseURL" in str(answers[-1].message)
     assert here.github.count() == 2
 
 

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from gha_step.contract.secret import Token
 from gha_step.github.endpoint import resolve_endpoint
 from gha_step.github.errors import RateLimited, Refused, Unclear
 from gha_step.github.outcome import (
@@ -26,6 +27,7 @@ from tests.github.answers import answer, said
 
 from .site import RUN
 
+TOKEN = Token("ghp_hidden", "the token of the Secret github")
 REFERENCE = RunReference(resolve_endpoint(None, allow_http=False), "myorg", "my-app", RUN)
 URL = f"https://github.com/myorg/my-app/actions/runs/{RUN}"
 BODY: dict[str, Any] = {
@@ -224,15 +226,15 @@ def test_what_are_no_pending_deployments_is_unclear(body: Any) -> None:
 
 @pytest.mark.parametrize("status", [202, 204, 206, 304, 408, 409, 425, 500, 502, 503, 504, 599])
 def test_what_may_pass_is_unclear(status: int) -> None:
-    error = decipher_refusal(said(status, "Oops"), REFERENCE)
+    error = decipher_refusal(said(status, "Oops"), REFERENCE, TOKEN)
     assert isinstance(error, Unclear)
     assert error.retry_after is None
     assert str(status) in str(error)
 
 
 def test_a_503_may_say_how_long() -> None:
-    assert decipher_refusal(said(503, "Maintenance", retry_after="120"), REFERENCE).retry_after == 120
-    assert decipher_refusal(said(503, "Maintenance", retry_after="soon"), REFERENCE).retry_after is None
+    assert decipher_refusal(said(503, "Maintenance", retry_after="120"), REFERENCE, TOKEN).retry_after == 120
+    assert decipher_refusal(said(503, "Maintenance", retry_after="soon"), REFERENCE, TOKEN).retry_after is None
 
 
 @pytest.mark.parametrize(
@@ -250,7 +252,7 @@ def test_a_503_may_say_how_long() -> None:
 def test_a_rate_limit_counts_from_the_answers_own_date(
     status: int, headers: dict[str, str], wait: float | None
 ) -> None:
-    error = decipher_refusal(said(status, "Oops", **headers), REFERENCE)
+    error = decipher_refusal(said(status, "Oops", **headers), REFERENCE, TOKEN)
     assert isinstance(error, RateLimited)
     assert error.wait == wait
     assert "dispatch" not in str(error)
@@ -261,11 +263,11 @@ def test_a_rate_limit_counts_from_the_answers_own_date(
     [
         (401, "Bad credentials", {}, "renew it"),
         (403, "Resource not accessible by integration", {}, "GitHub App the permission Actions: read"),
-        (403, "Resource not accessible by personal access token", {}, "the token the permission Actions: read"),
+        (403, "Resource not accessible by personal access token", {}, "the Secret github the permission Actions: read"),
         (403, "Forbidden", {"x_ratelimit_remaining": "17"}, "needs Actions: read"),
         (403, "SAML", {"x_github_sso": "required; url=https://github.com/orgs/o/sso?a=1"}, "single sign-on: https://"),
         (404, "Not Found", {}, "correct runID, owner or repo"),
-        (404, "", {}, "is https://api.github.com the API of a GitHub? Correct baseURL"),
+        (404, "", {}, "is https://api.github.com the API of a GitHub? Correct the base URL"),
         (301, "Moved Permanently", {}, "renamed or moved"),
         (410, "Gone", {}, "correct the step's config"),
         (422, "", {}, "correct the step's config"),
@@ -274,7 +276,7 @@ def test_a_rate_limit_counts_from_the_answers_own_date(
 def test_a_refusal_says_whose_run_why_and_what_to_do(
     status: int, words: str, headers: dict[str, str], advice: str
 ) -> None:
-    error = decipher_refusal(said(status, words, **headers), REFERENCE)
+    error = decipher_refusal(said(status, words, **headers), REFERENCE, TOKEN)
     assert isinstance(error, Refused)
     assert f"run {RUN} of myorg/my-app" in str(error)
     assert advice in str(error)
