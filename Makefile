@@ -4,11 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 .DEFAULT_GOAL := help
-<<<<<<< HEAD
-.PHONY: help install demo test test-cluster test-image check fix proto soak mutants bench lock clean
-=======
-.PHONY: help install demo demo-grpc test test-cluster check fix proto soak mutants bench lock clean
->>>>>>> 9b05593489d83b45d378929552176e74f947812d
+.PHONY: help install demo demo-grpc test test-cluster test-image check fix proto soak mutants bench lock clean
 
 help:            ## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | awk -F'\t' '{printf "make %-14s %s\n", $$1, $$2}'
@@ -31,29 +27,19 @@ install: $(VENV)/.installed   ## make .venv with .venv/bin/gha-step from the loc
 demo: install    ## Kargo's example, from request to run ID, on this machine alone
 	$(BIN)/gha-step demo
 
-<<<<<<< HEAD
-test: $(VENV)/.installed-dev  ## all tests but those of test-cluster and test-image
-	$(BIN)/python -m pytest -n 2 -m "not soak and not cluster and not image"
-	@echo "Left out: make test-cluster (needs a kube-apiserver), make test-image (installs what the image holds)."
-
-test-cluster: $(VENV)/.installed-dev ## the ledger, the roles and deploy/ on a real kube-apiserver: KUBEBUILDER_ASSETS
-	@test -n "$$KUBEBUILDER_ASSETS" || { echo "test-cluster: set KUBEBUILDER_ASSETS to a directory with etcd, kube-apiserver and kubectl, e.g. by: setup-envtest use -p path" >&2; exit 2; }
-	$(BIN)/python -m pytest -n 2 -m cluster
-
-test-image: $(VENV)/.installed-dev ## the Dockerfile's commands, without a container engine
-	$(BIN)/python -m pytest -m image
-=======
 demo-grpc: install ## the same over gRPC
 	$(BIN)/gha-step demo --grpc
 
-test: $(VENV)/.installed-dev  ## all tests but those on a real kube-apiserver
-	$(BIN)/python -m pytest -n 2 -m "not soak and not cluster"
-	@echo "left out: the tests on a real kube-apiserver, which make test-cluster runs"
+test: $(VENV)/.installed-dev  ## all tests but those of test-cluster and test-image
+	$(BIN)/python -m pytest -n 2 -m "not soak and not cluster and not image"
+	@echo "left out: make test-cluster, on a real kube-apiserver; make test-image, the Dockerfile's commands"
 
 test-cluster: $(VENV)/.installed-dev ## the tests on a real kube-apiserver: KUBEBUILDER_ASSETS, as of envtest
 	@$(BIN)/python -c 'import os, sys; from tests.cluster import missing; sys.exit(missing(os.environ))'
-	$(BIN)/python -m pytest -n 2 -m "cluster and not soak"
->>>>>>> 9b05593489d83b45d378929552176e74f947812d
+	$(BIN)/python -m pytest -n 2 -m "cluster and not soak and not image"
+
+test-image: $(VENV)/.installed-dev ## the Dockerfile's commands, without a container engine
+	$(BIN)/python -m pytest -m image
 
 check: $(VENV)/.installed-dev ## format, lint, types, import arrows, generated docs and code current, tests
 	$(BIN)/ruff format --check .

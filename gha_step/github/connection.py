@@ -99,7 +99,7 @@ class SocketConnector:
         self._bounds.check_host(endpoint)
         proxy = _proxy_for(endpoint)
         where = f"{endpoint.host} port {endpoint.port}" + (f" through the proxy {proxy[0]}" if proxy else "")
-        hint = f"is {endpoint.named_in} right, and may gha-step reach it?" if not proxy else "is HTTPS_PROXY right?"
+        hint = f"is {endpoint.named_by} right, and may gha-step reach it?" if not proxy else "is HTTPS_PROXY right?"
         try:
             sock = socket.create_connection(proxy[:2], timeout=CONNECT_SECONDS) if proxy else self._dial(endpoint)
         except socket.gaierror as error:
