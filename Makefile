@@ -32,11 +32,11 @@ demo-grpc: install ## the same over gRPC
 
 test: $(VENV)/.installed-dev  ## all tests but those of test-cluster and test-image
 	$(BIN)/python -m pytest -n 2 -m "not soak and not cluster and not image"
-	@echo "left out: make test-cluster, on a real kube-apiserver; make test-image, the Dockerfile's commands"
+	@echo "Left out: make test-cluster (needs a kube-apiserver), make test-image (installs what the image holds)."
 
-test-cluster: $(VENV)/.installed-dev ## the tests on a real kube-apiserver: KUBEBUILDER_ASSETS, as of envtest
+test-cluster: $(VENV)/.installed-dev ## the ledger, the roles and deploy/ on a real kube-apiserver: KUBEBUILDER_ASSETS
 	@$(BIN)/python -c 'import os, sys; from tests.cluster import missing; sys.exit(missing(os.environ))'
-	$(BIN)/python -m pytest -n 2 -m "cluster and not soak and not image"
+	$(BIN)/python -m pytest -n 2 -m "cluster and not soak"
 
 test-image: $(VENV)/.installed-dev ## the Dockerfile's commands, without a container engine
 	$(BIN)/python -m pytest -m image

@@ -106,8 +106,8 @@ PARTS: Final[dict[str, Callable[[], str]]] = {
     "wait-config": lambda: config_table(WaitForWorkflowConfig),
     "wait-output": lambda: output_table(WaitForWorkflowOutput),
     "settings": settings_table,
-    "permissions": permissions_table,
     **{name: partial(messages_table, name) for name in ("messages", "messages-repo-url", "messages-wait")},
+    "permissions": permissions_table,
 }
 CONFIG_HEAD: Final = ("Name", "Type", "Required", "Description")
 
