@@ -23,9 +23,6 @@ from gha_step.runtime import SystemClock, ThreadWorkers
 from gha_step.servers.auth import TokenFileError, read_token_file
 from gha_step.servers.http import Readiness, http_app
 from gha_step.servers.process import ListenError, ServerProcess
-from gha_step.servers.project_tokens import ProjectTokens
-from gha_step.servers.projects import ProjectApi
-from gha_step.servers.promotions import Promotions
 from gha_step.servers.tls import TlsFileError, TlsFiles
 from gha_step.servers.waiting import Execution
 from gha_step.settings import NO_TLS, NO_TOKEN, NOT_SERVED, Address, Settings, SqliteLedger
@@ -129,15 +126,21 @@ def build(settings: Settings, environment: Mapping[str, str]) -> ServerProcess:
         reply_within=settings.reply_within,
     )
     readiness = Readiness()
-    project_api = ProjectApi(
-        execution,
-        ProjectTokens(secrets, workers=ThreadWorkers(PROOFS, "proof"), clock=clock),
-        None if cluster is None else Promotions(cluster),
-        workers=calls,
-        clock=clock,
-        telemetry=telemetry,
-        draining=lambda: readiness.draining,
-    )
+    project_api = None
+    if settings.project_api:
+        from gha_step.servers.project_tokens import ProjectTokens  # their cost is for those who use them
+        from gha_step.servers.projects import ProjectApi
+        from gha_step.servers.promotions import Promotions
+
+        project_api = ProjectApi(
+            execution,
+            ProjectTokens(secrets, workers=ThreadWorkers(PROOFS, "proof"), clock=clock),
+            None if cluster is None else Promotions(cluster),
+            workers=calls,
+            clock=clock,
+            telemetry=telemetry,
+            draining=lambda: readiness.draining,
+        )
     served = None if settings.token_file == NOT_SERVED else execution
     http, app = settings.http_listen, None
     if http is not None:
@@ -146,7 +149,7 @@ def build(settings: Settings, environment: Mapping[str, str]) -> ServerProcess:
             token=token,
             readiness=readiness,
             collect=telemetry.exposition,
-            projects=project_api if settings.project_api else None,
+            projects=project_api,
         )
     try:
         server = ServerProcess(

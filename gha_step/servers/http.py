@@ -5,7 +5,7 @@ Source: facts/kargo-host.md A. The bearer is proved before the body is read.
 
 import asyncio
 from collections.abc import Callable
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -17,8 +17,10 @@ from gha_step.contract.secret import Token
 from gha_step.contract.step import StepRequest
 from gha_step.servers.auth import bearer
 from gha_step.servers.body import BodyRefused, give, json_answer, read_body
-from gha_step.servers.projects import ROOT, ProjectApi
 from gha_step.servers.waiting import Execution
+
+if TYPE_CHECKING:
+    from gha_step.servers.projects import ProjectApi
 
 EXECUTE: Final = "/api/v1/step.execute"
 
@@ -37,7 +39,7 @@ def http_app(
     token: Token | None,
     readiness: Readiness,
     collect: Callable[[], bytes],
-    projects: ProjectApi | None = None,
+    projects: "ProjectApi | None" = None,
 ) -> ASGIApp:
     """The server's ASGI application.
 
@@ -51,7 +53,7 @@ def http_app(
         path, method = request.scope["path"], request.method  # request.url would parse the Host header too
         if path == EXECUTE and method == "POST" and execution is not None:
             return await _execute(request, execution, token, readiness)
-        if projects is not None and request.scope["raw_path"].startswith(ROOT):
+        if projects is not None and projects.owns(request.scope["raw_path"]):
             return await projects.answer(request)
         if method in ("GET", "HEAD"):
             if path == "/healthz":

@@ -21,7 +21,7 @@ from starlette.responses import Response
 from gha_step.contract import dispatch_workflow, wait_for_workflow
 from gha_step.contract.errors import SecretsUnavailable, Unavailable
 from gha_step.contract.json_text import parse_json
-from gha_step.contract.step import CallerContext, Step, StepRequest, StepResult
+from gha_step.contract.step import CallerContext, Status, Step, StepRequest, StepResult
 from gha_step.credentials.secrets import is_namespace_name, is_object_name
 from gha_step.runtime import Clock, Workers
 from gha_step.servers.auth import bearer
@@ -117,6 +117,10 @@ class ProjectApi:
         self._draining = draining
         self._within = min(ANSWER_WITHIN, execution.reply_within)
 
+    def owns(self, raw_path: bytes) -> bool:
+        """Whether a request is this resource's to answer."""
+        return raw_path.startswith(ROOT)
+
     async def answer(self, request: Request) -> Response:
         """The answer to any request below ``/api/v1/projects/``."""
         response, resource = await self._answer(request)
@@ -170,7 +174,10 @@ class ProjectApi:
             project=address.project, promotion=address.promotion, promotion_uid=uid, alias=address.alias
         )
         step = StepRequest(context=context, step=Step(kind=address.kind, config=config))
-        return _result(await self._execution.execute(step, deadline))
+        result = await self._execution.execute(step, deadline)
+        if self._promotions is not None and result.status is not Status.RUNNING:
+            self._promotions.forget(address.project, address.promotion)
+        return _result(result)
 
     async def _uid(self, promotions: Promotions, address: Address, deadline: float) -> str:
         job = self._workers.spawn(lambda: promotions.uid(address.project, address.promotion))

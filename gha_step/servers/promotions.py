@@ -15,7 +15,7 @@ class NoPromotion(StepError):
 
 
 class Promotions:
-    """Promotions of one cluster. A UID is asked for once: a name that Kargo gives never comes again.
+    """Promotions of one cluster. While a step is under way its Promotion's UID is asked for once.
 
     :param api: under an identity that may ``get`` the Promotions of the projects that are served.
     """
@@ -31,7 +31,7 @@ class Promotions:
         :raises NoPromotion: there is none, or we may not see it; the message says what to do.
         :raises Unavailable: this cannot be told now.
         """
-        path = f"{API}/namespaces/{project}/promotions/{name}"
+        path = _path(project, name)
         with self._lock:
             known = self._uids.get(path)
         if known is not None:
@@ -65,3 +65,12 @@ class Promotions:
         with self._lock:
             self._uids[path] = uid
         return uid
+
+    def forget(self, project: str, name: str) -> None:
+        """A step is over: whoever calls later by this name may be another Promotion."""
+        with self._lock:
+            self._uids.pop(_path(project, name), None)
+
+
+def _path(project: str, name: str) -> str:
+    return f"{API}/namespaces/{project}/promotions/{name}"

@@ -328,7 +328,7 @@ def test_a_step_fails_at_once_and_names_the_secret_and_its_key(
     result = program.call(step, kind=kind)
     assert result.status == "Failed"
     assert (
-        "project demo: the Secret github: the key baseURL leads to 127.0.0.1, which is a loopback address: this "
+        "the key baseURL of the Secret github in project demo leads to 127.0.0.1, which is a loopback address: this "
         "service connects to none such; name a GitHub outside of the cluster" in str(result.message)
     )
     assert "ghp_secret" not in str(result.message)
@@ -359,6 +359,7 @@ def test_without_a_base_url_the_missing_key_is_named(tmp_path: Path) -> None:
     bounds = Bounds(hosts=frozenset({"ghe.example.com"}))
     program = Assembled(store=store, secrets=tmp_path, connector=SocketConnector(bounds), clock=SystemClock())
     said = str(program.call(config()).message)
-    assert "the key baseURL (missing: github.com) leads to api.github.com, and GHA_STEP_GITHUB_HOSTS allows" in said
+    assert "the key baseURL of the Secret github in project demo (missing: github.com) leads to api.github.com" in said
+    assert "GHA_STEP_GITHUB_HOSTS allows only ghe.example.com" in said
     program.close()
     store.close()

@@ -9,7 +9,7 @@ import pytest
 
 from gha_step.contract.errors import Unavailable
 from gha_step.credentials.kubernetes import KubernetesSecrets
-from gha_step.emulator import EXAMPLE_TOKEN, GitHub
+from gha_step.emulator import EXAMPLE_TOKEN, Delay, GitHub
 from gha_step.kube import connect
 from gha_step.ledger.sqlite import SqliteStore
 from gha_step.runtime import SystemClock
@@ -61,6 +61,18 @@ def test_a_uid_is_asked_for_once(server: ApiServer, promotions: Promotions) -> N
     server.objects[PATH] = PROMOTION
     assert [promotions.uid("demo", NAME) for _ in range(5)] == [UID] * 5
     assert [request.path for request in server.requests] == [PATH]
+
+
+def test_after_a_step_is_over_a_uid_is_asked_for_again(server: ApiServer, promotions: Promotions) -> None:
+    server.objects[PATH] = PROMOTION
+    promotions.uid("demo", NAME)
+    promotions.forget("other", NAME)
+    promotions.uid("demo", NAME)
+    server.objects[PATH] = {"metadata": {"name": NAME, "uid": "another"}}
+    promotions.forget("demo", NAME)
+    promotions.forget("demo", NAME)
+    assert promotions.uid("demo", NAME) == "another"
+    assert len(server.requests) == 2
 
 
 def test_the_same_name_in_another_project_is_another_promotion(server: ApiServer, promotions: Promotions) -> None:
@@ -152,12 +164,24 @@ def test_a_dispatch_is_recorded_with_the_promotions_uid(
     live: str, server: ApiServer, store: SqliteStore, github: GitHub
 ) -> None:
     server.objects[PATH] = PROMOTION
-    for _ in range(3):
-        assert put(live, config(), promotion=NAME).json["runID"] == str(github.runs[0].id)
+    github.faults.add(Delay(1.5), "dispatch")
+    while (answered := put(live, config(), promotion=NAME).json)["status"] == "Running":
+        pass
+    assert answered["runID"] == str(github.runs[0].id)
     (record,) = store.records()
     assert (record.promotion, record.promotion_uid) == (NAME, UID)
     assert record.key_parts == ("demo", "caller", NAME, "dispatch::call")
     assert asked(server) == [PATH]
+
+
+def test_another_promotion_of_the_same_name_does_not_get_its_run(live: str, server: ApiServer, github: GitHub) -> None:
+    server.objects[PATH] = PROMOTION
+    assert put(live, config(), promotion=NAME).json["status"] == "Succeeded"
+    server.objects[PATH] = {"metadata": {"name": NAME, "uid": "another"}}
+    answered = put(live, config(), promotion=NAME).json
+    assert answered["status"] == "Failed"
+    assert "runID" not in answered
+    assert len(github.runs) == 1
 
 
 def test_without_its_promotion_a_dispatch_fails_and_nothing_is_sent(
