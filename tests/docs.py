@@ -7,6 +7,7 @@ A generated part stands between ``<!-- generated: NAME -->`` and ``<!-- end -->`
 """
 
 import argparse
+import logging
 import re
 import sys
 from collections.abc import Callable, Collection, Sequence
@@ -160,6 +161,7 @@ def main() -> int:
     parser.add_argument("--write", action="store_true", help="write instead of checking")
     parser.add_argument("--check", action="store_true", help="check (the default)")
     options = parser.parse_args()
+    logging.getLogger("gha_step").addHandler(logging.NullHandler())  # what the mistakes of the messages log
     stale = []
     for path in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]:
         text = path.read_text()

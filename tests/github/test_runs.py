@@ -57,7 +57,7 @@ def test_what_github_may_leave_null_is_empty(name: str) -> None:
     ],
 )
 def test_what_is_no_listing_is_unclear(body: Any) -> None:
-    with pytest.raises(Unclear, match="baseURL"):
+    with pytest.raises(Unclear, match="Correct the base URL"):
         runs_page(answer(200, body), HERE)
 
 
