@@ -31,7 +31,7 @@ class Endpoint:
     port: int
     path: str
     verify: bool = True
-    named_by: str = field(default="baseURL", compare=False)
+    named_by: str = field(default="the base URL", compare=False)
     by_repo_url: bool = field(default=False, compare=False)
 
     def fields(self, *before: str, address: bool = False) -> str:

@@ -1,6 +1,7 @@
 """The files as written: plain kustomize, one object each, and a service that fits what the program expects."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -153,3 +154,10 @@ def test_a_key_that_stands_twice_is_noticed(tmp_path: Path) -> None:
     (tmp_path / "x.yaml").write_text("a: 1\na: 2\n")
     with pytest.raises(yaml.YAMLError, match="stands twice"):
         documents(tmp_path / "x.yaml")
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/install.md", "docs/scaling.md", "docs/hosts.md"])
+def test_the_documentation_names_no_file_of_deploy_that_is_not_there(page: str) -> None:
+    text = (DEPLOY.parent / page).read_text()
+    for name in re.findall(r"\bdeploy/[-a-z0-9./]*[a-z0-9]", text):
+        assert (DEPLOY.parent / name).exists(), name
