@@ -157,7 +157,10 @@ class GitHub(State):
         """For so long every request (of one operation) is refused: as over the primary limit, or over a
         secondary one, whose `Retry-After` may be missing."""
         with self.lock:
-            self._blocks.append(_Block(self.clock() + seconds, secondary, status, retry_after, operation))
+            until = self.clock() + seconds
+            if not secondary:  # it ends in the very second that X-RateLimit-Reset tells
+                until = float(int(until))
+            self._blocks.append(_Block(until, secondary, status, retry_after, operation))
 
     def handle(self, request: Request) -> Response:
         """Receives a request and answers it, without faults."""
@@ -247,7 +250,7 @@ class GitHub(State):
         label = "" if token is None else token.value
         window = self._windows.get(label)
         if window is None or self.clock() >= window.reset:
-            window = self._windows[label] = _Window(self.clock() + _RATE_WINDOW)
+            window = self._windows[label] = _Window(float(int(self.clock()) + _RATE_WINDOW))
         return window
 
     def _spend(self, token: Token | None, rate: RateLimit | None, operation: Operation) -> RateLimit | None:
