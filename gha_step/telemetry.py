@@ -71,9 +71,12 @@ class Telemetry:
         """An attributed run ID turned out to be wrong."""
         self._contradicted.inc()
 
-    def watch_ledger(self, count_by_state: Callable[[], Mapping[str, int]]) -> None:
-        """Show how many ledger records stand in each state, counted whenever somebody asks."""
-        self.registry.register(_LedgerStates(count_by_state))
+    def watch_ledger(self, census: Callable[[], Mapping[str, tuple[int, float | None]]]) -> None:
+        """Show what stands in the ledger, asked whenever somebody asks.
+
+        :param census: by state, how many records, and when the oldest was made: seconds since the epoch.
+        """
+        self.registry.register(_LedgerStates(census))
 
     def exposition(self) -> bytes:
         """All metrics as Prometheus reads them."""
@@ -105,26 +108,31 @@ class _Budgets(Collector):
 
 
 class _LedgerStates(Collector):
-    def __init__(self, count_by_state: Callable[[], Mapping[str, int]]) -> None:
-        self._count = count_by_state
+    def __init__(self, census: Callable[[], Mapping[str, tuple[int, float | None]]]) -> None:
+        self._census = census
         self._told = ""
 
     def describe(self) -> Iterator[Metric]:
         yield GaugeMetricFamily("gha_step_ledger_records", "Ledger records by state.", labels=["state"])
+        about = "When the oldest record in a state was made, in seconds since the epoch."
+        yield GaugeMetricFamily("gha_step_ledger_oldest_record_timestamp_seconds", about, labels=["state"])
 
     def collect(self) -> Iterator[Metric]:
-        (family,) = self.describe()
+        records, made = self.describe()
         try:
-            counted = self._count()
+            census = self._census()
         except StepError as error:  # the other metrics are needed most when the ledger is away
             if str(error) != self._told:  # and not again with every look
                 log.warning("ledger records cannot be counted: %s", error)
             self._told = str(error)
             return
         self._told = ""
-        for state, count in counted.items():
-            family.add_metric([state], count)  # type: ignore[attr-defined]
-        yield family
+        for state, (count, oldest) in census.items():
+            records.add_metric([state], count)  # type: ignore[attr-defined]
+            if oldest is not None:
+                made.add_metric([state], oldest)  # type: ignore[attr-defined]
+        yield records
+        yield made
 
 
 _FIELDS: Final = ("project", "promotion", "alias", "run")

@@ -72,9 +72,9 @@ def build(settings: Settings, environment: Mapping[str, str]) -> ServerProcess:
         store = _ledger(settings.ledger, cluster, projects, environment)
     except LedgerUnusable as error:
         raise StartError(f"GHA_STEP_LEDGER: {error}") from None
-    counted = store.count_by_state
+    counted = store.census
     if settings.ledger == "kubernetes":
-        counted = Recount(counted, clock, ThreadWorkers(1, "count")).count_by_state
+        counted = Recount(counted, clock, ThreadWorkers(1, "count")).census
     telemetry.watch_ledger(counted)
     bounds = Bounds(hosts=settings.github_hosts or frozenset(), shared=settings.project_api)
     connector = SocketConnector(bounds, _api_server_hosts(environment, cluster))

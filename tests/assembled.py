@@ -22,7 +22,7 @@ from gha_step.github.connection import Connection, Connector, SocketConnector
 from gha_step.github.endpoint import Endpoint
 from gha_step.github.servers import Servers
 from gha_step.ledger.record import Gate, Owner, Record, Target
-from gha_step.ledger.store import Store
+from gha_step.ledger.store import Standing, Store
 from gha_step.runtime import Clock, SystemClock, ThreadWorkers, Workers
 from gha_step.servers.http import Readiness, http_app
 from gha_step.servers.process import ServerProcess
@@ -156,7 +156,7 @@ class Assembled:
         self.clock = clock or JumpingClock()
         self.store = store
         self.telemetry = Telemetry()
-        self.telemetry.watch_ledger(store.count_by_state)
+        self.telemetry.watch_ledger(store.census)
         connector = connector or SocketConnector()
         servers = Servers()
         self._tasks = Tracked(16, "task")
@@ -395,8 +395,8 @@ class Meddling:
     def records(self) -> Iterator[Record]:
         return self.real.records()
 
-    def count_by_state(self) -> dict[str, int]:
-        return self.real.count_by_state()
+    def census(self) -> dict[str, Standing]:
+        return self.real.census()
 
 
 @contextmanager

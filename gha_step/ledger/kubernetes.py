@@ -20,7 +20,7 @@ from gha_step.contract.json_text import compact_json, parse_json
 from gha_step.kube import AlreadyExists, Forbidden, Invalid, KubeApi, KubeError, NotFound, NotServed
 from gha_step.kube import Conflict as KubeConflict
 from gha_step.ledger.record import Claim, Gate, Payload, Record, State, Target, Version, digest
-from gha_step.ledger.store import Conflict
+from gha_step.ledger.store import Conflict, Standing
 
 GROUP: Final = "gha-step.dev"
 API_VERSION: Final = f"{GROUP}/v1alpha1"
@@ -129,13 +129,15 @@ class KubernetesStore:
     def records(self) -> Iterator[Record]:
         return iter(sorted(map(_decode, self._objects()), key=lambda record: -record.created_at))
 
-    def count_by_state(self) -> dict[str, int]:
-        counted: dict[str, int] = dict.fromkeys(State, 0)
+    def census(self) -> dict[str, Standing]:
+        standing: dict[str, Standing] = dict.fromkeys(State, Standing())
         for found in self._objects({"resourceVersion": "0"}):  # from the API server's memory: nothing hangs on it
             state = (found.get("progress") or {}).get("state")
-            if state in counted:
-                counted[state] += 1
-        return counted
+            if state in standing:
+                records, oldest = standing[state]
+                created = float((found.get("step") or {}).get("createdAt") or 0)
+                standing[state] = Standing(records + 1, created if oldest is None else min(oldest, created))
+        return standing
 
     def look_into(self) -> tuple[list[Record], list[str]]:
         """All records of the projects, newest first; and why others cannot be read.

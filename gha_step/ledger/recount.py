@@ -9,6 +9,7 @@ from concurrent.futures import Future
 from typing import Final
 
 from gha_step.contract.errors import LedgerUnavailable
+from gha_step.ledger.store import Standing
 from gha_step.runtime import Clock, Workers
 
 AGAIN_AFTER: Final = 30.0  # seconds: Prometheus asks every 15 to 60
@@ -19,16 +20,16 @@ BELIEVED_FOR: Final = 120.0  # seconds
 class Recount:
     """:param count: counts anew, however long that takes."""
 
-    def __init__(self, count: Callable[[], dict[str, int]], clock: Clock, workers: Workers) -> None:
+    def __init__(self, count: Callable[[], dict[str, Standing]], clock: Clock, workers: Workers) -> None:
         self._count = count
         self._clock = clock
         self._workers = workers
         self._lock = threading.Lock()
-        self._job: Future[dict[str, int]] | None = None
+        self._job: Future[dict[str, Standing]] | None = None
         self._begun = 0.0
-        self._last: tuple[float, dict[str, int]] | None = None
+        self._last: tuple[float, dict[str, Standing]] | None = None
 
-    def count_by_state(self) -> dict[str, int]:
+    def census(self) -> dict[str, Standing]:
         """The newest count that there is.
 
         :raises LedgerUnavailable: there is none of the last two minutes.

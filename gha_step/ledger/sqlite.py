@@ -17,7 +17,7 @@ from pydantic import ValidationError
 
 from gha_step.contract.errors import LedgerError, LedgerUnavailable
 from gha_step.ledger.record import Gate, Record, State, Target, digest
-from gha_step.ledger.store import Conflict, LedgerUnusable
+from gha_step.ledger.store import Conflict, LedgerUnusable, Standing
 
 SCHEMA_VERSION: Final = 1
 _TABLES: Final = """
@@ -165,10 +165,11 @@ class SqliteStore:
             rows = connection.execute("SELECT key, version, record FROM records ORDER BY created DESC").fetchall()
         return (_decode(*row) for row in rows)
 
-    def count_by_state(self) -> dict[str, int]:
+    def census(self) -> dict[str, Standing]:
         with self._session() as connection:
-            counted = dict(connection.execute("SELECT state, count(*) FROM records GROUP BY state"))
-        return {state: counted.get(state, 0) for state in State}
+            rows = connection.execute("SELECT state, count(*), min(created) FROM records GROUP BY state").fetchall()
+        standing = {state: Standing(records, oldest) for state, records, oldest in rows}
+        return {state: standing.get(state, Standing()) for state in State}
 
     @contextmanager
     def _session(self) -> Iterator[sqlite3.Connection]:

@@ -1,7 +1,7 @@
 """What a ledger's store must do. It keeps records; it decides nothing."""
 
 from collections.abc import Iterator
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from gha_step.contract.errors import StepError
 from gha_step.ledger.record import Gate, Record, Target
@@ -16,6 +16,13 @@ class Conflict(StepError):
 
 class LedgerUnusable(StepError):
     """No ledger can be kept, or read, there; the message names the place and the mend."""
+
+
+class Standing(NamedTuple):
+    """The records in one state: how many, and when the oldest was made (seconds since the epoch; ``None``: none)."""
+
+    records: int = 0
+    oldest: float | None = None
 
 
 class Store(Protocol):
@@ -52,5 +59,5 @@ class Store(Protocol):
     def records(self) -> Iterator[Record]:
         """All records, for an operator, newest first."""
 
-    def count_by_state(self) -> dict[str, int]:
-        """How many records stand in each state, for the metrics."""
+    def census(self) -> dict[str, Standing]:
+        """What stands in each state, for the metrics."""

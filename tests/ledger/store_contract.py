@@ -13,7 +13,7 @@ import pytest
 
 from gha_step.ledger.record import Gate, Record, Send, State, advance
 from gha_step.ledger.sqlite import SqliteStore
-from gha_step.ledger.store import Conflict, Store
+from gha_step.ledger.store import Conflict, Standing, Store
 from tests.ledger.clusters import granted
 from tests.ledger.records import CANDIDATE, OURS, TARGET, events, record, run
 
@@ -173,11 +173,14 @@ class StoreContract:
         assert [found.alias for found in store.records()] == ["a3", "a2", "a1"]
 
     def test_records_are_counted_by_state_and_every_state_is_named(self, store: Store) -> None:
-        store.write(advance(store.write(fresh("a")), events()[Send]))
-        store.write(fresh("b"))
-        store.write(fresh("c"))
-        expected = dict.fromkeys(State, 0) | {State.SENDING: 1, State.RESERVED: 2}
-        assert dict(store.count_by_state()) == expected
+        store.write(advance(store.write(fresh("a", created_at=1.5)), events()[Send]))
+        store.write(fresh("b", created_at=4.0))
+        store.write(fresh("c", created_at=3.0))
+        expected = dict.fromkeys(State, Standing()) | {
+            State.SENDING: Standing(1, 1.5),
+            State.RESERVED: Standing(2, 3.0),
+        }
+        assert dict(store.census()) == expected
 
 
 def _life(store: Store) -> list[Record]:

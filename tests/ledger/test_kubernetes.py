@@ -413,7 +413,7 @@ def test_without_the_definition_the_message_says_how_to_install_it(cluster: Clus
         lambda: store.read("default", fresh().key),
         lambda: store.write(fresh(key_parts=("default", "uid", "alias"))),
         lambda: store.siblings(fresh(key_parts=("default", "uid", "alias"))),
-        store.count_by_state,
+        store.census,
     ):
         with pytest.raises(LedgerUnavailable, match=r"knows no workflowdispatches\.gha-step\.dev.*kubectl apply -k"):
             use()

@@ -7,6 +7,7 @@ import pytest
 
 from gha_step.contract.errors import LedgerUnavailable
 from gha_step.ledger.recount import AGAIN_AFTER, BELIEVED_FOR, Recount
+from gha_step.ledger.store import Standing
 from gha_step.runtime import ThreadWorkers
 from tests.assembled import JumpingClock
 
@@ -21,12 +22,12 @@ class Ledger:
         self.answers = threading.Event()
         self.answers.set()
 
-    def count(self) -> dict[str, int]:
+    def count(self) -> dict[str, Standing]:
         self.asked += 1
         self.answers.wait(20)
         if self.error is not None:
             raise self.error
-        return {"accepted": self.records}
+        return {"accepted": Standing(self.records)}
 
 
 @pytest.fixture
@@ -47,35 +48,35 @@ def recount(ledger: Ledger, clock: JumpingClock) -> Recount:
 
 
 def test_a_count_serves_for_half_a_minute(recount: Recount, ledger: Ledger, clock: JumpingClock) -> None:
-    assert recount.count_by_state() == {"accepted": 1}
+    assert recount.census() == {"accepted": Standing(1)}
     ledger.records = 2
-    assert recount.count_by_state() == {"accepted": 1}
+    assert recount.census() == {"accepted": Standing(1)}
     clock.forward(AGAIN_AFTER)
-    assert recount.count_by_state() == {"accepted": 2}
+    assert recount.census() == {"accepted": Standing(2)}
     assert ledger.asked == 2
 
 
 def test_a_ledger_that_does_not_answer_is_waited_for_a_second_and_asked_once(
     recount: Recount, ledger: Ledger, clock: JumpingClock
 ) -> None:
-    assert recount.count_by_state() == {"accepted": 1}
+    assert recount.census() == {"accepted": Standing(1)}
     ledger.answers.clear()
     clock.forward(AGAIN_AFTER)
-    assert recount.count_by_state() == {"accepted": 1}, "the last count"
+    assert recount.census() == {"accepted": Standing(1)}, "the last count"
     clock.forward(AGAIN_AFTER)
-    assert recount.count_by_state() == {"accepted": 1}
+    assert recount.census() == {"accepted": Standing(1)}
     assert ledger.asked == 2
     clock.forward(BELIEVED_FOR)
     with pytest.raises(LedgerUnavailable):
-        recount.count_by_state()
+        recount.census()
 
 
 def test_why_it_cannot_be_counted_is_told(recount: Recount, ledger: Ledger, clock: JumpingClock) -> None:
     ledger.error = LedgerUnavailable("you may not list workflowdispatches")
     for _ in range(2):
         with pytest.raises(LedgerUnavailable, match="may not list"):
-            recount.count_by_state()
+            recount.census()
     assert ledger.asked == 1
     ledger.error = None
     clock.forward(AGAIN_AFTER)
-    assert recount.count_by_state() == {"accepted": 1}
+    assert recount.census() == {"accepted": Standing(1)}

@@ -243,7 +243,7 @@ def test_a_closed_ledger_is_unavailable(path: Path) -> None:
         lambda: store.siblings(stored),
         lambda: store.read_gate("demo", stored.target),
         store.records,
-        store.count_by_state,
+        store.census,
     ):
         with pytest.raises(LedgerUnavailable):
             attempt()
@@ -285,5 +285,5 @@ def test_thousands_of_records_change_nothing(held: SqliteStore) -> None:
     held._connection.execute("PRAGMA synchronous=OFF")  # only here: it is the number that matters
     for number in range(2_000):
         held.write(fresh(f"a{number}", state=State.ACCEPTED))
-    assert held.count_by_state()["accepted"] == 2_000
+    assert held.census()["accepted"].records == 2_000
     assert held.read("demo", fresh("a1999").key) is not None

@@ -12,6 +12,7 @@ import pytest
 from gha_step.contract.errors import LedgerUnavailable
 from gha_step.emulator import EXAMPLE_TOKEN, Delay, GitHub
 from gha_step.ledger.sqlite import SqliteStore
+from gha_step.ledger.store import Standing
 from gha_step.runtime import SystemClock
 from gha_step.servers.body import MAX_BODY
 from tests.assembled import BEARER, Assembled, JumpingClock, Meddling, body, config, serving
@@ -389,6 +390,7 @@ def test_metrics_tell_of_steps_dispatches_requests_and_records(live: str) -> Non
         'gha_step_github_requests_total{request="dispatch",status="200"} 1.0',
         'gha_step_ledger_records{state="accepted"} 1.0',
         'gha_step_ledger_records{state="unresolved"} 0.0',
+        'gha_step_ledger_oldest_record_timestamp_seconds{state="accepted"} 1.',
     ):
         assert line in text
     assert "gha_step_step_seconds_bucket" in text
@@ -398,7 +400,7 @@ def test_metrics_tell_of_steps_dispatches_requests_and_records(live: str) -> Non
 
 def test_metrics_are_told_though_the_ledger_cannot_be_read(secrets: Any, store: SqliteStore) -> None:
     class Unreadable(Meddling):
-        def count_by_state(self) -> dict[str, int]:
+        def census(self) -> dict[str, Standing]:
             if self.down:
                 raise LedgerUnavailable("disk I/O error")
             return {}

@@ -20,7 +20,7 @@ from gha_step.emulator import Response as GitHubResponse
 from gha_step.github.endpoint import Endpoint
 from gha_step.github.errors import Unreachable
 from gha_step.ledger.record import Gate, Record, State, Target
-from gha_step.ledger.store import Conflict
+from gha_step.ledger.store import Conflict, Standing
 
 from .kernel import Kernel, Process
 
@@ -172,8 +172,8 @@ class SimStore:
     def records(self) -> Iterator[Record]:
         return iter(list(self._disk.records.values()))
 
-    def count_by_state(self) -> dict[str, int]:
-        return dict.fromkeys(State, 0)
+    def census(self) -> dict[str, Standing]:
+        return dict.fromkeys(State, Standing())
 
     def _ask(self, what: str) -> None:
         self._boundaries.cross(self._process, what)
