@@ -69,13 +69,14 @@ async def give(response: Response, scope: Scope, receive: Receive, send: Send) -
 
 
 async def _drop(receive: Receive) -> None:
+    clock = asyncio.get_running_loop()
+    until = clock.time() + LINGER  # no timeout around the loop: before 3.12 wait_for can swallow what that sends
     dropped = 0
     try:
-        async with asyncio.timeout(LINGER):
-            while dropped <= MAX_BODY:
-                message = await asyncio.wait_for(receive(), SILENCE)
-                dropped += len(message.get("body", b""))
-                if not message.get("more_body", False):  # the end, or the client has left
-                    return
+        while dropped <= MAX_BODY and clock.time() < until:
+            message = await asyncio.wait_for(receive(), SILENCE)
+            dropped += len(message.get("body", b""))
+            if not message.get("more_body", False):  # the end, or the client has left
+                return
     except TimeoutError:
         return
