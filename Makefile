@@ -31,7 +31,7 @@ demo-grpc: install ## the same over gRPC
 	$(BIN)/gha-step demo --grpc
 
 test: $(VENV)/.installed-dev  ## all tests but those of test-cluster and test-image
-	$(BIN)/python -m pytest -n 2 -m "not soak and not cluster and not image"
+	$(BIN)/python -m pytest -n 4 --dist worksteal -m "not soak and not cluster and not image"
 	@echo "Left out: make test-cluster (needs a kube-apiserver), make test-image (installs what the image holds)."
 
 test-cluster: $(VENV)/.installed-dev ## the ledger, the roles and deploy/ on a real kube-apiserver: KUBEBUILDER_ASSETS
