@@ -33,7 +33,6 @@ from gha_step.ledger.record import (
     Event,
     ExactId,
     GaveUp,
-    IllegalMove,
     NotSent,
     Owner,
     OwnersEvent,
@@ -52,6 +51,7 @@ from gha_step.runtime import Clock, Workers
 from gha_step.steps.answers import HOLD_LIMIT, Note, tell
 from gha_step.steps.book import LEDGER_RETRY, Book, refuse_foreign, subject_of
 from gha_step.steps.diagnosis import diagnose
+from gha_step.steps.evidence import Evidence
 from gha_step.steps.gatekeeping import Gatekeeping, Preparation
 from gha_step.steps.input_check import check_inputs
 from gha_step.steps.listings import Listings
@@ -64,7 +64,6 @@ BEGIN_WITHIN: Final = 15.0  # seconds after the last call that joined
 FENCE: Final = 10.0  # seconds between the begin of the write that says `sending` and the first byte
 ANSWER_WITHIN: Final = 30.0  # seconds of silence after which an answer counts as lost …
 LATE_ANSWER_WITHIN: Final = 300.0  # … though it is read, and believed, if it comes after all
-EVIDENCE_WITHIN: Final = 120.0  # seconds for which a task tries to write down what it knows
 
 
 class Dispatching:
@@ -89,6 +88,7 @@ class Dispatching:
     ) -> None:
         """:param look_back: whether the ledger may have died with what it knew: then markers are looked for first."""
         self._book = Book(store, clock, telemetry)
+        self._evidence = Evidence(self._book, clock)
         self._looking = Looking(self._book, listings, clock, owner, settle)
         self._gatekeeping = Gatekeeping(self._book, self._looking, listings, servers, clock, tasks, self._at_work)
         self._connector = connector
@@ -106,8 +106,6 @@ class Dispatching:
         self._tasks: dict[str, Task] = {}
         self._draining = False
         self._on_the_wire = 0
-        self._evidence: dict[str, OwnersEvent] = Memory()  # by key: in hand, and perhaps not yet written
-        self._abandoned: dict[str, None] = Memory()  # nonces that were never sent, and never will be
         self._diagnoses: dict[str, str] = Memory()  # by key: why GitHub refused, in better words than the record's
         self._holds: dict[str, tuple[float, RateLimited]] = Memory()  # by key: not before (monotonic), and why
         self._refused: dict[str, Token] = Memory()  # by key: the installation token in whose place one other is tried
@@ -165,7 +163,7 @@ class Dispatching:
 
         :raises LedgerUnavailable: nothing.
         """
-        last, exact = self._book.last_sent(key), self._exact_in_hand(key.hash)
+        last, exact = self._book.last_sent(key), self._evidence.exact(key.hash)
         if last is not None and (last.final or exact is not None):
             return tell(last, note=None, exact=exact, order=order, problem=problem)
         if joined is not None and joined.ready.done():
@@ -234,11 +232,6 @@ class Dispatching:
         with self._lock:
             return key in self._tasks
 
-    def _exact_in_hand(self, key: str) -> Run | None:
-        with self._lock:
-            event = self._evidence.get(key)
-        return event.run if isinstance(event, ExactId) else None
-
     def _join(self, key: Key, order: Order | None, problem: str | None, arrived: float) -> Joined | None:
         with self._lock:
             task = self._tasks.get(key.hash)
@@ -281,7 +274,7 @@ class Dispatching:
     def _work(self, task: Task) -> None:
         """The loop: one turn per state."""
         while True:
-            self._settle_evidence(task)
+            self._evidence.settle(task)
             record = task.record
             if record.final:
                 if self._looking.late_look(record, task.order):
@@ -429,8 +422,7 @@ class Dispatching:
             sending, trouble = self._take(advance(record, event))
             if sending is None:
                 connection.close()
-                with self._lock:
-                    self._abandoned[nonce] = None
+                self._evidence.abandon(nonce)
                 task.record = self._book.reread(task, record)
                 if task.record.version == record.version:
                     raise LedgerUnavailable(f"it can be read, but takes no writes{trouble}", LEDGER_RETRY)
@@ -439,7 +431,7 @@ class Dispatching:
             self._book.report(record, sending)
             if self._clock.boottime() - begun >= FENCE:
                 connection.close()
-                self._found(task, NotSent(nonce=nonce))
+                self._evidence.found(task, NotSent(nonce=nonce))
                 return True
             self._post(task, sending, order, connection, preparation.actor)
         finally:
@@ -494,7 +486,7 @@ class Dispatching:
         if silent:
             self._count_wire(+1)
             self._late_readers.spawn(lambda: self._read_late(task, reader, exchange))
-        self._found(task, event)
+        self._evidence.found(task, event)
         for refusal in reader.refusals:  # the record has it by now: what follows only finds better words
             task.diagnosis = diagnose(refusal, order.workflow, order.token, self._client)
             with self._lock:
@@ -546,7 +538,7 @@ class Dispatching:
         try:
             answer = exchange.receive(LATE_ANSWER_WITHIN)
             if answer is not None:
-                self._found(task, self._read_answer(reader, answer))
+                self._evidence.found(task, self._read_answer(reader, answer))
         except Unclear:
             pass  # the record says `unknown` already, and that is what is known
         except StepError as error:
@@ -558,69 +550,6 @@ class Dispatching:
     def _count_wire(self, change: int) -> None:
         with self._lock:
             self._on_the_wire += change
-
-    # ------------------------------------------------------------------ evidence
-
-    def _found(self, task: Task, event: OwnersEvent) -> None:
-        """Our own attempt has shown something: keep it until the ledger has it."""
-        key = task.record.key
-        with self._lock:
-            held = self._evidence.get(key)
-            # That an answer is missing says nothing against one that has come meanwhile.
-            if held is None or held.nonce != event.nonce or not isinstance(event, AnswerLost):
-                self._evidence[key] = event
-        self._settle_evidence(task)
-
-    def _settle_evidence(self, task: Task) -> None:
-        """Write the evidence in hand, if any. A ledger that does not answer is asked again for minutes.
-
-        :raises LedgerUnavailable: the evidence is kept, for the next task of this key.
-        """
-        deadline = self._clock.monotonic() + EVIDENCE_WITHIN
-        pause = 0.5
-        while (event := self._evidence_of(task.record)) is not None:
-            try:
-                self._write_evidence(task, event)
-            except LedgerUnavailable as error:
-                if isinstance(event, AnswerLost) or self._clock.monotonic() + pause > deadline:
-                    raise
-                if isinstance(event, ExactId):  # exact knowledge is enough to answer; it is written when it can be
-                    task.exact = event.run
-                    task.tell_now()
-                task.note = Note(f"the ledger does not take what is known ({error})", LEDGER_RETRY)
-                self._clock.sleep(pause)
-                pause = min(2 * pause, LEDGER_RETRY)
-
-    def _evidence_of(self, record: Record) -> OwnersEvent | None:
-        with self._lock:
-            event: OwnersEvent | None = self._evidence.get(record.key)
-            never_sent = record.nonce in self._abandoned and record.state in (State.SENDING, State.UNKNOWN)
-        if event is None and never_sent and record.nonce is not None:
-            return NotSent(nonce=record.nonce)
-        return event
-
-    def _write_evidence(self, task: Task, event: OwnersEvent) -> None:
-        record = task.record
-        try:
-            stored = self._book.write(advance(record, event))
-        except (Conflict, IllegalMove) as error:
-            found = self._book.store.read(record.project, record.key)
-            if found is None:  # deleted under our feet: what we know becomes the record
-                task.record = record.model_copy(update={"version": 0})
-                return
-            if found.version != record.version or isinstance(error, Conflict):
-                task.record = found
-                return
-            stored = record  # the ledger shows it already, or it comes too late to count
-        else:
-            task.record = stored
-            if stored.state is State.ACCEPTED:
-                task.tell_now()  # what operators want to know can wait for the caller
-            self._book.report(record, stored)
-        task.record = stored
-        with self._lock:
-            if self._evidence.get(record.key) is event:
-                del self._evidence[record.key]
 
 
 @dataclass(frozen=True)
