@@ -39,9 +39,10 @@ def _catch(mutant: Mutant) -> str | None:
     """What catches the mutant, or ``None``."""
     with tempfile.TemporaryDirectory(prefix="gha-step-mutant-") as folder:
         copy = Path(folder)
-        for name in ("gha_step", "tests"):
+        for name in ("gha_step", "tests", "proto", "deploy", "docs"):
             shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
-        shutil.copy(ROOT / "pyproject.toml", copy)
+        for name in ("pyproject.toml", "README.md"):
+            shutil.copy(ROOT / name, copy)
         _apply(mutant, copy / mutant.file)
         for catcher in mutant.caught_by.split():
             if not _passes(catcher, copy):
