@@ -205,31 +205,32 @@ def _refusing(refused: service.Refused) -> Handler:
 
 def _guarded(handler: Handler) -> Handler:
     serialize = handler.response_serializer
-    if handler.unary_unary is not None:
-        answer = handler.unary_unary
+    if handler.stream_stream is not None:
+        converse = handler.stream_stream
 
-        async def unary(request: Any, context: Context) -> Any:
+        async def streams(requests: AsyncIterator[Any], context: Context) -> AsyncIterator[Any]:
             async with _no_error_but_ours(context):
-                return await answer(_readable(request), context)
+                async for response in converse((_readable(request) async for request in requests), context):
+                    yield response
 
-        return grpc.unary_unary_rpc_method_handler(unary, _reader(handler), serialize)
-    if handler.unary_stream is not None:
-        tell = handler.unary_stream
+        return grpc.stream_stream_rpc_method_handler(streams, _reader(handler), serialize)
+    answer = handler.unary_unary or handler.unary_stream
+    assert answer is not None
 
-        async def stream(request: Any, context: Context) -> None:
-            async with _no_error_but_ours(context):
-                await tell(_readable(request), context)
-
-        return grpc.unary_stream_rpc_method_handler(stream, _reader(handler), serialize)
-    converse = handler.stream_stream
-    assert converse is not None
-
-    async def streams(requests: AsyncIterator[Any], context: Context) -> AsyncIterator[Any]:
+    async def one(requests: AsyncIterator[Any], context: Context) -> Any:
         async with _no_error_but_ours(context):
-            async for response in converse((_readable(request) async for request in requests), context):
-                yield response
+            return await answer(await _only(requests), context)
 
-    return grpc.stream_stream_rpc_method_handler(streams, _reader(handler), serialize)
+    # As if the caller might stream: grpc itself leaves one that sends no message without any answer, for ever.
+    if handler.unary_unary is not None:
+        return grpc.stream_unary_rpc_method_handler(one, _reader(handler), serialize)
+    return grpc.stream_stream_rpc_method_handler(one, _reader(handler), serialize)
+
+
+async def _only(requests: AsyncIterator[Any]) -> Any:
+    async for request in requests:
+        return _readable(request)
+    raise service.Malformed([service.Violation("", "there is no message: send one")])
 
 
 def _reader(handler: Handler) -> Callable[[bytes], Any]:
@@ -260,6 +261,8 @@ async def _no_error_but_ours(context: Context) -> AsyncIterator[None]:
         await context.abort(refused.code, refused.message, refused.details)
     except grpc.aio.AbortError:
         raise
+    except NotImplementedError:  # what generated code says of a method that nobody has written: Health/List
+        await context.abort(grpc.StatusCode.UNIMPLEMENTED, "this server does not have this method")
     except Exception:  # noqa: BLE001  grpc would tell the caller of it, with UNKNOWN
         if context.done() or context.cancelled():  # nobody listens any more
             return

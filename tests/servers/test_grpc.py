@@ -210,6 +210,30 @@ def test_broken_messages_to_the_other_services_are_the_callers_fault_too(shut: L
     assert fails(lambda: raw(shut.target, method, b"\xff\xff", (), service))[0] is Code.INVALID_ARGUMENT
 
 
+@pytest.mark.parametrize(
+    ("service", "method"),
+    [
+        (SERVICE, "Execute"),
+        (SERVICE, "Run"),
+        (SERVICE, "ListKinds"),
+        ("grpc.health.v1.Health", "Check"),
+        ("grpc.health.v1.Health", "Watch"),
+    ],
+)
+def test_a_call_without_any_message_is_not_left_hanging(shut: Live, service: str, method: str) -> None:
+    def call_without() -> list[bytes]:
+        with channel(shut.target) as open_channel:
+            call: Any = open_channel.stream_stream(f"/{service}/{method}")
+            return list(call(iter(()), timeout=WITHIN, metadata=PROOF))
+
+    code, words, _ = fails(call_without)
+    assert (code, words) == (Code.INVALID_ARGUMENT, "there is no message: send one")
+
+
+def test_a_method_that_the_health_library_only_declares_is_unimplemented(shut: Live) -> None:
+    assert fails(lambda: raw(shut.target, "List", b"", (), "grpc.health.v1.Health"))[0] is Code.UNIMPLEMENTED
+
+
 def test_huge_metadata_is_refused_and_the_server_goes_on(shut: Live) -> None:
     code, *_ = fails(lambda: raw(shut.target, "Execute", b"", (*PROOF, ("x", "y" * 100_000))))
     assert code is Code.RESOURCE_EXHAUSTED
