@@ -359,17 +359,10 @@ class Observing:
         finally:
             self._telemetry.github_request(name, status, self._clock.monotonic() - begun)
         self._telemetry.github_budget(run.endpoint.host, answer.headers)
-        answer = _without(token, answer)
         if answer.status != 200 and (answer.status != 304 or etag is None):
             raise decipher_refusal(answer, run, token)
         self._budgets.answered(run.endpoint, token)
         return answer
-
-
-def _without(token: Token, answer: Answer) -> Answer:
-    """The answer as if it never repeated the token, as a wrong ``baseURL``'s may: its words end up in messages."""
-    headers = {name: token.hide(value) for name, value in answer.headers.items()}
-    return Answer(answer.status, headers, token.hide(answer.body.decode("latin-1")).encode("latin-1"))
 
 
 class _Odd(Unclear):
