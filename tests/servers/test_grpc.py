@@ -18,6 +18,8 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from gha_step.emulator import Delay, GitHub
 from gha_step.pb.v1 import step_pb2 as pb
+from gha_step.servers import grpc as servers_grpc
+from gha_step.servers.grpc import MAX_WATCHES
 from tests.assembled import BEARER, body, config, example_secret, github_at
 from tests.certificates import Authority
 from tests.served import Served, clean_environment, served
@@ -228,6 +230,25 @@ def test_a_call_without_any_message_is_not_left_hanging(shut: Live, service: str
 
     code, words, _ = fails(call_without)
     assert (code, words) == (Code.INVALID_ARGUMENT, "there is no message: send one")
+
+
+def test_a_message_that_does_not_come_is_not_waited_for(shut: Live, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(servers_grpc, "MESSAGE_WITHIN", 0.2)
+    silent = threading.Event()
+
+    def never() -> Iterator[bytes]:
+        silent.wait(WITHIN)
+        yield from ()
+
+    def call_late() -> bytes:
+        with channel(shut.target) as open_channel:
+            call: Any = open_channel.stream_unary(f"/{SERVICE}/Execute")
+            answer: bytes = call(never(), timeout=WITHIN, metadata=PROOF)
+        return answer
+
+    code, words, _ = fails(call_late)
+    silent.set()
+    assert (code, words) == (Code.DEADLINE_EXCEEDED, "no message came within 0 s")
 
 
 def test_a_method_that_the_health_library_only_declares_is_unimplemented(shut: Live) -> None:
@@ -520,6 +541,26 @@ def test_of_a_burst_of_calls_none_is_dropped_without_a_word(shut: Live) -> None:
         calls: list[Any] = [open_channel.unary_unary(f"/{SERVICE}/Execute") for open_channel in (one, two, three)]
         sent = [call.future(data, timeout=60, metadata=PROOF) for _ in range(1000) for call in calls]
         assert {call.code() for call in sent} == {Code.OK}
+
+
+def test_whoever_watches_without_a_bearer_shuts_out_neither_steps_nor_probes(at: Live) -> None:
+    with channel(at.target) as many:
+        watch: Any = many.unary_stream("/grpc.health.v1.Health/Watch")
+        watches = [watch(b"", timeout=WITHIN) for _ in range(MAX_WATCHES)]
+        assert all(next(one) for one in watches)
+        code, words, _ = fails(lambda: next(watch(b"", timeout=WITHIN)))
+        assert (code, words) == (Code.RESOURCE_EXHAUSTED, "too many calls at once: call again later")
+        assert health(at.target) == SERVING
+        assert raw(at.target, "ListKinds", b"")
+        watches.pop().cancel()
+        eventually(lambda: first_of(watch(b"", timeout=WITHIN)))
+
+
+def first_of(call: Any) -> object:
+    try:
+        return next(call)
+    except grpc.RpcError:
+        return None
 
 
 def test_runs_that_wait_hold_no_threads(at: Live, github: GitHub) -> None:
