@@ -252,14 +252,14 @@ def _guarded(handler: Handler, places: AbstractContextManager[None]) -> Handler:
 
 
 async def _only(requests: AsyncIterator[Any]) -> Any:
+    words = "there is no message: send one"
     try:
         async with asyncio.timeout(MESSAGE_WITHIN):
             async for request in requests:
                 return _readable(request)
     except TimeoutError:
-        words = f"no message came within {MESSAGE_WITHIN:.0f} s"
-        raise service.Refused(grpc.StatusCode.DEADLINE_EXCEEDED, words) from None
-    raise service.Malformed([service.Violation("", "there is no message: send one")])
+        words = f"no message came within {MESSAGE_WITHIN:g} s: send one at once"
+    raise service.Malformed([service.Violation("", words)])
 
 
 def _reader(handler: Handler) -> Callable[[bytes], Any]:
