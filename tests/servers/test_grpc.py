@@ -13,13 +13,14 @@ from typing import Any
 
 import grpc
 import pytest
+from grpc._cython import cygrpc  # type: ignore[attr-defined]
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from gha_step.emulator import Delay, GitHub
 from gha_step.pb.v1 import step_pb2 as pb
 from gha_step.servers import grpc as servers_grpc
-from gha_step.servers.grpc import MAX_WATCHES
+from gha_step.servers.grpc import MAX_WATCHES, OPTIONS
 from tests.assembled import BEARER, body, config, example_secret, github_at
 from tests.certificates import Authority
 from tests.served import Served, clean_environment, served
@@ -299,6 +300,12 @@ def test_reflection_names_the_services(shut: Live) -> None:
 
 
 # ---------------------------------------------------------------- what is served
+
+
+@pytest.mark.parametrize("name", [name for name, _ in OPTIONS])
+def test_an_option_is_one_that_grpc_knows(name: str) -> None:
+    """It says nothing of one that it does not know: callers that ping every 10 s then lose their Run after 30 s."""
+    assert name.encode() + b"\0" in Path(cygrpc.__file__).read_bytes()
 
 
 def test_where_steps_are_not_served_health_is(tmp_path: Path) -> None:
