@@ -41,6 +41,8 @@ class Client(Protocol):
     ) -> Answer:
         """The answer to ``GET path`` below the API base, whatever its status. Redirects are not followed.
 
+        Where it repeats the token, that is taken out.
+
         :param without: request headers that this server is known to refuse.
         :param etag: of an earlier answer to this very request: 304 says that nothing has changed since.
         :raises Unreachable: no connection.
@@ -89,7 +91,7 @@ class PyGithubClient:
             cnx=wire,  # type: ignore[arg-type]
         )
         assert wire.answer is not None
-        return wire.answer
+        return wire.answer.without(token)
 
     def post(
         self,
@@ -104,7 +106,7 @@ class PyGithubClient:
         requester = _requester(endpoint, token, without)
         requester.requestJson("POST", path, input=dict(body), cnx=wire)  # type: ignore[arg-type]
         assert wire.answer is not None
-        return wire.answer
+        return wire.answer.without(token)
 
 
 def _requester(endpoint: Endpoint, token: Token, without: frozenset[str]) -> "Requester":

@@ -9,6 +9,7 @@ from typing import Final
 
 import h11
 
+from gha_step.contract.secret import Token
 from gha_step.github.connection import Connection, cause_of
 from gha_step.github.errors import Unclear
 from gha_step.runtime import Clock
@@ -34,6 +35,11 @@ class Answer:
     status: int
     headers: Mapping[str, str]
     body: bytes
+
+    def without(self, token: Token) -> "Answer":
+        """The answer as if it never repeated the token, as a wrong ``baseURL``'s may: its words end up in messages."""
+        headers = {name: token.hide(value) for name, value in self.headers.items()}
+        return Answer(self.status, headers, token.hide(self.body.decode("latin-1")).encode("latin-1"))
 
 
 class Exchange:

@@ -7,10 +7,12 @@ import base64
 import binascii
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from gha_step.contract.json_text import parse_json
 from gha_step.github.exchange import Answer
+
+MAX_FILE: Final = 1 << 20  # bytes; the contents API gives no more of a file
 
 
 class Unreadable(ValueError):
@@ -36,10 +38,13 @@ def file_text(answer: Answer) -> str:
     if answer.status != 200:
         raise Unreadable(f"GitHub answered {answer.status} to a request for the workflow file")
     try:
-        body = parse_json(answer.body)
-        return base64.b64decode(body["content"]).decode()
+        content = base64.b64decode(parse_json(answer.body)["content"])
+        text = content.decode()
     except (ValueError, KeyError, TypeError, binascii.Error):
         raise Unreadable("the workflow file is not a text file") from None
+    if len(content) > MAX_FILE:
+        raise Unreadable("the workflow file is too large")
+    return text
 
 
 def declared_inputs(text: str) -> tuple[DeclaredInput, ...] | None:
@@ -50,12 +55,13 @@ def declared_inputs(text: str) -> tuple[DeclaredInput, ...] | None:
     import yaml  # type: ignore[import-untyped]  # only a step with validateInputs needs it
 
     try:
-        workflow = yaml.safe_load(text)
-    except (yaml.YAMLError, RecursionError, ValueError):
+        # Nothing but strings, lists and mappings: `on`, `yes` and 1.10 are words to GitHub, and no tag is a trap.
+        workflow = yaml.load(text, Loader=yaml.BaseLoader)  # noqa: S506  it constructs no objects
+    except (yaml.YAMLError, RecursionError, ValueError, OverflowError):
         raise Unreadable("the workflow file is not YAML") from None
     if not isinstance(workflow, dict):
         raise Unreadable("the workflow file is not a workflow")
-    triggers = workflow.get("on", workflow.get(True))  # YAML 1.1 reads a bare `on` as true
+    triggers = workflow.get("on")
     if isinstance(triggers, str):
         triggers = [triggers]
     if isinstance(triggers, list):
@@ -66,23 +72,23 @@ def declared_inputs(text: str) -> tuple[DeclaredInput, ...] | None:
         return None
     dispatch = triggers["workflow_dispatch"]
     inputs = dispatch.get("inputs") if isinstance(dispatch, dict) else None
-    return tuple(_declared(str(name), given) for name, given in (inputs or {}).items())
+    if not inputs:
+        return ()
+    if not isinstance(inputs, dict):
+        raise Unreadable("the workflow file's inputs are not a mapping")
+    return tuple(_declared(name, given) for name, given in inputs.items())
 
 
 def _declared(name: str, given: Any) -> DeclaredInput:
     given = given if isinstance(given, dict) else {}
-    options = given.get("options")
+    kind, options = given.get("type"), given.get("options")
     return DeclaredInput(
         name=name,
-        type=str(given.get("type") or "string"),
-        required=given.get("required") is True,
-        has_default=given.get("default") is not None,
-        options=tuple(_text(option) for option in options) if isinstance(options, list) else (),
+        type=kind if isinstance(kind, str) else "string",
+        required=str(given.get("required")).lower() == "true",
+        has_default="default" in given,
+        options=tuple(options) if isinstance(options, list) and all(isinstance(one, str) for one in options) else (),
     )
-
-
-def _text(option: object) -> str:
-    return str(option).lower() if isinstance(option, bool) else str(option)
 
 
 def input_problems(declared: tuple[DeclaredInput, ...], inputs: Mapping[str, str]) -> list[str]:
@@ -108,12 +114,23 @@ def _misfit(declaration: DeclaredInput, value: str) -> list[str]:
     match declaration.type:
         case "boolean" if value not in ("true", "false"):
             return [f"{name!r} is a boolean: send true or false{leave_out if not value else ''}"]
-        case "choice" if declaration.options and value not in declaration.options:
+        case "choice" if declaration.options and not any(_same(value, option) for option in declaration.options):
             choices = ", ".join(declaration.options)
             return [f"{name!r} must be one of {choices}{leave_out if not value else ''}"]
         case "number":
-            try:
-                float(value)
-            except ValueError:
+            if _number(value) is None:
                 return [f"{name!r} must be a number{leave_out if not value else ''}"]
     return []
+
+
+def _same(value: str, option: str) -> bool:
+    """Whether they may be the same to GitHub, of which it is not known how it spells a bare 1.10 or True."""
+    number = _number(value)
+    return value.lower() == option.lower() or (number is not None and number == _number(option))
+
+
+def _number(text: str) -> float | None:
+    try:
+        return float(text)
+    except ValueError:
+        return None

@@ -7,7 +7,7 @@ Imported only where it listens: grpc costs start-up time and memory. What a mess
 import asyncio
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager, suppress
+from contextlib import AbstractContextManager, asynccontextmanager, nullcontext, suppress
 from typing import Any, Final
 
 os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # read at import: its core writes to stderr, and not as our log
@@ -30,6 +30,9 @@ from gha_step.servers.waiting import Execution
 from gha_step.telemetry import log
 
 MAX_CALLS: Final = 4096  # at once: a Run that waits costs some 40 kB
+MAX_WATCHES: Final = 256  # streams of health and reflection at once: who shows no bearer must not shut out who does
+MAX_RPCS: Final = 2 * MAX_CALLS  # of all kinds: so a probe of health is answered while all of these are open
+MESSAGE_WITHIN: Final = 10.0  # seconds, from a call's beginning to its message
 MAX_STREAMS: Final = 1024  # calls at once on one connection
 STREAMS_GRACE: Final = 1.0  # seconds in which last words get out, once every call is answered
 INTERNAL: Final = "an internal error, which the log of gha-step tells: call again"
@@ -44,7 +47,7 @@ OPTIONS: Final = (
     ("grpc.so_reuseport", 0),  # an address that is taken is refused, not shared
     ("grpc.keepalive_time_ms", 60_000),  # a caller that is gone without a word is noticed,
     ("grpc.keepalive_timeout_ms", 20_000),  # and its calls end
-    ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),  # what Go's clients may send at most
+    ("grpc.http2.min_ping_interval_without_data_ms", 9_000),  # Go's clients may ping every 10 s
     ("grpc.keepalive_permit_without_calls", 1),
     ("grpc.max_connection_idle_ms", 600_000),
 )
@@ -94,7 +97,7 @@ class GrpcServer:
         return socket_address(self._host, self._port)
 
     async def bind(self) -> None:
-        server = grpc.aio.server(interceptors=[self._edge], options=OPTIONS, maximum_concurrent_rpcs=MAX_CALLS)
+        server = grpc.aio.server(interceptors=[self._edge], options=OPTIONS, maximum_concurrent_rpcs=MAX_RPCS)
         names = [health.SERVICE_NAME, reflection.SERVICE_NAME]
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         if self._execution is not None:
@@ -179,6 +182,8 @@ class _Edge(grpc.aio.ServerInterceptor):
     def __init__(self, token: Token | None, readiness: Readiness) -> None:
         self._token = token
         self._readiness = readiness
+        self._steps = _Places(MAX_CALLS)
+        self._watches = _Places(MAX_WATCHES)
 
     async def intercept_service(
         self, continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Any]], details: grpc.HandlerCallDetails
@@ -186,14 +191,30 @@ class _Edge(grpc.aio.ServerInterceptor):
         handler = await continuation(details)
         if handler is None:
             return handler
-        if details.method.startswith(f"/{service.SERVICE}/"):  # health and reflection are for everyone
-            try:
-                service.admit(details.invocation_metadata, self._token)
-                if self._readiness.draining:
-                    raise service.Refused(grpc.StatusCode.UNAVAILABLE, service.STOPPING)
-            except service.Refused as refused:
-                return _refusing(refused)
-        return _guarded(handler)
+        if not details.method.startswith(f"/{service.SERVICE}/"):  # health and reflection are for everyone
+            return _guarded(handler, self._watches if handler.response_streaming else nullcontext())
+        try:
+            service.admit(details.invocation_metadata, self._token)
+            if self._readiness.draining:
+                raise service.Refused(grpc.StatusCode.UNAVAILABLE, service.STOPPING)
+        except service.Refused as refused:
+            return _refusing(refused)
+        return _guarded(handler, self._steps)
+
+
+class _Places:
+    """How many calls of a kind may be open."""
+
+    def __init__(self, free: int) -> None:
+        self._free = free
+
+    def __enter__(self) -> None:
+        if not self._free:
+            raise service.Refused(grpc.StatusCode.RESOURCE_EXHAUSTED, "too many calls at once: call again later")
+        self._free -= 1
+
+    def __exit__(self, *error: object) -> None:
+        self._free += 1
 
 
 def _refusing(refused: service.Refused) -> Handler:
@@ -203,33 +224,42 @@ def _refusing(refused: service.Refused) -> Handler:
     return grpc.stream_stream_rpc_method_handler(refuse)  # reads no message, whatever comes
 
 
-def _guarded(handler: Handler) -> Handler:
+def _guarded(handler: Handler, places: AbstractContextManager[None]) -> Handler:
     serialize = handler.response_serializer
-    if handler.unary_unary is not None:
-        answer = handler.unary_unary
+    if handler.stream_stream is not None:
+        converse = handler.stream_stream
 
-        async def unary(request: Any, context: Context) -> Any:
+        async def streams(requests: AsyncIterator[Any], context: Context) -> AsyncIterator[Any]:
             async with _no_error_but_ours(context):
-                return await answer(_readable(request), context)
+                with places:
+                    async for response in converse((_readable(request) async for request in requests), context):
+                        yield response
 
-        return grpc.unary_unary_rpc_method_handler(unary, _reader(handler), serialize)
-    if handler.unary_stream is not None:
-        tell = handler.unary_stream
+        return grpc.stream_stream_rpc_method_handler(streams, _reader(handler), serialize)
+    answer = handler.unary_unary or handler.unary_stream
+    assert answer is not None
 
-        async def stream(request: Any, context: Context) -> None:
-            async with _no_error_but_ours(context):
-                await tell(_readable(request), context)
-
-        return grpc.unary_stream_rpc_method_handler(stream, _reader(handler), serialize)
-    converse = handler.stream_stream
-    assert converse is not None
-
-    async def streams(requests: AsyncIterator[Any], context: Context) -> AsyncIterator[Any]:
+    async def one(requests: AsyncIterator[Any], context: Context) -> Any:
         async with _no_error_but_ours(context):
-            async for response in converse((_readable(request) async for request in requests), context):
-                yield response
+            request = await _only(requests)
+            with places:
+                return await answer(request, context)
 
-    return grpc.stream_stream_rpc_method_handler(streams, _reader(handler), serialize)
+    # As if the caller might stream: grpc itself leaves one that sends no message without any answer, for ever.
+    if handler.unary_unary is not None:
+        return grpc.stream_unary_rpc_method_handler(one, _reader(handler), serialize)
+    return grpc.stream_stream_rpc_method_handler(one, _reader(handler), serialize)
+
+
+async def _only(requests: AsyncIterator[Any]) -> Any:
+    words = "there is no message: send one"
+    try:
+        async with asyncio.timeout(MESSAGE_WITHIN):
+            async for request in requests:
+                return _readable(request)
+    except TimeoutError:
+        words = f"no message came within {MESSAGE_WITHIN:g} s: send one at once"
+    raise service.Malformed([service.Violation("", words)])
 
 
 def _reader(handler: Handler) -> Callable[[bytes], Any]:
@@ -260,6 +290,8 @@ async def _no_error_but_ours(context: Context) -> AsyncIterator[None]:
         await context.abort(refused.code, refused.message, refused.details)
     except grpc.aio.AbortError:
         raise
+    except NotImplementedError:  # what generated code says of a method that nobody has written: Health/List
+        await context.abort(grpc.StatusCode.UNIMPLEMENTED, "this server does not have this method")
     except Exception:  # noqa: BLE001  grpc would tell the caller of it, with UNKNOWN
         if context.done() or context.cancelled():  # nobody listens any more
             return

@@ -8,7 +8,7 @@ from typing import Any
 from gha_step.contract.dispatch_workflow import KIND, DispatchWorkflowConfig
 from gha_step.contract.errors import ConfigError, CredentialsError, StepError, TokenUnavailable, Unavailable
 from gha_step.contract.step import StepContext, StepResult
-from gha_step.contract.values import ConfigModel, check_inputs_size
+from gha_step.contract.values import EXACT_FLOAT, ConfigModel, check_inputs_size
 from gha_step.github.api import Workflow
 from gha_step.ledger.record import MARKER_SHAPE, Payload, Target, digest
 from gha_step.runtime import Clock
@@ -115,8 +115,9 @@ def _witness(context: StepContext) -> Witness | None:
     if not isinstance(output, dict) or not isinstance(target, str):
         return None
     run_id, url = output.get("runID"), output.get("url")
-    if isinstance(run_id, float) and run_id.is_integer():
-        run_id = int(run_id)
-    known = isinstance(run_id, int) and not isinstance(run_id, bool) and run_id > 0
+    known: int | None = None
+    # Hosts keep numbers as doubles: a larger one may be its neighbour's.
+    if isinstance(run_id, int | float) and not isinstance(run_id, bool) and 0 < run_id < EXACT_FLOAT:
+        known = int(run_id) if run_id == int(run_id) else None
     page = url if isinstance(url, str) and url.startswith(("https://", "http://")) and url.isascii() else ""
-    return Witness(target, run_id if known else None, page)
+    return Witness(target, known, page)

@@ -23,6 +23,7 @@ from gha_step.github.client import Client
 from gha_step.github.connection import Connection, Connector
 from gha_step.github.errors import GitHubError, RateLimited, Refused, Unclear, Unsupported, Untrusted
 from gha_step.github.exchange import Answer, Exchange
+from gha_step.github.outcome import shown
 from gha_step.github.servers import Servers
 from gha_step.github.workflow_file import Unreadable
 from gha_step.ledger import record as ledger
@@ -64,6 +65,7 @@ BEGIN_WITHIN: Final = 15.0  # seconds after the last call that joined
 FENCE: Final = 10.0  # seconds between the begin of the write that says `sending` and the first byte
 ANSWER_WITHIN: Final = 30.0  # seconds of silence after which an answer counts as lost …
 LATE_ANSWER_WITHIN: Final = 300.0  # … though it is read, and believed, if it comes after all
+LONGEST_MISFITS: Final = 1000  # characters told of inputs that do not fit
 
 
 class Dispatching:
@@ -379,7 +381,10 @@ class Dispatching:
             task.warning = f"The inputs were not validated: {error}."
             log.warning("inputs not validated: %s", error, extra=subject_of(task.record))
             return None
-        return f"{order.workflow}: " + "; ".join(problems) if problems else None
+        # Names and choices come from a file that anybody may have written, or from a server that is no GitHub.
+        return (
+            f"{order.workflow}: {shown(order.token.hide('; '.join(problems)), LONGEST_MISFITS)}" if problems else None
+        )
 
     def _trouble(self, task: Task, record: Record, error: GitHubError, wait: float | None) -> bool:
         """GitHub cannot be asked now. Nothing was sent; wait for as long as that makes sense.

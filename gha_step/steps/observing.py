@@ -161,7 +161,9 @@ class Observing:
 
     # ---------------------------------------------------------------- one look
 
-    def _see(self, watch: _Watch, run: RunReference, token: Token, renew: Renew | None) -> Seen:
+    def _see(
+        self, watch: _Watch, run: RunReference, token: Token, renew: Renew | None, *, renewed: bool = False
+    ) -> Seen:
         held = self._budgets.held_until(run.endpoint, token)
         if held > self._clock.monotonic():  # since this look was asked for, another one was refused
             return replace(watch.seen, trouble=_held(run, held), failure=None)
@@ -173,7 +175,10 @@ class Observing:
             if error.status == 404:
                 return self._missing(watch, run, token, error)
             if error.status == 401 and renew is not None:
-                return self._renewed(watch, run, token, renew, str(error))
+                return self._renewed(watch, run, token, renew, error)
+            if error.status == 401 and renewed:
+                why = f"{_app_refused(run, error)}, and a fresh one in its place: {_SUSPENDED}"
+                return replace(watch.seen, trouble=None, failure=why)
             return replace(watch.seen, trouble=None, failure=str(error))
         except Untrusted as error:
             return replace(watch.seen, trouble=None, failure=f"{run} was not looked at: {error}")
@@ -261,18 +266,20 @@ class Observing:
             until = max(until, self._budgets.limited(run.endpoint, token, error.retry_after, now))
         return replace(watch.seen, trouble=Trouble(str(error), until), failure=None)
 
-    def _renewed(self, watch: _Watch, run: RunReference, token: Token, renew: Renew, refusal: str) -> Seen:
+    def _renewed(self, watch: _Watch, run: RunReference, token: Token, renew: Renew, refusal: Refused) -> Seen:
         """The same look with another token, once: an App's comes from our own memory and may have been revoked."""
         try:
             fresh = renew(token)
         except StepError as error:
             if error.retry_after is None:
-                return replace(watch.seen, trouble=None, failure=f"{refusal}; and there is no other: {error}")
+                why = f"{_app_refused(run, refusal)}, and there is no other: {error}"
+                return replace(watch.seen, trouble=None, failure=why)
             until = self._clock.monotonic() + error.retry_after
             return replace(watch.seen, trouble=Trouble(str(error), until), failure=None)
         if fresh == token:
-            return replace(watch.seen, trouble=None, failure=refusal)
-        return self._see(watch, run, fresh, None)
+            why = f"{_app_refused(run, refusal)}, and gives no other: {_SUSPENDED}"
+            return replace(watch.seen, trouble=None, failure=why)
+        return self._see(watch, run, fresh, None, renewed=True)
 
     def _missing(self, watch: _Watch, run: RunReference, token: Token, error: Refused) -> Seen:
         """GitHub does not show the run: final when two looks saw that, some seconds apart."""
@@ -359,21 +366,22 @@ class Observing:
         finally:
             self._telemetry.github_request(name, status, self._clock.monotonic() - begun)
         self._telemetry.github_budget(run.endpoint.host, answer.headers)
-        answer = _without(token, answer)
         if answer.status != 200 and (answer.status != 304 or etag is None):
             raise decipher_refusal(answer, run, token)
         self._budgets.answered(run.endpoint, token)
         return answer
 
 
-def _without(token: Token, answer: Answer) -> Answer:
-    """The answer as if it never repeated the token, as a wrong ``baseURL``'s may: its words end up in messages."""
-    headers = {name: token.hide(value) for name, value in answer.headers.items()}
-    return Answer(answer.status, headers, token.hide(answer.body.decode("latin-1")).encode("latin-1"))
-
-
 class _Odd(Unclear):
     """A 200 that is not the run."""
+
+
+_SUSPENDED: Final = "see whether the installation is suspended"
+
+
+def _app_refused(run: RunReference, refusal: Refused) -> str:
+    """Nobody renews an App's token by hand, as the refusal's own advice has it."""
+    return f"GitHub does not show {run}: it refused the App's token ({refusal.status}: {refusal.words!r})"
 
 
 def _held(run: RunReference, until: float) -> Trouble:

@@ -1,5 +1,6 @@
 """One request however many want a token; kept until shortly before its end; asked anew when GitHub refuses it."""
 
+import re
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -198,6 +199,20 @@ def test_an_answer_that_holds_no_token_is_trouble(tokens: AppTokens, wanted: Mak
     with pytest.raises(Unavailable) as caught:
         tokens.token(wanted())
     assert "ghs_hidden" not in str(caught.value)
+
+
+def test_a_proof_that_a_server_repeats_is_told_nowhere(tokens: AppTokens, wanted: Make, connector: Meddled) -> None:
+    class Echo(Scripted):
+        def receive(self, seconds: float) -> bytes:
+            (proof,) = re.findall(rb"Authorization: Bearer (\S+)", self.sent)
+            body = b'{"message": "who is %s?"}' % proof
+            return b"HTTP/1.1 403 Forbidden\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body)
+
+    connector.on_connect = lambda endpoint: Echo()
+    with pytest.raises(Refused) as caught:
+        tokens.token(wanted())
+    assert "who is ***?" in str(caught.value)
+    assert "eyJ" not in str(caught.value)
 
 
 @pytest.mark.parametrize(

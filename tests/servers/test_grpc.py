@@ -13,11 +13,14 @@ from typing import Any
 
 import grpc
 import pytest
+from grpc._cython import cygrpc  # type: ignore[attr-defined]
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from gha_step.emulator import Delay, GitHub
 from gha_step.pb.v1 import step_pb2 as pb
+from gha_step.servers import grpc as servers_grpc
+from gha_step.servers.grpc import MAX_WATCHES, OPTIONS
 from tests.assembled import BEARER, body, config, example_secret, github_at
 from tests.certificates import Authority
 from tests.served import Served, clean_environment, served
@@ -210,6 +213,49 @@ def test_broken_messages_to_the_other_services_are_the_callers_fault_too(shut: L
     assert fails(lambda: raw(shut.target, method, b"\xff\xff", (), service))[0] is Code.INVALID_ARGUMENT
 
 
+@pytest.mark.parametrize(
+    ("service", "method"),
+    [
+        (SERVICE, "Execute"),
+        (SERVICE, "Run"),
+        (SERVICE, "ListKinds"),
+        ("grpc.health.v1.Health", "Check"),
+        ("grpc.health.v1.Health", "Watch"),
+    ],
+)
+def test_a_call_without_any_message_is_not_left_hanging(shut: Live, service: str, method: str) -> None:
+    def call_without() -> list[bytes]:
+        with channel(shut.target) as open_channel:
+            call: Any = open_channel.stream_stream(f"/{service}/{method}")
+            return list(call(iter(()), timeout=WITHIN, metadata=PROOF))
+
+    code, words, _ = fails(call_without)
+    assert (code, words) == (Code.INVALID_ARGUMENT, "there is no message: send one")
+
+
+def test_a_message_that_does_not_come_is_not_waited_for(shut: Live, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(servers_grpc, "MESSAGE_WITHIN", 0.2)
+    silent = threading.Event()
+
+    def never() -> Iterator[bytes]:
+        silent.wait(WITHIN)
+        yield from ()
+
+    def call_late() -> bytes:
+        with channel(shut.target) as open_channel:
+            call: Any = open_channel.stream_unary(f"/{SERVICE}/Execute")
+            answer: bytes = call(never(), timeout=WITHIN, metadata=PROOF)
+        return answer
+
+    code, words, _ = fails(call_late)
+    silent.set()
+    assert (code, words) == (Code.INVALID_ARGUMENT, "no message came within 0.2 s: send one at once")
+
+
+def test_a_method_that_the_health_library_only_declares_is_unimplemented(shut: Live) -> None:
+    assert fails(lambda: raw(shut.target, "List", b"", (), "grpc.health.v1.Health"))[0] is Code.UNIMPLEMENTED
+
+
 def test_huge_metadata_is_refused_and_the_server_goes_on(shut: Live) -> None:
     code, *_ = fails(lambda: raw(shut.target, "Execute", b"", (*PROOF, ("x", "y" * 100_000))))
     assert code is Code.RESOURCE_EXHAUSTED
@@ -254,6 +300,12 @@ def test_reflection_names_the_services(shut: Live) -> None:
 
 
 # ---------------------------------------------------------------- what is served
+
+
+@pytest.mark.parametrize("name", [name for name, _ in OPTIONS])
+def test_an_option_is_one_that_grpc_knows(name: str) -> None:
+    """It says nothing of one that it does not know: callers that ping every 10 s then lose their Run after 30 s."""
+    assert name.encode() + b"\0" in Path(cygrpc.__file__).read_bytes()
 
 
 def test_where_steps_are_not_served_health_is(tmp_path: Path) -> None:
@@ -496,6 +548,26 @@ def test_of_a_burst_of_calls_none_is_dropped_without_a_word(shut: Live) -> None:
         calls: list[Any] = [open_channel.unary_unary(f"/{SERVICE}/Execute") for open_channel in (one, two, three)]
         sent = [call.future(data, timeout=60, metadata=PROOF) for _ in range(1000) for call in calls]
         assert {call.code() for call in sent} == {Code.OK}
+
+
+def test_whoever_watches_without_a_bearer_shuts_out_neither_steps_nor_probes(at: Live) -> None:
+    with channel(at.target) as many:
+        watch: Any = many.unary_stream("/grpc.health.v1.Health/Watch")
+        watches = [watch(b"", timeout=WITHIN) for _ in range(MAX_WATCHES)]
+        assert all(next(one) for one in watches)
+        code, words, _ = fails(lambda: next(watch(b"", timeout=WITHIN)))
+        assert (code, words) == (Code.RESOURCE_EXHAUSTED, "too many calls at once: call again later")
+        assert health(at.target) == SERVING
+        assert raw(at.target, "ListKinds", b"")
+        watches.pop().cancel()
+        eventually(lambda: first_of(watch(b"", timeout=WITHIN)))
+
+
+def first_of(call: Any) -> object:
+    try:
+        return next(call)
+    except grpc.RpcError:
+        return None
 
 
 def test_runs_that_wait_hold_no_threads(at: Live, github: GitHub) -> None:

@@ -844,7 +844,7 @@ def test_a_run_id_that_came_back_as_a_float_is_still_ours(process: Start, github
     assert len(github.runs) == 1
 
 
-@pytest.mark.parametrize("run_id", [None, 0, -1, True, "17", 1.5, [17], 1e300])
+@pytest.mark.parametrize("run_id", [None, 0, -1, True, "17", 1.5, [17], 2**53, 2.0**53, 1e300])
 def test_a_memory_of_a_dispatch_without_a_run_id_sends_nothing(
     process: Start, github: GitHub, store: Meddling, run_id: object
 ) -> None:
@@ -852,9 +852,6 @@ def test_a_memory_of_a_dispatch_without_a_run_id_sends_nothing(
     forget(store)
     asked = github.count("dispatch")
     result = process().follow(sharedState={"dispatch": first | {"runID": run_id}})
-    if run_id == 1e300:
-        assert github.count("dispatch") == asked
-        return
     assert result.status == "Failed"
     assert result.message is not None
     assert "record is gone" in result.message
