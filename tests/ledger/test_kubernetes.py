@@ -422,8 +422,8 @@ def test_records_are_counted_without_reading_them(place: Granted) -> None:
             heard.append(json.dumps(found))
             return found
 
-    counted = KubernetesStore(Watched(), frozenset({place.namespaces["demo"]})).count_by_state()
-    assert counted[State.UNRESOLVED] == 3
+    census = KubernetesStore(Watched(), frozenset({place.namespaces["demo"]})).census()
+    assert census[State.UNRESOLVED].records == 3
     assert len("".join(heard)) < 10_000
 
 
