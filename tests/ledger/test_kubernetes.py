@@ -404,7 +404,7 @@ def test_a_right_that_is_missing_is_named(place: Granted, resource: Resource, ve
 
 
 def test_records_are_counted_without_reading_them(place: Granted) -> None:
-    """Out of its memory the API server gives all of a list at once: 16,000 whole records are more than an answer takes."""
+    """Out of its memory the API server gives a list all at once: 16,000 whole records are more than an answer takes."""
     large = whole(State.UNRESOLVED, baseline_ids=tuple(range(5_000)))
     for number in range(3):
         mine = fresh(f"step-{number}")
