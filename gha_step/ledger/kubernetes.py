@@ -61,6 +61,7 @@ _PARTS: Final = {
 }
 _REMEMBERED: Final = 10_000
 _NAMESPACE: Final = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
+_KEY: Final = re.compile(r"[0-9a-z]{1,64}")
 _LABEL: Final = re.compile(r"([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?")
 
 _Object: TypeAlias = dict[str, Any]
@@ -376,14 +377,16 @@ def _decode_gate(found: _Object, project: str, target: Target) -> Gate:
     """:raises LedgerError: somebody else has written it."""
     metadata = found["metadata"]
     try:
-        annotations = metadata["annotations"]
+        annotations, holder = metadata["annotations"], found["spec"].get("holderIdentity")
         if parse_json(annotations[TARGET_ANNOTATION]) != target.model_dump():
             raise ValueError("another target")
+        if holder is not None and not _KEY.fullmatch(holder):
+            raise ValueError("no key of a record")
         return Gate(
             project=project,
             target=target,
             version=_version(found),
-            holder=found["spec"].get("holderIdentity"),
+            holder=holder,
             claimed=[Claim.model_validate(claim) for claim in parse_json(annotations[CLAIMED_ANNOTATION])],
         )
     except (KeyError, TypeError, AttributeError, ValueError):

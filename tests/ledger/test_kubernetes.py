@@ -294,10 +294,15 @@ def test_a_gate_is_a_lease_that_its_holder_names(place: Granted) -> None:
     assert place.store.read_gate("demo", TARGET) == entered
 
 
-def test_a_lease_that_somebody_else_wrote_is_no_gate(place: Granted) -> None:
+@pytest.mark.parametrize(
+    "change",
+    [put("metadata.annotations", {}), put("spec.holderIdentity", "../../other/workflowdispatches/x")],
+    ids=["no annotations", "a holder that is no key"],
+)
+def test_a_lease_that_somebody_else_wrote_is_no_gate(place: Granted, change: Cheat) -> None:
     place.store.write_gate(Gate(project="demo", target=TARGET).entered("a"))
     (lease,) = place.cluster.admin.items(place.path(GATES, "demo"))
-    lease["metadata"]["annotations"] = {}
+    change(lease)
     place.cluster.admin.replace(place.path(GATES, "demo", lease["metadata"]["name"]), lease)
     with pytest.raises(LedgerError, match="not as gha-step writes it"):
         place.store.read_gate("demo", TARGET)
