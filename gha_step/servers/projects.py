@@ -34,6 +34,7 @@ from gha_step.telemetry import Telemetry, log, subject
 
 ROOT: Final = b"/api/v1/projects/"
 ANSWER_WITHIN: Final = 0.9  # seconds besides the body's way: Kargo blocks one of four workers meanwhile
+MAX_CONFIG: Final = 1 << 20  # bytes of a step's config, whose inputs have 65,535 characters: memory is shared by all
 LATE_UID: Final = 30.0  # seconds for which a UID that came too late serves the next call: Kargo's comes after 10
 MAX_ALIAS: Final = 253  # characters
 KINDS: Final = {b"dispatches": dispatch_workflow.KIND, b"waits": wait_for_workflow.KIND}
@@ -155,7 +156,7 @@ class ProjectApi:
             return _told(401, UNPROVED, close=True)
         asked = self._clock.monotonic()
         try:
-            body = await read_body(request, self._execution.reply_within)
+            body = await read_body(request, self._execution.reply_within, MAX_CONFIG)
         except BodyRefused as error:
             return _told(error.status, str(error), close=True)
         deadline += self._clock.monotonic() - asked
