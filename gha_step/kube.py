@@ -32,6 +32,8 @@ SERVICE_ACCOUNT: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 TIMEOUT: Final = 4.0  # seconds: a step answers within 5
 MAX_ANSWER: Final = 32 << 20  # bytes; etcd keeps objects under 2 MiB, and lists come in pages
 PAGE: Final = 500  # objects in one answer to a list, as kubectl asks
+_JSON: Final = "application/json"
+_TABLE: Final = "application/json;as=Table;v=v1;g=meta.k8s.io"
 CONNECTIONS: Final = 64  # at once; who comes when all are in use waits, which costs less than another handshake
 _WORDS: Final = 500  # characters of the API server's message that a message of ours repeats
 
@@ -159,19 +161,42 @@ class KubeApi:
                 return
             position = {"continue": str(metadata["continue"])}
 
+    def table(self, path: str, *names: str) -> list[list[Any]]:
+        """These printer columns of every object of the collection at ``path``, from the API server's memory.
+
+        The objects themselves do not travel: out of its memory they come all at once, however many were asked for.
+        """
+        query = {"resourceVersion": "0", "includeObject": "None"}
+        table = self._request("GET", path, query, None, _TABLE)
+        try:
+            columns = [column["name"] for column in table["columnDefinitions"]]
+            places = [columns.index(name) for name in names]
+            return [[row["cells"][place] for place in places] for row in table.get("rows") or ()]
+        except (KeyError, IndexError, TypeError, ValueError):
+            wanted = " and ".join(names)
+            raise KubeUnavailable(
+                f"{self._name} answers GET {path} with no table of {wanted}: is the CustomResourceDefinition that of "
+                "this version?"
+            ) from None
+
     def _request(
-        self, method: str, path: str, query: Mapping[str, str] | None, body: Mapping[str, Any] | None = None
+        self,
+        method: str,
+        path: str,
+        query: Mapping[str, str] | None,
+        body: Mapping[str, Any] | None = None,
+        accept: str = _JSON,
     ) -> JsonObject:
         if not _PATH.fullmatch(path):
             raise ValueError("not a path of the Kubernetes API")
         url = f"{self._host}{path}?{urlencode(query)}" if query else f"{self._host}{path}"
-        headers = {"Accept": "application/json", "User-Agent": f"gha-step/{__version__}"}
+        headers = {"Accept": accept, "User-Agent": f"gha-step/{__version__}"}
         authorization = self._authorization()
         if authorization:
             headers["Authorization"] = authorization
         sent = None
         if body is not None:
-            headers["Content-Type"] = "application/json"
+            headers["Content-Type"] = _JSON
             sent = compact_json(body).encode()
         status, retry_after, text = self._exchange(method, path, url, headers, sent)
         try:

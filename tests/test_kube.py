@@ -299,6 +299,33 @@ def test_a_list_comes_page_by_page_and_only_as_it_is_used(server: ApiServer, api
     ]
 
 
+def test_a_table_comes_without_the_objects(server: ApiServer, api: KubeApi) -> None:
+    columns = [{"name": "Name"}, {"name": "State"}]
+    table = {"kind": "Table", "columnDefinitions": columns, "rows": [{"cells": ["one", "sending"], "object": None}]}
+    server.scripted.extend([answer(200, table), answer(200, {**table, "rows": None})])
+    assert api.table(OBJECTS, "State", "Name") == [["sending", "one"]]
+    assert api.table(OBJECTS, "State") == []
+    (request, _) = server.requests
+    assert request.headers["Accept"] == "application/json;as=Table;v=v1;g=meta.k8s.io"
+    assert request.path.partition("?")[2] == "resourceVersion=0&includeObject=None"
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"items": []},
+        {"columnDefinitions": [{"name": "Name"}], "rows": []},
+        {"columnDefinitions": [{"name": "State"}], "rows": [{"cells": []}]},
+        {"columnDefinitions": [{"name": "State"}], "rows": [5]},
+        {"columnDefinitions": 5},
+    ],
+)
+def test_what_is_no_table_is_no_empty_one(server: ApiServer, api: KubeApi, given: object) -> None:
+    server.scripted.append(answer(200, given))
+    with pytest.raises(KubeUnavailable, match="no table of State"):
+        api.table(OBJECTS, "State")
+
+
 @pytest.mark.parametrize("second", [reset, answer(410, status(410, "Expired", "too old")), answer(200, STORED)])
 def test_a_list_that_breaks_off_is_not_taken_for_a_whole_one(server: ApiServer, api: KubeApi, second: Scripted) -> None:
     server.scripted.append(answer(200, {"items": [{"n": 1}], "metadata": {"continue": "a"}}))

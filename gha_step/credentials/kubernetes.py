@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from gha_step.contract.errors import CredentialsError, SecretsUnavailable
-from gha_step.credentials.secrets import LabelledSecret, check_names, check_namespace
+from gha_step.credentials.secrets import LabelledSecret, NoSecret, check_names, check_namespace
 from gha_step.kube import Forbidden, KubeApi, KubeError, NotFound
 
 GIT_CREDENTIALS: Final = "kargo.akuity.io/cred-type=git"
@@ -29,7 +29,7 @@ class KubernetesSecrets:
         try:
             secret = self._api.get(f"/api/v1/namespaces/{project}/secrets/{name}")
         except NotFound:
-            raise CredentialsError(
+            raise NoSecret(
                 f"project {project}: the Secret {name} does not exist: create it, for example by "
                 f"kubectl create secret generic {name} --namespace {project} --from-literal=accessToken=TOKEN"
             ) from None

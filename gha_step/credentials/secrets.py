@@ -11,6 +11,10 @@ _LABEL: Final = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")  # RFC 1123, a
 _SUBDOMAIN: Final = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
 
 
+class NoSecret(CredentialsError):
+    """There is no such Secret. The message ends with how to create one that holds a token for GitHub."""
+
+
 @dataclass(frozen=True)
 class LabelledSecret:
     """A Secret that Kargo takes for Git credentials."""

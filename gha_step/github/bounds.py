@@ -30,8 +30,10 @@ _NETWORKS: Final = tuple(
         ),
     )
 )
-# IPv6 addresses whose last 32 bits are an IPv4 address: IPv4-compatible and NAT64.
-_IPV4_AT_THE_END: Final = tuple(ipaddress.IPv6Network(network) for network in ("::/96", "64:ff9b::/96"))
+# IPv6 addresses whose last 32 bits are an IPv4 address: IPv4-compatible, IPv4-translated (SIIT) and NAT64.
+_IPV4_AT_THE_END: Final = tuple(
+    ipaddress.IPv6Network(network) for network in ("::/96", "::ffff:0:0:0/96", "64:ff9b::/96", "64:ff9b:1::/48")
+)
 
 
 @dataclass(frozen=True)

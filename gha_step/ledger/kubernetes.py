@@ -8,7 +8,7 @@ resourceVersion; every read that decides anything is a quorum read. It remembers
 import re
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Final, NamedTuple, TypeAlias
 
@@ -29,6 +29,7 @@ PROMOTION_LABEL: Final = f"{GROUP}/promotion"
 TARGET_ANNOTATION: Final = f"{GROUP}/target"
 CLAIMED_ANNOTATION: Final = f"{GROUP}/claimed"
 PROMOTION_API_VERSION: Final = "kargo.akuity.io/v1alpha1"
+_CENSUS: Final = ("State", "Created")  # printer columns of the CustomResourceDefinition
 
 
 class Resource(NamedTuple):
@@ -60,6 +61,7 @@ _PARTS: Final = {
 }
 _REMEMBERED: Final = 10_000
 _NAMESPACE: Final = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
+_KEY: Final = re.compile(r"[0-9a-z]{1,64}")
 _LABEL: Final = re.compile(r"([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?")
 
 _Object: TypeAlias = dict[str, Any]
@@ -131,12 +133,14 @@ class KubernetesStore:
 
     def census(self) -> dict[str, Standing]:
         standing: dict[str, Standing] = dict.fromkeys(State, Standing())
-        for found in self._objects({"resourceVersion": "0"}):  # from the API server's memory: nothing hangs on it
-            state = (found.get("progress") or {}).get("state")
-            if state in standing:
-                records, oldest = standing[state]
-                created = float((found.get("step") or {}).get("createdAt") or 0)
-                standing[state] = Standing(records + 1, created if oldest is None else min(oldest, created))
+        for project, path in self._collections():
+            with _translated(RECORDS, "list", project):
+                rows = self._api.table(path, *_CENSUS)
+            for state, created in rows:
+                if state in standing:
+                    records, oldest = standing[state]
+                    made = float(created or 0)
+                    standing[state] = Standing(records + 1, made if oldest is None else min(oldest, made))
         return standing
 
     def look_into(self) -> tuple[list[Record], list[str]]:
@@ -152,11 +156,16 @@ class KubernetesStore:
                 unreadable.append(str(error))
         return sorted(records, key=lambda record: -record.created_at), unreadable
 
-    def _objects(self, query: Mapping[str, str] | None = None) -> Iterator[_Object]:
-        for project in [None] if self._projects is None else sorted(self._projects):
+    def _objects(self) -> Iterator[_Object]:
+        for project, path in self._collections():
             with _translated(RECORDS, "list", project):
-                for found in self._api.items(RECORDS.path(None if project is None else _namespace(project)), query):
+                for found in self._api.items(path):
                     yield _object(found)
+
+    def _collections(self) -> Iterator[tuple[str | None, str]]:
+        """Where the records of the projects are listed; ``None``: those of all."""
+        for project in [None] if self._projects is None else sorted(self._projects):
+            yield project, RECORDS.path(None if project is None else _namespace(project))
 
     def _get(self, resource: Resource, project: str, name: str) -> _Object | None:
         with _translated(resource, "get", project):
@@ -368,14 +377,16 @@ def _decode_gate(found: _Object, project: str, target: Target) -> Gate:
     """:raises LedgerError: somebody else has written it."""
     metadata = found["metadata"]
     try:
-        annotations = metadata["annotations"]
+        annotations, holder = metadata["annotations"], found["spec"].get("holderIdentity")
         if parse_json(annotations[TARGET_ANNOTATION]) != target.model_dump():
             raise ValueError("another target")
+        if holder is not None and not _KEY.fullmatch(holder):
+            raise ValueError("no key of a record")
         return Gate(
             project=project,
             target=target,
             version=_version(found),
-            holder=found["spec"].get("holderIdentity"),
+            holder=holder,
             claimed=[Claim.model_validate(claim) for claim in parse_json(annotations[CLAIMED_ANNOTATION])],
         )
     except (KeyError, TypeError, AttributeError, ValueError):

@@ -26,22 +26,23 @@ class BodyRefused(Exception):
         self.status = status
 
 
-async def read_body(request: Request, within: float) -> bytes:
+async def read_body(request: Request, within: float, most: int = MAX_BODY) -> bytes:
     """The whole body.
 
     :param within: seconds.
+    :param most: bytes.
     :raises BodyRefused: it is too large, too slow, or the client has left.
     """
-    too_large = BodyRefused(413, f"the body is over {MAX_BODY >> 20} MiB")
+    too_large = BodyRefused(413, f"the body is over {most >> 20} MiB")
     length = request.headers.get("content-length", "")
-    if length.isdigit() and int(length) > MAX_BODY:
+    if length.isdigit() and int(length) > most:
         raise too_large
     body = bytearray()
     try:
         async with asyncio.timeout(within):
             async for part in request.stream():
                 body += part
-                if len(body) > MAX_BODY:
+                if len(body) > most:
                     raise too_large
     except ClientDisconnect:
         raise BodyRefused(400, "the request broke off") from None

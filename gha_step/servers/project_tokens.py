@@ -12,7 +12,7 @@ from typing import Final, TypeVar
 
 from gha_step.contract.errors import CredentialsError, SecretsUnavailable, StepError
 from gha_step.contract.secret import Token
-from gha_step.credentials.secrets import SecretReader
+from gha_step.credentials.secrets import NoSecret, SecretReader
 from gha_step.runtime import Clock, Workers
 from gha_step.telemetry import log, subject
 
@@ -114,6 +114,9 @@ class ProjectTokens:
             value = self._secrets.read(project, SECRET).get(KEY)
         except SecretsUnavailable as error:
             return _Read(begun, why=error)
+        except NoSecret:
+            mend = f"kubectl create secret generic {SECRET} --namespace {project} --from-literal={KEY}=TOKEN"
+            return _Read(begun, why=CredentialsError(f"the Secret {SECRET} does not exist: create it by {mend}"))
         except CredentialsError as error:
             return _Read(begun, why=error)
         except Exception:  # noqa: BLE001  the caller hears that this cannot be told, and asks again

@@ -21,7 +21,7 @@ from starlette.responses import Response
 from gha_step.contract import dispatch_workflow, wait_for_workflow
 from gha_step.contract.errors import SecretsUnavailable, Unavailable
 from gha_step.contract.json_text import parse_json
-from gha_step.contract.step import CallerContext, Status, Step, StepRequest, StepResult
+from gha_step.contract.step import CallerContext, Step, StepRequest, StepResult
 from gha_step.credentials.secrets import is_namespace_name, is_object_name
 from gha_step.runtime import Clock, Workers
 from gha_step.servers.auth import bearer
@@ -29,10 +29,13 @@ from gha_step.servers.body import BodyRefused, json_answer, read_body
 from gha_step.servers.project_tokens import KEY, SECRET, ProjectTokens
 from gha_step.servers.promotions import NoPromotion, Promotions
 from gha_step.servers.waiting import Execution
+from gha_step.steps.task import Memory
 from gha_step.telemetry import Telemetry, log, subject
 
 ROOT: Final = b"/api/v1/projects/"
 ANSWER_WITHIN: Final = 0.9  # seconds besides the body's way: Kargo blocks one of four workers meanwhile
+MAX_CONFIG: Final = 1 << 20  # bytes of a step's config, whose inputs have 65,535 characters: memory is shared by all
+LATE_UID: Final = 30.0  # seconds for which a UID that came too late serves the next call: Kargo's comes after 10
 MAX_ALIAS: Final = 253  # characters
 KINDS: Final = {b"dispatches": dispatch_workflow.KIND, b"waits": wait_for_workflow.KIND}
 
@@ -115,6 +118,7 @@ class ProjectApi:
         self._clock = clock
         self._telemetry = telemetry
         self._draining = draining
+        self._late: dict[str, tuple[float, str]] = Memory()  # UIDs that came too late for a call, and when asked for
         self._within = min(ANSWER_WITHIN, execution.reply_within)
 
     def owns(self, raw_path: bytes) -> bool:
@@ -152,7 +156,7 @@ class ProjectApi:
             return _told(401, UNPROVED, close=True)
         asked = self._clock.monotonic()
         try:
-            body = await read_body(request, self._execution.reply_within)
+            body = await read_body(request, self._execution.reply_within, MAX_CONFIG)
         except BodyRefused as error:
             return _told(error.status, str(error), close=True)
         deadline += self._clock.monotonic() - asked
@@ -175,27 +179,29 @@ class ProjectApi:
         )
         step = StepRequest(context=context, step=Step(kind=address.kind, config=config))
         result = await self._execution.execute(step, deadline)
-        if self._promotions is not None and result.status is not Status.RUNNING:
-            self._promotions.forget(address.project, address.promotion)
         return _result(result)
 
     async def _uid(self, promotions: Promotions, address: Address, deadline: float) -> str:
+        whose = f"{address.project}/{address.promotion}"
+        asked = self._clock.monotonic()
+        begun, uid = self._late.pop(whose, (0.0, ""))
+        if uid and asked - begun < LATE_UID:
+            return str(uid)
         job = self._workers.spawn(lambda: promotions.uid(address.project, address.promotion))
         answered = asyncio.ensure_future(asyncio.wrap_future(job))
         done, _ = await asyncio.wait([answered], timeout=max(0.0, deadline - self._clock.monotonic()))
         if done:
             return answered.result()
-        answered.add_done_callback(_seen)
+
+        def keep(late: "asyncio.Future[str]") -> None:
+            if not late.cancelled() and late.exception() is None:
+                self._late[whose] = asked, late.result()
+
+        answered.add_done_callback(keep)
         if job.cancel():
             raise Unavailable("busy: no worker is free at the moment")
-        # It goes on, and the UID serves the next call.
+        # It goes on, and the UID serves the next call, once.
         raise Unavailable(f"project {address.project}: the Promotion {address.promotion} takes long to read")
-
-
-def _seen(late: "asyncio.Future[str]") -> None:
-    """Nobody waits for it any more, and it has nothing to tell that the next call will not hear."""
-    if not late.cancelled():
-        late.exception()
 
 
 def _told(status: int, message: str, *, close: bool = False) -> Response:

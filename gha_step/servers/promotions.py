@@ -1,11 +1,9 @@
 """The UID of a Promotion that a caller knows by name: the ledger's record belongs to it. Nothing else of it is read."""
 
-import threading
 from typing import Final
 
 from gha_step.contract.errors import StepError, Unavailable
 from gha_step.kube import Forbidden, Invalid, KubeApi, KubeError, NotFound, NotServed
-from gha_step.steps.task import Memory
 
 API: Final = "/apis/kargo.akuity.io/v1alpha1"
 
@@ -15,15 +13,13 @@ class NoPromotion(StepError):
 
 
 class Promotions:
-    """Promotions of one cluster. While a step is under way its Promotion's UID is asked for once.
+    """Promotions of one cluster. No UID is remembered: a Promotion may be replaced by one of its name at any time.
 
     :param api: under an identity that may ``get`` the Promotions of the projects that are served.
     """
 
     def __init__(self, api: KubeApi) -> None:
         self._api = api
-        self._lock = threading.Lock()
-        self._uids: dict[str, str] = Memory()
 
     def uid(self, project: str, name: str) -> str:
         """The UID of the Promotion ``name``; both are names as Kubernetes has them.
@@ -31,13 +27,8 @@ class Promotions:
         :raises NoPromotion: there is none, or we may not see it; the message says what to do.
         :raises Unavailable: this cannot be told now.
         """
-        path = _path(project, name)
-        with self._lock:
-            known = self._uids.get(path)
-        if known is not None:
-            return known
         try:
-            promotion = self._api.get(path)
+            promotion = self._api.get(f"{API}/namespaces/{project}/promotions/{name}")
         except NotFound:
             raise NoPromotion(f"the project {project} has no Promotion {name}") from None
         except Forbidden as error:
@@ -62,15 +53,4 @@ class Promotions:
         uid = metadata.get("uid") if isinstance(metadata, dict) else None
         if not isinstance(uid, str) or not uid:
             raise Unavailable(f"project {project}: the Promotion {name} cannot be read now: the answer is none")
-        with self._lock:
-            self._uids[path] = uid
         return uid
-
-    def forget(self, project: str, name: str) -> None:
-        """A step is over: whoever calls later by this name may be another Promotion."""
-        with self._lock:
-            self._uids.pop(_path(project, name), None)
-
-
-def _path(project: str, name: str) -> str:
-    return f"{API}/namespaces/{project}/promotions/{name}"

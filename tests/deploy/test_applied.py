@@ -1,6 +1,7 @@
 """deploy/ on a real API server: everything is taken, strictly, and pods of it are admitted where they have to be."""
 
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -80,6 +81,16 @@ def test_the_example_registers_the_users_image_in_the_hosts_own_form(prepared: C
     ours = container(manifest("step-plugin/configmap.yaml"))
     assert container(registered) == ours | {"image": f"registry.example.com/{ours['image']}"}
     assert registered["metadata"]["namespace"] == "kargo-system-resources"
+
+
+@pytest.mark.parametrize("side", ["step-plugin", "service"])
+def test_a_copy_of_an_example_renders_where_the_documentation_puts_it(
+    prepared: Cluster, tmp_path: Path, side: str
+) -> None:
+    assert "to a folder of yours beside it, in `deploy/examples`" in (DEPLOY.parent / "docs" / "install.md").read_text()
+    shutil.copytree(DEPLOY, tmp_path / "deploy")
+    mine = shutil.copytree(DEPLOY / "examples" / side, tmp_path / "deploy" / "examples" / "mine")
+    assert rendered(mine, kubectl_path()) == rendered(DEPLOY / "examples" / side, kubectl_path())
 
 
 def admitted(cluster: Cluster, namespace: str, spec: dict[str, Any]) -> None:

@@ -22,8 +22,8 @@ from gha_step.kube import Forbidden, KubeApi
 from tests.assembled import BEARER
 from tests.certificates import Authority
 from tests.cluster import Cluster
-from tests.deploy.clusters import apply, await_rules, prepare, project_objects, rules_of
-from tests.deploy.manifests import Manifest, manifest, pod_settings
+from tests.deploy.clusters import apply, await_rules, kubectl_path, prepare, project_objects, rules_of
+from tests.deploy.manifests import DEPLOY, Manifest, manifest, pod_settings, rendered
 from tests.deploy.step_plugin import container
 from tests.host import KargoHost, Promotion, Step
 from tests.proxy import Proxy, proxy
@@ -33,6 +33,7 @@ pytestmark = pytest.mark.cluster
 
 HOST: Final = "ghes.example.com"
 PROJECT_TOKEN: Final = "a-token-of-this-project"
+SHARED: Final = "kargo-shared-resources"
 WORKFLOW: Final = """
 name: Deploy
 run-name: Deploy ${{ inputs.promotion }}
@@ -376,6 +377,34 @@ def test_repo_url_needs_the_component_that_lists_secrets(
         assert end.status == "Failed"
         assert "may not be listed" in end.message
         assert "verbs: [list]" in end.message
+
+
+@pytest.mark.parametrize("side", SIDES)
+@pytest.mark.parametrize("allowed", [False, True], ids=["without", "with the folder"])
+def test_shared_credentials_need_the_folder_that_lists_them(
+    world: World, tmp_path: Path, side: str, *, allowed: bool
+) -> None:
+    project = world.project()
+    credentials = {
+        "metadata": {"name": f"git-{project}", "labels": {"kargo.akuity.io/cred-type": "git"}},
+        "stringData": {"repoURL": f"https://{HOST}/myorg/my-app", "username": "kargo", "password": EXAMPLE_TOKEN},
+    }
+    world.cluster.admin.create(f"/api/v1/namespaces/{SHARED}/secrets", credentials)
+    if allowed:
+        folder = DEPLOY / side / "shared-credentials"
+        shared = json.loads(json.dumps(rendered(folder, kubectl_path())).replace(":my-project:", f":{project}:"))
+        apply(world.cluster, *shared)
+        account = f"{project}:default" if side == "step-plugin" else "gha-step:gha-step"
+        await_rules(world.cluster, SHARED, f"system:serviceaccount:{account}", rules_of(shared))
+    with SIDES[side](world, project, project_objects(tmp_path, side, project, "git-credentials")) as ask:
+        promotion = world.promotion(project)
+        (config, _) = by_url(steps(promotion))
+        end = follow(ask, promotion, Step("dispatch", config))
+    if allowed:
+        assert end.status == "Succeeded", end
+    else:
+        assert end.status == "Failed"
+        assert f"the Secrets of the namespace {SHARED} may not be listed" in end.message
 
 
 def test_the_service_lists_dispatches_by_its_cluster_role_also_to_count_them(world: World, tmp_path: Path) -> None:

@@ -94,6 +94,8 @@ LITERALS = [
     "https://[::127.0.0.1]",
     "https://[64:ff9b::7f00:1]",
     "https://[64:ff9b::a9fe:a9fe]",
+    "https://[64:ff9b:1::7f00:1]",
+    "https://[::ffff:0:127.0.0.1]",
     "https://[2002:7f00:1::]",
     "https://[fe80::1]",
     "https://[fe80::1%25eth0]",

@@ -277,6 +277,16 @@ def test_a_read_that_may_not_be_looks_like_a_wrong_token_and_the_log_tells_why(
     assert "right" not in caplog.text.replace("right token", "")
 
 
+def test_where_the_secret_is_missing_the_log_tells_how_to_create_it(
+    server: ApiServer, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.WARNING, "gha_step"):
+        assert not run(lambda: Gate(Objects(server, tmp_path).reader).accepts("right"))
+    assert "kubectl create secret generic gha-step --namespace" in caplog.text
+    assert "--from-literal=token=TOKEN" in caplog.text
+    assert "accessToken" not in caplog.text
+
+
 def test_a_read_that_hangs_is_unavailable_in_time_and_is_not_begun_twice(server: ApiServer, tmp_path: Path) -> None:
     home = Objects(server, tmp_path)
     home.put(token=b"right")

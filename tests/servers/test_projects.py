@@ -17,8 +17,7 @@ from gha_step.credentials.directory import DirectorySecrets
 from gha_step.emulator import Answer, Close, Delay, GitHub, Reset, Response
 from gha_step.ledger.sqlite import SqliteStore
 from gha_step.runtime import SystemClock
-from gha_step.servers.body import MAX_BODY
-from gha_step.servers.projects import UNPROVED
+from gha_step.servers.projects import MAX_CONFIG, UNPROVED
 from tests.assembled import BEARER, INPUTS, Assembled, Meddling, body, config, serving, write_secret
 from tests.servers.test_waiting import Slow
 from tests.servers.wire import EXECUTE, PROJECT_TOKEN, Reply, connected, get, head, post, put, raw, read_reply
@@ -374,10 +373,10 @@ def test_the_projects_that_hosts_are_served_for_do_not_narrow_it(
     program.close()
 
 
-def test_a_body_over_four_mebibytes_is_413(live: str) -> None:
-    reply = raw(live, head("PUT", PATH, PROJECT_TOKEN, Content_Length=str(MAX_BODY + 1)))
+def test_a_body_over_one_mebibyte_is_413(live: str) -> None:
+    reply = raw(live, head("PUT", PATH, PROJECT_TOKEN, Content_Length=str(MAX_CONFIG + 1)))
     assert (reply.status, reply.closed) == (413, True)
-    assert "4 MiB" in reply.message
+    assert "1 MiB" in reply.message
 
 
 def test_a_body_that_does_not_come_is_503(assembled: Assembled, secrets: Path) -> None:
