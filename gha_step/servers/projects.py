@@ -136,6 +136,8 @@ class ProjectApi:
             address = Address.parse(request.scope["raw_path"])
         except ValueError as error:
             return _told(404, str(error)), "none"
+        if request.scope["query_string"]:  # `as: a?1` and `as: a?2` would be one step, and the second never sent
+            return _told(404, "there is no query here: an alias in the path must write its ? as %3F"), address.resource
         if request.method != "PUT":
             return _told(404, f"there is no {request.method[:20]} here, only PUT"), address.resource
         if self._draining():

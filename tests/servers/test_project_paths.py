@@ -281,10 +281,13 @@ def test_one_step_however_it_is_written_is_one_dispatch(live: str, github: GitHu
     assert github.count("dispatch") == 1
 
 
-def test_a_query_changes_nothing(live: str, github: GitHub) -> None:
-    assert put(live, config(), alias="dispatch::call?project=other&x").json["status"] == "Succeeded"
-    assert put(live, config(), alias="dispatch::call").json["status"] == "Succeeded"
-    assert github.count("dispatch") == 1
+def test_what_a_question_mark_cuts_off_is_not_taken_for_another_alias(live: str, github: GitHub) -> None:
+    """Kargo writes an alias as it is: two of them that differ after their `?` would share one dispatch."""
+    for alias in ("deploy?1::call", "deploy?2::call", "dispatch::call?project=other&x"):
+        reply = put(live, config(), alias=alias)
+        assert (reply.status, "%3F" in reply.message) == (404, True)
+    assert github.count("dispatch") == 0
+    assert put(live, config(), alias="deploy%3F1::call").json["status"] == "Succeeded"
 
 
 # ---------------------------------------------------------------- any path at all
