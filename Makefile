@@ -70,6 +70,7 @@ mutants: $(VENV)/.installed-dev ## mutations of the code that keeps the promises
 bench: $(VENV)/.installed-dev ## performance, side by side with its peers
 	test -d $(VENV)/bench || $(PYTHON) -m venv $(VENV)/bench
 	$(VENV)/bench/bin/python -m pip --disable-pip-version-check install --quiet --require-hashes -r requirements-bench.lock
+	$(BIN)/python -m compileall -q gha_step  # as an installation has it
 	$(BIN)/python -m tests.bench
 
 lock:            ## write the lock files anew from pyproject.toml (newest versions that fit)
