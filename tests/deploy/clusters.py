@@ -84,8 +84,10 @@ def rules_of(objects: Sequence[Manifest]) -> list[dict[str, Any]]:
     return [rule for found in objects if found["kind"] == "Role" for rule in found["rules"]]
 
 
-def await_rules(cluster: Cluster, namespace: str, account: str, rules: Sequence[dict[str, Any]]) -> None:
-    """Until the authorizer has learnt of every verb; that takes it a moment."""
+def await_rules(
+    cluster: Cluster, namespace: str, account: str, rules: Sequence[dict[str, Any]], *, granted: bool = True
+) -> None:
+    """Until the authorizer has learnt of every verb, or that there is none; that takes it a moment."""
     asked = [
         {"namespace": namespace, "verb": verb, "group": group, "resource": resource, "name": name}
         for rule in rules
@@ -96,9 +98,9 @@ def await_rules(cluster: Cluster, namespace: str, account: str, rules: Sequence[
     ]
     deadline = time.monotonic() + 10
     while asked and time.monotonic() < deadline:
-        asked = [attributes for attributes in asked if not allowed(cluster, account, attributes)]
+        asked = [attributes for attributes in asked if allowed(cluster, account, attributes) is not granted]
     if asked:
-        raise ClusterFailed(f"not in force: {asked}")
+        raise ClusterFailed(f"not {'in force' if granted else 'taken away'}: {asked}")
 
 
 def allowed(cluster: Cluster, account: str, attributes: dict[str, str]) -> bool:

@@ -51,6 +51,9 @@ def test_the_api_server_takes_what_a_kustomization_renders(prepared: Cluster, fo
         for found in objects
     )
     assert said.count("serverside-applied") == len(objects)
+    for kind, name in map(kind_and_name, objects):
+        if kind == "RoleBinding" and folder.name == "shared-credentials":  # a namespace that other tests see too
+            prepared.kubectl("delete", "rolebinding", name, "--namespace", "kargo-shared-resources")
 
 
 @pytest.mark.parametrize(("base", "component"), COMPONENTS, ids=lambda name: name.replace("/", "-"))

@@ -51,6 +51,15 @@ def test_a_file_is_named_after_what_it_holds(path: Path, found: Manifest) -> Non
     assert path.stem in (found["kind"].lower(), found["metadata"]["name"])
 
 
+def test_the_sidecar_and_the_service_fit_into_one_cluster() -> None:
+    """Roles of one name in a project would take each other's place, and with it one host's rights."""
+    named = {
+        side: {(found["kind"], found["metadata"]["name"]) for path, found in objects() if DEPLOY / side in path.parents}
+        for side in ("step-plugin", "service")
+    }
+    assert not named["step-plugin"] & named["service"]
+
+
 def test_all_images_are_of_this_version() -> None:
     wanted = f"gha-step:{gha_step.__version__}"
     assert at(manifest("service/deployment.yaml"), "spec.template.spec.containers.0.image") == wanted

@@ -379,6 +379,21 @@ def test_repo_url_needs_the_component_that_lists_secrets(
         assert "verbs: [list]" in end.message
 
 
+@contextmanager
+def granted(cluster: Cluster, namespace: str, account: str, objects: Objects) -> Iterator[None]:
+    """With these roles, and afterwards without them: other tests see the same namespace."""
+    if not objects:
+        yield
+        return
+    apply(cluster, *objects)
+    await_rules(cluster, namespace, account, rules_of(objects))
+    try:
+        yield
+    finally:
+        cluster.kubectl("delete", "-f", "-", stdin="\n---\n".join(json.dumps(one) for one in objects))
+        await_rules(cluster, namespace, account, rules_of(objects), granted=False)
+
+
 @pytest.mark.parametrize("side", SIDES)
 @pytest.mark.parametrize("allowed", [False, True], ids=["without", "with the folder"])
 def test_shared_credentials_need_the_folder_that_lists_them(
@@ -390,13 +405,14 @@ def test_shared_credentials_need_the_folder_that_lists_them(
         "stringData": {"repoURL": f"https://{HOST}/myorg/my-app", "username": "kargo", "password": EXAMPLE_TOKEN},
     }
     world.cluster.admin.create(f"/api/v1/namespaces/{SHARED}/secrets", credentials)
-    if allowed:
-        folder = DEPLOY / side / "shared-credentials"
-        shared = json.loads(json.dumps(rendered(folder, kubectl_path())).replace(":my-project:", f":{project}:"))
-        apply(world.cluster, *shared)
-        account = f"{project}:default" if side == "step-plugin" else "gha-step:gha-step"
-        await_rules(world.cluster, SHARED, f"system:serviceaccount:{account}", rules_of(shared))
-    with SIDES[side](world, project, project_objects(tmp_path, side, project, "git-credentials")) as ask:
+    account = f"{project}:default" if side == "step-plugin" else "gha-step:gha-step"
+    folder = DEPLOY / side / "shared-credentials"
+    shared = json.loads(json.dumps(rendered(folder, kubectl_path())).replace(":my-project:", f":{project}:"))
+    objects = project_objects(tmp_path, side, project, "git-credentials")
+    with (
+        granted(world.cluster, SHARED, f"system:serviceaccount:{account}", shared if allowed else []),
+        SIDES[side](world, project, objects) as ask,
+    ):
         promotion = world.promotion(project)
         (config, _) = by_url(steps(promotion))
         end = follow(ask, promotion, Step("dispatch", config))
