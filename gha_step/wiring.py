@@ -16,14 +16,12 @@ from gha_step.github.client import PyGithubClient
 from gha_step.github.connection import SocketConnector
 from gha_step.github.servers import Servers
 from gha_step.ledger.record import Owner
-from gha_step.ledger.recount import Recount
 from gha_step.ledger.storage import objection
 from gha_step.ledger.store import LedgerUnusable, Store
 from gha_step.runtime import SystemClock, ThreadWorkers
 from gha_step.servers.auth import TokenFileError, read_token_file
 from gha_step.servers.http import Readiness, http_app
 from gha_step.servers.process import ListenError, ServerProcess
-from gha_step.servers.tls import TlsFileError, TlsFiles
 from gha_step.servers.waiting import Execution
 from gha_step.settings import NO_TLS, NO_TOKEN, NOT_SERVED, Address, Settings, SqliteLedger
 from gha_step.steps.access import Access
@@ -74,6 +72,8 @@ def build(settings: Settings, environment: Mapping[str, str]) -> ServerProcess:
         raise StartError(f"GHA_STEP_LEDGER: {error}") from None
     counted = store.census
     if settings.ledger == "kubernetes":
+        from gha_step.ledger.recount import Recount
+
         counted = Recount(counted, clock, ThreadWorkers(1, "count")).census
     telemetry.watch_ledger(counted)
     bounds = Bounds(hosts=settings.github_hosts or frozenset(), shared=settings.project_api)
@@ -181,6 +181,7 @@ def _listen_for_grpc(
     readiness: Readiness,
 ) -> None:
     from gha_step.servers.grpc import GrpcServer  # its cost is for those who use it
+    from gha_step.servers.tls import TlsFileError, TlsFiles
 
     tls = None
     if settings.grpc_tls_cert not in ("", NO_TLS):

@@ -82,16 +82,8 @@ class PyGithubClient:
         without: frozenset[str] = frozenset(),
         etag: str | None = None,
     ) -> Answer:
-        wire = _Wire(self._connector, self._clock, endpoint)
-        _requester(endpoint, token, without).requestJson(
-            "GET",
-            path,
-            parameters=dict(parameters or {}),
-            headers=None if etag is None else {"If-None-Match": etag},
-            cnx=wire,  # type: ignore[arg-type]
-        )
-        assert wire.answer is not None
-        return wire.answer.without(token)
+        headers = None if etag is None else {"If-None-Match": etag}
+        return self._ask(endpoint, token, without, "GET", path, parameters=dict(parameters or {}), headers=headers)
 
     def post(
         self,
@@ -102,9 +94,14 @@ class PyGithubClient:
         *,
         without: frozenset[str] = frozenset(),
     ) -> Answer:
+        return self._ask(endpoint, token, without, "POST", path, input=dict(body))
+
+    def _ask(
+        self, endpoint: Endpoint, token: Token, without: frozenset[str], verb: str, path: str, **content: Any
+    ) -> Answer:
+        """:param content: as ``Requester.requestJson`` names it."""
         wire = _Wire(self._connector, self._clock, endpoint)
-        requester = _requester(endpoint, token, without)
-        requester.requestJson("POST", path, input=dict(body), cnx=wire)  # type: ignore[arg-type]
+        _requester(endpoint, token, without).requestJson(verb, path, cnx=wire, **content)  # type: ignore[arg-type]
         assert wire.answer is not None
         return wire.answer.without(token)
 
