@@ -17,26 +17,12 @@ from gha_step.ledger.sqlite import look_into
 from tests.assembled import BEARER, write_secret
 from tests.host import Heard, KargoHost, Promotion, Step
 from tests.served import Served
+from tests.titled import MARKED, NAMED, PLAIN, WORKFLOW
 
 Aim = Literal["before", "while", "after", "around"]
 AIMS: Final[tuple[Aim, ...]] = ("before", "while", "while", "after", "around")
 ENDS_WITHIN: Final = 90.0  # seconds; looking takes ten, and the machine may be busy
-WORKFLOW: Final = """
-name: Deploy
-run-name: {title}
-on:
-  workflow_dispatch:
-    inputs:
-      image_tag: {{required: true}}
-      promotion: {{}}
-      gha_step: {{}}
-jobs: {{}}
-"""
-TITLES: Final = {
-    "plain": "Deploy",
-    "named": "Deploy ${{ inputs.promotion }}",
-    "marked": "Deploy ${{ inputs.gha_step }}",
-}
+TITLES: Final = {"plain": PLAIN, "named": NAMED, "marked": MARKED}
 
 
 class Broken(AssertionError):

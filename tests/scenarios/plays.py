@@ -13,8 +13,9 @@ from typing import Any, Final
 
 from gha_step.emulator import NEVER, Answer, Close, Fault, Reset, Response, Run, Truncate, bad_gateway
 from tests.host import Heard
+from tests.titled import MARKED, NAMED, PLAIN
 
-from .site import MARKED, MARKED_BY, NAMED, PLAIN, Followed, Site, Wait, as_told, site
+from .site import MARKED_BY, Followed, Site, Wait, as_told, site
 
 OLD: Final = ("ghes-3.19", "ghes-3.20")
 NEW: Final = "github.com"

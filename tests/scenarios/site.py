@@ -19,21 +19,10 @@ from gha_step.settings import Settings
 from gha_step.steps.dispatching import Dispatching
 from gha_step.wiring import build
 from tests.host import Heard, KargoHost, Promotion, Step
+from tests.titled import PLAIN, WORKFLOW
 
 PROJECT: Final = "demo"
 MARKED_BY: Final = "gha_step"
-WORKFLOW: Final = """
-name: Deploy
-run-name: {title}
-on:
-  workflow_dispatch:
-    inputs:
-      image_tag: {{required: true}}
-      promotion: {{}}
-      gha_step: {{}}
-jobs: {{}}
-"""
-PLAIN, NAMED, MARKED = "Deploy", "Deploy ${{ inputs.promotion }}", "Deploy ${{ inputs.gha_step }}"
 
 Wait = Callable[[Heard], float]
 _numbers = itertools.count(1)

@@ -12,9 +12,10 @@ from pathlib import Path
 import pytest
 
 from gha_step.emulator import Delay, Run
+from tests.titled import MARKED, NAMED, PLAIN
 
 from .plays import OLD, at_once, posts_of
-from .site import MARKED, MARKED_BY, NAMED, PLAIN, Followed, Site, as_told, every_ten_seconds, site
+from .site import MARKED_BY, Followed, Site, as_told, every_ten_seconds, site
 
 pytestmark = pytest.mark.soak
 SETTLE = 20.0

@@ -25,6 +25,7 @@ from gha_step.steps.dispatching import Dispatching
 from gha_step.steps.listings import Listings
 from gha_step.steps.registry import Steps
 from gha_step.telemetry import Telemetry
+from tests.titled import MARKED, NAMED, PLAIN, WORKFLOW
 
 from .kernel import Kernel, Process
 from .world import EPOCH, Boundaries, Disk, Network, SimClock, SimConnector, SimStore, SimWorkers, Weather
@@ -34,18 +35,6 @@ SETTLE: Final = 20.0
 CALM_AFTER: Final = 420.0  # virtual seconds: from then on nothing goes wrong any more
 STUCK_AFTER: Final = 1800.0  # virtual seconds: by then every promotion must have come to its end
 TELEMETRY: Final = Telemetry()  # counters only: shared by all schedules
-
-WORKFLOW: Final = """
-name: Deploy
-run-name: {title}
-on:
-  workflow_dispatch:
-    inputs:
-      image_tag: {{required: true}}
-      promotion: {{}}
-      gha_step: {{}}
-jobs: {{}}
-"""
 
 
 class Broken(AssertionError):
@@ -139,11 +128,7 @@ class Schedule:
             listing_lag=lambda run: dice.uniform(0.0, weather.listing - weather.creation),
         )
         github.add_token(EXAMPLE_TOKEN)
-        titles = {
-            "nothing": "Deploy",
-            "promotion": "Deploy ${{ inputs.promotion }}",
-            "marker": "Deploy ${{ inputs.gha_step }}",
-        }
+        titles = {"nothing": PLAIN, "promotion": NAMED, "marker": MARKED}
         github.add_repository("myorg/my-app").add_workflow("deploy.yml", WORKFLOW.format(title=titles[self.mark]))
         return github
 
