@@ -35,7 +35,7 @@ test: $(VENV)/.installed-dev  ## all tests but those of test-cluster and test-im
 	@echo "Left out: make test-cluster (needs a kube-apiserver), make test-image (installs what the image holds)."
 
 test-cluster: $(VENV)/.installed-dev ## the ledger, the roles and deploy/ on a real kube-apiserver: KUBEBUILDER_ASSETS
-	@$(BIN)/python -c 'import os, sys; from tests.cluster import missing; sys.exit(missing(os.environ))'
+	@$(BIN)/python -c 'import os, sys; from tests.support.cluster import missing; sys.exit(missing(os.environ))'
 	$(BIN)/python -m pytest -n 2 -m "cluster and not soak"
 
 test-image: $(VENV)/.installed-dev ## the Dockerfile's commands, without a container engine

@@ -5,6 +5,7 @@ import gc
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import closing
 from typing import TYPE_CHECKING, Final, NoReturn
 
 from gha_step import __version__
@@ -135,12 +136,12 @@ def _serve(options: argparse.Namespace) -> int:
     settings = Settings.parse({**os.environ, **flags})
 
     from gha_step.telemetry import configure_logging
-    from gha_step.wiring import build
+    from gha_step.wiring.server import build
 
     configure_logging(settings.log_level, settings.log_format)
-    server = build(settings, os.environ)
-    _started()
-    server.run()
+    with closing(build(settings, os.environ)) as server:
+        _started()
+        server.run()
     return 0
 
 

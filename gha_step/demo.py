@@ -21,7 +21,7 @@ from gha_step.contract.duration import parse_duration
 from gha_step.contract.errors import StepError
 from gha_step.emulator import EXAMPLE_TOKEN, GitHub, serve
 from gha_step.settings import Settings
-from gha_step.wiring import build
+from gha_step.wiring.server import build
 
 FOLLOW_FOR: Final = 120.0  # seconds
 PROJECT: Final = "kargo-demo"
@@ -113,6 +113,7 @@ def _server(folder: Path, *, grpc: bool) -> Iterator[tuple[str, str]]:
     finally:
         server.stop()
         thread.join()
+        server.close()
 
 
 def _follow(server_url: str, token: str, request: dict[str, Any]) -> int:

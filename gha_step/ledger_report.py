@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from gha_step.contract.errors import StepError
 from gha_step.ledger.record import Owner, Record, State
-from gha_step.steps.answers import tell, workflow_page
+from gha_step.steps.dispatch.answers import tell, workflow_page
 
 SHOWN_OF_A_KEY: Final = 12  # characters
 _NEVER_DELETE: Final = "Do not delete this record: it is what keeps the step from being sent twice."

@@ -31,8 +31,8 @@ class Telemetry:
         self._project_requests = self._counter(
             "project_requests", "Requests to the REST resource of projects, by HTTP status.", "resource", "status"
         )
-        self._budgets = _Budgets()
-        self.registry.register(self._budgets)
+        self._rate_limits = _Budgets()
+        self.registry.register(self._rate_limits)
         self._contradicted = self._counter(
             "contradicted_runs", "Run IDs that GitHub's own late answer replaced. Alarm on any."
         )
@@ -65,7 +65,7 @@ class Telemetry:
         """An answer came from GitHub; its headers, in lower case, tell what is left of its token's budget."""
         limit, remaining = (headers.get(f"x-ratelimit-{name}", "") for name in ("limit", "remaining"))
         if re.fullmatch(r"[1-9][0-9]{0,8}", limit) and re.fullmatch(r"[0-9]{1,9}", remaining):
-            self._budgets.saw(host, int(remaining) / int(limit))
+            self._rate_limits.saw(host, int(remaining) / int(limit))
 
     def contradicted(self) -> None:
         """An attributed run ID turned out to be wrong."""

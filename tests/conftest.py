@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
-from tests.cluster import Cluster, missing, running
+from tests.support.cluster import Cluster, missing, running
 
 # How long an example takes says how busy the machine is, and nothing about the program.
 settings.register_profile("tests", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -16,7 +16,7 @@ settings.load_profile("tests")
 
 @pytest.fixture(scope="session")
 def cluster() -> Iterator[Cluster]:
-    """See `tests.cluster`; its tests are skipped, and say so, where there is none."""
+    """See `tests.support.cluster`; its tests are skipped, and say so, where there is none."""
     absent = missing(os.environ)
     if absent:
         pytest.skip(absent)

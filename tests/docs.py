@@ -18,11 +18,11 @@ from typing import Any, Final
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
-from gha_step.contract.dispatch_workflow import DispatchOutput, DispatchWorkflowConfig
-from gha_step.contract.repository import Credentials, RepositoryConfig
-from gha_step.contract.step import Output
-from gha_step.contract.wait_for_workflow import WaitForWorkflowConfig, WaitForWorkflowOutput
+from gha_step.contract.result import Output
 from gha_step.settings import described
+from gha_step.steps.dispatch.config import DispatchOutput, DispatchWorkflowConfig
+from gha_step.steps.repository import Credentials, RepositoryConfig
+from gha_step.steps.wait.config import WaitForWorkflowConfig, WaitForWorkflowOutput
 from tests.deploy.manifests import DEPLOY, documents
 
 ROLES: Final = (

@@ -11,7 +11,7 @@ import pytest
 
 from gha_step import __version__
 from gha_step.settings import described
-from tests.served import clean_environment, run_command
+from tests.support.process import clean_environment, run_command
 
 
 def test_without_a_command_one_line_says_where_help_is_and_the_exit_code_says_so() -> None:

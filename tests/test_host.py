@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.host import Heard, KargoHost, Promotion, Step
+from tests.support.host import Heard, KargoHost, Promotion, Step
 
 STEP = Step("dispatch", {"a": "b"})
 

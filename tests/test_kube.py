@@ -24,7 +24,7 @@ from gha_step.kube import (
     connect,
 )
 from gha_step.runtime import SystemClock
-from tests.api_server import (
+from tests.support.api_server import (
     ApiServer,
     Scripted,
     answer,
@@ -37,8 +37,8 @@ from tests.api_server import (
     status,
     then_closed,
 )
-from tests.certificates import Authority
-from tests.cluster import Cluster, write_kubeconfig
+from tests.support.certificates import Authority
+from tests.support.cluster import Cluster, write_kubeconfig
 
 OBJECTS: Final = "/apis/gha-step.dev/v1/namespaces/project-a/workflowdispatches"
 OBJECT: Final = f"{OBJECTS}/one"

@@ -12,12 +12,13 @@ import pytest
 
 from gha_step import ledger_report as report
 from gha_step.cli import main
+from gha_step.ledger.keys import step_key
 from gha_step.ledger.kubernetes import KubernetesStore
-from gha_step.ledger.record import Candidate, Run, State, step_key
+from gha_step.ledger.record import Candidate, Run, State
 from gha_step.ledger.sqlite import SqliteStore
-from tests.cluster import Cluster
 from tests.ledger.clusters import install
 from tests.ledger.records import CANDIDATE, TARGET, record
+from tests.support.cluster import Cluster
 
 STATES = pytest.mark.parametrize("state", list(State))
 

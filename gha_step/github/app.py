@@ -10,10 +10,10 @@ from typing import Any, Final
 
 from gha_step.contract.json_text import parse_json
 from gha_step.contract.secret import Token
-from gha_step.github.api import Workflow, date, github_words, rate_limit
+from gha_step.github.dispatch import Workflow, rate_limit
 from gha_step.github.endpoint import Endpoint
 from gha_step.github.errors import BadPrivateKey, RateLimited, Refused, Unclear
-from gha_step.github.exchange import Answer
+from gha_step.github.messages import Answer, date, github_words
 
 ISSUED_BEFORE: Final = 60  # seconds: GitHub's clock may be behind
 EXPIRES_AFTER: Final = 540  # seconds; GitHub takes at most 600, by its own clock

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 import h11
 
 from gha_step.contract.secret import Token
-from gha_step.github.api import API_VERSION, USER_AGENT, VERSION_HEADER
 from gha_step.github.connection import Connector
 from gha_step.github.endpoint import Endpoint
 from gha_step.github.errors import Unclear
-from gha_step.github.exchange import Answer, Exchange, Request
+from gha_step.github.exchange import Exchange
+from gha_step.github.messages import API_VERSION, USER_AGENT, VERSION_HEADER, Answer, Request
 from gha_step.runtime import Clock
 
 if TYPE_CHECKING:

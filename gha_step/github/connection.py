@@ -16,7 +16,7 @@ from urllib.request import getproxies, proxy_bypass
 
 import h11
 
-from gha_step.github.bounds import Address, Bounds, parse_address
+from gha_step.github.egress import Address, Egress, parse_address
 from gha_step.github.endpoint import Endpoint
 from gha_step.github.errors import Unreachable, Untrusted
 
@@ -87,9 +87,9 @@ class SocketConnector:
     """
 
     def __init__(
-        self, bounds: Bounds | None = None, api_server: Iterable[str] = (), *, resolve: Resolve = resolve
+        self, bounds: Egress | None = None, api_server: Iterable[str] = (), *, resolve: Resolve = resolve
     ) -> None:
-        self._bounds = bounds or Bounds()
+        self._bounds = bounds or Egress()
         self._resolve = resolve
         self._api_server = tuple(api_server)
         # By whether certificates are checked. Loading the CAs costs more than a handshake.

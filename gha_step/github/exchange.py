@@ -3,43 +3,17 @@
 Reading may stop and go on: an answer that comes after minutes of silence still counts.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Final
 
 import h11
 
-from gha_step.contract.secret import Token
 from gha_step.github.connection import Connection, cause_of
 from gha_step.github.errors import Unclear
+from gha_step.github.messages import Answer, Request
 from gha_step.runtime import Clock
 
 MAX_HEAD: Final = 1 << 16  # GitHub's headers take about 5 kB
 MAX_BODY: Final = 1 << 20  # a dispatch's answer is a few hundred bytes
-
-
-@dataclass(frozen=True)
-class Request:
-    """A request, complete but for the connection that it goes over. ``target`` starts with a slash."""
-
-    method: str
-    target: str
-    headers: list[tuple[str, str]]
-    body: bytes
-
-
-@dataclass(frozen=True)
-class Answer:
-    """A whole answer; header names are lower case."""
-
-    status: int
-    headers: Mapping[str, str]
-    body: bytes
-
-    def without(self, token: Token) -> "Answer":
-        """The answer as if it never repeated the token, as a wrong ``baseURL``'s may: its words end up in messages."""
-        headers = {name: token.hide(value) for name, value in self.headers.items()}
-        return Answer(self.status, headers, token.hide(self.body.decode("latin-1")).encode("latin-1"))
 
 
 class Exchange:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from gha_step.contract.json_text import parse_json
-from gha_step.github.exchange import Answer
+from gha_step.github.messages import Answer
 
 MAX_FILE: Final = 1 << 20  # bytes; the contents API gives no more of a file
 

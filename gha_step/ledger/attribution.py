@@ -9,8 +9,8 @@ import re
 from collections.abc import Collection, Iterable, Sequence
 from typing import Final, Protocol
 
-from gha_step.ledger.record import (
-    Candidate,
+from gha_step.ledger.record import Candidate, Record, Run, State
+from gha_step.ledger.transitions import (
     Event,
     FoundByMarker,
     FoundByName,
@@ -18,9 +18,6 @@ from gha_step.ledger.record import (
     Looked,
     NothingFound,
     OnlyCandidate,
-    Record,
-    Run,
-    State,
 )
 
 DATE_SLACK: Final = 5.0  # seconds: one-second timestamps, and servers behind one name that differ a little

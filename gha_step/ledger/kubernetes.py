@@ -19,7 +19,9 @@ from gha_step.contract.errors import LedgerError, LedgerUnavailable
 from gha_step.contract.json_text import compact_json, parse_json
 from gha_step.kube import AlreadyExists, Forbidden, Invalid, KubeApi, KubeError, NotFound, NotServed
 from gha_step.kube import Conflict as KubeConflict
-from gha_step.ledger.record import Claim, Gate, Payload, Record, State, Target, Version, digest
+from gha_step.ledger.keys import digest
+from gha_step.ledger.lease import Claim, Lease
+from gha_step.ledger.record import Payload, Record, State, Target, Version
 from gha_step.ledger.store import Conflict, Standing
 
 GROUP: Final = "gha-step.dev"
@@ -103,6 +105,9 @@ class KubernetesStore:
         stored = self._put(RECORDS, record.project, record.key, body, record.version)
         return record.model_copy(update={"version": _version(stored)})
 
+    def close(self) -> None:
+        """The API server's connections are shared, and end with the process."""
+
     def siblings(self, record: Record) -> list[Record]:
         with _translated(RECORDS, "list", record.project):
             found = list(
@@ -120,11 +125,11 @@ class KubernetesStore:
             and other.target.workflow_of_repo == workflow
         ]
 
-    def read_gate(self, project: str, target: Target) -> Gate:
+    def read_lease(self, project: str, target: Target) -> Lease:
         found = self._get(GATES, project, _gate_name(target))
-        return Gate(project=project, target=target) if found is None else _decode_gate(found, project, target)
+        return Lease(project=project, target=target) if found is None else _decode_gate(found, project, target)
 
-    def write_gate(self, gate: Gate) -> Gate:
+    def write_lease(self, gate: Lease) -> Lease:
         stored = self._put(GATES, gate.project, _gate_name(gate.target), _encode_gate(gate), gate.version)
         return gate.model_copy(update={"version": _version(stored)})
 
@@ -360,7 +365,7 @@ def _gate_name(target: Target) -> str:
     return f"gha-step-{target.hash[:40]}"
 
 
-def _encode_gate(gate: Gate) -> _Object:
+def _encode_gate(gate: Lease) -> _Object:
     annotations = {
         TARGET_ANNOTATION: compact_json(gate.target.model_dump()),
         CLAIMED_ANNOTATION: compact_json([claim.model_dump() for claim in gate.claimed]),
@@ -373,7 +378,7 @@ def _encode_gate(gate: Gate) -> _Object:
     }
 
 
-def _decode_gate(found: _Object, project: str, target: Target) -> Gate:
+def _decode_gate(found: _Object, project: str, target: Target) -> Lease:
     """:raises LedgerError: somebody else has written it."""
     metadata = found["metadata"]
     try:
@@ -382,7 +387,7 @@ def _decode_gate(found: _Object, project: str, target: Target) -> Gate:
             raise ValueError("another target")
         if holder is not None and not _KEY.fullmatch(holder):
             raise ValueError("no key of a record")
-        return Gate(
+        return Lease(
             project=project,
             target=target,
             version=_version(found),

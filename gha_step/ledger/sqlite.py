@@ -16,7 +16,9 @@ from typing import Final
 from pydantic import ValidationError
 
 from gha_step.contract.errors import LedgerError, LedgerUnavailable
-from gha_step.ledger.record import Gate, Record, State, Target, digest
+from gha_step.ledger.keys import digest
+from gha_step.ledger.lease import Lease
+from gha_step.ledger.record import Record, State, Target
 from gha_step.ledger.store import Conflict, LedgerUnusable, Standing
 
 SCHEMA_VERSION: Final = 1
@@ -52,12 +54,12 @@ class SqliteStore:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._thread_lock = threading.Lock()  # one connection: sqlite's transactions are per connection
-        self._process_lock = _take_process_lock(path)
+        self._process_lock: int | None = _take_process_lock(path)
         try:
             self._connection = self._open()
             self._identity = self._files()
         except BaseException:
-            os.close(self._process_lock)
+            self._unlock()
             raise
 
     def _open(self) -> sqlite3.Connection:
@@ -87,8 +89,14 @@ class SqliteStore:
     def close(self) -> None:
         """Give the file to others. A closed store answers LedgerUnavailable."""
         with self._thread_lock:
-            self._connection.close()
-            os.close(self._process_lock)
+            if self._process_lock is not None:
+                self._connection.close()
+                self._unlock()
+
+    def _unlock(self) -> None:
+        assert self._process_lock is not None
+        os.close(self._process_lock)
+        self._process_lock = None
 
     def read(self, project: str, key: str) -> Record | None:
         del project  # the key holds it already
@@ -123,16 +131,16 @@ class SqliteStore:
         workflow = record.target.workflow_of_repo
         return [other for other in (_decode(*row) for row in rows) if other.target.workflow_of_repo == workflow]
 
-    def read_gate(self, project: str, target: Target) -> Gate:
+    def read_lease(self, project: str, target: Target) -> Lease:
         with self._session() as connection:
             row = connection.execute(
                 "SELECT version, gate FROM gates WHERE target = ?", (_gate_key(project, target),)
             ).fetchone()
         if row is None:
-            return Gate(project=project, target=target)
-        return Gate.model_validate_json(row[1]).model_copy(update={"version": row[0]})
+            return Lease(project=project, target=target)
+        return Lease.model_validate_json(row[1]).model_copy(update={"version": row[0]})
 
-    def write_gate(self, gate: Gate) -> Gate:
+    def write_lease(self, gate: Lease) -> Lease:
         stored = gate.model_copy(update={"version": int(gate.version) + 1})
         key, body = _gate_key(gate.project, gate.target), stored.model_dump_json()
         if gate.version == 0:

@@ -4,7 +4,8 @@ from collections.abc import Iterator
 from typing import NamedTuple, Protocol
 
 from gha_step.contract.errors import StepError
-from gha_step.ledger.record import Gate, Record, Target
+from gha_step.ledger.lease import Lease
+from gha_step.ledger.record import Record, Target
 
 
 class Conflict(StepError):
@@ -50,14 +51,17 @@ class Store(Protocol):
     def siblings(self, record: Record) -> list[Record]:
         """The other records of the same project, promotion and workflow (API base, repo, file)."""
 
-    def read_gate(self, project: str, target: Target) -> Gate:
+    def read_lease(self, project: str, target: Target) -> Lease:
         """The gate of a target; an empty one of version 0 if there is none."""
 
-    def write_gate(self, gate: Gate) -> Gate:
+    def write_lease(self, gate: Lease) -> Lease:
         """Compare-and-set, as :meth:`write` does with records."""
 
     def records(self) -> Iterator[Record]:
         """All records, for an operator, newest first."""
+
+    def close(self) -> None:
+        """Let go of it. A closed store answers LedgerUnavailable; closing it again does nothing."""
 
     def census(self) -> dict[str, Standing]:
         """What stands in each state, for the metrics."""

@@ -5,15 +5,15 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from gha_step.contract.errors import ConfigError, CredentialsError
-from gha_step.contract.repository import REPO_URL, RepositoryByUrl, RepositoryConfig
 from gha_step.contract.secret import Token
 from gha_step.credentials.github_secret import BASE_URL, UPLOAD_URL, read_github_secret
 from gha_step.credentials.secrets import SecretReader
 from gha_step.github.app import Installation
+from gha_step.github.app_tokens import AppTokens
 from gha_step.github.endpoint import Endpoint, resolve_endpoint
 from gha_step.github.errors import BadEndpoint, BadPrivateKey, GitHubError
 from gha_step.github.repo_url import endpoint_of
-from gha_step.steps.app_tokens import AppTokens
+from gha_step.steps.repository import REPO_URL, RepositoryByUrl, RepositoryConfig
 
 if TYPE_CHECKING:
     from gha_step.credentials.git import GitHubApp

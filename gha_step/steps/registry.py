@@ -4,10 +4,11 @@ from collections.abc import Sequence
 from typing import Final
 
 from gha_step.contract.errors import LedgerUnavailable, StepError
-from gha_step.contract.step import CallerContext, StepRequest, StepResult
+from gha_step.contract.request import CallerContext, StepRequest
+from gha_step.contract.result import StepResult
 from gha_step.contract.values import ConfigModel
 from gha_step.runtime import Clock
-from gha_step.steps.outcome import Call, StepKind, Underway
+from gha_step.steps.kind import Call, StepKind, Underway
 from gha_step.telemetry import log, subject
 
 INTERNAL_RETRY: Final = 10.0  # seconds

@@ -10,14 +10,14 @@ import pytest
 from gha_step.contract.secret import Token
 from gha_step.emulator import EXAMPLE_TOKEN, GitHub, Installation, serve
 from gha_step.github.app import Installation as Wanted
+from gha_step.github.app_tokens import AppTokens
 from gha_step.github.client import PyGithubClient
 from gha_step.github.endpoint import resolve_endpoint
-from gha_step.github.servers import Servers
+from gha_step.github.server_capabilities import ServerCapabilities
 from gha_step.ledger.sqlite import SqliteStore
-from gha_step.steps.app_tokens import AppTokens
 from gha_step.telemetry import Telemetry
-from tests.app_keys import rsa_key
-from tests.assembled import Assembled, JumpingClock, Meddled, Tracked, config, write_secret
+from tests.support.app_keys import rsa_key
+from tests.support.core import Assembled, JumpingClock, Meddled, Tracked, config, write_secret
 
 NEW: Final = "create-installation-token"
 
@@ -63,7 +63,7 @@ def make_tokens(connector: Meddled, clock: JumpingClock, workers: Tracked) -> Ca
     """One process's memory of tokens."""
     return lambda: AppTokens(
         client=PyGithubClient(connector, clock),
-        servers=Servers(),
+        servers=ServerCapabilities(),
         clock=clock,
         workers=workers,
         telemetry=Telemetry(),

@@ -10,8 +10,8 @@ from gha_step.contract.secret import Token
 from gha_step.github.app import Installation, app_jwt, clock_error, installation_token
 from gha_step.github.endpoint import resolve_endpoint
 from gha_step.github.errors import BadPrivateKey, RateLimited, Refused, Unclear
-from gha_step.github.exchange import Answer
-from tests.app_keys import ec_key, locked_key, rsa_key
+from gha_step.github.messages import Answer
+from tests.support.app_keys import ec_key, locked_key, rsa_key
 
 NOW = 1_800_000_000.0
 DATE = {"date": formatdate(NOW, usegmt=True)}

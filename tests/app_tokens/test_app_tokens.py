@@ -11,10 +11,10 @@ from gha_step.contract.errors import Unavailable
 from gha_step.contract.secret import Token
 from gha_step.emulator import Answer, Close, Delay, GitHub, Installation, Reset, Response, bad_gateway
 from gha_step.github.app import Installation as Wanted
+from gha_step.github.app_tokens import AppTokens
 from gha_step.github.errors import BadPrivateKey, Refused, Unreachable
-from gha_step.steps.app_tokens import AppTokens
-from tests.app_keys import rsa_key
-from tests.assembled import JumpingClock, Meddled, Scripted
+from tests.support.app_keys import rsa_key
+from tests.support.core import JumpingClock, Meddled, Scripted
 
 from .conftest import NEW
 

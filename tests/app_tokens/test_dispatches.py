@@ -9,8 +9,8 @@ import pytest
 
 from gha_step.emulator import Answer, Delay, GitHub, Installation, Reset, Response, bad_gateway
 from gha_step.github.errors import Unreachable
-from tests.app_keys import ec_key, rsa_key
-from tests.assembled import Assembled, JumpingClock, Meddled, output, write_secret
+from tests.support.app_keys import ec_key, rsa_key
+from tests.support.core import Assembled, JumpingClock, Meddled, output, write_secret
 
 from .conftest import NEW, by_url, write_app
 

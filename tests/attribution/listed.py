@@ -3,9 +3,11 @@
 from collections.abc import Collection, Iterable
 from typing import Any
 
-from gha_step.github.runs import WorkflowRun, WorkflowRuns
+from gha_step.github.run_pages import WorkflowRun, WorkflowRuns
 from gha_step.ledger.attribution import attribute
-from gha_step.ledger.record import Event, Looked, Record, State, advance, marker_of
+from gha_step.ledger.keys import marker_of
+from gha_step.ledger.record import Record, State
+from gha_step.ledger.transitions import Event, Looked, advance
 from tests.ledger.records import record
 
 EPOCH = 1_700_000_000.0

@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 
 from gha_step.ledger.attribution import eligible, floor_of
-from gha_step.ledger.record import Looked, State
+from gha_step.ledger.record import State
+from gha_step.ledger.transitions import Looked
 
 from .listed import EPOCH, FOREIGN, MARKER, accepted_without_id, decide, listed, listing, unknown
 

@@ -10,9 +10,10 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gha_step.github.runs import WorkflowRuns
+from gha_step.github.run_pages import WorkflowRuns
 from gha_step.ledger.attribution import DATE_SLACK
-from gha_step.ledger.record import Looked, Record, State, advance
+from gha_step.ledger.record import Record, State
+from gha_step.ledger.transitions import Looked, advance
 from tests.ledger.records import record
 
 from .listed import EPOCH, MARKER, PROMOTION, SETTLE, decide, follow, listed, listing, unknown

@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 
 from gha_step.ledger.attribution import find_marker, looking_ends, shows
-from gha_step.ledger.record import (
-    Candidate,
+from gha_step.ledger.record import Candidate, Record, State
+from gha_step.ledger.transitions import (
     Event,
     FoundByMarker,
     FoundByName,
@@ -14,8 +14,6 @@ from gha_step.ledger.record import (
     Looked,
     NothingFound,
     OnlyCandidate,
-    Record,
-    State,
 )
 from tests.ledger.records import record as stored
 

@@ -13,10 +13,11 @@ from pathlib import Path
 from statistics import median
 from typing import Final
 
-from gha_step.ledger.record import Record, Run, State, Target, step_key
+from gha_step.ledger.keys import step_key
+from gha_step.ledger.record import Record, Run, State, Target
 from gha_step.ledger.sqlite import SqliteStore
-from tests.cluster import missing
-from tests.cluster import running as running_cluster
+from tests.support.cluster import missing
+from tests.support.cluster import running as running_cluster
 
 from .in_kubernetes import in_kubernetes
 from .load import Load, allow_many_files, at_once, throughput

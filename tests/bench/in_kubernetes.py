@@ -9,9 +9,9 @@ from pathlib import Path
 from statistics import median
 from typing import Final
 
-from tests.cluster import Cluster, missing
-from tests.cluster import running as running_cluster
 from tests.ledger.clusters import LEDGER_RULES, install
+from tests.support.cluster import Cluster, missing
+from tests.support.cluster import running as running_cluster
 
 from .load import allow_many_files, at_once, throughput
 from .programs import PROJECT, Program, Room, StandIn, running, stand_in

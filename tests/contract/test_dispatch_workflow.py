@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gha_step.contract.dispatch_workflow import DispatchOutput, DispatchWorkflowConfig
 from gha_step.contract.errors import ConfigError
-from gha_step.contract.repository import RepositoryBySecret
 from gha_step.contract.values import MAX_INPUTS_CHARACTERS
-from tests.assembled import config
+from gha_step.steps.dispatch.config import DispatchOutput, DispatchWorkflowConfig
+from gha_step.steps.repository import RepositoryBySecret
+from tests.support.core import config
 
 REQUIRED = ["credentials", "owner", "repo", "workflowFile", "ref"]
 SEGMENTS = ["owner", "repo", "workflowFile"]

@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 
 from gha_step.contract.duration import parse_duration
 from gha_step.contract.errors import EnvelopeError
-from gha_step.contract.step import Link, Status, StepRequest, StepResult
-from tests.assembled import body
+from gha_step.contract.request import StepRequest
+from gha_step.contract.result import Link, Status, StepResult
+from tests.support.core import body
 
 SURROGATE = "\ud800"
 

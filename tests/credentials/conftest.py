@@ -14,8 +14,8 @@ from gha_step.credentials.kubernetes import KubernetesSecrets
 from gha_step.credentials.secrets import SecretReader
 from gha_step.kube import connect
 from gha_step.runtime import SystemClock
-from tests.api_server import ApiServer, serving
-from tests.cluster import Cluster, write_kubeconfig
+from tests.support.api_server import ApiServer, serving
+from tests.support.cluster import Cluster, write_kubeconfig
 
 
 class Home(Protocol):

@@ -10,9 +10,20 @@ from gha_step.contract.errors import CredentialsError, SecretsUnavailable
 from gha_step.credentials.kubernetes import KubernetesSecrets
 from gha_step.kube import connect
 from gha_step.runtime import SystemClock
-from tests.api_server import ApiServer, Scripted, answer, closed, cut_short, dripping, reset, serving, silent, status
-from tests.cluster import Cluster, write_kubeconfig
 from tests.credentials.conftest import as_secret
+from tests.support.api_server import (
+    ApiServer,
+    Scripted,
+    answer,
+    closed,
+    cut_short,
+    dripping,
+    reset,
+    serving,
+    silent,
+    status,
+)
+from tests.support.cluster import Cluster, write_kubeconfig
 
 PATH = "/api/v1/namespaces/project-a/secrets/github"
 BEARER = "eyJhbGciOiJFUzI1NiJ9.a-service-account-token"

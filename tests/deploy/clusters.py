@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from tests.cluster import Cluster, ClusterFailed
 from tests.deploy.manifests import DEPLOY, Manifest, rendered
 from tests.ledger.clusters import install
+from tests.support.cluster import Cluster, ClusterFailed
 
 KARGO_NAMESPACES = ("kargo-system-resources", "kargo-shared-resources")
 

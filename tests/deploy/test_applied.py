@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from tests.cluster import Cluster
 from tests.deploy.clusters import apply, kubectl_path, prepare
 from tests.deploy.manifests import DEPLOY, Manifest, documents, files, manifest, rendered
 from tests.deploy.step_plugin import container, objections
+from tests.support.cluster import Cluster
 
 pytestmark = pytest.mark.cluster
 

@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 import yaml  # type: ignore[import-untyped]
 
-from gha_step.contract import dispatch_workflow, wait_for_workflow
 from gha_step.contract.duration import parse_duration
 from gha_step.settings import Settings
+from gha_step.steps.dispatch import config as dispatch_workflow
+from gha_step.steps.wait import config as wait_for_workflow
 from tests.deploy.manifests import PORT, Manifest, manifest, pod_settings
 from tests.deploy.step_plugin import container, objections, steps
 

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from gha_step.contract.dispatch_workflow import DispatchWorkflowConfig
-from gha_step.contract.repository import RepositoryConfig
-from gha_step.contract.wait_for_workflow import WaitForWorkflowConfig
+from gha_step.steps.dispatch.config import DispatchWorkflowConfig
+from gha_step.steps.repository import RepositoryConfig
+from gha_step.steps.wait.config import WaitForWorkflowConfig
 from tests.deploy.manifests import DEPLOY, Manifest, documents
 
 STEPS: dict[str, tuple[type[RepositoryConfig], str]] = {

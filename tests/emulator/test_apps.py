@@ -7,7 +7,7 @@ import jwt
 import pytest
 
 from gha_step.emulator import API_2022, API_2026, App, GitHub, Installation, Json, Response
-from tests.app_keys import ec_key, rsa_key
+from tests.support.app_keys import ec_key, rsa_key
 
 from .asking import NOON, REPO, Clock, ask, dispatch, message
 from .published import judge, published_model

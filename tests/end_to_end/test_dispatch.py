@@ -20,10 +20,10 @@ from gha_step.emulator import (
     bad_gateway,
     serve,
 )
-from tests.certificates import Authority
 from tests.end_to_end.conftest import MakeScene, Scene, step
-from tests.host import Heard
-from tests.served import Served
+from tests.support.certificates import Authority
+from tests.support.host import Heard
+from tests.support.process import Served
 
 
 def assert_nothing_dispatched(scene: Scene, heard: Heard) -> None:

@@ -15,9 +15,9 @@ from typing import Any
 import pytest
 
 from gha_step.emulator import EXAMPLE_TOKEN, Delay, GitHub, Reset, serve
-from tests.assembled import write_secret
 from tests.github.test_bounds import own_address
-from tests.served import Served, served
+from tests.support.core import write_secret
+from tests.support.process import Served, served
 
 TOKEN = "token-of-the-project-shop"
 GITHUB_TOKEN = "ghp_of_the_project_shop"

@@ -4,10 +4,10 @@ from typing import Any
 
 import pytest
 
-from gha_step.contract.dispatch_workflow import DispatchWorkflowConfig
 from gha_step.contract.errors import ConfigError
-from gha_step.contract.repository import RepositoryByUrl, RepositoryConfig
-from gha_step.contract.wait_for_workflow import WaitForWorkflowConfig
+from gha_step.steps.dispatch.config import DispatchWorkflowConfig
+from gha_step.steps.repository import RepositoryByUrl, RepositoryConfig
+from gha_step.steps.wait.config import WaitForWorkflowConfig
 
 URL = "https://github.com/myorg/my-app.git"
 OLD: dict[str, Any] = {"credentials": {"secretName": "github"}, "owner": "myorg", "repo": "my-app"}

@@ -7,14 +7,14 @@ from typing import Any
 
 import pytest
 
-from gha_step.contract.step import StepResult
+from gha_step.contract.result import StepResult
 from gha_step.emulator import EXAMPLE_TOKEN, GitHub, serve
 from gha_step.ledger.sqlite import SqliteStore
-from tests.app_keys import rsa_key
-from tests.assembled import BEARER, Assembled, config, output, serving, write_secret
-from tests.certificates import Authority
-from tests.host import KargoHost, Promotion, Step
-from tests.served import served
+from tests.support.app_keys import rsa_key
+from tests.support.certificates import Authority
+from tests.support.core import BEARER, Assembled, config, output, serving, write_secret
+from tests.support.host import KargoHost, Promotion, Step
+from tests.support.process import served
 
 SHARED = "kargo-shared-resources"
 Put = Callable[..., None]

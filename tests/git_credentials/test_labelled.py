@@ -13,10 +13,10 @@ from gha_step.credentials.kubernetes import KubernetesSecrets
 from gha_step.credentials.secrets import LabelledSecret, SecretReader
 from gha_step.kube import connect
 from gha_step.runtime import SystemClock
-from tests.api_server import ApiServer, Scripted, answer, closed, reset, serving, silent, status
-from tests.assembled import write_secret
-from tests.cluster import write_kubeconfig
 from tests.credentials.conftest import as_secret
+from tests.support.api_server import ApiServer, Scripted, answer, closed, reset, serving, silent, status
+from tests.support.cluster import write_kubeconfig
+from tests.support.core import write_secret
 
 URL = "https://github.com/myorg/my-app"
 SUBJECT = "system:serviceaccount:demo:default"

@@ -12,7 +12,7 @@ from gha_step.contract.repo_url import parse_repo_url
 from gha_step.contract.secret import Token
 from gha_step.credentials.git import GitHubApp, Password, git_credentials, normalised
 from gha_step.credentials.secrets import LabelledSecret
-from tests.app_keys import rsa_key
+from tests.support.app_keys import rsa_key
 
 SHARED = "kargo-shared-resources"
 URL = "https://github.com/myorg/my-app"

@@ -3,9 +3,9 @@
 import json
 from typing import Any
 
-from gha_step.github.api import Workflow
+from gha_step.github.dispatch import Workflow
 from gha_step.github.endpoint import resolve_endpoint
-from gha_step.github.exchange import Answer
+from gha_step.github.messages import Answer
 
 DATE = "Tue, 14 Nov 2023 22:13:20 GMT"  # 1,700,000,000
 

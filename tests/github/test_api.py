@@ -8,17 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gha_step.contract.secret import Token
-from gha_step.github.api import (
-    RUN_DETAILS,
-    VERSION_HEADER,
-    AcceptedWithoutRun,
-    StartedRun,
-    date,
-    decipher_dispatch,
-    dispatch_request,
-)
+from gha_step.github.dispatch import RUN_DETAILS, AcceptedWithoutRun, StartedRun, decipher_dispatch, dispatch_request
 from gha_step.github.errors import GitHubError, RateLimited, Refused, Unclear, Unsupported
-from gha_step.github.exchange import Answer
+from gha_step.github.messages import VERSION_HEADER, Answer, date
 from tests.github.answers import DATE, answer, said, workflow
 
 TOKEN = Token("ghp_hidden")

@@ -11,17 +11,17 @@ import pytest
 from gha_step.contract.secret import Token
 from gha_step.credentials.directory import DirectorySecrets
 from gha_step.emulator import GitHub, serve
-from gha_step.github.bounds import Bounds, parse_address
 from gha_step.github.client import PyGithubClient
 from gha_step.github.connection import Found, SocketConnector, resolve
+from gha_step.github.egress import Egress, parse_address
 from gha_step.github.endpoint import Endpoint, resolve_endpoint
 from gha_step.github.errors import OffLimits, Unreachable
 from gha_step.ledger.sqlite import SqliteStore
 from gha_step.runtime import SystemClock
-from tests.assembled import Assembled, config, write_secret
-from tests.proxy import proxy
+from tests.support.core import Assembled, config, write_secret
+from tests.support.proxy import proxy
 
-SHARED = Bounds(shared=True)
+SHARED = Egress(shared=True)
 API_SERVER = "10.96.0.1"
 
 
@@ -46,7 +46,7 @@ def at(base_url: str) -> Endpoint:
     return resolve_endpoint(base_url, allow_http=True)
 
 
-def words(base_url: str, bounds: Bounds = SHARED) -> str:
+def words(base_url: str, bounds: Egress = SHARED) -> str:
     with pytest.raises(OffLimits) as caught:
         bounds.check_host(at(base_url))
     assert caught.value.retry_after is None
@@ -148,8 +148,8 @@ def test_what_is_outside_or_private_is_allowed(base_url: str) -> None:
 
 @pytest.mark.parametrize("base_url", INSIDE + LITERALS)
 def test_a_sidecar_connects_wherever_its_user_says(base_url: str) -> None:
-    Bounds().check_host(at(base_url))
-    Bounds().check_addresses(at(base_url), "localhost", [ipaddress.ip_address("127.0.0.1")], [])
+    Egress().check_host(at(base_url))
+    Egress().check_addresses(at(base_url), "localhost", [ipaddress.ip_address("127.0.0.1")], [])
 
 
 # ---------------------------------------------------------------- by what a name leads to
@@ -268,7 +268,7 @@ def test_what_is_connected_to_is_what_was_checked() -> None:
     ],
 )
 def test_only_the_hosts_that_the_operator_names_are_connected_to(shared: bool, base_url: str, allowed: bool) -> None:
-    bounds = Bounds(hosts=frozenset({"github.com", "acme.ghe.com", "ghe.example.com"}), shared=shared)
+    bounds = Egress(hosts=frozenset({"github.com", "acme.ghe.com", "ghe.example.com"}), shared=shared)
     if allowed:
         bounds.check_host(at(base_url))
         return
@@ -277,7 +277,7 @@ def test_only_the_hosts_that_the_operator_names_are_connected_to(shared: bool, b
 
 
 def test_a_host_that_is_named_does_not_open_the_inside() -> None:
-    assert "cluster" in words("https://x.svc", Bounds(hosts=frozenset({"x.svc"}), shared=True))
+    assert "cluster" in words("https://x.svc", Egress(hosts=frozenset({"x.svc"}), shared=True))
 
 
 # ---------------------------------------------------------------- proxies
@@ -358,7 +358,7 @@ def test_a_step_with_a_url_names_that(inside: tuple[str, GitHub], tmp_path: Path
 def test_without_a_base_url_the_missing_key_is_named(tmp_path: Path) -> None:
     write_secret(tmp_path, accessToken="ghp_secret")
     store = SqliteStore(tmp_path / "ledger.db")
-    bounds = Bounds(hosts=frozenset({"ghe.example.com"}))
+    bounds = Egress(hosts=frozenset({"ghe.example.com"}))
     program = Assembled(store=store, secrets=tmp_path, connector=SocketConnector(bounds), clock=SystemClock())
     said = str(program.call(config()).message)
     assert "the key baseURL of the Secret github in project demo (missing: github.com) leads to api.github.com" in said

@@ -8,13 +8,13 @@ import pytest
 
 from gha_step.contract.secret import Token
 from gha_step.emulator import EXAMPLE_TOKEN, Answer, Close, Endless, GitHub, Reset, Response, Truncate, redirect, serve
-from gha_step.github.api import VERSION_HEADER
 from gha_step.github.client import PyGithubClient
 from gha_step.github.connection import SocketConnector
 from gha_step.github.endpoint import Endpoint, resolve_endpoint
 from gha_step.github.errors import Unclear, Unreachable
+from gha_step.github.messages import VERSION_HEADER
 from gha_step.runtime import SystemClock
-from tests.assembled import Meddled
+from tests.support.core import Meddled
 
 RUNS = "/repos/myorg/my-app/actions/workflows/deploy.yml/runs"
 

@@ -15,8 +15,8 @@ import pytest
 from gha_step.github.connection import Connection, SocketConnector
 from gha_step.github.endpoint import Endpoint
 from gha_step.github.errors import Unreachable, Untrusted
-from tests.certificates import Authority, Issued
-from tests.proxy import Proxy, proxy
+from tests.support.certificates import Authority, Issued
+from tests.support.proxy import Proxy, proxy
 
 HELLO = b"hello"
 

@@ -5,8 +5,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gha_step.github.errors import Unclear
-from gha_step.github.exchange import MAX_BODY, Answer, Exchange, Request
-from tests.assembled import JumpingClock, Scripted
+from gha_step.github.exchange import MAX_BODY, Exchange
+from gha_step.github.messages import Answer, Request
+from tests.support.core import JumpingClock, Scripted
 
 REQUEST = Request("POST", "/x", [("Host", "ghe.example.com"), ("Content-Length", "2")], b"{}")
 WHOLE = b"HTTP/1.1 200 OK\r\nDate: now\r\nContent-Length: 2\r\n\r\n{}"

@@ -6,8 +6,8 @@ import pytest
 
 from gha_step.github.endpoint import resolve_endpoint
 from gha_step.github.errors import Unclear
-from gha_step.github.exchange import Answer
-from gha_step.github.runs import WorkflowRun, enterprise_version, runs_page, user_login
+from gha_step.github.messages import Answer
+from gha_step.github.run_pages import WorkflowRun, enterprise_version, runs_page, user_login
 from tests.github.answers import answer
 
 HERE: Final = resolve_endpoint(None, allow_http=False)

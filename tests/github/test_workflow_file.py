@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gha_step.github.exchange import Answer
+from gha_step.github.messages import Answer
 from gha_step.github.workflow_file import MAX_FILE, Unreadable, declared_inputs, file_text, input_problems
 
 

@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 
-from tests.cluster import missing, running
+from tests.support.cluster import missing, running
 
 from .replicas import replicas
 from .rounds import Broken, Count, lane

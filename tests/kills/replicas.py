@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import Any, Final
 
 from gha_step.emulator import EXAMPLE_TOKEN, GitHub, serve
+from gha_step.ledger.keys import step_key
 from gha_step.ledger.kubernetes import KubernetesStore
-from gha_step.ledger.record import Record, step_key
-from tests.assembled import BEARER
-from tests.cluster import Cluster
-from tests.host import KargoHost, Promotion
+from gha_step.ledger.record import Record
 from tests.ledger.clusters import LEDGER_RULES, install
-from tests.served import Served
+from tests.support.cluster import Cluster
+from tests.support.core import BEARER
+from tests.support.host import KargoHost, Promotion
+from tests.support.process import Served
 
 from .rounds import Lane, free_port
 

@@ -14,10 +14,10 @@ from typing import Any, Final, Literal
 from gha_step.emulator import EXAMPLE_TOKEN, Delay, GitHub, Logged, Request, Run, serve
 from gha_step.ledger.record import Record, State
 from gha_step.ledger.sqlite import look_into
-from tests.assembled import BEARER, write_secret
-from tests.host import Heard, KargoHost, Promotion, Step
-from tests.served import Served
-from tests.titled import MARKED, NAMED, PLAIN, WORKFLOW
+from tests.support.core import BEARER, write_secret
+from tests.support.host import Heard, KargoHost, Promotion, Step
+from tests.support.process import Served
+from tests.support.titles import MARKED, NAMED, PLAIN, WORKFLOW
 
 Aim = Literal["before", "while", "after", "around"]
 AIMS: Final[tuple[Aim, ...]] = ("before", "while", "while", "after", "around")

@@ -9,7 +9,7 @@ from weakref import WeakSet
 
 from gha_step.kube import KubeApi
 from gha_step.ledger.kubernetes import GATES, RECORDS, KubernetesStore, Resource
-from tests.cluster import Cluster
+from tests.support.cluster import Cluster
 
 DEPLOY: Final = Path(__file__).parents[2] / "deploy"
 LEDGER_RULES: Final = tuple(

@@ -2,11 +2,12 @@
 
 from typing import Any
 
-from gha_step.ledger.record import (
+from gha_step.ledger.keys import step_key
+from gha_step.ledger.record import Candidate, Owner, Record, Run, State, Target
+from gha_step.ledger.transitions import (
     EVENTS,
     AcceptedWithoutId,
     AnswerLost,
-    Candidate,
     Event,
     ExactId,
     FoundByMarker,
@@ -17,20 +18,14 @@ from gha_step.ledger.record import (
     NothingFound,
     NotSent,
     OnlyCandidate,
-    Owner,
     OwnerGone,
     Reached,
-    Record,
     RecordLost,
     Refused,
     RefusedForNow,
-    Run,
     Send,
-    State,
-    Target,
     ToldByHost,
     Trouble,
-    step_key,
 )
 
 OURS = Owner(pod="pod-1", incarnation="process-1")

@@ -11,9 +11,11 @@ from typing import Final
 
 import pytest
 
-from gha_step.ledger.record import Gate, Record, Send, State, advance
+from gha_step.ledger.lease import Lease
+from gha_step.ledger.record import Record, State
 from gha_step.ledger.sqlite import SqliteStore
 from gha_step.ledger.store import Conflict, Standing, Store
+from gha_step.ledger.transitions import Send, advance
 from tests.ledger.clusters import granted
 from tests.ledger.records import CANDIDATE, OURS, TARGET, events, record, run
 
@@ -144,28 +146,28 @@ class StoreContract:
         assert store.siblings(mine) == [same]
 
     def test_a_gate_that_was_never_written_is_empty(self, store: Store) -> None:
-        assert store.read_gate("demo", TARGET) == Gate(project="demo", target=TARGET)
+        assert store.read_lease("demo", TARGET) == Lease(project="demo", target=TARGET)
 
     def test_a_gate_is_replaced_by_version_only(self, store: Store) -> None:
-        empty = store.read_gate("demo", TARGET)
-        entered = store.write_gate(empty.entered("a"))
-        assert store.read_gate("demo", TARGET) == entered
+        empty = store.read_lease("demo", TARGET)
+        entered = store.write_lease(empty.entered("a"))
+        assert store.read_lease("demo", TARGET) == entered
         with pytest.raises(Conflict):
-            store.write_gate(empty.entered("b"))
-        claimed = store.write_gate(entered.claiming(5, "a"))
+            store.write_lease(empty.entered("b"))
+        claimed = store.write_lease(entered.claiming(5, "a"))
         with pytest.raises(Conflict):
-            store.write_gate(entered.claiming(6, "b"))
-        assert store.read_gate("demo", TARGET) == claimed
+            store.write_lease(entered.claiming(6, "b"))
+        assert store.read_lease("demo", TARGET) == claimed
 
     def test_each_target_of_each_project_has_its_own_gate(self, store: Store) -> None:
-        store.write_gate(store.read_gate("demo", TARGET).entered("a"))
-        assert store.read_gate("other", TARGET).holder is None
-        assert store.read_gate("demo", TARGET.model_copy(update={"ref": "dev"})).holder is None
+        store.write_lease(store.read_lease("demo", TARGET).entered("a"))
+        assert store.read_lease("other", TARGET).holder is None
+        assert store.read_lease("demo", TARGET.model_copy(update={"ref": "dev"})).holder is None
 
     def test_of_many_who_enter_a_gate_exactly_one_does(self, store: Store) -> None:
-        empty = store.read_gate("demo", TARGET)
-        outcomes = race(lambda number: store.write_gate(empty.entered(str(number))), 8)
-        assert sum(isinstance(outcome, Gate) for outcome in outcomes) == 1
+        empty = store.read_lease("demo", TARGET)
+        outcomes = race(lambda number: store.write_lease(empty.entered(str(number))), 8)
+        assert sum(isinstance(outcome, Lease) for outcome in outcomes) == 1
 
     def test_an_operator_sees_all_records_newest_first(self, store: Store) -> None:
         for number in (2, 3, 1):

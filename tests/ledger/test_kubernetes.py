@@ -10,12 +10,14 @@ import pytest
 from gha_step.contract.errors import LedgerError, LedgerUnavailable
 from gha_step.kube import Invalid, KubeApi
 from gha_step.ledger.kubernetes import GATES, RECORDS, KubernetesStore, Resource
-from gha_step.ledger.record import FINAL, ExactId, Gate, Record, Run, Send, State, advance
+from gha_step.ledger.lease import Lease
+from gha_step.ledger.record import FINAL, Record, Run, State
 from gha_step.ledger.store import Conflict
-from tests.cluster import Cluster
+from gha_step.ledger.transitions import ExactId, Send, advance
 from tests.ledger.clusters import LEDGER_RULES, Granted, granted
 from tests.ledger.records import CANDIDATE, TARGET, events, run
 from tests.ledger.store_contract import fresh
+from tests.support.cluster import Cluster
 
 pytestmark = pytest.mark.cluster
 
@@ -287,11 +289,11 @@ def test_a_large_record_is_taken(store: KubernetesStore) -> None:
 
 
 def test_a_gate_is_a_lease_that_its_holder_names(place: Granted) -> None:
-    entered = place.store.write_gate(place.store.read_gate("demo", TARGET).entered("a" * 64).claiming(5, "b"))
+    entered = place.store.write_lease(place.store.read_lease("demo", TARGET).entered("a" * 64).claiming(5, "b"))
     (lease,) = place.cluster.admin.items(place.path(GATES, "demo"))
     assert lease["spec"]["holderIdentity"] == "a" * 64
     assert json.loads(lease["metadata"]["annotations"]["gha-step.dev/target"]) == TARGET.model_dump()
-    assert place.store.read_gate("demo", TARGET) == entered
+    assert place.store.read_lease("demo", TARGET) == entered
 
 
 @pytest.mark.parametrize(
@@ -300,12 +302,12 @@ def test_a_gate_is_a_lease_that_its_holder_names(place: Granted) -> None:
     ids=["no annotations", "a holder that is no key"],
 )
 def test_a_lease_that_somebody_else_wrote_is_no_gate(place: Granted, change: Cheat) -> None:
-    place.store.write_gate(Gate(project="demo", target=TARGET).entered("a"))
+    place.store.write_lease(Lease(project="demo", target=TARGET).entered("a"))
     (lease,) = place.cluster.admin.items(place.path(GATES, "demo"))
     change(lease)
     place.cluster.admin.replace(place.path(GATES, "demo", lease["metadata"]["name"]), lease)
     with pytest.raises(LedgerError, match="not as gha-step writes it"):
-        place.store.read_gate("demo", TARGET)
+        place.store.read_lease("demo", TARGET)
 
 
 # ---------------------------------------------------------------- records that are not ours to use
@@ -336,8 +338,8 @@ def test_what_is_no_namespace_is_never_asked_for(store: KubernetesStore, project
         lambda: store.read(project, made.key),
         lambda: store.write(made),
         lambda: store.siblings(made),
-        lambda: store.read_gate(project, TARGET),
-        lambda: store.write_gate(Gate(project=project, target=TARGET)),
+        lambda: store.read_lease(project, TARGET),
+        lambda: store.write_lease(Lease(project=project, target=TARGET)),
     ):
         with pytest.raises(LedgerError, match="not the name of a namespace"):
             use()
@@ -379,9 +381,9 @@ USES: dict[tuple[Resource, str], Callable[[KubernetesStore, Record], object]] = 
     (RECORDS, "list"): lambda store, made: store.siblings(made),
     (RECORDS, "create"): lambda store, made: store.write(fresh("another")),
     (RECORDS, "update"): lambda store, made: store.write(made.model_copy(update={"timeout": 9})),
-    (GATES, "get"): lambda store, made: store.read_gate("demo", TARGET),
-    (GATES, "create"): lambda store, made: store.write_gate(Gate(project="demo", target=TARGET).entered("a")),
-    (GATES, "update"): lambda store, made: store.write_gate(Gate(project="demo", target=TARGET, version="u/1")),
+    (GATES, "get"): lambda store, made: store.read_lease("demo", TARGET),
+    (GATES, "create"): lambda store, made: store.write_lease(Lease(project="demo", target=TARGET).entered("a")),
+    (GATES, "update"): lambda store, made: store.write_lease(Lease(project="demo", target=TARGET, version="u/1")),
 }
 
 
@@ -467,7 +469,7 @@ def test_an_api_server_that_is_away_is_unavailable_and_never_an_empty_ledger(clu
             lambda: place.store.read("demo", made.key),
             lambda: place.store.write(made.model_copy(update={"timeout": 9})),
             lambda: place.store.siblings(made),
-            lambda: place.store.read_gate("demo", TARGET),
+            lambda: place.store.read_lease("demo", TARGET),
         ):
             with pytest.raises(LedgerUnavailable, match="no answer within"):
                 use()

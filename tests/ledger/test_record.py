@@ -9,17 +9,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from gha_step.ledger.record import (
+from gha_step.ledger.keys import MARKER_SHAPE, digest, marker_of, step_key
+from gha_step.ledger.lease import Lease
+from gha_step.ledger.record import FINAL, Payload, Record, Run, State
+from gha_step.ledger.transitions import (
     EVENTS,
-    FINAL,
-    MARKER_SHAPE,
     AcceptedWithoutId,
     AnswerLost,
     Event,
     ExactId,
     FoundByMarker,
     FoundByName,
-    Gate,
     GaveUp,
     IllegalMove,
     Indistinguishable,
@@ -29,22 +29,15 @@ from gha_step.ledger.record import (
     OnlyCandidate,
     OwnerGone,
     OwnersEvent,
-    Payload,
     Reached,
-    Record,
     RecordLost,
     Refused,
     RefusedForNow,
-    Run,
     Send,
-    State,
     ToldByHost,
     Trouble,
     adopt,
     advance,
-    digest,
-    marker_of,
-    step_key,
 )
 from tests.ledger.records import OURS, TARGET, events, record, run
 
@@ -397,7 +390,7 @@ def test_equal_values_have_equal_digests_whatever_their_order() -> None:
 
 
 def test_a_gate_remembers_the_last_fifty_claims_and_each_run_once() -> None:
-    gate = Gate(project="demo", target=TARGET)
+    gate = Lease(project="demo", target=TARGET)
     for number in range(60):
         gate = gate.claiming(number, f"key-{number}")
     gate = gate.claiming(59, "another")

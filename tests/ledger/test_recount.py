@@ -9,7 +9,7 @@ from gha_step.contract.errors import LedgerUnavailable
 from gha_step.ledger.recount import AGAIN_AFTER, BELIEVED_FOR, Recount
 from gha_step.ledger.store import Standing
 from gha_step.runtime import ThreadWorkers
-from tests.assembled import JumpingClock
+from tests.support.core import JumpingClock
 
 
 class Ledger:

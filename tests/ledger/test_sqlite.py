@@ -241,7 +241,7 @@ def test_a_closed_ledger_is_unavailable(path: Path) -> None:
         lambda: store.read("demo", stored.key),
         lambda: store.write(stored),
         lambda: store.siblings(stored),
-        lambda: store.read_gate("demo", stored.target),
+        lambda: store.read_lease("demo", stored.target),
         store.records,
         store.census,
     ):

@@ -19,11 +19,11 @@ from gha_step.emulator import EXAMPLE_TOKEN, Answer, GitHub, Job, Repository, Re
 from gha_step.kube import connect
 from gha_step.ledger.sqlite import SqliteStore
 from gha_step.runtime import SystemClock
-from tests.api_server import ApiServer, answer, serving, status
-from tests.app_keys import locked_key, rsa_key
-from tests.assembled import Assembled, config, write_secret
-from tests.certificates import Authority
-from tests.cluster import write_kubeconfig
+from tests.support.api_server import ApiServer, answer, serving, status
+from tests.support.app_keys import locked_key, rsa_key
+from tests.support.certificates import Authority
+from tests.support.cluster import write_kubeconfig
+from tests.support.core import Assembled, config, write_secret
 
 SERVER: Final = "github.example.com"
 DISPATCH: Final = "gha-dispatch-workflow"

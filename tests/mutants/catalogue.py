@@ -20,12 +20,12 @@ class Mutant:
     caught_by: str = SIMULATION
 
 
-DISPATCHING: Final = "gha_step/steps/dispatching.py"
+DISPATCHING: Final = "gha_step/steps/dispatch/tasks.py"
 RECORD: Final = "gha_step/ledger/record.py"
 ATTRIBUTION: Final = "gha_step/ledger/attribution.py"
 SQLITE: Final = "gha_step/ledger/sqlite.py"
-OBSERVING: Final = "gha_step/steps/observing.py"
-OUTCOME: Final = "gha_step/github/outcome.py"
+OBSERVING: Final = "gha_step/steps/wait/run_poller.py"
+OUTCOME: Final = "gha_step/github/runs.py"
 
 _WHERE: Final = (
     'WHERE key = ? AND version = ?",\n                (stored.version, stored.state, body, record.key, record.version),'
@@ -85,7 +85,7 @@ MUTANTS: Final = (
     ),
     Mutant(
         "the local clock instead of GitHub's",
-        "gha_step/steps/gatekeeping.py",
+        "gha_step/steps/dispatch/gate.py",
         "floor = None if runs.date is None else runs.date - DATE_SLACK",
         "floor = self._clock.now()",
         SIMULATION,
@@ -105,7 +105,7 @@ MUTANTS: Final = (
     ),
     Mutant(
         "a stranger may call an attempt not sent",
-        "gha_step/steps/looking.py",
+        "gha_step/steps/dispatch/run_finder.py",
         'event = OwnerGone(nonce=nonce, at=now, reason="the process that was sending it is gone")',
         "event = NotSent(nonce=nonce)",
     ),
@@ -157,7 +157,7 @@ MUTANTS: Final = (
     ),
     Mutant(
         "rejected is sent again",
-        "gha_step/steps/book.py",
+        "gha_step/steps/dispatch/journal.py",
         "        if record is not None:\n            return record\n",
         "        if record is not None and record.state is State.REJECTED:\n"
         '            return record.model_copy(update={"state": State.RESERVED})\n'
@@ -165,7 +165,7 @@ MUTANTS: Final = (
     ),
     Mutant(
         "a vanished record is begun anew",
-        "gha_step/steps/book.py",
+        "gha_step/steps/dispatch/journal.py",
         "        last = self.last_sent(key)\n",
         "        last = None\n",
         "tests/scenarios",
@@ -179,7 +179,7 @@ MUTANTS: Final = (
     ),
     Mutant(
         "a final failure is told while the record is reserved",
-        "gha_step/steps/answers.py",
+        "gha_step/steps/dispatch/answers.py",
         '            return StepResult.running(f"nothing dispatched yet: {note.message}", note.retry_after, output)\n',
         '            return StepResult.failed(f"nothing was dispatched: {note.message}", output)\n',
     ),
@@ -217,13 +217,13 @@ MUTANTS: Final = (
     ),
     Mutant(
         "a 502 counts as refused",
-        "gha_step/github/api.py",
+        "gha_step/github/dispatch.py",
         "    if status in _REFUSED or 300 <= status < 400:\n",
         "    if status in _REFUSED or 300 <= status < 400 or status == 502:\n",
     ),
     Mutant(
         "a redirect of the POST is no refusal",
-        "gha_step/github/api.py",
+        "gha_step/github/dispatch.py",
         "    if status in _REFUSED or 300 <= status < 400:\n",
         "    if status in _REFUSED:\n",
         "tests/github",
@@ -244,7 +244,7 @@ MUTANTS: Final = (
     ),
     Mutant(
         "waiting: any conclusion is the expected one",
-        "gha_step/steps/wait_answers.py",
+        "gha_step/steps/wait/answers.py",
         "    if wish.expected is None or wish.expected == run.conclusion:\n",
         "    if run.conclusion:\n",
         "tests/wait",
@@ -265,7 +265,7 @@ MUTANTS: Final = (
     ),
     Mutant(
         "waiting: Retry-After is not waited for",
-        "gha_step/github/budgets.py",
+        "gha_step/github/rate_limits.py",
         "            budget.held_until = max(budget.held_until, now + min(wait, MAX_HOLD) + 1.0)\n",
         "            budget.held_until = now\n",
         "tests/wait",
@@ -304,7 +304,7 @@ MUTANTS: Final = (
     ),
     Mutant(
         "waiting: a run ID that has lost digits is taken",
-        "gha_step/contract/wait_for_workflow.py",
+        "gha_step/steps/wait/config.py",
         "return int(value) if value.is_integer() and abs(value) <= EXACT_FLOAT else None",
         "return int(value) if value.is_integer() else None",
         "tests/wait",

@@ -10,12 +10,12 @@ from urllib.parse import urlsplit
 import pytest
 
 from gha_step.emulator import EXAMPLE_TOKEN, GitHub, Job, serve
-from tests.app_keys import rsa_key
-from tests.assembled import BEARER, write_secret
-from tests.certificates import Authority, Issued
-from tests.host import KargoHost, Promotion, Step
-from tests.proxy import Proxy, proxy
-from tests.served import Served, served
+from tests.support.app_keys import rsa_key
+from tests.support.certificates import Authority, Issued
+from tests.support.core import BEARER, write_secret
+from tests.support.host import KargoHost, Promotion, Step
+from tests.support.process import Served, served
+from tests.support.proxy import Proxy, proxy
 
 from .examples import EXAMPLES, Example
 from .expressions import evaluated, image_from, quote

@@ -13,13 +13,12 @@ from pathlib import Path
 from typing import Any, Final
 
 from gha_step.emulator import EXAMPLE_TOKEN, GitHub, Run, serve
-from gha_step.ledger.record import Record, step_key
-from gha_step.ledger.sqlite import SqliteStore
+from gha_step.ledger.keys import step_key
+from gha_step.ledger.record import Record
 from gha_step.settings import Settings
-from gha_step.steps.dispatching import Dispatching
-from gha_step.wiring import build
-from tests.host import Heard, KargoHost, Promotion, Step
-from tests.titled import PLAIN, WORKFLOW
+from gha_step.wiring.server import build
+from tests.support.host import Heard, KargoHost, Promotion, Step
+from tests.support.titles import PLAIN, WORKFLOW
 
 PROJECT: Final = "demo"
 MARKED_BY: Final = "gha_step"
@@ -99,11 +98,7 @@ class Site:
         self._server.stop()
         self._thread.join(40)
         assert not self._thread.is_alive()
-        # A process would end here, and its lock on the ledger with it.
-        dispatching: Dispatching = self._server._begin_no_more.__self__  # type: ignore[attr-defined]
-        store = dispatching._book.store
-        assert isinstance(store, SqliteStore)
-        store.close()
+        self._server.close()  # a process would end here, and its lock on the ledger with it
 
     # ---------------------------------------------------------------- GitHub
 

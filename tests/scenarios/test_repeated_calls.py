@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from gha_step.emulator import Answer, Response
-from tests.host import Step
+from tests.support.host import Step
 
 from .site import Site, sent_inputs
 

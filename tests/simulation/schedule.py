@@ -11,21 +11,16 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from gha_step.contract.request import StepRequest
+from gha_step.contract.result import StepResult
 from gha_step.contract.secret import Token as SecretToken
-from gha_step.contract.step import StepRequest, StepResult
 from gha_step.credentials.secrets import LabelledSecret
 from gha_step.emulator import EXAMPLE_TOKEN, GitHub, Run
-from gha_step.github.client import PyGithubClient
-from gha_step.github.servers import Servers
 from gha_step.ledger.record import FINAL, Owner, Record, State
-from gha_step.steps.access import Access
-from gha_step.steps.app_tokens import AppTokens
-from gha_step.steps.dispatch_workflow import DispatchWorkflow
-from gha_step.steps.dispatching import Dispatching
-from gha_step.steps.listings import Listings
 from gha_step.steps.registry import Steps
 from gha_step.telemetry import Telemetry
-from tests.titled import MARKED, NAMED, PLAIN, WORKFLOW
+from gha_step.wiring.core import Core
+from tests.support.titles import MARKED, NAMED, PLAIN, WORKFLOW
 
 from .kernel import Kernel, Process
 from .world import EPOCH, Boundaries, Disk, Network, SimClock, SimConnector, SimStore, SimWorkers, Weather
@@ -159,27 +154,19 @@ class Schedule:
         clock, workers = SimClock(kernel), SimWorkers(kernel, process)
         store = SimStore(self.disk, process, self.boundaries, exclusive=not self.shared_store)
         connector = SimConnector(self.network, process)
-        servers = Servers()
-        client = PyGithubClient(connector, clock)
-        dispatching = Dispatching(
+        secret = {"accessToken": EXAMPLE_TOKEN.encode(), "baseURL": b"http://127.0.0.1:1"}
+        core = Core(
             store=store,
+            secrets=Secrets(secret),
             connector=connector,
-            client=client,
-            listings=Listings(client, servers, clock, workers, TELEMETRY),
-            servers=servers,
             clock=clock,
-            tasks=workers,
-            late_readers=workers,
+            workers=lambda limit, name: workers,
             owner=Owner(pod=pod, incarnation=process.name),
             new_nonce=self._nonce,
             settle=SETTLE,
             telemetry=TELEMETRY,
         )
-        secret = {"accessToken": EXAMPLE_TOKEN.encode(), "baseURL": b"http://127.0.0.1:1"}
-        app_tokens = AppTokens(client=client, servers=servers, clock=clock, workers=workers, telemetry=TELEMETRY)
-        access = Access(Secrets(secret), allow_http=False, shared_namespace=None, app_tokens=app_tokens)
-        step = DispatchWorkflow(access=access, dispatching=dispatching, clock=clock)
-        steps = Steps([step], projects=None, clock=clock)
+        steps = core.steps
         self.processes.append((process, steps))
         kernel.note(f"{process.name} starts in pod {pod}")
         delay = kernel.random.uniform(0.5, 20.0)

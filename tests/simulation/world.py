@@ -19,7 +19,8 @@ from gha_step.emulator import Request as GitHubRequest
 from gha_step.emulator import Response as GitHubResponse
 from gha_step.github.endpoint import Endpoint
 from gha_step.github.errors import Unreachable
-from gha_step.ledger.record import Gate, Record, State, Target
+from gha_step.ledger.lease import Lease
+from gha_step.ledger.record import Record, State, Target
 from gha_step.ledger.store import Conflict, Standing
 
 from .kernel import Kernel, Process
@@ -114,7 +115,7 @@ class Disk:
 
     def __init__(self) -> None:
         self.records: dict[str, Record] = {}
-        self.gates: dict[tuple[str, str], Gate] = {}
+        self.gates: dict[tuple[str, str], Lease] = {}
         self.history: dict[str, list[Record]] = {}
 
     def put(self, record: Record) -> Record:
@@ -126,7 +127,7 @@ class Disk:
         self.history.setdefault(record.key, []).append(stored)
         return stored
 
-    def put_gate(self, gate: Gate) -> Gate:
+    def put_gate(self, gate: Lease) -> Lease:
         name = (gate.project, gate.target.hash)
         held = self.gates.get(name)
         if (held.version if held is not None else 0) != gate.version:
@@ -152,6 +153,9 @@ class SimStore:
     def write(self, record: Record) -> Record:
         return self._apply(lambda: self._disk.put(record), f"write {record.state} of {record.alias}")
 
+    def close(self) -> None:
+        """It dies with its process."""
+
     def siblings(self, record: Record) -> list[Record]:
         self._ask("siblings")
         return [
@@ -162,11 +166,11 @@ class SimStore:
             and other.target.workflow_of_repo == record.target.workflow_of_repo
         ]
 
-    def read_gate(self, project: str, target: Target) -> Gate:
+    def read_lease(self, project: str, target: Target) -> Lease:
         self._ask("read gate")
-        return self._disk.gates.get((project, target.hash)) or Gate(project=project, target=target)
+        return self._disk.gates.get((project, target.hash)) or Lease(project=project, target=target)
 
-    def write_gate(self, gate: Gate) -> Gate:
+    def write_lease(self, gate: Lease) -> Lease:
         return self._apply(lambda: self._disk.put_gate(gate), "write gate")
 
     def records(self) -> Iterator[Record]:

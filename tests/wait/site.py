@@ -7,21 +7,17 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
-from gha_step.contract.step import StepRequest, StepResult
+from gha_step.contract.request import StepRequest
+from gha_step.contract.result import StepResult
 from gha_step.credentials.directory import DirectorySecrets
 from gha_step.emulator import EXAMPLE_TOKEN, GitHub, Logged, Run, serve
-from gha_step.github.budgets import Budgets
-from gha_step.github.client import PyGithubClient
 from gha_step.github.connection import SocketConnector
-from gha_step.github.servers import Servers
-from gha_step.steps.access import Access
-from gha_step.steps.app_tokens import AppTokens
-from gha_step.steps.observing import Observing
-from gha_step.steps.outcome import Underway
-from gha_step.steps.registry import Steps
-from gha_step.steps.wait_for_workflow import WaitForWorkflow
+from gha_step.ledger.record import Owner
+from gha_step.ledger.sqlite import SqliteStore
+from gha_step.steps.kind import Underway
 from gha_step.telemetry import Telemetry
-from tests.assembled import Meddled, Tracked, body, example_secret, output, write_secret
+from gha_step.wiring.core import Core
+from tests.support.core import Meddled, Tracked, body, example_secret, output, write_secret
 
 KIND: Final = "gha-wait-for-workflow"
 RUN: Final = 17_000_000_001
@@ -66,26 +62,20 @@ class Process:
 
     def __init__(self, site: "Site") -> None:
         self.telemetry = Telemetry()
-        client, servers = PyGithubClient(site.connector, site.clock), Servers()
-        self.observing = Observing(
-            client=client,
-            servers=servers,
-            budgets=Budgets(),
+        core = Core(
+            store=site.store,
+            secrets=DirectorySecrets(site.folder),
+            connector=site.connector,
             clock=site.clock,
-            workers=site.workers,
+            workers=lambda limit, name: site.workers,
+            owner=Owner(incarnation="process"),
+            new_nonce=lambda: "nonce",
+            settle=1.0,
             telemetry=self.telemetry,
-        )
-        app_tokens = AppTokens(
-            client=client, servers=servers, clock=site.clock, workers=site.workers, telemetry=self.telemetry
-        )
-        access = Access(
-            DirectorySecrets(site.folder),
-            allow_http=False,
             shared_namespace="kargo-shared-resources",
-            app_tokens=app_tokens,
         )
-        step = WaitForWorkflow(access=access, observing=self.observing, clock=site.clock)
-        self.steps = Steps([step], projects=None, clock=site.clock)
+        self.run_poller = core.run_poller
+        self.steps = core.steps
 
 
 class Site:
@@ -98,6 +88,7 @@ class Site:
         self.url = url
         self.connector = Meddled(SocketConnector())
         self.workers = Tracked(32, "look")
+        self.store = SqliteStore(folder / "ledger.db")
         self.restart()
 
     def restart(self) -> None:
@@ -155,6 +146,7 @@ def site(folder: Path, generation: str = "github.com", **options: Any) -> Iterat
         made = Site(folder, github, clock, url)
         yield made
         made.workers.finish()
+        made.store.close()
     told = json.dumps([str(entry) for entry in github.log])
     assert EXAMPLE_TOKEN not in told
 

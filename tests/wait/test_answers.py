@@ -5,11 +5,11 @@ from typing import Any
 
 import pytest
 
-from gha_step.contract.step import Status, StepResult
+from gha_step.contract.result import Status, StepResult
 from gha_step.github.endpoint import resolve_endpoint
-from gha_step.github.outcome import ObservedJob, ObservedRun, PendingDeployment, RunReference
-from gha_step.steps.seen import Seen, Trouble
-from gha_step.steps.wait_answers import Wish, tell, tell_slow
+from gha_step.github.runs import ObservedJob, ObservedRun, PendingDeployment, RunReference
+from gha_step.steps.wait.answers import Wish, tell, tell_slow
+from gha_step.steps.wait.snapshot import Snapshot, Trouble
 
 from .site import RUN, told
 
@@ -25,7 +25,7 @@ CONCLUSIONS = ("success", "failure", "neutral", "cancelled", "skipped", "timed_o
 FAILED_JOB = ObservedJob("deploy", "failure", "Test", f"{URL}/job/1")
 
 
-def hear(seen: Seen, wish: Wish = ANY) -> StepResult:
+def hear(seen: Snapshot, wish: Wish = ANY) -> StepResult:
     result = tell(wish, seen, NOW)
     assert f"run {RUN} of myorg/my-app" in str(result.message)
     assert result.terminal == (True if result.status is Status.FAILED else None)
@@ -35,7 +35,7 @@ def hear(seen: Seen, wish: Wish = ANY) -> StepResult:
 
 @pytest.mark.parametrize("conclusion", [*CONCLUSIONS, "startup_failure", "invented_tomorrow"])
 def test_without_an_expectation_every_conclusion_succeeds(conclusion: str) -> None:
-    result = hear(Seen(replace(COMPLETED, conclusion=conclusion)))
+    result = hear(Snapshot(replace(COMPLETED, conclusion=conclusion)))
     assert result.status is Status.SUCCEEDED
     assert told(result)["output"] == {"conclusion": conclusion, "status": "completed", "url": URL, "attempt": 1}
 
@@ -43,7 +43,7 @@ def test_without_an_expectation_every_conclusion_succeeds(conclusion: str) -> No
 @pytest.mark.parametrize("expected", CONCLUSIONS)
 @pytest.mark.parametrize("conclusion", [*CONCLUSIONS, "startup_failure", "invented_tomorrow"])
 def test_with_one_only_that_conclusion_succeeds(expected: str, conclusion: str) -> None:
-    result = hear(Seen(replace(COMPLETED, conclusion=conclusion)), Wish(REFERENCE, expected, 10.0))
+    result = hear(Snapshot(replace(COMPLETED, conclusion=conclusion)), Wish(REFERENCE, expected, 10.0))
     assert result.status is (Status.SUCCEEDED if conclusion == expected else Status.FAILED)
     assert told(result)["output"]["conclusion"] == conclusion
     if conclusion != expected:
@@ -53,7 +53,7 @@ def test_with_one_only_that_conclusion_succeeds(expected: str, conclusion: str) 
 
 @pytest.mark.parametrize("status", ["requested", "queued", "pending", "waiting", "in_progress", "invented_tomorrow"])
 def test_a_run_that_goes_on_is_looked_at_again_after_the_poll_interval(status: str) -> None:
-    result = hear(Seen(ObservedRun(status, None, 1, URL)), Wish(REFERENCE, "success", 42.5))
+    result = hear(Snapshot(ObservedRun(status, None, 1, URL)), Wish(REFERENCE, "success", 42.5))
     assert (result.status, result.retry_after) == (Status.RUNNING, 42.5)
     assert told(result)["output"] == {"status": status, "url": URL, "attempt": 1}
 
@@ -70,11 +70,11 @@ def test_a_run_that_goes_on_is_looked_at_again_after_the_poll_interval(status: s
     ],
 )
 def test_a_message_says_what_the_run_waits_for(status: str, words: str) -> None:
-    assert words in str(hear(Seen(ObservedRun(status, None, 1, URL))).message)
+    assert words in str(hear(Snapshot(ObservedRun(status, None, 1, URL))).message)
 
 
 def test_a_poll_interval_below_a_second_is_a_second() -> None:
-    assert hear(Seen(RUNNING), Wish(REFERENCE, None, 0.001)).retry_after == 1.0
+    assert hear(Snapshot(RUNNING), Wish(REFERENCE, None, 0.001)).retry_after == 1.0
 
 
 @pytest.mark.parametrize(
@@ -91,17 +91,17 @@ def test_a_poll_interval_below_a_second_is_a_second() -> None:
     ],
 )
 def test_a_waiting_run_says_for_whom(pending: tuple[PendingDeployment, ...], words: str) -> None:
-    message = str(hear(Seen(WAITING, pending=pending)).message)
+    message = str(hear(Snapshot(WAITING, pending=pending)).message)
     assert words in message
     assert message.endswith(URL)
 
 
 def test_who_may_approve_is_told_even_if_it_is_not_known_who() -> None:
-    assert "whose cannot be told (why)" in str(hear(Seen(WAITING, detail="why")).message)
+    assert "whose cannot be told (why)" in str(hear(Snapshot(WAITING, detail="why")).message)
 
 
 def test_a_mismatch_names_the_failed_jobs_with_their_steps_and_links() -> None:
-    seen = Seen(
+    seen = Snapshot(
         replace(COMPLETED, conclusion="failure"), jobs=(FAILED_JOB, ObservedJob("lint", "timed_out", None, None))
     )
     result = hear(seen, WANTS_SUCCESS)
@@ -116,7 +116,7 @@ def test_a_mismatch_names_the_failed_jobs_with_their_steps_and_links() -> None:
 
 def test_of_many_failed_jobs_a_message_names_five() -> None:
     jobs = tuple(replace(FAILED_JOB, name=f"job-{number}") for number in range(50))
-    result = hear(Seen(replace(COMPLETED, conclusion="failure"), jobs=jobs, more_jobs=200), WANTS_SUCCESS)
+    result = hear(Snapshot(replace(COMPLETED, conclusion="failure"), jobs=jobs, more_jobs=200), WANTS_SUCCESS)
     assert "job-4" in str(result.message)
     assert "job-5" not in str(result.message)
     assert "and 245 more" in str(result.message)
@@ -124,18 +124,18 @@ def test_of_many_failed_jobs_a_message_names_five() -> None:
 
 
 def test_jobs_that_cannot_be_read_do_not_hide_that_the_run_failed() -> None:
-    result = hear(Seen(replace(COMPLETED, conclusion="failure"), detail="a proxy said 502"), WANTS_SUCCESS)
+    result = hear(Snapshot(replace(COMPLETED, conclusion="failure"), detail="a proxy said 502"), WANTS_SUCCESS)
     assert "its jobs cannot be told: a proxy said 502" in str(result.message)
     assert "failedJobs" not in told(result)["output"]
 
 
 def test_a_startup_failure_is_explained() -> None:
-    message = str(hear(Seen(replace(COMPLETED, conclusion="startup_failure")), WANTS_SUCCESS).message)
+    message = str(hear(Snapshot(replace(COMPLETED, conclusion="startup_failure")), WANTS_SUCCESS).message)
     assert "the workflow file .github/workflows/deploy.yml is invalid at main" in message
 
 
 def test_a_second_attempt_is_named() -> None:
-    result = hear(Seen(replace(RUNNING, attempt=2)))
+    result = hear(Snapshot(replace(RUNNING, attempt=2)))
     assert "(attempt 2)" in str(result.message)
     assert told(result)["output"]["attempt"] == 2
 
@@ -143,38 +143,40 @@ def test_a_second_attempt_is_named() -> None:
 @pytest.mark.parametrize("run", [None, RUNNING, WAITING, COMPLETED])
 @pytest.mark.parametrize(("left", "retry"), [(-5.0, 10.0), (0.0, 10.0), (3.0, 10.0), (25.0, 25.0), (3600.0, 60.0)])
 def test_trouble_is_running_and_never_a_long_way_off(run: ObservedRun | None, left: float, retry: float) -> None:
-    result = hear(Seen(run, trouble=Trouble("the weather", NOW + left)), WANTS_SUCCESS)
+    result = hear(Snapshot(run, trouble=Trouble("the weather", NOW + left)), WANTS_SUCCESS)
     assert (result.status, result.retry_after) == (Status.RUNNING, retry)
     assert "the weather" in str(result.message)
     assert told(result)["output"].get("url") == (None if run is None else URL)
 
 
 def test_a_longer_poll_interval_is_kept_in_trouble() -> None:
-    assert hear(Seen(None, trouble=Trouble("x", NOW + 20)), Wish(REFERENCE, None, 300.0)).retry_after == 300.0
+    assert hear(Snapshot(None, trouble=Trouble("x", NOW + 20)), Wish(REFERENCE, None, 300.0)).retry_after == 300.0
 
 
 def test_a_conclusion_that_may_be_out_of_date_is_not_told() -> None:
     for seen in (
-        Seen(COMPLETED, trouble=Trouble("x", NOW)),
-        Seen(COMPLETED, failure=f"{REFERENCE}: the token is wrong"),
+        Snapshot(COMPLETED, trouble=Trouble("x", NOW)),
+        Snapshot(COMPLETED, failure=f"{REFERENCE}: the token is wrong"),
     ):
         assert "conclusion" not in told(hear(seen))["output"]
 
 
 def test_a_failure_is_terminal_and_keeps_what_is_known() -> None:
-    result = hear(Seen(RUNNING, failure=f"{REFERENCE}: the token is wrong"))
+    result = hear(Snapshot(RUNNING, failure=f"{REFERENCE}: the token is wrong"))
     assert (result.status, told(result)["output"]["url"]) == (Status.FAILED, URL)
 
 
 @pytest.mark.parametrize("run", [None, RUNNING])
 def test_a_look_that_takes_long_is_asked_for_again_soon(run: ObservedRun | None) -> None:
-    result = tell_slow(Wish(REFERENCE, None, 600.0), Seen(run))
+    result = tell_slow(Wish(REFERENCE, None, 600.0), Snapshot(run))
     assert (result.status, result.retry_after) == (Status.RUNNING, 5.0)
     assert "api.github.com takes long to answer" in str(result.message)
 
 
-@pytest.mark.parametrize("seen", [Seen(), Seen(RUNNING), Seen(replace(COMPLETED, conclusion="failure"), (FAILED_JOB,))])
-def test_an_output_never_holds_links_or_nulls(seen: Seen) -> None:
+@pytest.mark.parametrize(
+    "seen", [Snapshot(), Snapshot(RUNNING), Snapshot(replace(COMPLETED, conclusion="failure"), (FAILED_JOB,))]
+)
+def test_an_output_never_holds_links_or_nulls(seen: Snapshot) -> None:
     def nulls(value: Any) -> bool:
         if isinstance(value, dict):
             return any(nulls(each) for each in value.values())

@@ -3,8 +3,8 @@
 import pytest
 
 from gha_step.contract.secret import Token
-from gha_step.github.budgets import BURST, MAX_HOLD, MAX_WAIT, PACE, WAIT, Budgets
 from gha_step.github.endpoint import resolve_endpoint
+from gha_step.github.rate_limits import BURST, MAX_HOLD, MAX_WAIT, PACE, WAIT, RateLimits
 
 HERE = resolve_endpoint(None, allow_http=False)
 THERE = resolve_endpoint("https://ghe.example", allow_http=False)
@@ -12,7 +12,7 @@ TOKEN, OTHER = Token("a"), Token("b")
 
 
 def test_what_github_asks_for_is_kept_and_is_the_tokens_own() -> None:
-    budgets = Budgets()
+    budgets = RateLimits()
     assert budgets.limited(HERE, TOKEN, 30.0, 100.0) == 131.0
     assert budgets.held_until(HERE, TOKEN) == 131.0
     assert budgets.held_until(HERE, OTHER) < 100.0
@@ -20,13 +20,13 @@ def test_what_github_asks_for_is_kept_and_is_the_tokens_own() -> None:
 
 
 def test_an_earlier_answer_that_comes_late_shortens_nothing() -> None:
-    budgets = Budgets()
+    budgets = RateLimits()
     budgets.limited(HERE, TOKEN, 300.0, 100.0)
     assert budgets.limited(HERE, TOKEN, 1.0, 100.0) == 401.0
 
 
 def test_a_limit_that_does_not_say_how_long_grows_and_is_bounded() -> None:
-    budgets = Budgets()
+    budgets = RateLimits()
     waits = []
     now = 0.0
     for _ in range(20):
@@ -41,11 +41,11 @@ def test_a_limit_that_does_not_say_how_long_grows_and_is_bounded() -> None:
 
 @pytest.mark.parametrize("wait", [1e9, 1e12])
 def test_no_header_holds_a_token_for_ever(wait: float) -> None:
-    assert Budgets().limited(HERE, TOKEN, wait, 0.0) == MAX_HOLD + 1.0
+    assert RateLimits().limited(HERE, TOKEN, wait, 0.0) == MAX_HOLD + 1.0
 
 
 def test_a_few_may_look_at_once_and_many_take_turns() -> None:
-    budgets = Budgets()
+    budgets = RateLimits()
     turns = [budgets.take_turn(HERE, TOKEN, 100.0) for _ in range(BURST + 20)]
     assert turns[:BURST] == [100.0] * BURST
     assert turns == sorted(turns)
@@ -54,21 +54,21 @@ def test_a_few_may_look_at_once_and_many_take_turns() -> None:
 
 
 def test_a_look_of_two_requests_takes_two_turns() -> None:
-    budgets = Budgets()
+    budgets = RateLimits()
     turns = [budgets.take_turn(HERE, TOKEN, 100.0, requests=2) for _ in range(BURST)]
     assert turns[-1] == pytest.approx(100.0 + PACE * (2 * (BURST - 1) - BURST))
 
 
 def test_no_more_than_the_pace_in_the_long_run() -> None:
-    budgets = Budgets()
+    budgets = RateLimits()
     turns = [budgets.take_turn(HERE, TOKEN, 100.0 + index / 1_000) for index in range(3_000)]
     in_a_minute = sum(turn < 160.0 for turn in turns)
     assert in_a_minute <= 60 / PACE + BURST + 1
 
 
 def test_the_memory_is_bounded() -> None:
-    budgets = Budgets()
+    budgets = RateLimits()
     for index in range(3_000):
         budgets.limited(HERE, Token(str(index)), 60.0, 0.0)
-    assert len(budgets._budgets) == 1_000
+    assert len(budgets._rate_limits) == 1_000
     assert budgets.held_until(HERE, Token("2999")) == 61.0

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from gha_step.contract.errors import ConfigError
-from gha_step.contract.wait_for_workflow import WaitForWorkflowConfig
+from gha_step.steps.wait.config import WaitForWorkflowConfig
 
 from .site import RUN, config
 

@@ -7,7 +7,7 @@ from typing import Final
 
 import pytest
 
-from gha_step.contract.step import Status, StepResult
+from gha_step.contract.result import Status, StepResult
 from gha_step.emulator import Answer, Close, Fault, Reset, Response, Truncate, bad_gateway
 
 from .site import Site, told

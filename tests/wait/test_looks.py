@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from gha_step.contract.errors import CredentialsError, StepError, Unavailable
+from gha_step.contract.result import Status, StepResult
 from gha_step.contract.secret import Token as Secret
-from gha_step.contract.step import Status, StepResult
 from gha_step.emulator import (
     EXAMPLE_TOKEN,
     Answer,
@@ -31,11 +31,11 @@ from gha_step.emulator import (
 )
 from gha_step.github.endpoint import resolve_endpoint
 from gha_step.github.errors import Unreachable
-from gha_step.github.outcome import RunReference
-from gha_step.steps.observing import Look
-from gha_step.steps.seen import Seen
-from tests.assembled import Scripted, write_secret
-from tests.certificates import Authority
+from gha_step.github.runs import RunReference
+from gha_step.steps.wait.run_poller import Look
+from gha_step.steps.wait.snapshot import Snapshot
+from tests.support.certificates import Authority
+from tests.support.core import Scripted, write_secret
 
 from .site import RUN, Site, StillClock, site, told
 
@@ -413,10 +413,10 @@ def test_a_token_that_a_server_repeats_is_told_nowhere(here: Site) -> None:
 APP, FRESH = Token("app-token", kind="installation"), Token("fresh-token", kind="installation")
 
 
-def looked(here: Site, renew: Callable[[Secret], Secret]) -> Seen:
+def looked(here: Site, renew: Callable[[Secret], Secret]) -> Snapshot:
     """One look with an App's token, which GitHub refuses."""
     run = RunReference(resolve_endpoint(here.url, allow_http=False), "myorg", "my-app", RUN)
-    look = here.process.observing.look(run, Secret(APP.value), renew)
+    look = here.process.run_poller.look(run, Secret(APP.value), renew)
     assert isinstance(look, Look)
     look.ready.result(timeout=15)
     assert look.seen is not None

@@ -7,7 +7,7 @@ import pytest
 from gha_step.contract.secret import Token
 from gha_step.github.endpoint import resolve_endpoint
 from gha_step.github.errors import RateLimited, Refused, Unclear
-from gha_step.github.outcome import (
+from gha_step.github.runs import (
     CONCLUSIONS,
     STATUSES,
     ObservedJob,

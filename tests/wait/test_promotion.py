@@ -11,9 +11,9 @@ import pytest
 
 from gha_step.emulator import EXAMPLE_TOKEN, GitHub, Job, bad_gateway, serve
 from gha_step.settings import Settings
-from gha_step.wiring import build
-from tests.assembled import write_secret
-from tests.host import KargoHost, Promotion, Step
+from gha_step.wiring.server import build
+from tests.support.core import write_secret
+from tests.support.host import KargoHost, Promotion, Step
 
 from .site import KIND, RUN
 

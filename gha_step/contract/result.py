@@ -1,0 +1,68 @@
+"""The answer to one call, as a host reads it."""
+
+from enum import StrEnum
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, SerializeAsAny
+
+from gha_step.contract.duration import format_duration
+
+
+class Status(StrEnum):
+    """The statuses that a host knows; these three are those that this program gives."""
+
+    RUNNING = "Running"
+    SUCCEEDED = "Succeeded"
+    FAILED = "Failed"
+
+
+class _Sent(BaseModel):
+    model_config = ConfigDict(frozen=True, validate_by_alias=True, validate_by_name=True)
+
+
+class Link(_Sent):
+    """A link that the Kargo UI (1.11 and later) shows on the step's row."""
+
+    url: str = Field(alias="url", description="The run's page on GitHub.")
+    label: str = Field(alias="label", description="What the link shows.")
+    icon: str = Field(default="github", alias="icon", description="The icon beside it.")
+
+
+class Output(_Sent):
+    """What a step hands to the steps after it. On the wire it is always an object, if need be an empty one."""
+
+
+class StepResult(_Sent):
+    """The answer to one call."""
+
+    status: Status = Field(alias="status")
+    message: str | None = Field(default=None, alias="message")
+    output: SerializeAsAny[Output] = Field(default_factory=Output, alias="output")
+    retry_after: Annotated[float | None, PlainSerializer(format_duration, when_used="unless-none")] = Field(
+        default=None, alias="retryAfter", description="When to ask again: seconds, on the wire a Go duration."
+    )
+    terminal: Literal[True] | None = Field(default=None, alias="terminal")
+
+    @classmethod
+    def running(cls, message: str, retry_after: float, output: Output | None = None) -> Self:
+        """Not finished: ask again in ``retry_after`` seconds (never less than one)."""
+        return cls(
+            status=Status.RUNNING,
+            message=message,
+            output=output or Output(),
+            retry_after=max(1.0, retry_after),
+        )
+
+    @classmethod
+    def succeeded(cls, message: str, output: Output) -> Self:
+        """Finished, and as wished."""
+        return cls(status=Status.SUCCEEDED, message=message, output=output)
+
+    @classmethod
+    def failed(cls, message: str, output: Output | None = None) -> Self:
+        """Finished for good, and not as wished."""
+        return cls(status=Status.FAILED, message=message, output=output or Output(), terminal=True)
+
+    def to_wire(self) -> bytes:
+        """The answer as JSON."""
+        return self.model_dump_json(by_alias=True, exclude_none=True).encode()

@@ -1,0 +1,159 @@
+"""Installation tokens of GitHub Apps: one request for all that want the same one, kept until shortly before its end.
+
+A token is shared only by those who show the same private key: who knows an App's and an installation's number has no
+right to what another project's key has earned. All of this is this process's own memory and may be lost.
+"""
+
+import hashlib
+import threading
+from collections import OrderedDict
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import Final
+
+from gha_step.contract.errors import TokenUnavailable
+from gha_step.contract.secret import Token
+from gha_step.github.app import Installation, InstallationToken, app_jwt, clock_error, installation_token
+from gha_step.github.client import Client
+from gha_step.github.endpoint import Endpoint
+from gha_step.github.errors import GitHubError, RateLimited, Unclear, Unreachable
+from gha_step.github.messages import Answer
+from gha_step.github.server_capabilities import ServerCapabilities
+from gha_step.runtime import Clock, Workers
+from gha_step.telemetry import Telemetry
+
+CALL_WAITS: Final = 2.0  # seconds: a call has to answer within some
+TASK_WAITS: Final = 45.0  # seconds: twice connecting and twice an answer
+PAUSE: Final = 5.0  # seconds after trouble that says nothing of its end
+_REMEMBERED: Final = 5_000
+
+_Key = tuple[Endpoint, str, int, str, str, bytes]
+
+
+@dataclass
+class _Cell:
+    """What is known of one token; read and written under the lock."""
+
+    flight: "Future[InstallationToken] | None" = None
+    token: Token | None = None
+    until: float = 0.0  # boottime, which also counts while the machine is suspended
+    trouble: GitHubError | None = None
+    not_before: float = 0.0  # monotonic
+
+
+class AppTokens:
+    """All installation tokens of this process.
+
+    :param workers: threads for requests, each up to half a minute.
+    """
+
+    def __init__(
+        self, *, client: Client, servers: ServerCapabilities, clock: Clock, workers: Workers, telemetry: Telemetry
+    ) -> None:
+        self._client = client
+        self._servers = servers
+        self._clock = clock
+        self._workers = workers
+        self._telemetry = telemetry
+        self._lock = threading.Lock()  # never held across a call into any of the above
+        self._cells: OrderedDict[_Key, _Cell] = OrderedDict()
+        self._ahead: dict[Endpoint, float] = {}  # GitHub's clock minus ours, where a JWT was refused for it
+
+    def token(self, app: Installation, *, patience: float = CALL_WAITS) -> Token:
+        """A token that is good for some minutes at least.
+
+        :param patience: seconds to wait for a request; it goes on, and the next call joins it.
+        :raises TokenUnavailable: there is none now.
+        :raises GitHubError: there is none, for good: `Refused`, `Untrusted`, `BadPrivateKey`.
+        """
+        mine: Future[InstallationToken] = Future()
+        boottime, monotonic = self._clock.boottime(), self._clock.monotonic()
+        with self._lock:
+            cell = self._cell(app)
+            if cell.token is not None and boottime < cell.until:
+                return cell.token
+            if cell.trouble is not None and (left := cell.not_before - monotonic) > 0:
+                raise _unavailable(cell.trouble, left)
+            if cell.flight is None:
+                cell.flight = mine
+            flight = cell.flight
+        if flight is mine:
+            self._workers.spawn(lambda: self._fly(app, cell, mine))
+        if not self._workers.join(flight, patience):
+            raise TokenUnavailable(f"a token for {app} is on its way", 1.0)
+        try:
+            return flight.result().token
+        except (Unreachable, RateLimited, Unclear) as error:
+            raise _unavailable(error, error.retry_after or PAUSE) from None
+
+    def renewed(self, app: Installation, refused: Token) -> Token:
+        """A token other than ``refused``, which GitHub has just refused: new, or what others have got meanwhile.
+
+        Raises as `token`.
+        """
+        with self._lock:
+            cell = self._cell(app)
+            if cell.token == refused:
+                cell.token = None
+        return self.token(app, patience=TASK_WAITS)
+
+    def _cell(self, app: Installation) -> _Cell:
+        proof = hashlib.sha256(app.private_key.reveal().encode()).digest()
+        key = (app.endpoint, app.issuer, app.number, app.owner.lower(), app.repo.lower(), proof)
+        cell = self._cells.setdefault(key, _Cell())
+        self._cells.move_to_end(key)
+        if len(self._cells) > _REMEMBERED:
+            self._cells.popitem(last=False)
+        return cell
+
+    # ---------------------------------------------------------------- the request
+
+    def _fly(self, app: Installation, cell: _Cell, flight: "Future[InstallationToken]") -> None:
+        try:
+            begun = self._clock.boottime()  # GitHub counts from its answer, so this errs on the safe side
+            found = self._request(app)
+        except BaseException as error:
+            trouble = error if isinstance(error, Unreachable | RateLimited | Unclear) else None
+            with self._lock:
+                cell.flight = None
+                cell.trouble = trouble
+                if trouble is not None:
+                    cell.not_before = self._clock.monotonic() + (trouble.retry_after or PAUSE)
+            flight.set_exception(error)
+            if not isinstance(error, GitHubError):
+                raise
+            return
+        with self._lock:
+            cell.flight, cell.trouble = None, None
+            cell.token, cell.until = found.token, begun + found.usable_for
+        flight.set_result(found)
+
+    def _request(self, app: Installation) -> InstallationToken:
+        """One request; a second one only where GitHub's refusal itself tells that our clock is wrong."""
+        with self._lock:
+            ahead = self._ahead.get(app.endpoint, 0.0)
+        answer = self._post(app, self._clock.now() + ahead)
+        error = clock_error(answer, self._clock.now() + ahead)
+        if error is not None:
+            with self._lock:
+                self._ahead[app.endpoint] = ahead = ahead + error
+            answer = self._post(app, self._clock.now() + ahead)
+        return installation_token(answer, app, self._clock.now() + ahead)
+
+    def _post(self, app: Installation, now: float) -> Answer:
+        proof = app_jwt(app, now)
+        begun = self._clock.monotonic()
+        status = "error"
+        try:
+            answer = self._client.post(
+                app.endpoint, app.path, proof, app.body, without=self._servers.without(app.endpoint)
+            )
+            status = str(answer.status)
+        finally:
+            self._telemetry.github_request("app_token", status, self._clock.monotonic() - begun)
+        return answer
+
+
+def _unavailable(error: GitHubError, retry_after: float) -> TokenUnavailable:
+    asked = isinstance(error, RateLimited) and error.wait is not None
+    return TokenUnavailable(str(error), min(max(retry_after, 1.0), 60.0), retry_after if asked else None)

@@ -1,0 +1,67 @@
+"""Why GitHub refused a dispatch, where its answer leaves that open: settled by at most one GET, after the failure."""
+
+import re
+from typing import Any
+from urllib.parse import urlsplit
+
+from gha_step.contract.json_text import parse_json
+from gha_step.contract.secret import Token
+from gha_step.github.client import Client
+from gha_step.github.dispatch import Workflow, invisible
+from gha_step.github.errors import GitHubError, Refused
+
+
+def diagnose(refusal: Refused, workflow: Workflow, token: Token, client: Client) -> str:
+    """The message for the operator: the refusal's own, or a surer one."""
+    message = _diagnose(refusal, workflow, token, client)
+    return token.hide(message).encode("utf-8", "replace").decode()  # whatever GitHub's answer held
+
+
+def _diagnose(refusal: Refused, workflow: Workflow, token: Token, client: Client) -> str:
+    if refusal.status == 404 and refusal.words:  # without them, it is no GitHub's
+        path = workflow.path.partition("/actions/")[0]
+    elif 300 <= refusal.status < 400 and (moved := _moved_to(refusal, workflow)):
+        path = moved
+    else:
+        return str(refusal)
+    try:
+        answer = client.get(workflow.endpoint, path, token)
+        repository = parse_json(answer.body) if answer.status == 200 else {}
+    except (GitHubError, ValueError):
+        return str(refusal)
+    said = f"GitHub refused to dispatch {workflow} ({refusal.status}: {refusal.words!r})"
+    name = f"{workflow.owner}/{workflow.repo}"
+    if refusal.status != 404:
+        now = repository.get("full_name") if isinstance(repository, dict) else None
+        if not isinstance(now, str):
+            return str(refusal)
+        return f"{said}: the repository is now {now}: correct {workflow.endpoint.fields()}"
+    if answer.status == 404:
+        return f"{said}: {invisible(workflow.endpoint, name, token)}"
+    if answer.status != 200 or not isinstance(repository, dict):
+        return str(refusal)
+    return f"{said}: {_visible(repository, name, workflow, token.subject)}"
+
+
+def _visible(repository: dict[str, Any], name: str, workflow: Workflow, token: str) -> str:
+    permissions = repository.get("permissions")
+    branch = repository.get("default_branch")
+    if isinstance(permissions, dict) and permissions.get("push") is False:
+        return (
+            f"{token} can read {name} but not write to it: it needs Actions: write (classic: scope repo, and write "
+            "access of its user)"
+        )
+    return (
+        f"{token} can see {name}, but its default branch {branch} has no .github/workflows/{workflow.file}: a "
+        "workflow can be dispatched only once its file is there"
+    )
+
+
+def _moved_to(refusal: Refused, workflow: Workflow) -> str | None:
+    """The path of the repository that a redirect leads to, if it stays on the same server."""
+    try:
+        parts = urlsplit(refusal.location or "")
+    except ValueError:
+        return None
+    found = re.match(r"(?:/api/v3)?(/repositories/[0-9]+|/repos/[\w.-]+/[\w.-]+)/", parts.path, re.ASCII)
+    return found[1] if found and parts.netloc == workflow.endpoint.authority else None

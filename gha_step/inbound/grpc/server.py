@@ -1,0 +1,332 @@
+"""The gRPC server: gha_step.v1.StepService, health and reflection, in the event loop of the process.
+
+Imported only where it listens: grpc costs start-up time and memory. What a message means is decided in
+`gha_step.inbound.grpc.messages`.
+"""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import AbstractContextManager, asynccontextmanager, nullcontext, suppress
+from typing import Any, Final
+
+os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # read at import: its core writes to stderr, and not as our log
+
+import grpc
+from google.protobuf.message import DecodeError
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from gha_step.contract.secret import Token
+from gha_step.contract.values import ConfigModel
+from gha_step.inbound.body import MAX_BODY
+from gha_step.inbound.execution import Execution
+from gha_step.inbound.grpc import messages as service
+from gha_step.inbound.http import Readiness
+from gha_step.inbound.process import cannot_listen, socket_address
+from gha_step.inbound.tls import TlsContent, TlsFileError, TlsFiles
+from gha_step.pb.v1 import step_pb2 as pb
+from gha_step.pb.v1 import step_pb2_grpc
+from gha_step.telemetry import log
+
+MAX_CALLS: Final = 4096  # at once: a Run that waits costs some 40 kB
+MAX_WATCHES: Final = 256  # streams of health and reflection at once: who shows no bearer must not shut out who does
+MAX_RPCS: Final = 2 * MAX_CALLS  # of all kinds: so a probe of health is answered while all of these are open
+MESSAGE_WITHIN: Final = 10.0  # seconds, from a call's beginning to its message
+MAX_STREAMS: Final = 1024  # calls at once on one connection
+STREAMS_GRACE: Final = 1.0  # seconds in which last words get out, once every call is answered
+INTERNAL: Final = "an internal error, which the log of gha-step tells: call again"
+
+OPTIONS: Final = (
+    ("grpc.max_receive_message_length", MAX_BODY),
+    ("grpc.max_concurrent_streams", MAX_STREAMS),
+    # Calls that came and were not looked at yet: from the first of these numbers on some are cancelled by chance, which
+    # tells the caller nothing. It is a thousand by default; MAX_CALLS is what limits.
+    ("grpc.server.max_pending_requests", 4 * MAX_CALLS),
+    ("grpc.server.max_pending_requests_hard_limit", 4 * MAX_CALLS),
+    ("grpc.so_reuseport", 0),  # an address that is taken is refused, not shared
+    ("grpc.keepalive_time_ms", 60_000),  # a caller that is gone without a word is noticed,
+    ("grpc.keepalive_timeout_ms", 20_000),  # and its calls end
+    ("grpc.http2.min_ping_interval_without_data_ms", 9_000),  # Go's clients may ping every 10 s
+    ("grpc.keepalive_permit_without_calls", 1),
+    ("grpc.max_connection_idle_ms", 600_000),
+)
+
+Context = grpc.aio.ServicerContext[Any, Any]
+Handler = Any  # its stubs know only handlers that are not asynchronous
+
+
+class GrpcServer:
+    """See `gha_step.inbound.process.Listener`.
+
+    :param execution: ``None``: StepService is not served.
+    :param configs: the step kinds, for ListKinds.
+    :param token: the bearer that StepService asks for; ``None``: none.
+    :param tls: ``None``: plaintext.
+    """
+
+    def __init__(
+        self,
+        *,
+        host: str,
+        port: int,
+        execution: Execution | None,
+        configs: Mapping[str, type[ConfigModel]],
+        token: Token | None,
+        readiness: Readiness,
+        tls: TlsFiles | None,
+    ) -> None:
+        self._host = host
+        self._port = port
+        self._execution = execution
+        self._configs = configs
+        self._edge = _Edge(token, readiness)
+        self._credentials = None if tls is None else _credentials(tls)
+        self._stopping = asyncio.Event()
+        self._health = health.aio.HealthServicer()
+        self._server: grpc.aio.Server | None = None
+
+    @property
+    def url(self) -> str:
+        scheme = "grpc" if self._credentials is None else "grpcs"
+        return f"{scheme}://{self.target}"
+
+    @property
+    def target(self) -> str:
+        """The address as gRPC clients write it."""
+        return socket_address(self._host, self._port)
+
+    async def bind(self) -> None:
+        server = grpc.aio.server(interceptors=[self._edge], options=OPTIONS, maximum_concurrent_rpcs=MAX_RPCS)
+        names = [health.SERVICE_NAME, reflection.SERVICE_NAME]
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
+        if self._execution is not None:
+            servicer = _Servicer(self._execution, service.kinds(self._configs), self._stopping)
+            step_pb2_grpc.add_StepServiceServicer_to_server(servicer, server)
+            names.append(service.SERVICE)
+        reflection.enable_server_reflection(names, server)
+        try:
+            if self._credentials is None:
+                self._port = server.add_insecure_port(self.target)
+            else:
+                self._port = server.add_secure_port(self.target, self._credentials)
+        except RuntimeError:
+            raise cannot_listen(self._host, self._port) from None
+        self._server = server
+
+    async def start(self) -> None:
+        assert self._server is not None
+        if self._execution is not None:
+            await self._health.set(service.SERVICE, health_pb2.HealthCheckResponse.SERVING)
+        await self._server.start()
+
+    async def drain(self) -> None:
+        with suppress(TimeoutError):  # who watches and does not read must not hold up the end
+            await asyncio.wait_for(self._health.enter_graceful_shutdown(), STREAMS_GRACE)
+        self._stopping.set()
+
+    async def stop(self) -> None:
+        assert self._server is not None
+        await self._server.stop(STREAMS_GRACE)
+
+
+class _Servicer(step_pb2_grpc.StepServiceServicer):
+    """The methods, around the one `execute`."""
+
+    def __init__(self, execution: Execution, kinds: pb.ListKindsResponse, stopping: asyncio.Event) -> None:
+        self._execution = execution
+        self._kinds = kinds
+        self._stopping = stopping
+
+    async def Execute(self, request: pb.ExecuteRequest, context: Context) -> pb.ExecuteResponse:  # noqa: N802
+        step = service.step_request(request)
+        with self._execution.counted():
+            return service.fill(pb.ExecuteResponse(), await self._execution.execute(step))
+
+    async def Run(self, request: pb.RunRequest, context: Context) -> None:  # type: ignore[override]  # noqa: N802  it writes
+        following = service.Following(service.step_request(request))
+        while following.wait is not None:
+            if await self._stops_within(following.wait):
+                raise service.Refused(grpc.StatusCode.UNAVAILABLE, service.STOPPING)
+            with self._execution.counted():
+                event = following.hear(await self._execution.execute(following.request))
+            if event is not None:
+                await context.write(event)
+
+    async def ListKinds(self, request: pb.ListKindsRequest, context: Context) -> pb.ListKindsResponse:  # noqa: N802
+        return self._kinds
+
+    async def _stops_within(self, seconds: float) -> bool:
+        if seconds and not self._stopping.is_set():
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._stopping.wait(), seconds)
+        return self._stopping.is_set()
+
+
+# ---------------------------------------------------------------- what every call goes through
+
+
+class _Unreadable:
+    """Bytes that are no message of the type that a method takes."""
+
+    def __init__(self, type_name: str) -> None:
+        self.type_name = type_name
+
+
+class _Edge(grpc.aio.ServerInterceptor):
+    """Who may not call hears so before a message is read, and no call ends with UNKNOWN or INTERNAL.
+
+    grpc itself gives INTERNAL for bytes that do not parse, before a handler hears of them; and UNKNOWN for errors.
+    """
+
+    def __init__(self, token: Token | None, readiness: Readiness) -> None:
+        self._token = token
+        self._readiness = readiness
+        self._steps = _Places(MAX_CALLS)
+        self._watches = _Places(MAX_WATCHES)
+
+    async def intercept_service(
+        self, continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Any]], details: grpc.HandlerCallDetails
+    ) -> Handler:
+        handler = await continuation(details)
+        if handler is None:
+            return handler
+        if not details.method.startswith(f"/{service.SERVICE}/"):  # health and reflection are for everyone
+            return _guarded(handler, self._watches if handler.response_streaming else nullcontext())
+        try:
+            service.admit(details.invocation_metadata, self._token)
+            if self._readiness.draining:
+                raise service.Refused(grpc.StatusCode.UNAVAILABLE, service.STOPPING)
+        except service.Refused as refused:
+            return _refusing(refused)
+        return _guarded(handler, self._steps)
+
+
+class _Places:
+    """How many calls of a kind may be open."""
+
+    def __init__(self, free: int) -> None:
+        self._free = free
+
+    def __enter__(self) -> None:
+        if not self._free:
+            raise service.Refused(grpc.StatusCode.RESOURCE_EXHAUSTED, "too many calls at once: call again later")
+        self._free -= 1
+
+    def __exit__(self, *error: object) -> None:
+        self._free += 1
+
+
+def _refusing(refused: service.Refused) -> Handler:
+    async def refuse(requests: AsyncIterator[bytes], context: Context) -> None:
+        await context.abort(refused.code, refused.message)
+
+    return grpc.stream_stream_rpc_method_handler(refuse)  # reads no message, whatever comes
+
+
+def _guarded(handler: Handler, places: AbstractContextManager[None]) -> Handler:
+    serialize = handler.response_serializer
+    if handler.stream_stream is not None:
+        converse = handler.stream_stream
+
+        async def streams(requests: AsyncIterator[Any], context: Context) -> AsyncIterator[Any]:
+            async with _no_error_but_ours(context):
+                with places:
+                    async for response in converse((_readable(request) async for request in requests), context):
+                        yield response
+
+        return grpc.stream_stream_rpc_method_handler(streams, _reader(handler), serialize)
+    answer = handler.unary_unary or handler.unary_stream
+    assert answer is not None
+
+    async def one(requests: AsyncIterator[Any], context: Context) -> Any:
+        async with _no_error_but_ours(context):
+            request = await _only(requests)
+            with places:
+                return await answer(request, context)
+
+    # As if the caller might stream: grpc itself leaves one that sends no message without any answer, for ever.
+    if handler.unary_unary is not None:
+        return grpc.stream_unary_rpc_method_handler(one, _reader(handler), serialize)
+    return grpc.stream_stream_rpc_method_handler(one, _reader(handler), serialize)
+
+
+async def _only(requests: AsyncIterator[Any]) -> Any:
+    words = "there is no message: send one"
+    try:
+        async with asyncio.timeout(MESSAGE_WITHIN):
+            async for request in requests:
+                return _readable(request)
+    except TimeoutError:
+        words = f"no message came within {MESSAGE_WITHIN:g} s: send one at once"
+    raise service.Malformed([service.Violation("", words)])
+
+
+def _reader(handler: Handler) -> Callable[[bytes], Any]:
+    parse = handler.request_deserializer
+    assert parse is not None
+
+    def read(data: bytes) -> Any:
+        try:
+            return parse(data)
+        except DecodeError:
+            return _Unreadable(parse.__self__.DESCRIPTOR.full_name)
+
+    return read
+
+
+def _readable(request: Any) -> Any:
+    if isinstance(request, _Unreadable):
+        words = f"the message is no {request.type_name}: broken, not UTF-8 in a string, or nested too deeply"
+        raise service.Malformed([service.Violation("", words)])
+    return request
+
+
+@asynccontextmanager
+async def _no_error_but_ours(context: Context) -> AsyncIterator[None]:
+    try:
+        yield
+    except service.Refused as refused:
+        await context.abort(refused.code, refused.message, refused.details)
+    except grpc.aio.AbortError:
+        raise
+    except NotImplementedError:  # what generated code says of a method that nobody has written: Health/List
+        await context.abort(grpc.StatusCode.UNIMPLEMENTED, "this server does not have this method")
+    except Exception:  # noqa: BLE001  grpc would tell the caller of it, with UNKNOWN
+        if context.done() or context.cancelled():  # nobody listens any more
+            return
+        log.exception("a gRPC call failed")
+        await context.abort(grpc.StatusCode.UNAVAILABLE, INTERNAL)
+
+
+# ---------------------------------------------------------------- TLS
+
+
+def _credentials(files: TlsFiles) -> grpc.ServerCredentials:
+    """Credentials that follow their files, which are renewed while the server runs.
+
+    :raises TlsFileError: they cannot be used.
+    """
+    known = files.read()
+
+    def renewed() -> grpc.ServerCertificateConfiguration | None:
+        nonlocal known
+        try:
+            now = files.read()
+        except TlsFileError as error:
+            log.warning("the certificate cannot be renewed, and stays as it was: %s", error)
+            return None
+        if now == known:
+            return None
+        known = now
+        return _configuration(now)
+
+    return grpc.dynamic_ssl_server_credentials(
+        _configuration(known),
+        renewed,  # type: ignore[arg-type]  # None: nothing new
+        require_client_authentication=files.client_ca is not None,
+    )
+
+
+def _configuration(content: TlsContent) -> grpc.ServerCertificateConfiguration:
+    return grpc.ssl_server_certificate_configuration([(content.key, content.certificate)], content.client_ca)

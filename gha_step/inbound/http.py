@@ -1,0 +1,105 @@
+"""The HTTP server: ``POST /api/v1/step.execute``, health and metrics; `gha_step.inbound.rest.resource` beside it.
+
+Source: facts/kargo-host.md A. The bearer is proved before the body is read.
+"""
+
+import asyncio
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from gha_step.contract.errors import EnvelopeError
+from gha_step.contract.json_text import parse_json
+from gha_step.contract.request import StepRequest
+from gha_step.contract.secret import Token
+from gha_step.inbound.bearer import bearer
+from gha_step.inbound.body import BodyRefused, give, json_answer, read_body
+from gha_step.inbound.execution import Execution
+
+if TYPE_CHECKING:
+    from gha_step.inbound.rest.resource import ProjectApi
+
+EXECUTE: Final = "/api/v1/step.execute"
+
+
+class Readiness:
+    """Whether this server wants calls: not before everything is constructed, and not once it has to stop."""
+
+    def __init__(self) -> None:
+        self.ready = False
+        self.draining = False
+
+
+def http_app(
+    *,
+    execution: Execution | None,
+    token: Token | None,
+    readiness: Readiness,
+    collect: Callable[[], bytes],
+    projects: "ProjectApi | None" = None,
+) -> ASGIApp:
+    """The server's ASGI application.
+
+    :param execution: ``None``: step.execute is not served.
+    :param token: the bearer that step.execute asks for; ``None``: none.
+    :param projects: the resource for callers that prove a project; ``None``: it is not served.
+    :param collect: gives the metrics; it may read the ledger, so it runs on a thread.
+    """
+
+    async def answer(request: Request) -> Response:
+        path, method = request.scope["path"], request.method  # request.url would parse the Host header too
+        if path == EXECUTE and method == "POST" and execution is not None:
+            return await _execute(request, execution, token, readiness)
+        if projects is not None and projects.owns(request.scope["raw_path"]):
+            return await projects.answer(request)
+        if method in ("GET", "HEAD"):
+            if path == "/healthz":
+                return _text(200, "ok")
+            if path == "/readyz":
+                serving = readiness.ready and not readiness.draining
+                return _text(200, "ready") if serving else _text(503, "not ready")
+            if path == "/metrics":
+                content = await asyncio.to_thread(collect)
+                return Response(content, media_type="text/plain; version=0.0.4; charset=utf-8")
+        unknown = f"there is no {method} {path[:200]} here"
+        # The callers of either interface look for their own key.
+        return json_answer(404, {"error": unknown} if projects is None else {"error": unknown, "message": unknown})
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":  # lifespan and websockets are not for us
+            return
+        response = await answer(Request(scope, receive))
+        await give(response, scope, receive, send)
+
+    return app
+
+
+async def _execute(request: Request, execution: Execution, token: Token | None, readiness: Readiness) -> Response:
+    if token is not None:
+        given = bearer(request.headers.get("authorization"))
+        if given is None or not token.matches(given):
+            return _error(403, "the bearer token is missing or wrong", close=True)
+    if readiness.draining:
+        return _error(503, "this server is stopping: call again", close=True)
+    with execution.counted():  # from here on, so that a stop waits for a body that is still arriving
+        try:
+            body = await read_body(request, execution.reply_within)
+        except BodyRefused as error:
+            return _error(error.status, str(error), close=True)
+        try:
+            step = StepRequest.parse(parse_json(body))
+        except (EnvelopeError, ValueError) as error:
+            return _error(400, f"the request is not one that a host sends: {error}")
+        result = await execution.execute(step)
+        return Response(result.to_wire(), media_type="application/json")
+
+
+def _text(status: int, text: str) -> Response:
+    return Response(text + "\n", status, media_type="text/plain")
+
+
+def _error(status: int, message: str, *, close: bool = False) -> Response:
+    return json_answer(status, {"error": message}, close=close)

@@ -1,0 +1,1 @@
+"""The REST resource for callers that prove a project: stock Kargo."""

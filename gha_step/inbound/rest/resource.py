@@ -1,0 +1,222 @@
+"""The REST resource that stock Kargo's ``http`` step calls: one promotion step per path, re-sent until it is over.
+
+    PUT /api/v1/projects/{project}/dispatches/{promotion}/{alias}
+    PUT /api/v1/projects/{project}/waits/{promotion}/{alias}
+
+Source: facts/stock-kargo.md. What is final for a promotion is told with 200, or with 4xx where the caller has proved
+nothing; 503 makes the ``http`` step ask again. A path is decoded once and checked before anything is asked of anybody,
+and the project is proved before the body is read.
+"""
+
+import asyncio
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final, TypeVar
+from urllib.parse import unquote_to_bytes
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from gha_step.contract.errors import SecretsUnavailable, Unavailable
+from gha_step.contract.json_text import parse_json
+from gha_step.contract.request import CallerContext, Step, StepRequest
+from gha_step.contract.result import StepResult
+from gha_step.credentials.secrets import is_namespace_name, is_object_name
+from gha_step.inbound.bearer import bearer
+from gha_step.inbound.body import BodyRefused, json_answer, read_body
+from gha_step.inbound.execution import Execution
+from gha_step.inbound.rest.project_tokens import KEY, SECRET, ProjectTokens
+from gha_step.inbound.rest.promotions import NoPromotion, Promotions
+from gha_step.runtime import Clock, Workers
+from gha_step.steps.dispatch import config as dispatch_workflow
+from gha_step.steps.dispatch.task import Memory
+from gha_step.steps.wait import config as wait_for_workflow
+from gha_step.telemetry import Telemetry, log, subject
+
+ROOT: Final = b"/api/v1/projects/"
+ANSWER_WITHIN: Final = 0.9  # seconds besides the body's way: Kargo blocks one of four workers meanwhile
+MAX_CONFIG: Final = 1 << 20  # bytes of a step's config, whose inputs have 65,535 characters: memory is shared by all
+LATE_UID: Final = 30.0  # seconds for which a UID that came too late serves the next call: Kargo's comes after 10
+MAX_ALIAS: Final = 253  # characters
+KINDS: Final = {b"dispatches": dispatch_workflow.KIND, b"waits": wait_for_workflow.KIND}
+
+UNPROVED: Final = (
+    "the bearer token is missing, or is not that of this project: send the value of the key "
+    f"{KEY} of the Secret {SECRET} in the project's own namespace"
+)
+_ESCAPE: Final = re.compile(rb"%(?![0-9A-Fa-f]{2})")
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Address:
+    """Which promotion step a path names."""
+
+    resource: str
+    kind: str
+    project: str
+    promotion: str
+    alias: str
+
+    @classmethod
+    def parse(cls, raw_path: bytes) -> "Address":
+        """The address in a path as it came over the wire.
+
+        :raises ValueError: saying what it is not; what a caller wrote is not repeated.
+        """
+        parts = raw_path.removeprefix(ROOT).split(b"/")
+        if not raw_path.startswith(ROOT) or len(parts) != 4 or parts[1] not in KINDS:
+            known = " or ".join(f"{ROOT.decode()}PROJECT/{name.decode()}/PROMOTION/ALIAS" for name in KINDS)
+            raise ValueError(f"there is no such resource: it is {known}")
+        project, promotion, alias = (_decoded(parts[n]) for n in (0, 2, 3))
+        if project is None or not is_namespace_name(project):
+            raise ValueError("the project in the path is not the name of a namespace")
+        if promotion is None or not is_object_name(promotion):
+            raise ValueError("the promotion in the path is not the name of a Promotion")
+        if alias is None or not _is_alias(alias):
+            raise ValueError(
+                f"the alias in the path is none: at most {MAX_ALIAS} printable characters, none of which is / \\ or %"
+            )
+        return cls(parts[1].decode(), KINDS[parts[1]], project, promotion, alias)
+
+
+def _decoded(segment: bytes) -> str | None:
+    if _ESCAPE.search(segment):
+        return None
+    try:
+        return unquote_to_bytes(segment).decode("utf-8")
+    except UnicodeDecodeError:
+        return None
+
+
+def _is_alias(text: str) -> bool:
+    # Kargo takes any text for an alias; inside a task it writes TASK::STEP.
+    return 0 < len(text) <= MAX_ALIAS and text.isprintable() and not set(text) & set("/\\%") and text.strip(".") != ""
+
+
+class ProjectApi:
+    """The resource.
+
+    :param promotions: where UIDs of Promotions are asked for; ``None``: nowhere, they stay unknown.
+    :param draining: whether this server is about to stop.
+    """
+
+    def __init__(
+        self,
+        execution: Execution,
+        tokens: ProjectTokens,
+        promotions: Promotions | None,
+        *,
+        workers: Workers,
+        clock: Clock,
+        telemetry: Telemetry,
+        draining: Callable[[], bool],
+    ) -> None:
+        self._execution = execution
+        self._tokens = tokens
+        self._promotions = promotions
+        self._workers = workers
+        self._clock = clock
+        self._telemetry = telemetry
+        self._draining = draining
+        self._late: dict[str, tuple[float, str]] = Memory()  # UIDs that came too late for a call, and when asked for
+        self._within = min(ANSWER_WITHIN, execution.reply_within)
+
+    def owns(self, raw_path: bytes) -> bool:
+        """Whether a request is this resource's to answer."""
+        return raw_path.startswith(ROOT)
+
+    async def answer(self, request: Request) -> Response:
+        """The answer to any request below ``/api/v1/projects/``."""
+        response, resource = await self._answer(request)
+        self._telemetry.project_request(resource, response.status_code)
+        return response
+
+    async def _answer(self, request: Request) -> tuple[Response, str]:
+        try:
+            address = Address.parse(request.scope["raw_path"])
+        except ValueError as error:
+            return _told(404, str(error)), "none"
+        if request.scope["query_string"]:  # `as: a?1` and `as: a?2` would be one step, and the second never sent
+            return _told(404, "there is no query here: an alias in the path must write its ? as %3F"), address.resource
+        if request.method != "PUT":
+            return _told(404, f"there is no {request.method[:20]} here, only PUT"), address.resource
+        if self._draining():
+            return _told(503, "this server is stopping: call again", close=True), address.resource
+        with self._execution.counted():
+            return await self._put(request, address), address.resource
+
+    async def _put(self, request: Request, address: Address) -> Response:
+        deadline = self._clock.monotonic() + self._within
+        given = bearer(request.headers.get("authorization"))
+        try:
+            proved = given is not None and await self._tokens.accepts(address.project, given, deadline)
+        except SecretsUnavailable as error:
+            whose = subject((address.project, address.alias), address.promotion)
+            log.warning("a call for the project %s was put off: %s", address.project, error, extra=whose)
+            return _told(503, "the bearer token cannot be checked now: call again", close=True)
+        if not proved:
+            return _told(401, UNPROVED, close=True)
+        asked = self._clock.monotonic()
+        try:
+            body = await read_body(request, self._execution.reply_within, MAX_CONFIG)
+        except BodyRefused as error:
+            return _told(error.status, str(error), close=True)
+        deadline += self._clock.monotonic() - asked
+        try:
+            config = parse_json(body)
+        except ValueError as error:
+            return _result(StepResult.failed(f"the body must be the step's config as JSON: {error}"))
+        if not isinstance(config, dict):
+            return _result(StepResult.failed("the body must be the step's config: a JSON object"))
+        uid = ""
+        if self._promotions is not None and address.kind == dispatch_workflow.KIND:
+            try:
+                uid = await self._uid(self._promotions, address, deadline)
+            except NoPromotion as error:
+                return _result(StepResult.failed(f"this call dispatched nothing: {error}"))
+            except Unavailable as error:
+                return _told(503, f"{error}: call again")
+        context = CallerContext(
+            project=address.project, promotion=address.promotion, promotion_uid=uid, alias=address.alias
+        )
+        step = StepRequest(context=context, step=Step(kind=address.kind, config=config))
+        result = await self._execution.execute(step, deadline)
+        return _result(result)
+
+    async def _uid(self, promotions: Promotions, address: Address, deadline: float) -> str:
+        whose = f"{address.project}/{address.promotion}"
+        asked = self._clock.monotonic()
+        begun, uid = self._late.pop(whose, (0.0, ""))
+        if uid and asked - begun < LATE_UID:
+            return str(uid)
+        job = self._workers.spawn(lambda: promotions.uid(address.project, address.promotion))
+        answered = asyncio.ensure_future(asyncio.wrap_future(job))
+        done, _ = await asyncio.wait([answered], timeout=max(0.0, deadline - self._clock.monotonic()))
+        if done:
+            return answered.result()
+
+        def keep(late: "asyncio.Future[str]") -> None:
+            if not late.cancelled() and late.exception() is None:
+                self._late[whose] = asked, late.result()
+
+        answered.add_done_callback(keep)
+        if job.cancel():
+            raise Unavailable("busy: no worker is free at the moment")
+        # It goes on, and the UID serves the next call, once.
+        raise Unavailable(f"project {address.project}: the Promotion {address.promotion} takes long to read")
+
+
+def _told(status: int, message: str, *, close: bool = False) -> Response:
+    return json_answer(status, {"message": message}, close=close)
+
+
+def _result(result: StepResult) -> Response:
+    """Flat, as expressions read it: ``response.body.runID``. An ID is text: a template may do arithmetic in floats."""
+    content: dict[str, Any] = result.output.model_dump(mode="json", by_alias=True, exclude_none=True)
+    if "status" in content:  # GitHub's of a run, beside the step's own
+        content["runStatus"] = content.pop("status")
+    if "runID" in content:
+        content["runID"] = str(content["runID"])
+    return json_answer(200, {"status": result.status, "message": result.message or "", **content})

@@ -1,0 +1,164 @@
+"""What the host hears of a dispatch: from the record, what this process knows besides, and nothing else. Pure.
+
+Source: ledger.md, "What the host hears". While a send is still possible the answer is `Running`; every other
+answer is read from a final record, except an exact ID, which may be told while it is still being written.
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+from gha_step.contract.result import Link, StepResult
+from gha_step.ledger.record import Record, Run, State
+from gha_step.steps.dispatch.config import DispatchEvidence, DispatchOutput
+from gha_step.steps.dispatch.request import DispatchRequest
+
+HOLD_LIMIT: Final = 60.0  # seconds: the host is never told to wait longer
+LINK_LABEL: Final = "GitHub Actions run"
+
+_HOW: Final = {
+    "response": "",
+    "marker": ", found by its marker in the run's name",
+    "promotion-name": ", found by the promotion's name in the run's name",
+    "only-candidate": ", the only run that can be this one",
+    "host": ", as an earlier answer told; the ledger's record is gone",
+}
+
+
+@dataclass(frozen=True)
+class Note:
+    """Why a step waits: what to tell, and when to ask again, in seconds."""
+
+    message: str
+    retry_after: float
+
+
+BUSY: Final = Note("busy: no worker is free at the moment; nothing is known of this step yet", 2.0)
+
+
+def tell(
+    record: Record,
+    *,
+    note: Note | None,
+    exact: Run | None = None,
+    order: DispatchRequest | None = None,
+    problem: str | None = None,
+    warning: str = "",
+    diagnosis: str | None = None,
+) -> StepResult:
+    """The answer.
+
+    :param note: what this process knows about why the step waits.
+    :param exact: GitHub's own answer, if it is in hand and not yet written.
+    :param order: what this call asks for, to be compared with what was dispatched.
+    :param problem: why this call cannot say what it asks for: that changes nothing for what was sent before.
+    :param diagnosis: why nothing was dispatched, in better words than the record's.
+    :param warning: what could not be checked before sending.
+    """
+    run = exact or record.run
+    changed = record.sent and order is not None and order.payload.inputs_hash != record.inputs_hash
+    output = _output(record, run, changed)
+    if record.final and record.sent and order is not None and order.payload.target != record.target:
+        return StepResult.failed(_another_target(record, order), output)
+    also = f" {warning}" if warning else ""
+    if changed:
+        also += " The inputs of this call differ from those that were dispatched; nothing was sent again."
+    elif problem is not None:
+        also += f" This call itself could not have been carried out: {problem}."
+    if run is not None:
+        return StepResult.succeeded(f"run {run.id} of {_subject(record)}{_HOW[run.source]}.{also}", output)
+    match record.state:
+        case State.REJECTED:
+            return StepResult.failed(f"nothing was dispatched: {diagnosis or record.reason}", output)
+        case State.AMBIGUOUS:
+            return StepResult.failed(_ambiguous(record) + also, output)
+        case State.UNRESOLVED:
+            return StepResult.failed(_unresolved(record) + also, output)
+        case State.RESERVED:
+            note = note or Note("the dispatch is being prepared", 2.0)
+            return StepResult.running(f"nothing dispatched yet: {note.message}", note.retry_after, output)
+        case State.ACCEPTED_WITHOUT_ID:
+            said = f"dispatched {_subject(record)}; looking for the run"
+        case _:
+            said = f"{_subject(record)} may have been dispatched; looking for the run"
+    because = f" ({note.message})" if note else ""
+    return StepResult.running(f"{said}{because}.{also}", note.retry_after if note else 2.0, output)
+
+
+def _output(record: Record, run: Run | None, changed: bool) -> DispatchOutput:
+    if not record.sent:
+        return DispatchOutput()
+    evidence = DispatchEvidence(record=record.key, target=record.target.hash)
+    if run is None:
+        return DispatchOutput(dispatch=evidence, inputs_changed=changed or None)
+    return DispatchOutput(
+        run_id=run.id,
+        run_id_source=run.source,
+        url=run.url,
+        links=(Link(url=run.url, label=LINK_LABEL),),
+        inputs_changed=changed or None,
+        dispatch=evidence,
+    )
+
+
+def _subject(record: Record) -> str:
+    target = record.target
+    return f"{target.repo} workflow {target.workflow} on ref {target.ref}"
+
+
+def workflow_page(record: Record) -> str:
+    """Where a person sees the workflow's runs."""
+    return f"{_actions(record)}/workflows/{record.target.workflow}"
+
+
+def run_page(record: Record, run_id: int) -> str:
+    """Where a person sees a run, where nobody has told its link."""
+    return f"{_actions(record)}/runs/{run_id}"
+
+
+def _actions(record: Record) -> str:
+    web = record.target.api_base.removesuffix("/api/v3").replace("://api.", "://", 1)
+    return f"{web}/{record.target.repo}/actions"
+
+
+def _another_target(record: Record, order: DispatchRequest) -> str:
+    where = f" ({record.run.url})" if record.run else ""
+    return (
+        f"this step has already dispatched {_subject(record)}{where}; its config now names {order.workflow} on "
+        f"{order.endpoint.base}. One step dispatches once: nothing was sent for the new one. "
+        "Start a new promotion"
+    )
+
+
+def _advice(record: Record) -> str:
+    if record.marker is None:
+        return (
+            "To be certain next time, let the workflow declare an input such as gha_step, show it with "
+            "`run-name: Deploy ${{ inputs.gha_step }}`, and set correlationInput: gha_step in this step's config"
+        )
+    return (
+        f"No run's title shows this step's marker {record.marker}: the workflow must show the input that "
+        f"correlationInput names, with the line `run-name: Deploy ${{{{ inputs.{record.marker_input} }}}}` at the top "
+        f"of .github/workflows/{record.target.workflow}"
+    )
+
+
+def _ambiguous(record: Record) -> str:
+    runs = ", ".join(candidate.url for candidate in record.candidates)
+    certain = "was dispatched" if record.answered_date is not None else "may have been dispatched"
+    return (
+        f"{_subject(record)} {certain}, but which run it is cannot be told ({record.reason}): {runs}. "
+        f"It is not sent again. Look at these runs. {_advice(record)}."
+    )
+
+
+def _unresolved(record: Record) -> str:
+    page = workflow_page(record)
+    if record.answered_date is not None:
+        return (
+            f"{_subject(record)} was accepted by GitHub, but no run was seen ({record.reason}). "
+            f"It is not sent again. See {page} for a run that appears later. {_advice(record)}."
+        )
+    return (
+        f"{_subject(record)} may have been dispatched ({record.reason}). It is not sent again. See {page} whether "
+        f"it runs, and start a new promotion if it does not. {_advice(record)}."
+    )

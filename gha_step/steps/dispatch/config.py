@@ -1,0 +1,85 @@
+"""The config and output of ``gha-dispatch-workflow``.
+
+Source: Kargo's public step reference (facts: kargo-host, "Contract of the steps").
+"""
+
+from typing import Final, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from gha_step.contract.result import Link, Output
+from gha_step.contract.values import PathSegment, Switch, Text, WholeNumber, WorkflowInputs
+from gha_step.steps.repository import RepositoryConfig
+
+KIND: Final = "gha-dispatch-workflow"
+DEFAULT_TIMEOUT: Final = 60
+MAX_TIMEOUT: Final = 300
+
+RunIdSource = Literal["response", "marker", "promotion-name", "only-candidate", "host"]
+
+
+class DispatchWorkflowConfig(RepositoryConfig):
+    """What a template writes under ``config``."""
+
+    workflow_file: PathSegment = Field(
+        alias="workflowFile",
+        description="File name of the workflow in `.github/workflows`, e.g. `deploy.yml`. "
+        "It needs an `on: workflow_dispatch` trigger.",
+    )
+    ref: Text = Field(alias="ref", description="Branch or tag to run on. GitHub takes no commit SHA here.")
+    inputs: WorkflowInputs = Field(
+        default_factory=dict,
+        alias="inputs",
+        description="Inputs of the workflow: an object, or text that holds a JSON object. At most 25 (10 on "
+        "GitHub Enterprise Server 3.19 and older). `null` leaves an input out.",
+    )
+    timeout: WholeNumber = Field(
+        default=DEFAULT_TIMEOUT,
+        ge=1,
+        le=MAX_TIMEOUT,
+        alias="timeout",
+        description='Seconds to wait for the run to exist. Quote it (`"120"`): one host cannot pass integers.',
+    )
+    correlation_input: Text | None = Field(
+        default=None,
+        alias="correlationInput",
+        description="Name of an input that the workflow declares and shows in its `run-name`. This step fills "
+        "it with a marker, by which the run is found even where GitHub's answer is lost or holds no ID.",
+    )
+    validate_inputs: Switch = Field(
+        default=False,
+        alias="validateInputs",
+        description="Read the workflow file at the ref and compare its declared inputs, types, choices and required "
+        "ones with `inputs` before anything is dispatched. What cannot be read is a warning.",
+    )
+
+
+class DispatchEvidence(BaseModel):
+    """What a later call finds of this dispatch in ``sharedState``, if our own memory is gone."""
+
+    model_config = ConfigDict(frozen=True, validate_by_alias=True, validate_by_name=True)
+
+    record: str = Field(alias="record", description="Key of the ledger record.")
+    target: str = Field(alias="target", description="Hash of API base, repository, workflow and ref.")
+
+
+class DispatchOutput(Output):
+    """What the step leaves in ``output``, from the moment in which something may have been sent."""
+
+    run_id: int | None = Field(default=None, alias="runID", description="ID of the workflow run.")
+    run_id_source: RunIdSource | None = Field(
+        default=None,
+        alias="runIDSource",
+        description="How the ID is known: `response` (GitHub's own answer), `marker`, `promotion-name`, "
+        "`only-candidate`, or `host` (an earlier answer of ours that the host kept).",
+    )
+    url: str | None = Field(default=None, alias="url", description="The run's page on GitHub.")
+    links: tuple[Link, ...] | None = Field(default=None, alias="links", description="Links for the Kargo UI.")
+    inputs_changed: bool | None = Field(
+        default=None,
+        alias="inputsChanged",
+        description="True if a repeated call came with other inputs than those that were dispatched.",
+    )
+    dispatch: DispatchEvidence | None = Field(
+        default=None, alias="dispatch", description="Which ledger record and target this answer is about."
+    )

@@ -1,0 +1,156 @@
+"""What has to be known before a dispatch whose answer may not name its run: a baseline, and whose turn it is.
+
+Only for dispatches without a marker, and only on servers that name no runs, or that this process has not met.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Final
+
+from gha_step.github.errors import GitHubError, Refused
+from gha_step.github.listings import Listings
+from gha_step.github.server_capabilities import ServerCapabilities
+from gha_step.ledger.attribution import DATE_SLACK
+from gha_step.ledger.lease import Lease
+from gha_step.ledger.record import LOOKING, Record, State
+from gha_step.ledger.store import Conflict
+from gha_step.ledger.transitions import Reached
+from gha_step.runtime import Clock, Workers
+from gha_step.steps.dispatch.answers import Note
+from gha_step.steps.dispatch.journal import Journal, subject_of
+from gha_step.steps.dispatch.request import DispatchRequest
+from gha_step.steps.dispatch.run_finder import RunFinder
+from gha_step.steps.dispatch.task import Task
+from gha_step.telemetry import log
+
+TAKEOVER: Final = 15.0  # seconds for which a holder may not have begun to send
+CONTACT_WITHIN: Final = 15.0  # seconds to wait for somebody else's first contact
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """What is known before a dispatch: GitHub's time, and the runs that were there already."""
+
+    floor: float | None = None
+    baseline_ids: tuple[int, ...] = ()
+    actor: str | None = None
+
+
+class Gate:
+    """Prepares dispatches.
+
+    :param at_work: whether this process has a task for a key.
+    """
+
+    def __init__(
+        self,
+        book: Journal,
+        looking: RunFinder,
+        listings: Listings,
+        servers: ServerCapabilities,
+        clock: Clock,
+        workers: Workers,
+        at_work: Callable[[str], bool],
+    ) -> None:
+        self._journal = book
+        self._run_finder = looking
+        self._listings = listings
+        self._servers = servers
+        self._clock = clock
+        self._workers = workers
+        self._at_work = at_work
+
+    def prepare(
+        self, task: Task, record: Record, order: DispatchRequest, pause: Callable[[float], bool]
+    ) -> "Preparation | None":
+        """What has to be known before a dispatch whose answer may not name its run.
+
+        :param pause: waits, and tells whether to go on waiting.
+        :returns: ``None`` if the gate stays busy; `task.note` says so.
+        :raises GitHubError: GitHub cannot be asked now.
+        """
+        if order.payload.marker is not None:
+            return Preparation()
+        if self._servers.names_runs(order.endpoint) is None:
+            preparation = self._first_contact(order)
+            if preparation is not None and self._servers.names_runs(order.endpoint) is not False:
+                return preparation
+        if self._servers.names_runs(order.endpoint) is not False:
+            return Preparation()
+        if not self._enter(task, record, order, pause):
+            return None
+        return replace(self._baseline(order), actor=self._listings.actor(order.workflow, order.token))
+
+    def _first_contact(self, order: DispatchRequest) -> "Preparation | None":
+        """Learn what this server does, once per process; ``None`` if somebody else has just done so."""
+        contact = self._servers.first_contact(order.endpoint)
+        if contact is not None:
+            self._workers.join(contact, CONTACT_WITHIN)
+            return None
+        try:
+            return self._baseline(order)
+        finally:
+            self._servers.end_contact(order.endpoint)
+
+    def _baseline(self, order: DispatchRequest) -> "Preparation":
+        """The runs that are there already: none of them is ours.
+
+        :raises GitHubError: it may come again later. A refusal is no trouble: the POST's own answer decides.
+        """
+        try:
+            runs = self._listings.read(order.workflow, order.token, None, 0.0)
+        except Refused:
+            return Preparation()
+        floor = None if runs.date is None else runs.date - DATE_SLACK
+        # Older runs are below the floor anyway: the record need not hold them.
+        recent = tuple(run.id for run in runs.runs if floor is None or run.created_at >= int(floor))
+        return Preparation(floor, recent)
+
+    def _enter(self, task: Task, record: Record, order: DispatchRequest, pause: Callable[[float], bool]) -> bool:
+        """One dispatch at a time per target, so that each can be told from the others. False: still busy."""
+        project, target = record.project, order.payload.target
+        while True:
+            gate = self._journal.store.read_lease(project, target)
+            if gate.holder == record.key or self._is_free(gate, order):
+                try:
+                    if gate.holder != record.key:
+                        self._journal.store.write_lease(gate.entered(record.key))
+                except Conflict:
+                    continue
+                return True
+            if record.trouble_since is not None:  # waiting here is no trouble
+                self._journal.move(task, record, Reached())
+                if task.record.state is not State.RESERVED:
+                    return False
+                record = task.record
+            task.note = Note(
+                f"another dispatch of {order.workflow} is being identified first (this server names no runs)", 2.0
+            )
+            if task.order is not order or not pause(1.0):
+                return False
+
+    def _is_free(self, gate: Lease, order: DispatchRequest) -> bool:
+        """Whether whoever holds the gate has left it. Whoever waits may finish the holder's work."""
+        if gate.holder is None:
+            return True
+        holder = self._journal.store.read(gate.project, gate.holder)
+        if holder is None or holder.state is State.RESERVED or holder.target != gate.target:
+            stamp = (gate.version, holder.version if holder is not None else 0)
+            return self._run_finder.stands_still(f"gate {gate.holder}", stamp) >= TAKEOVER
+        if not holder.final and not self._at_work(gate.holder):
+            holder = self._help(holder, order)
+        if holder.state is State.UNKNOWN:
+            return self._run_finder.stands_still(f"unknown {holder.key}", holder.nonce) >= self._run_finder.settle
+        return holder.final
+
+    def _help(self, holder: Record, order: DispatchRequest) -> Record:
+        """Do one turn of another key's work, whose own host may never ask again."""
+        helper = Task(holder, None, self._clock.monotonic())
+        try:
+            if holder.state is State.SENDING:
+                self._run_finder.watch(helper, holder)
+            elif holder.state in LOOKING:
+                self._run_finder.look_once(helper, holder, order)
+        except GitHubError as error:
+            log.info("a listing for another dispatch failed: %s", error, extra=subject_of(holder))
+        return helper.record

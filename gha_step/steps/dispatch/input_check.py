@@ -1,0 +1,25 @@
+"""The inputs of a step against the workflow file, before anything is dispatched: on the template's request only."""
+
+from collections.abc import Mapping
+from urllib.parse import quote
+
+from gha_step.contract.secret import Token
+from gha_step.github.client import Client
+from gha_step.github.dispatch import Workflow
+from gha_step.github.workflow_file import Unreadable, declared_inputs, file_text, input_problems
+
+
+def check_inputs(workflow: Workflow, inputs: Mapping[str, str], token: Token, client: Client) -> list[str]:
+    """What GitHub would refuse. One request.
+
+    :raises Unreadable: the file at the ref does not tell.
+    :raises GitHubError: it cannot be had now.
+    """
+    if workflow.file.isdigit():
+        raise Unreadable("workflowFile is a number, not a file name")
+    repository = f"/repos/{quote(workflow.owner, safe='')}/{quote(workflow.repo, safe='')}"
+    path = f"{repository}/contents/.github/workflows/{quote(workflow.file, safe='')}"
+    declared = declared_inputs(file_text(client.get(workflow.endpoint, path, token, {"ref": workflow.short_ref})))
+    if declared is None:
+        return ["the workflow has no `workflow_dispatch:` under `on:` at this ref: add it"]
+    return input_problems(declared, inputs)

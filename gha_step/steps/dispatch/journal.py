@@ -1,0 +1,154 @@
+"""The ledger as the tasks use it: compare-and-set moves, and what to believe when a record has vanished."""
+
+import threading
+from typing import Any, Final
+
+from gha_step.contract.errors import LedgerError, LedgerUnavailable
+from gha_step.ledger.record import LOOKING, Payload, Record, Run, State, payload_of
+from gha_step.ledger.store import Conflict, Store
+from gha_step.ledger.transitions import Event, IllegalMove, RecordLost, ToldByHost, advance
+from gha_step.runtime import Clock
+from gha_step.steps.dispatch.answers import run_page
+from gha_step.steps.dispatch.request import Key, blank
+from gha_step.steps.dispatch.task import Memory, Task, Witness
+from gha_step.telemetry import Telemetry, log, subject
+
+_LEVELS: Final = {
+    State.SENDING: log.debug,
+    State.UNKNOWN: log.warning,
+    State.AMBIGUOUS: log.warning,
+    State.UNRESOLVED: log.warning,
+}
+LEDGER_RETRY: Final = 10.0  # seconds
+
+
+class Journal:
+    """One process's view of the ledger, and its memory of what was sent."""
+
+    def __init__(self, store: Store, clock: Clock, telemetry: Telemetry) -> None:
+        self.store = store
+        self._clock = clock
+        self._telemetry = telemetry
+        self._lock = threading.Lock()
+        self._last_sent: dict[str, Record] = Memory()  # by key: the witness, should the record vanish
+
+    def read(self, key: Key, payload: Payload | None, witness: Witness | None = None) -> Record | None:
+        """The record as it is now; for a key without one, what the witnesses say, or a blank one to begin with."""
+        record = self.stored(key)
+        if record is not None:
+            return record
+        last = self.last_sent(key)
+        if last is not None:
+            payload = payload or payload_of(last)
+        if payload is None:
+            return None
+        fresh = blank(key, payload, self._clock.now())
+        if last is not None:
+            log.error("the ledger record of a dispatch that was sent is gone", extra=subject_of(last))
+            lost = last.model_copy(update={"version": 0})
+            event = RecordLost(reason="the ledger's record was deleted after it was sent")
+            restored = lost if lost.final or lost.state in LOOKING else advance(fresh, event)
+        elif witness is not None:
+            restored = advance(fresh, _testimony(fresh, witness))
+        else:
+            return fresh
+        try:
+            return self.write(restored)
+        except Conflict:
+            return self.read(key, payload, witness)
+
+    def stored(self, key: Key) -> Record | None:
+        """The record as the store has it.
+
+        :raises LedgerError: it is that of another Promotion, which had the same name.
+        """
+        record = self.store.read(key.project, key.hash)
+        if record is not None:
+            refuse_foreign(record, key)
+        return record
+
+    def write(self, record: Record) -> Record:
+        """One compare-and-set; a state that is new is counted and logged."""
+        stored = self.store.write(record)
+        self.remember(stored)
+        return stored
+
+    def remember(self, record: Record) -> None:
+        """Keep what was sent as a witness."""
+        if record.sent:
+            with self._lock:
+                self._last_sent[record.key] = record
+
+    def last_sent(self, key: Key) -> Record | None:
+        """The newest record of a key that was sent, as this process knows it."""
+        with self._lock:
+            last: Record | None = self._last_sent.get(key.hash)
+        return None if last is None or _is_foreign(last, key) else last
+
+    def move(self, task: Task, record: Record, event: Event) -> None:
+        """Write what ``event`` makes of ``record``; if the record has moved meanwhile, look at it as it is now.
+
+        :raises LedgerUnavailable: no clear answer; the next turn reads what became of it.
+        """
+        try:
+            task.record = self.write(advance(record, event))
+            self.report(record, task.record)
+        except (Conflict, IllegalMove):
+            task.record = self.reread(task, record)
+
+    def reread(self, task: Task, record: Record) -> Record:
+        """The record as it is now.
+
+        :raises LedgerUnavailable: it cannot be read, or it is gone and nobody can say what it was.
+        """
+        key = Key(record.key_parts, record.promotion, record.promotion_uid)
+        found = self.read(key, payload_of(record))
+        if found is None:  # gone, and this call cannot say what to dispatch
+            raise LedgerUnavailable("the ledger's record is gone", LEDGER_RETRY)
+        return found
+
+    def report(self, before: Record, after: Record) -> None:
+        """Count and log a move; raise an alarm where it shows that a run was attributed wrongly."""
+        if before.run is not None and after.run is not None and before.run.id != after.run.id:
+            self._telemetry.contradicted()
+            log.error(
+                "run %d, named by the rule %s, was not this step's run: GitHub's own answer names %d",
+                before.run.id,
+                before.run.source,
+                after.run.id,
+                extra=subject_of(after),
+            )
+        if before.state is after.state:
+            return
+        self._telemetry.dispatch(after.state)
+        level = _LEVELS.get(after.state, log.info)
+        level("dispatch %s%s", after.state, f": {after.reason}" if after.reason else "", extra=subject_of(after))
+
+
+def refuse_foreign(record: Record, key: Key) -> None:
+    """A caller who knows its Promotion by name only has the key of every Promotion that ever had this name.
+
+    :raises LedgerError: the record is that of another one.
+    """
+    if _is_foreign(record, key):
+        raise LedgerError(
+            f"the ledger record {record.key} in the project {record.project} is that of another Promotion with the "
+            f"name {record.promotion!r} (UID {record.promotion_uid}, this one has {key.promotion_uid}): nothing is "
+            "sent; start a promotion under a new name"
+        )
+
+
+def _is_foreign(record: Record, key: Key) -> bool:
+    return bool(record.promotion_uid and key.promotion_uid and record.promotion_uid != key.promotion_uid)
+
+
+def _testimony(fresh: Record, witness: Witness) -> Event:
+    """What the host's own memory says of a key that the ledger does not know."""
+    if witness.run_id is not None and witness.target == fresh.target.hash:
+        return ToldByHost(run=Run(id=witness.run_id, url=witness.url or run_page(fresh, witness.run_id), source="host"))
+    return RecordLost(reason="the ledger's record is gone, but the host remembers that it was sent")
+
+
+def subject_of(record: Record) -> dict[str, Any]:
+    """Whose log line it is."""
+    return subject(record.key_parts, record.promotion, record.run.id if record.run else None)

@@ -1,0 +1,103 @@
+"""One wish to dispatch: what a call's config, its Secret and its context come to."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from gha_step.contract.request import StepContext
+from gha_step.contract.secret import Token
+from gha_step.github.dispatch import Workflow
+from gha_step.github.endpoint import Endpoint
+from gha_step.ledger.attribution import shows
+from gha_step.ledger.keys import digest, marker_of, step_key
+from gha_step.ledger.record import Payload, Record, Target
+
+
+@dataclass(frozen=True)
+class Key:
+    """Whose dispatch it is: one promotion step."""
+
+    parts: tuple[str, ...]
+    promotion: str
+    promotion_uid: str = ""
+
+    @classmethod
+    def of(cls, context: StepContext) -> "Key":
+        return cls(context.key_parts, context.promotion, context.promotion_uid)
+
+    @property
+    def project(self) -> str:
+        return self.parts[0]
+
+    @property
+    def alias(self) -> str:
+        return self.parts[-1]
+
+    @property
+    def hash(self) -> str:
+        return step_key(*self.parts)
+
+
+@dataclass(frozen=True)
+class DispatchRequest:
+    """What to dispatch for a key. ``renew``: as of `gha_step.steps.access.Repository`."""
+
+    key: Key
+    workflow: Workflow
+    token: Token
+    inputs: dict[str, str] = field(repr=False)  # as they go to GitHub, the marker among them
+    payload: Payload
+    validate_inputs: bool = False
+    renew: Callable[[Token], Token] | None = field(default=None, repr=False, compare=False)
+
+    @classmethod
+    def of(
+        cls,
+        key: Key,
+        workflow: Workflow,
+        token: Token,
+        *,
+        inputs: dict[str, str],
+        timeout: int,
+        correlation_input: str | None,
+        validate_inputs: bool = False,
+        renew: Callable[[Token], Token] | None = None,
+    ) -> "DispatchRequest":
+        marker = marker_of(key.hash) if correlation_input is not None else None
+        sent = dict(inputs)
+        if correlation_input is not None and marker is not None:
+            sent[correlation_input] = marker
+        payload = Payload(
+            target=target_of(workflow),
+            inputs_hash=digest(inputs),
+            timeout=timeout,
+            marker=marker,
+            marker_input=correlation_input,
+            names_promotion=marker is None and any(shows(key.promotion, text) for text in inputs.values()),
+        )
+        return cls(key, workflow, token, sent, payload, validate_inputs, renew)
+
+    @property
+    def endpoint(self) -> Endpoint:
+        return self.workflow.endpoint
+
+
+def target_of(workflow: Workflow) -> Target:
+    """The target in the form in which two calls are compared."""
+    return Target(
+        api_base=workflow.endpoint.base,
+        repo=f"{workflow.owner}/{workflow.repo}".lower(),
+        workflow=workflow.file,
+        ref=workflow.short_ref,
+    )
+
+
+def blank(key: Key, payload: Payload, now: float) -> Record:
+    """The record of a key that the ledger does not know: nothing was sent."""
+    return Record(
+        key=key.hash,
+        key_parts=key.parts,
+        promotion=key.promotion,
+        promotion_uid=key.promotion_uid,
+        created_at=now,
+        **dict(payload),
+    )

@@ -1,0 +1,177 @@
+"""Finding the run of a dispatch whose answer named none, and finding out that another's attempt is over.
+
+`gha_step.ledger.attribution` decides; here listings are read and what they prove is written down.
+"""
+
+import threading
+from typing import Final
+
+from gha_step.contract.errors import LedgerError
+from gha_step.github.errors import GitHubError, RateLimited, Refused, Unclear, Unreachable
+from gha_step.github.listings import Listings
+from gha_step.ledger.attribution import attribute, find_marker, looking_ends, shows
+from gha_step.ledger.record import Owner, Record, State
+from gha_step.ledger.store import Conflict
+from gha_step.ledger.transitions import (
+    AnswerLost,
+    FoundByName,
+    Indistinguishable,
+    NothingFound,
+    OnlyCandidate,
+    OwnerGone,
+    OwnersEvent,
+)
+from gha_step.runtime import Clock
+from gha_step.steps.dispatch.answers import HOLD_LIMIT, Note
+from gha_step.steps.dispatch.journal import Journal, subject_of
+from gha_step.steps.dispatch.request import DispatchRequest
+from gha_step.steps.dispatch.task import Memory, Task
+from gha_step.telemetry import log
+
+WATCH: Final = 90.0  # seconds for which another process's `sending` must stand still
+LONG_AGO: Final = 300.0  # seconds, by the wall clock, after which it counts as gone at once
+LAST_LOOK_WITHIN: Final = 60.0  # seconds after the end of looking, where GitHub cannot be asked
+SHARED_FOR: Final = 0.5  # seconds for which one listing serves others as well
+LOOK_AGAIN: Final = 15.0  # seconds: whoever asks to wait longer is asked again by the next call
+
+
+class RunFinder:
+    """What may be done about a dispatch that is not, or no longer, being sent by this task."""
+
+    def __init__(self, book: Journal, listings: Listings, clock: Clock, owner: Owner, settle: float) -> None:
+        self._journal = book
+        self._listings = listings
+        self._clock = clock
+        self._owner = owner
+        self.settle = settle
+        self._lock = threading.Lock()
+        self._watched: dict[str, tuple[object, float]] = Memory()  # what stood still since (monotonic)
+
+    def stands_still(self, name: str, stamp: object) -> float:
+        """For how many seconds, as this process has watched, ``name`` has had the same stamp."""
+        now = self._clock.monotonic()
+        with self._lock:
+            seen, since = self._watched.get(name, (None, now))
+            if seen != stamp:
+                since = now
+                self._watched[name] = (stamp, now)
+        return now - since
+
+    def watch(self, task: Task, record: Record) -> bool:
+        """From `sending`, where nobody here is sending: is the process that was gone? True if that is decided."""
+        owner, nonce = record.owner, record.nonce
+        assert owner is not None
+        assert nonce is not None
+        now = self._clock.now()
+        if owner.incarnation == self._owner.incarnation:
+            event: OwnersEvent = AnswerLost(nonce=nonce, at=now, reason="the sending task ended without a result")
+        elif (
+            self._journal.store.exclusive
+            or (owner.pod is not None and owner.pod == self._owner.pod)
+            or now - (record.sending_at or 0.0) > LONG_AGO
+            or self.stands_still(f"sending {record.key}", record.version) >= WATCH
+        ):
+            event = OwnerGone(nonce=nonce, at=now, reason="the process that was sending it is gone")
+        else:
+            task.note = Note("another process is sending it, or was", 5.0)
+            return False
+        self._journal.move(task, record, event)
+        return True
+
+    def look(self, task: Task, record: Record) -> float | None:
+        """From `accepted_without_id` and `unknown`: one look at the workflow's runs.
+
+        :returns: seconds after which to go on; ``None``: the next call goes on.
+        """
+        order = task.order
+        looks = record.listings
+        try:
+            if order is None:
+                raise Refused("the credentials cannot be used to look for the run", 0, "")
+            self.look_once(task, record, order)
+            task.note = None
+        except GitHubError as error:
+            # Never without a last look, unless there cannot be one.
+            transient = isinstance(error, Unreachable | RateLimited | Unclear)
+            patience = LAST_LOOK_WITHIN if transient else 0.0
+            if self._since_sending(record) >= looking_ends(record, self.settle) + patience:
+                self._end(task, record, str(error))
+                return 0.0
+            task.note = Note(str(error), min(max(2.0, error.retry_after or 2.0), HOLD_LIMIT))
+            if order is None or error.retry_after is None or error.retry_after > LOOK_AGAIN:
+                return None
+        return 0.0 if task.record.state is not record.state else min(5.0, 1.0 + 0.5 * looks)
+
+    def look_once(self, task: Task, record: Record, order: DispatchRequest) -> None:
+        """Read a listing and write what it proves.
+
+        :raises GitHubError: there is no listing now.
+        """
+        since_sending = self._since_sending(record) - SHARED_FOR  # a listing that is shared was begun before
+        listing = self._listings.read(order.workflow, order.token, record.floor, SHARED_FOR)
+        # After the listing: whoever started a run that it shows has said so in the ledger before.
+        gate = self._journal.store.read_lease(record.project, record.target)
+        siblings = self._journal.store.siblings(record) if record.names_promotion else []
+        # A run that GitHub itself named to another step of this promotion stands in no gate.
+        claimed = gate.taken_from(record.key) | {sibling.run.id for sibling in siblings if sibling.run is not None}
+        unique = all(sibling.state in (State.ACCEPTED, State.REJECTED) or not sibling.sent for sibling in siblings)
+        event = attribute(
+            record,
+            listing,
+            settle=self.settle,
+            since_sending=since_sending,
+            claimed=claimed,
+            name_is_unique=unique,
+        )
+        if isinstance(event, FoundByName | OnlyCandidate):
+            try:
+                self._journal.store.write_lease(gate.claiming(event.run.id, record.key))
+            except Conflict:
+                return  # somebody has claimed a run meanwhile: look again
+        self._journal.move(task, record, event)
+
+    def look_back(self, task: Task, record: Record, order: DispatchRequest) -> bool:
+        """Whether a run shows our marker already, of an attempt that a ledger knew which has died with its pod.
+
+        :raises GitHubError: this cannot be told now. A refusal is no trouble: the POST's own answer decides.
+        :raises LedgerError: several do.
+        """
+        try:
+            listing = self._listings.read(order.workflow, order.token, None, SHARED_FOR)
+        except Refused:
+            return False
+        if (found := find_marker(record, listing)) is not None:
+            log.error("the ledger has lost a dispatch, whose run shows its marker", extra=subject_of(record))
+            self._journal.move(task, record, found)
+            return True
+        if record.marker is not None and any(shows(record.marker, run.title) for run in listing.runs):
+            raise LedgerError(
+                "the ledger knows of no dispatch, but several runs show this step's marker: nothing is sent"
+            )
+        return False
+
+    def _end(self, task: Task, record: Record, why: str) -> None:
+        if record.seen:
+            self._journal.move(task, record, Indistinguishable(candidates=record.seen, reason=why))
+        else:
+            self._journal.move(task, record, NothingFound(reason=why))
+
+    def _since_sending(self, record: Record) -> float:
+        return self._clock.now() - (record.sending_at or 0.0)
+
+    def late_look(self, record: Record, order: DispatchRequest | None) -> bool:
+        """Whether a record that ended without a run may still be mended by its marker."""
+        ended_without = record.state in (State.AMBIGUOUS, State.UNRESOLVED)
+        return ended_without and record.marker is not None and order is not None
+
+    def look_for_marker(self, task: Task, record: Record) -> None:
+        order = task.order
+        assert order is not None
+        try:
+            listing = self._listings.read(order.workflow, order.token, record.floor, SHARED_FOR)
+        except GitHubError as error:
+            log.info("the late look for the marker failed: %s", error, extra=subject_of(record))
+            return
+        claimed = self._journal.store.read_lease(record.project, record.target).taken_from(record.key)
+        if (found := find_marker(record, listing, claimed)) is not None:
+            self._journal.move(task, record, found)

@@ -1,0 +1,125 @@
+"""``gha-dispatch-workflow``: start a GitHub Actions workflow, once, and answer with its run ID.
+
+It turns a call into an order (config, Secret, endpoint) and leaves what happens to it to `Dispatching`.
+"""
+
+from typing import Any
+
+from gha_step.contract.errors import ConfigError, CredentialsError, StepError, TokenUnavailable, Unavailable
+from gha_step.contract.request import StepContext
+from gha_step.contract.result import StepResult
+from gha_step.contract.values import EXACT_FLOAT, ConfigModel, check_inputs_size
+from gha_step.github.dispatch import Workflow
+from gha_step.ledger.keys import MARKER_SHAPE, digest
+from gha_step.ledger.record import Payload, Target
+from gha_step.runtime import Clock
+from gha_step.steps.access import Access
+from gha_step.steps.dispatch.config import KIND, DispatchWorkflowConfig
+from gha_step.steps.dispatch.request import DispatchRequest, Key, blank
+from gha_step.steps.dispatch.task import Witness
+from gha_step.steps.dispatch.tasks import DispatchTasks
+from gha_step.steps.kind import Call, Underway
+
+
+class DispatchWorkflow:
+    """See `gha_step.steps.kind.StepKind`."""
+
+    kind = KIND
+    config: type[ConfigModel] = DispatchWorkflowConfig
+
+    def __init__(self, *, access: Access, tasks: DispatchTasks, clock: Clock) -> None:
+        self._access = access
+        self._tasks = tasks
+        self._clock = clock
+
+    def execute(self, call: Call) -> StepResult | Underway:
+        context = call.request.context
+        key = Key.of(context)
+        config: DispatchWorkflowConfig | None = None
+        order: DispatchRequest | None = None
+        problem: StepError | None = None
+        try:
+            config = _parse(call.request.step.config)
+            order = self._order(key, config)
+        except (ConfigError, CredentialsError, Unavailable) as error:
+            problem = error
+        why = None if problem is None else str(problem)
+        payload = order.payload if order is not None else None if config is None else _unaddressed(config)
+        witness = _witness(context)
+        answer = self._tasks.call(key, order, payload, why, witness, call.arrived)
+        if answer is not None:
+            return answer
+        assert problem is not None
+        if witness is not None:  # and neither a record nor a config to make one from
+            return StepResult.failed(
+                "this step has been dispatched before, as the host remembers, but the ledger's record is gone; it is "
+                f"not sent again. {problem}"
+            )
+        if isinstance(problem, TokenUnavailable) and payload is not None:
+            return self._tasks.put_off(key, payload, problem)
+        if problem.retry_after is not None:
+            return StepResult.running(f"nothing dispatched yet: {problem}", problem.retry_after)
+        unknown = None if payload is None else blank(key, payload, self._clock.now())
+        standing = self._tasks.reject(key, str(problem), unknown)
+        if standing is not None and standing.sent:  # another call of this step was quicker
+            return self._tasks.call(key, order, payload, why, witness, call.arrived) or StepResult.running(
+                str(problem), 2.0
+            )
+        return StepResult.failed(f"nothing was dispatched: {problem}")
+
+    def _order(self, key: Key, config: DispatchWorkflowConfig) -> DispatchRequest:
+        repository = self._access.repository(key.project, config)
+        return DispatchRequest.of(
+            key,
+            Workflow(repository.endpoint, repository.owner, repository.name, config.workflow_file, config.ref),
+            repository.token,
+            inputs=config.inputs,
+            timeout=config.timeout,
+            correlation_input=config.correlation_input,
+            validate_inputs=config.validate_inputs,
+            renew=repository.renew,
+        )
+
+
+def _parse(raw: dict[str, Any]) -> DispatchWorkflowConfig:
+    config = DispatchWorkflowConfig.parse(raw)
+    if config.correlation_input is None:
+        return config
+    if config.correlation_input in config.inputs:
+        raise ConfigError(
+            f"config.inputs: {config.correlation_input!r} is filled by this step, because correlationInput names it: "
+            "leave it out of inputs"
+        )
+    try:
+        check_inputs_size({**config.inputs, config.correlation_input: MARKER_SHAPE})
+    except ValueError as error:
+        raise ConfigError(f"config.inputs: with the one that correlationInput names, {error}") from None
+    return config
+
+
+def _unaddressed(config: DispatchWorkflowConfig) -> Payload:
+    """What a config asks for, where its credentials do not tell at which GitHub."""
+    target = Target(api_base="", repo=config.full_name.lower(), workflow=config.workflow_file, ref=config.ref)
+    return Payload(
+        target=target,
+        inputs_hash=digest(config.inputs),
+        timeout=config.timeout,
+        marker=None,
+        names_promotion=False,
+    )
+
+
+def _witness(context: StepContext) -> Witness | None:
+    """What the host kept of our own earlier output for this step, if it is ours and speaks of a dispatch."""
+    output = context.shared_state.get(context.alias)
+    evidence = output.get("dispatch") if isinstance(output, dict) else None
+    target = evidence.get("target") if isinstance(evidence, dict) else None
+    if not isinstance(output, dict) or not isinstance(target, str):
+        return None
+    run_id, url = output.get("runID"), output.get("url")
+    known: int | None = None
+    # Hosts keep numbers as doubles: a larger one may be its neighbour's.
+    if isinstance(run_id, int | float) and not isinstance(run_id, bool) and 0 < run_id < EXACT_FLOAT:
+        known = int(run_id) if run_id == int(run_id) else None
+    page = url if isinstance(url, str) and url.startswith(("https://", "http://")) and url.isascii() else ""
+    return Witness(target, known, page)

@@ -1,0 +1,44 @@
+"""What a call to a step comes to: an answer, or something under way that will have one."""
+
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import Protocol
+
+from gha_step.contract.request import StepRequest
+from gha_step.contract.result import StepResult
+from gha_step.contract.values import ConfigModel
+
+
+class Underway(Protocol):
+    """Work that outlives the call.
+
+    ``ready`` ends when there is something better to tell than `Running`, or the work has stopped for now.
+    ``answer()`` is what to tell at this moment; it waits for nothing.
+    """
+
+    @property
+    def ready(self) -> "Future[None]": ...
+
+    def answer(self) -> StepResult: ...
+
+
+@dataclass(frozen=True)
+class Call:
+    """One call of one step. ``arrived``: monotonic seconds; what the call starts may begin to send for 15 s."""
+
+    request: StepRequest
+    arrived: float
+
+
+class StepKind(Protocol):
+    """One kind of step."""
+
+    kind: str
+    config: type[ConfigModel]
+    """What a step of this kind may have as its config."""
+
+    def execute(self, call: Call) -> StepResult | Underway:
+        """Do one step's worth: quickly, and with at most one look at anything far away.
+
+        :raises StepError: the call cannot go on; see `gha_step.steps.registry`.
+        """

@@ -1,0 +1,138 @@
+"""What the host hears of a run that it waits for: from what was seen, and nothing else. Pure."""
+
+from dataclasses import dataclass
+from typing import Final
+
+from gha_step.contract.result import StepResult
+from gha_step.github.runs import ObservedJob, ObservedRun, PendingDeployment, Phase, RunReference
+from gha_step.steps.wait.config import FailedJob, WaitForWorkflowOutput
+from gha_step.steps.wait.snapshot import Snapshot, Trouble
+
+SLOW: Final = 5.0  # seconds after which to ask for what a look that goes on has seen
+HOLD_LIMIT: Final = 60.0  # seconds: trouble never makes the host wait longer, for it may be over
+NAMED_JOBS: Final = 5  # in a message; the output holds more
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What one step asks for. ``poll_interval``: seconds."""
+
+    run: RunReference
+    expected: str | None
+    poll_interval: float
+
+
+def tell(wish: Wish, seen: Snapshot, now: float) -> StepResult:
+    """The answer to a call. ``now``: monotonic, as `Trouble.until`."""
+    output = _output(seen.run)
+    run = seen.run
+    if seen.failure is not None:
+        return StepResult.failed(seen.failure, output)
+    if seen.trouble is not None:
+        return _troubled(wish, seen.trouble, run, output, now)
+    if run is None:
+        return StepResult.running(f"{wish.run} is being looked at", wish.poll_interval, output)
+    if run.phase is not Phase.COMPLETED:
+        message = f"{_subject(wish, run)} {_standing(seen, run)}: {run.url}"
+        return StepResult.running(message, wish.poll_interval, output)
+    output = _final_output(seen, run)
+    if wish.expected is None or wish.expected == run.conclusion:
+        return StepResult.succeeded(f"{_subject(wish, run)} ended with {run.conclusion}{_why(seen, run)}", output)
+    return StepResult.failed(
+        f"{_subject(wish, run)} ended with {run.conclusion}, but {wish.expected} was expected{_why(seen, run)}", output
+    )
+
+
+def tell_slow(wish: Wish, before: Snapshot) -> StepResult:
+    """The answer while a look goes on. ``before``: what was known when it began."""
+    message = f"waiting for {wish.run}, {_last(before.run)} ({wish.run.endpoint.host} takes long to answer)"
+    # Not the poll interval: what the look will have seen is told for half a minute only.
+    return StepResult.running(message, SLOW, _output(before.run))
+
+
+def _troubled(
+    wish: Wish, trouble: Trouble, run: ObservedRun | None, output: WaitForWorkflowOutput, now: float
+) -> StepResult:
+    left = max(0.0, trouble.until - now)
+    again = max(wish.poll_interval, min(left, HOLD_LIMIT))
+    message = f"waiting for {wish.run}, {_last(run)} ({trouble.message}; {_until(left)})"
+    return StepResult.running(message, again, output)
+
+
+def _last(run: ObservedRun | None) -> str:
+    return "not seen yet" if run is None else f"when last seen it was {run.status_words}: {run.url}"
+
+
+def _until(seconds: float) -> str:
+    return f"asked again in {seconds:.0f} s" if seconds >= 1 else "asked again with the next call"
+
+
+def _subject(wish: Wish, run: ObservedRun) -> str:
+    return str(wish.run) + (f" (attempt {run.attempt})" if run.attempt > 1 else "")
+
+
+def _standing(seen: Snapshot, run: ObservedRun) -> str:
+    if run.phase is Phase.AWAITING_APPROVAL:
+        return _awaiting(seen)
+    if run.status == "completed":
+        return "is completed, but GitHub does not tell its conclusion yet"
+    return f"is {run.status_words}"
+
+
+def _awaiting(seen: Snapshot) -> str:
+    if seen.detail:
+        return f"waits for an approval, though whose cannot be told ({seen.detail})"
+    if not seen.pending:
+        return "waits for a deployment protection rule"
+    return "waits " + ", and ".join(_deployment(one) for one in seen.pending)
+
+
+def _deployment(pending: PendingDeployment) -> str:
+    if pending.reviewers:
+        return f"for the approval of environment {pending.environment} by {' or '.join(pending.reviewers)}"
+    if pending.wait_minutes:
+        return f"for the timer of environment {pending.environment} ({pending.wait_minutes} minutes)"
+    return f"for a protection rule of environment {pending.environment}"
+
+
+def _why(seen: Snapshot, run: ObservedRun) -> str:
+    """What there is to add to a conclusion, and the link to the run."""
+    words = run.meaning.words
+    if run.conclusion == "startup_failure":
+        where = f" {run.workflow}" if run.workflow else ""
+        at = f" at {run.ref}" if run.ref else ""
+        words = f"the workflow file{where} is invalid{at}, so nothing ran: correct it there, the run's page says what"
+    elif seen.jobs:
+        words = "; ".join(_job(job) for job in seen.jobs[:NAMED_JOBS])
+        if (more := len(seen.jobs) - NAMED_JOBS + seen.more_jobs) > 0:
+            words += f"; and {more} more"
+    elif seen.detail:
+        words = f"its jobs cannot be told: {seen.detail}"
+    return f": {words} ({run.url})" if words else f": {run.url}"
+
+
+def _job(job: ObservedJob) -> str:
+    step = f" in its step {job.failed_step!r}" if job.failed_step else ""
+    link = f" ({job.url})" if job.url else ""
+    return f"job {job.name!r} ended with {job.conclusion}{step}{link}"
+
+
+def _output(run: ObservedRun | None) -> WaitForWorkflowOutput:
+    """Without a conclusion, even if there was one: a run that was over when last seen may have been re-run."""
+    if run is None:
+        return WaitForWorkflowOutput()
+    return WaitForWorkflowOutput(status=run.status, url=run.url, attempt=run.attempt)
+
+
+def _final_output(seen: Snapshot, run: ObservedRun) -> WaitForWorkflowOutput:
+    return WaitForWorkflowOutput(
+        conclusion=run.conclusion,
+        status=run.status,
+        url=run.url,
+        attempt=run.attempt,
+        failed_jobs=tuple(_failed(job) for job in seen.jobs) or None,
+    )
+
+
+def _failed(job: ObservedJob) -> FailedJob:
+    return FailedJob(name=job.name, conclusion=job.conclusion or "", failed_step=job.failed_step, url=job.url)

@@ -1,0 +1,138 @@
+"""The config and output of ``gha-wait-for-workflow``.
+
+Source: Kargo's public step reference, v1.8 to v1.10 (facts: kargo-host, "Contract of the steps").
+"""
+
+import re
+from decimal import Decimal
+from typing import Annotated, Final, Literal, get_args
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic_core import PydanticCustomError
+
+from gha_step.contract.duration import parse_duration
+from gha_step.contract.result import Output
+from gha_step.contract.values import EXACT_FLOAT
+from gha_step.steps.repository import RepositoryConfig
+
+KIND: Final = "gha-wait-for-workflow"
+DEFAULT_POLL_INTERVAL: Final = "10s"
+MAX_POLL_INTERVAL: Final = 86_400.0  # seconds: beyond some centuries a host cannot even read our retryAfter
+MAX_RUN_ID: Final = 2**63 - 1  # GitHub's IDs are int64
+
+Conclusion = Literal["success", "failure", "cancelled", "skipped", "timed_out", "action_required", "neutral", "stale"]
+
+_DIGITS: Final = re.compile(r"[0-9]{1,19}(\.0+)?", re.ASCII)
+_SCIENTIFIC: Final = re.compile(r"[0-9](\.[0-9]{1,17})?[eE]\+?[0-9]{1,2}", re.ASCII)  # Go's %v of a float64
+
+
+def _refuse(text: str) -> PydanticCustomError:
+    return PydanticCustomError("refused", "{text}", {"text": text})
+
+
+def _run_id(value: object) -> int:
+    number = _exact_integer(value)
+    if number is None:
+        empty = ", but is empty" if value is None or (isinstance(value, str) and not value.strip()) else ""
+        raise _refuse(
+            f'must be the ID of a workflow run, e.g. 17000000001 or "17000000001"{empty}: write '
+            "${{ quote(outputs['<alias of the dispatch step>'].runID) }}"
+        )
+    if not 0 < number <= MAX_RUN_ID:
+        raise _refuse("must be a positive integer of at most 64 bits: it is no ID of a workflow run")
+    return number
+
+
+def _exact_integer(value: object) -> int | None:
+    """The integer that ``value`` surely is; ``None`` if it is none, or may have lost digits on its way."""
+    match value:
+        case bool():
+            return None
+        case int():
+            return value
+        case float():
+            return int(value) if value.is_integer() and abs(value) <= EXACT_FLOAT else None
+        case str() if _DIGITS.fullmatch(text := value.strip()):
+            return int(text.partition(".")[0])
+        case str() if _SCIENTIFIC.fullmatch(text := value.strip()):
+            number = Decimal(text)
+            return int(number) if number == number.to_integral_value() and number <= EXACT_FLOAT else None
+        case _:
+            return None
+
+
+def _conclusion(value: object) -> object:
+    known = get_args(Conclusion)
+    if value in known:
+        return value
+    from difflib import get_close_matches  # only a typo needs it
+
+    close = get_close_matches(value.strip().lower(), known, n=1) if isinstance(value, str) else []
+    advice = f"did you mean {close[0]}?" if close else "leave it out to take any conclusion"
+    raise _refuse(f"must be one of {', '.join(known)}; {advice}")
+
+
+def _interval(value: object) -> float:
+    if not isinstance(value, str):
+        raise _refuse('must be a Go duration in quotes, such as "10s" or "1m30s"')
+    try:
+        seconds = parse_duration(value.strip())
+    except ValueError as error:
+        raise _refuse(f"is no duration: {error}") from None
+    if seconds <= 0:
+        raise _refuse(f"must be longer than 0s: {DEFAULT_POLL_INTERVAL} is the default")
+    if seconds > MAX_POLL_INTERVAL:
+        raise _refuse(f"must be at most {MAX_POLL_INTERVAL / 3600:.0f}h")
+    return seconds
+
+
+class WaitForWorkflowConfig(RepositoryConfig):
+    """What a template writes under ``config``."""
+
+    run_id: Annotated[int, BeforeValidator(_run_id, json_schema_input_type=int | str)] = Field(
+        alias="runID",
+        description="ID of the run to wait for: `${{ quote(outputs['dispatch-deployment'].runID) }}`. Quote it: one "
+        "host cannot pass integers.",
+    )
+    expected_conclusion: Annotated[Conclusion, BeforeValidator(_conclusion)] | None = Field(
+        default=None,
+        alias="expectedConclusion",
+        description=f"Any other conclusion fails the step: {', '.join(f'`{name}`' for name in get_args(Conclusion))}. "
+        "Without it the step succeeds with whatever conclusion the run has.",
+    )
+    poll_interval: Annotated[float, BeforeValidator(_interval, json_schema_input_type=str)] = Field(
+        default=DEFAULT_POLL_INTERVAL,  # as a template would write it
+        validate_default=True,
+        alias="pollInterval",
+        description="How long to wait between two looks at the run: a Go duration, at most `24h`. Hosts may wait "
+        "longer.",
+    )
+
+
+class FailedJob(BaseModel):
+    """A job by which a run failed."""
+
+    model_config = ConfigDict(frozen=True, validate_by_alias=True, validate_by_name=True)
+
+    name: str = Field(alias="name", description="Name of the job.")
+    conclusion: str = Field(alias="conclusion", description="Its conclusion, e.g. `failure` or `timed_out`.")
+    failed_step: str | None = Field(default=None, alias="failedStep", description="Its first step that failed.")
+    url: str | None = Field(default=None, alias="url", description="The job's page on GitHub.")
+
+
+class WaitForWorkflowOutput(Output):
+    """What the step leaves in ``output``: all that is known of the run, from the first look on."""
+
+    conclusion: str | None = Field(
+        default=None, alias="conclusion", description="GitHub's conclusion, once the run is completed."
+    )
+    status: str | None = Field(
+        default=None, alias="status", description="GitHub's status when last seen, e.g. `in_progress`."
+    )
+    url: str | None = Field(default=None, alias="url", description="The run's page on GitHub.")
+    attempt: int | None = Field(
+        default=None, alias="attempt", description="Which attempt of the run it is: more than 1 after a re-run."
+    )
+    failed_jobs: tuple[FailedJob, ...] | None = Field(
+        default=None, alias="failedJobs", description="Where the run failed: the jobs by which it did."
+    )

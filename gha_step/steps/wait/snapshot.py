@@ -1,0 +1,30 @@
+"""What is known of a run that a step waits for: between `observing`, which looks, and `wait_answers`, which tells."""
+
+from dataclasses import dataclass
+
+from gha_step.github.runs import ObservedJob, ObservedRun, PendingDeployment
+
+
+@dataclass(frozen=True)
+class Trouble:
+    """Why the run could not be seen, or is not looked at now. ``until``: monotonic; nothing is asked before."""
+
+    message: str
+    until: float
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """What is known of a run. ``run``: as it was last seen; ``failure``: why looking again cannot help.
+
+    ``jobs``: those by which it failed, and ``more_jobs``: how many more did. ``detail``: why its jobs or approvals
+    cannot be told.
+    """
+
+    run: ObservedRun | None = None
+    jobs: tuple[ObservedJob, ...] = ()
+    more_jobs: int = 0
+    pending: tuple[PendingDeployment, ...] = ()
+    detail: str = ""
+    trouble: Trouble | None = None
+    failure: str | None = None

@@ -1,0 +1,60 @@
+"""``gha-wait-for-workflow``: wait for a workflow run to end, and answer with its conclusion.
+
+One call, one look. It turns a call into a wish (config, Secret, endpoint), and leaves looking to `Observing` and
+telling to `wait_answers`. It keeps nothing that may not be lost: without memory it looks as if for the first time.
+"""
+
+from concurrent.futures import Future
+from dataclasses import dataclass
+
+from gha_step.contract.result import StepResult
+from gha_step.contract.values import ConfigModel
+from gha_step.github.runs import RunReference
+from gha_step.runtime import Clock
+from gha_step.steps.access import Access
+from gha_step.steps.kind import Call, Underway
+from gha_step.steps.wait.answers import Wish, tell, tell_slow
+from gha_step.steps.wait.config import KIND, WaitForWorkflowConfig
+from gha_step.steps.wait.run_poller import Look, RunPoller
+
+
+class WaitForWorkflow:
+    """See `gha_step.steps.kind.StepKind`."""
+
+    kind = KIND
+    config: type[ConfigModel] = WaitForWorkflowConfig
+
+    def __init__(self, *, access: Access, run_poller: RunPoller, clock: Clock) -> None:
+        self._access = access
+        self._run_poller = run_poller
+        self._clock = clock
+
+    def execute(self, call: Call) -> StepResult | Underway:
+        config = WaitForWorkflowConfig.parse(call.request.step.config)
+        repository = self._access.repository(call.request.context.project, config)
+        run = RunReference(repository.endpoint, repository.owner, repository.name, config.run_id)
+        wish = Wish(run, config.expected_conclusion, config.poll_interval)
+        look = self._run_poller.look(run, repository.token, repository.renew)
+        if isinstance(look, Look):
+            return LookUnderway(wish, look, self._clock)
+        return tell(wish, look, self._clock.monotonic())
+
+
+@dataclass(frozen=True)
+class LookUnderway:
+    """One call's view of the look that it joined; see `gha_step.steps.kind.Underway`."""
+
+    wish: Wish
+    look: Look
+    clock: Clock
+
+    @property
+    def ready(self) -> "Future[None]":
+        return self.look.ready
+
+    def answer(self) -> StepResult:
+        seen = self.look.seen
+        if seen is None:
+            return tell_slow(self.wish, self.look.before)
+        self.look.told = True
+        return tell(self.wish, seen, self.clock.monotonic())

@@ -1,0 +1,111 @@
+"""What every way in stands on: the ledger, GitHub and the steps, put together once.
+
+Whatever touches the world (store, secrets, connections, clock, threads) is given, so that tests build the same core.
+"""
+
+from collections.abc import Callable
+from typing import Final
+
+from gha_step.credentials.secrets import SecretReader
+from gha_step.github.app_tokens import AppTokens
+from gha_step.github.client import PyGithubClient
+from gha_step.github.connection import Connector
+from gha_step.github.listings import Listings
+from gha_step.github.rate_limits import RateLimits
+from gha_step.github.server_capabilities import ServerCapabilities
+from gha_step.ledger.record import Owner
+from gha_step.ledger.store import Store
+from gha_step.runtime import Clock, Workers
+from gha_step.steps.access import Access
+from gha_step.steps.dispatch.step import DispatchWorkflow
+from gha_step.steps.dispatch.tasks import DispatchTasks
+from gha_step.steps.kind import StepKind
+from gha_step.steps.registry import Steps
+from gha_step.steps.wait.run_poller import RunPoller
+from gha_step.steps.wait.step import WaitForWorkflow
+from gha_step.telemetry import Telemetry
+
+TASKS: Final = 256  # threads for dispatches: each may wait half a minute for GitHub
+LOOKS: Final = 64  # threads for looks at runs: each may wait ten seconds for GitHub
+TOKENS: Final = 16  # threads for installation tokens: each may wait half a minute for GitHub
+LATE: Final = 256  # threads for POSTs that have been silent for long
+
+
+class Core:
+    """One process's ledger, GitHub and steps.
+
+    :param workers: makes a bounded set of threads, from a limit and a name.
+    :param owner: this process, as the records that it writes name it.
+    :param settle: the settling time of the attribution, seconds.
+    :param projects: the projects that hosts are served for; ``None``: all.
+    :param shared_namespace: where Kargo's shared Git credentials are; ``None``: there are none.
+    :param look_back: whether the ledger may have died with what it knew: then markers are looked for first.
+    """
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        secrets: SecretReader,
+        connector: Connector,
+        clock: Clock,
+        workers: Callable[[int, str], Workers],
+        owner: Owner,
+        new_nonce: Callable[[], str],
+        settle: float,
+        telemetry: Telemetry,
+        projects: frozenset[str] | None = None,
+        allow_http: bool = False,
+        shared_namespace: str | None = None,
+        look_back: bool = False,
+    ) -> None:
+        self._store = store
+        servers = ServerCapabilities()
+        client = PyGithubClient(connector, clock)
+        tasks = workers(TASKS, "task")
+        self.dispatches = DispatchTasks(
+            store=store,
+            connector=connector,
+            client=client,
+            listings=Listings(client, servers, clock, tasks, telemetry),
+            servers=servers,
+            clock=clock,
+            tasks=tasks,
+            late_readers=workers(LATE, "late"),
+            owner=owner,
+            new_nonce=new_nonce,
+            settle=settle,
+            telemetry=telemetry,
+            look_back=look_back,
+        )
+        self.run_poller = RunPoller(
+            client=client,
+            servers=servers,
+            rate_limits=RateLimits(),
+            clock=clock,
+            workers=workers(LOOKS, "look"),
+            telemetry=telemetry,
+        )
+        app_tokens = AppTokens(
+            client=client, servers=servers, clock=clock, workers=workers(TOKENS, "token"), telemetry=telemetry
+        )
+        access = Access(secrets, allow_http=allow_http, shared_namespace=shared_namespace, app_tokens=app_tokens)
+        kinds: list[StepKind] = [
+            DispatchWorkflow(access=access, tasks=self.dispatches, clock=clock),
+            WaitForWorkflow(access=access, run_poller=self.run_poller, clock=clock),
+        ]
+        self.steps = Steps(kinds, projects=projects, clock=clock)
+
+    def drain(self) -> None:
+        """Begin no further dispatch."""
+        self.dispatches.drain()
+
+    @property
+    def on_the_wire(self) -> int:
+        """How many POSTs have no answer yet, or one that is not yet in the ledger."""
+        return self.dispatches.on_the_wire
+
+    def close(self) -> None:
+        """Begin nothing more, and let go of the ledger."""
+        self.drain()
+        self._store.close()

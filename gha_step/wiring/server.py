@@ -1,0 +1,291 @@
+"""From settings to a bound server: the ways in over one core, and what a start can fail with."""
+
+import secrets as randomness
+from collections.abc import Callable, Mapping
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Literal
+
+from gha_step.contract.errors import StepError
+from gha_step.contract.secret import Token
+from gha_step.contract.values import ConfigModel
+from gha_step.credentials.directory import DirectorySecrets
+from gha_step.credentials.secrets import SecretReader
+from gha_step.github.connection import SocketConnector
+from gha_step.github.egress import Egress
+from gha_step.inbound.bearer import TokenFileError, read_token_file
+from gha_step.inbound.execution import Execution
+from gha_step.inbound.http import Readiness, http_app
+from gha_step.inbound.process import ListenError, ServerProcess
+from gha_step.ledger.record import Owner
+from gha_step.ledger.storage import objection
+from gha_step.ledger.store import LedgerUnusable, Standing, Store
+from gha_step.runtime import SystemClock, ThreadWorkers
+from gha_step.settings import NO_TLS, NO_TOKEN, NOT_SERVED, Address, Settings, SqliteLedger
+from gha_step.telemetry import Telemetry
+from gha_step.wiring.core import Core
+
+if TYPE_CHECKING:
+    from gha_step.inbound.rest.resource import ProjectApi
+    from gha_step.kube import KubeApi
+
+CALLS = 64  # threads for calls: each reads a Secret and a record
+PROOFS = 32  # threads for the tokens of projects: each reads a Secret
+
+
+class StartError(StepError):
+    """The server cannot start: one line that names the variable or path and the fix."""
+
+
+class Server:
+    """One process's worth of gha_step: its core, and the ways in to it."""
+
+    def __init__(self, core: Core, process: ServerProcess) -> None:
+        self.core = core
+        self._process = process
+
+    @property
+    def url(self) -> str:
+        """Where HTTP answers."""
+        return self._process.url
+
+    @property
+    def urls(self) -> tuple[str, ...]:
+        """Where all of it answers."""
+        return self._process.urls
+
+    def run(self, *, signals: bool = True) -> None:
+        """Serve until SIGTERM, SIGINT or :meth:`stop`, and drain."""
+        self._process.run(signals=signals)
+
+    def stop(self) -> None:
+        """Begin to stop, from any thread."""
+        self._process.stop()
+
+    def close(self) -> None:
+        """Let go of the ledger, once nothing is served any more."""
+        self.core.close()
+
+
+def build(settings: Settings, environment: Mapping[str, str]) -> Server:
+    """A bound server, not yet running.
+
+    :param environment: where Kubernetes and its tools tell how to reach the API server.
+
+    :raises StartError: it cannot be.
+    """
+    token = _bearer(settings)
+    clock = SystemClock()
+    telemetry = Telemetry()
+    cluster = _cluster(settings, environment)
+    projects = _projects(settings, cluster)
+    secrets = _secrets(settings, cluster)
+    store = _ledger(settings.ledger, cluster, projects, environment)
+    telemetry.watch_ledger(_census(settings, store, clock))
+    egress = Egress(hosts=settings.github_hosts or frozenset(), shared=settings.project_api)
+    core = Core(
+        store=store,
+        secrets=secrets,
+        connector=SocketConnector(egress, _api_server_hosts(environment, cluster)),
+        clock=clock,
+        workers=ThreadWorkers,
+        owner=Owner(pod=settings.pod_uid or None, incarnation=randomness.token_hex(16)),
+        new_nonce=lambda: randomness.token_hex(16),
+        settle=settings.settle,
+        telemetry=telemetry,
+        projects=projects,
+        allow_http=settings.allow_http,
+        shared_namespace=settings.shared_namespace or None,
+        look_back=settings.ledger != "kubernetes" and settings.ledger.lifetime_pod,
+    )
+    calls = ThreadWorkers(CALLS, "call")
+    execution = Execution(
+        core.steps, workers=calls, clock=clock, telemetry=telemetry, reply_within=settings.reply_within
+    )
+    readiness = Readiness()
+    served = None if settings.token_file == NOT_SERVED else execution
+    http, app = settings.http_listen, None
+    if http is not None:
+        app = http_app(
+            execution=served,
+            token=token,
+            readiness=readiness,
+            collect=telemetry.exposition,
+            projects=_project_api(settings, execution, secrets, cluster, calls, clock, telemetry, readiness),
+        )
+    try:
+        process = ServerProcess(
+            app=app,
+            host=http.host if http else "",
+            port=http.port if http else 0,
+            readiness=readiness,
+            execution=execution,
+            on_the_wire=lambda: core.on_the_wire,
+            begin_no_more=core.drain,
+            clock=clock,
+            reply_within=settings.reply_within,
+        )
+    except ListenError as error:
+        raise StartError(f"GHA_STEP_HTTP_LISTEN: {error}: write another address") from None
+    if settings.grpc_listen is not None:
+        _listen_for_grpc(process, settings, settings.grpc_listen, core.steps.configs, served, token, readiness)
+    return Server(core, process)
+
+
+def _bearer(settings: Settings) -> Token | None:
+    if settings.token_file in (NO_TOKEN, NOT_SERVED):
+        return None
+    try:
+        return read_token_file(Path(settings.token_file))
+    except TokenFileError as error:
+        raise StartError(f"GHA_STEP_TOKEN_FILE: {error}") from None
+
+
+def _census(settings: Settings, store: Store, clock: SystemClock) -> Callable[[], dict[str, Standing]]:
+    """How the records are counted for the metrics."""
+    if settings.ledger != "kubernetes":
+        return store.census
+    from gha_step.ledger.recount import Recount
+
+    return Recount(store.census, clock, ThreadWorkers(1, "count")).census
+
+
+def _project_api(
+    settings: Settings,
+    execution: Execution,
+    secrets: SecretReader,
+    cluster: "KubeApi | None",
+    calls: ThreadWorkers,
+    clock: SystemClock,
+    telemetry: Telemetry,
+    readiness: Readiness,
+) -> "ProjectApi | None":
+    if not settings.project_api:
+        return None
+    from gha_step.inbound.rest.project_tokens import ProjectTokens  # their cost is for those who use them
+    from gha_step.inbound.rest.promotions import Promotions
+    from gha_step.inbound.rest.resource import ProjectApi
+
+    return ProjectApi(
+        execution,
+        ProjectTokens(secrets, workers=ThreadWorkers(PROOFS, "proof"), clock=clock),
+        None if cluster is None else Promotions(cluster),
+        workers=calls,
+        clock=clock,
+        telemetry=telemetry,
+        draining=lambda: readiness.draining,
+    )
+
+
+def _listen_for_grpc(
+    server: ServerProcess,
+    settings: Settings,
+    address: Address,
+    configs: Mapping[str, type[ConfigModel]],
+    execution: Execution | None,
+    token: Token | None,
+    readiness: Readiness,
+) -> None:
+    from gha_step.inbound.grpc.server import GrpcServer  # its cost is for those who use it
+    from gha_step.inbound.tls import TlsFileError, TlsFiles
+
+    tls = None
+    if settings.grpc_tls_cert not in ("", NO_TLS):
+        authority = Path(settings.grpc_tls_client_ca) if settings.grpc_tls_client_ca else None
+        tls = TlsFiles(Path(settings.grpc_tls_cert), Path(settings.grpc_tls_key), authority)
+    try:
+        server.listen(
+            GrpcServer(
+                host=address.host,
+                port=address.port,
+                execution=execution,
+                configs=configs,
+                token=token,
+                readiness=readiness,
+                tls=tls,
+            )
+        )
+    except TlsFileError as error:
+        raise StartError(f"GHA_STEP_GRPC_TLS_{error.which}: {error}") from None
+    except ListenError as error:
+        raise StartError(f"GHA_STEP_GRPC_LISTEN: {error}: write another address") from None
+
+
+def _cluster(settings: Settings, environment: Mapping[str, str]) -> "KubeApi | None":
+    """The API server, where a setting needs one. Nothing is asked of it: it may be away while we start."""
+    if "kubernetes" not in (settings.secrets, settings.ledger):
+        return None
+    # 155 ms and 35 MB: only those pay who use it, and before the server is ready.
+    from gha_step.kube import AccessUnknown, connect
+
+    try:
+        return connect(environment, SystemClock())
+    except AccessUnknown as error:
+        named = "GHA_STEP_SECRETS" if settings.secrets == "kubernetes" else "GHA_STEP_LEDGER"
+        raise StartError(f"{named}: {error}") from None
+
+
+def _projects(settings: Settings, cluster: "KubeApi | None") -> frozenset[str] | None:
+    """The projects that are served; ``None``: all."""
+    projects = settings.projects
+    if (
+        projects is None
+        and cluster is not None
+        and settings.secrets == "kubernetes"
+        and settings.token_file != NOT_SERVED
+    ):
+        own = cluster.own_namespace()
+        if own is None:
+            raise StartError(
+                "GHA_STEP_PROJECTS: this process does not know its own namespace: name the projects to serve"
+            )
+        return frozenset({own})
+    return None if projects is None or "*" in projects else projects
+
+
+def _secrets(settings: Settings, cluster: "KubeApi | None") -> SecretReader:
+    """Where Secrets come from."""
+    if isinstance(settings.secrets, Path):
+        if not settings.secrets.is_dir():
+            raise StartError(f"GHA_STEP_SECRETS: {settings.secrets} is not a directory: make it, or name another")
+        return DirectorySecrets(settings.secrets)
+    from gha_step.credentials.kubernetes import KubernetesSecrets
+
+    assert cluster is not None
+    return KubernetesSecrets(cluster)
+
+
+def _ledger(
+    ledger: Literal["kubernetes"] | SqliteLedger,
+    cluster: "KubeApi | None",
+    projects: frozenset[str] | None,
+    environment: Mapping[str, str],
+) -> Store:
+    """The ledger's store. :raises StartError: it cannot be kept there."""
+    if ledger == "kubernetes":
+        from gha_step.ledger.kubernetes import KubernetesStore
+
+        assert cluster is not None
+        return KubernetesStore(cluster, projects)
+    from gha_step.ledger.sqlite import SqliteStore
+
+    try:
+        mountinfo = Path("/proc/self/mountinfo").read_text()
+    except OSError:  # not Linux: nothing is known of the place
+        mountinfo = ""
+    why = objection(
+        PurePosixPath(ledger.path.parent.resolve()),
+        mountinfo,
+        in_kubernetes="KUBERNETES_SERVICE_HOST" in environment,
+        lifetime_pod=ledger.lifetime_pod,
+    )
+    try:
+        if why is not None:
+            raise LedgerUnusable(why)
+        return SqliteStore(ledger.path)
+    except LedgerUnusable as error:
+        raise StartError(f"GHA_STEP_LEDGER: {error}") from None
+
+
+def _api_server_hosts(environment: Mapping[str, str], cluster: "KubeApi | None") -> frozenset[str]:
+    named = (environment.get("KUBERNETES_SERVICE_HOST", ""), "" if cluster is None else cluster.host)
+    return frozenset(host for host in named if host)

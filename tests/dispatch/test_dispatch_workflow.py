@@ -1,0 +1,204 @@
+"""From a call to an order: configs and Secrets that cannot be used dispatch nothing, and say why."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gha_step.contract.errors import SecretsUnavailable
+from gha_step.contract.result import StepResult
+from gha_step.emulator import EXAMPLE_TOKEN, EXAMPLE_WORKFLOW_TEXT, GitHub
+from gha_step.ledger.keys import marker_of
+from gha_step.ledger.record import State
+from tests.support.core import INPUTS, Assembled, Meddling, config, example_secret, output, write_secret
+
+Start = Callable[..., Assembled]
+
+
+def words(result: StepResult) -> str:
+    assert result.message is not None
+    return result.message
+
+
+def assert_nothing_dispatched(result: StepResult, github: GitHub) -> None:
+    assert (result.status, result.terminal, output(result)) == ("Failed", True, {})
+    assert words(result).startswith("nothing was dispatched: ")
+    assert EXAMPLE_TOKEN not in words(result)
+    assert github.count() == 0
+
+
+# ---------------------------------------------------------------- Secrets
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        ({}, "the key accessToken is missing"),
+        ({"accessToken": ""}, "the key accessToken is empty"),
+        ({"accessToken": " \n"}, "the key accessToken is empty"),
+        ({"token": "ghp_hidden"}, "'token', which is not read"),
+        ({"accesstoken": "ghp_hidden"}, "'accesstoken', which is not read"),
+        ({"accessToken": "ghp_ hidden"}, "holds white space"),
+        ({"accessToken": "ghp_\nhidden"}, "holds white space"),
+        ({"accessToken": "ghp_hiddeñ"}, "accessToken"),
+        ({"accessToken": b"\xff\xfe"}, "accessToken is not text"),
+        ({"accessToken": "t", "baseURL": "http://ghe.example.com"}, "the key baseURL must start with https://"),
+        ({"accessToken": "t", "baseURL": "ghe.example.com"}, "the key baseURL must start with https://"),
+        ({"accessToken": "t", "baseURL": "https://u:hunter2@ghe"}, "the key baseURL must hold no user name"),
+        ({"accessToken": "t", "baseURL": b"\xff"}, "the key baseURL is not text"),
+        ({"accessToken": "t", "uploadURL": "ftp://x"}, "the key uploadURL must start with https://"),
+    ],
+)
+def test_an_unfit_secret_is_named_with_project_and_key(
+    program: Assembled, github: GitHub, secrets: Path, data: dict[str, str | bytes], said: str
+) -> None:
+    write_secret(secrets, **data)  # type: ignore[arg-type]  # project and name keep their defaults
+    result = program.call()
+    assert_nothing_dispatched(result, github)
+    assert "project demo: the Secret github" in words(result)
+    assert said in words(result)
+    assert "hidden" not in words(result)
+    assert "hunter2" not in words(result)
+
+
+def test_a_missing_secret_is_named(program: Assembled, github: GitHub) -> None:
+    result = program.call(config(credentials={"secretName": "absent"}))
+    assert_nothing_dispatched(result, github)
+    assert "project demo: the Secret absent does not exist" in words(result)
+
+
+@pytest.mark.parametrize(
+    "name", ["../other/github", "..", ".", "a/b", "/etc", "UPPER", "a b", "-a", "a.", "x" * 254, "ä", "a\\b"]
+)
+def test_a_secrets_name_cannot_leave_its_project(
+    program: Assembled, github: GitHub, secrets: Path, url: str, name: str
+) -> None:
+    example_secret(secrets, url, project="other")
+    result = program.call(config(credentials={"secretName": name}))
+    assert_nothing_dispatched(result, github)
+    assert "secretName" in words(result)
+
+
+@pytest.mark.parametrize("project", ["../demo", "demo/../demo", ".", "DEMO", "demo/github", "x" * 64, "/", "a b"])
+def test_a_projects_name_cannot_leave_the_secrets(program: Assembled, github: GitHub, project: str) -> None:
+    result = program.call(project=project)
+    assert_nothing_dispatched(result, github)
+    assert "context.project" in words(result)
+
+
+def test_a_rotated_token_works_at_once(program: Assembled, github: GitHub, secrets: Path, url: str) -> None:
+    github.add_token("rotated")
+    program.call()
+    github.remove_token(EXAMPLE_TOKEN)
+    example_secret(secrets, url, token="rotated")
+    assert program.call(alias="second").status == "Succeeded"
+
+
+def test_white_space_around_a_token_is_stripped(program: Assembled, secrets: Path, url: str) -> None:
+    write_secret(secrets, accessToken=f"  {EXAMPLE_TOKEN}\r\n", baseURL=f"{url}\n")
+    assert program.call().status == "Succeeded"
+
+
+def test_a_failure_told_as_final_stays_one_when_the_secret_is_mended(
+    program: Assembled, github: GitHub, secrets: Path, url: str, store: Meddling
+) -> None:
+    write_secret(secrets)
+    told = program.call()
+    example_secret(secrets, url)
+    assert program.call().status == told.status == "Failed"
+    assert [record.state for record in store.records()] == [State.REJECTED]
+    assert github.count() == 0
+
+
+def test_a_config_that_cannot_be_read_leaves_no_record(program: Assembled, github: GitHub, store: Meddling) -> None:
+    assert_nothing_dispatched(program.call(config(ref=1.5)), github)
+    assert list(store.records()) == []
+
+
+def test_secrets_that_cannot_be_read_now_are_waited_for(process: Start, github: GitHub) -> None:
+    class Away:
+        def read(self, project: str, name: str) -> Mapping[str, bytes]:
+            raise SecretsUnavailable(f"project {project}: the Secret {name} cannot be read now", 4.0)
+
+    result = process(secrets=Away()).call()
+    assert (result.status, result.retry_after) == ("Running", 4)
+    assert words(result) == "nothing dispatched yet: project demo: the Secret github cannot be read now"
+    assert github.count() == 0
+
+
+def test_secrets_that_cannot_be_read_any_more_do_not_hide_the_run(
+    process: Start, program: Assembled, github: GitHub
+) -> None:
+    class Away:
+        def read(self, project: str, name: str) -> Mapping[str, bytes]:
+            raise SecretsUnavailable("away", 4.0)
+
+    first = output(program.call())
+    assert output(process(secrets=Away()).call())["runID"] == first["runID"]
+
+
+# ---------------------------------------------------------------- config
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"owner": ...}, "config.owner: is required"),
+        ({"ref": 1.1}, "config.ref: must be a string but is a number"),
+        ({"timeout": 301}, "config.timeout: must be at most 300"),
+        ({"worklowFile": "x"}, "did you mean workflowFile?"),
+        ({"inputs": {"tag": 1.1}}, "quote("),
+        ({"inputs": {f"i{n}": "x" for n in range(26)}}, "at most 25"),
+        ({"inputs": {"gha_step": "x"}, "correlationInput": "gha_step"}, "leave it out of inputs"),
+        ({"inputs": {f"i{n}": "x" for n in range(25)}, "correlationInput": "gha_step"}, "has 26 inputs"),
+        ({"inputs": {"x": "a" * 65_500}, "correlationInput": "gha_step"}, "characters long as JSON"),
+    ],
+)
+def test_a_config_that_cannot_be_used_dispatches_nothing(
+    program: Assembled, github: GitHub, changes: dict[str, Any], said: str
+) -> None:
+    result = program.call(config(**changes))
+    assert_nothing_dispatched(result, github)
+    assert said in words(result)
+
+
+def test_the_correlation_input_is_filled_with_the_marker_of_the_step(
+    program: Assembled, github: GitHub, store: Meddling
+) -> None:
+    text = EXAMPLE_WORKFLOW_TEXT.replace("    inputs:\n", "    inputs:\n      gha_step:\n        type: string\n")
+    github.repository("myorg/my-app").add_workflow("marked.yml", text)
+    result = program.call(config(workflowFile="marked.yml", correlationInput="gha_step"))
+    assert result.status == "Succeeded"
+    (run,) = github.runs
+    (record,) = store.records()
+    assert run.sent_inputs == INPUTS | {"gha_step": marker_of(record.key)}
+    assert github.count() == 1, "with a marker no first contact is needed"
+
+
+@pytest.mark.parametrize("ref", ["v1.10", "refs/tags/v1.10", "dev", "refs/heads/dev"])
+def test_branches_and_tags_are_refs_in_either_spelling(program: Assembled, github: GitHub, ref: str) -> None:
+    repository = github.repository("myorg/my-app")
+    repository.add_branch("dev")
+    repository.add_tag("v1.10")
+    assert program.call(config(ref=ref)).status == "Succeeded"
+    assert github.runs[0].head_branch == ref.rpartition("/")[2]
+
+
+def test_a_run_from_the_hosts_memory_without_a_url_gets_one(
+    process: Start, program: Assembled, store: Meddling
+) -> None:
+    first = output(program.call())
+    store.real._connection.execute("DELETE FROM records")  # type: ignore[attr-defined]
+    del first["url"]
+    again = output(process().call(sharedState={"dispatch": first}))
+    assert again["url"].endswith(f"/actions/runs/{first['runID']}")
+
+
+def test_a_url_in_the_hosts_memory_that_cannot_be_written_does_no_harm(
+    process: Start, program: Assembled, store: Meddling
+) -> None:
+    first = output(program.call())
+    store.real._connection.execute("DELETE FROM records")  # type: ignore[attr-defined]
+    again = process().call(sharedState={"dispatch": first | {"url": "https://github.com/\ud800"}})
+    assert output(again)["runID"] == first["runID"]

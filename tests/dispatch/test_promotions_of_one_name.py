@@ -1,0 +1,67 @@
+"""Callers who know their Promotion by name only: a name that comes again with another UID is another Promotion."""
+
+import threading
+from concurrent.futures import wait
+
+import pytest
+
+from gha_step.contract.request import CallerContext, Step, StepRequest
+from gha_step.contract.result import StepResult
+from gha_step.emulator import Delay, GitHub
+from gha_step.ledger.sqlite import SqliteStore
+from gha_step.steps.kind import Underway
+from tests.support.core import Assembled, Meddling, config, output
+
+
+def call(program: Assembled, uid: str) -> StepResult:
+    context = CallerContext(project="demo", promotion="test.01", promotion_uid=uid, alias="dispatch")
+    request = StepRequest(context=context, step=Step(kind="gha-dispatch-workflow", config=config()))
+    outcome: StepResult | Underway = program.steps.execute(request, program.clock.monotonic())
+    if isinstance(outcome, StepResult):
+        return outcome
+    wait([outcome.ready], 10)
+    return outcome.answer()
+
+
+@pytest.mark.parametrize("uid", ["uid-1", ""])
+def test_the_same_promotion_gets_its_run_again(program: Assembled, github: GitHub, uid: str) -> None:
+    first = call(program, "uid-1")
+    assert output(call(program, uid))["runID"] == output(first)["runID"] == github.runs[0].id
+    assert github.count("dispatch") == 1
+
+
+def test_the_record_of_another_promotion_of_this_name_is_refused_and_named(
+    program: Assembled, github: GitHub, store: Meddling
+) -> None:
+    call(program, "uid-1")
+    (record,) = store.records()
+    result = call(program, "uid-2")
+    assert result.status == "Failed"
+    for words in (record.key, "'test.01'", "UID uid-1", "uid-2", "nothing is sent"):
+        assert words in (result.message or "")
+    assert list(store.records()) == [record]
+    assert github.count("dispatch") == 1
+
+
+def test_a_dispatch_under_way_is_not_joined_by_another_promotion_of_this_name(
+    program: Assembled, github: GitHub
+) -> None:
+    github.faults.add(Delay(0.5), "dispatch")
+    told: list[StepResult] = []
+    first = threading.Thread(target=lambda: told.append(call(program, "uid-1")))
+    first.start()
+    while not program.dispatches.on_the_wire:
+        pass
+    assert call(program, "uid-2").status == "Failed"
+    first.join()
+    assert told[0].status == "Succeeded"
+
+
+def test_the_memory_of_another_promotion_of_this_name_is_no_witness(
+    program: Assembled, github: GitHub, store: Meddling
+) -> None:
+    call(program, "uid-1")
+    assert isinstance(store.real, SqliteStore)
+    store.real._connection.execute("DELETE FROM records")  # as Kubernetes does when the Promotion is deleted
+    assert call(program, "uid-2").status == "Succeeded"
+    assert github.count("dispatch") == len(github.runs) == 2

@@ -1,0 +1,67 @@
+"""The HTTP server over a real socket, beside an emulated GitHub."""
+
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from gha_step.emulator import GitHub
+from gha_step.ledger.sqlite import SqliteStore
+from gha_step.runtime import SystemClock
+from tests.support.core import Assembled, example_secret, github_at, serving
+
+
+@pytest.fixture
+def github() -> GitHub:
+    return GitHub()
+
+
+@pytest.fixture
+def github_url(github: GitHub) -> Iterator[str]:
+    with github_at(github) as url:
+        yield url
+
+
+@pytest.fixture
+def secrets(tmp_path: Path, github_url: str) -> Path:
+    return example_secret(tmp_path / "secrets", github_url)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[SqliteStore]:
+    with closing(SqliteStore(tmp_path / "ledger.db")) as opened:
+        yield opened
+
+
+@pytest.fixture
+def assembled(secrets: Path, store: SqliteStore) -> Iterator[Assembled]:
+    program = Assembled(store=store, secrets=secrets, clock=SystemClock())
+    yield program
+    program.close()
+
+
+@pytest.fixture
+def live(assembled: Assembled) -> Iterator[str]:
+    """The URL of a server of this test's own; it asks for the bearer of the tests."""
+    with serving(assembled) as at:
+        yield at
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, GitHub]]:
+    """A server for all tests of a module that must not reach GitHub, and that GitHub."""
+    folder, github = tmp_path_factory.mktemp("shared"), GitHub()
+    with github_at(github) as github_url, closing(SqliteStore(folder / "ledger.db")) as store:
+        secrets = example_secret(folder / "secrets", github_url)
+        program = Assembled(store=store, secrets=secrets, clock=SystemClock())
+        with serving(program) as url:
+            yield url, github
+        program.close()
+
+
+@pytest.fixture
+def url(shared: tuple[str, GitHub]) -> Iterator[str]:
+    """The shared server's URL; whatever the test does, GitHub hears nothing of it."""
+    yield shared[0]
+    assert shared[1].count() == 0

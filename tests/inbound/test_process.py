@@ -1,0 +1,234 @@
+"""A real process: its start, its log, and its orderly end."""
+
+import json
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+
+from gha_step.emulator import EXAMPLE_TOKEN, Delay, GitHub, Silence
+from tests.inbound.wire import connected, get, head, post, read_reply
+from tests.support.core import BEARER, body, example_secret, github_at
+from tests.support.process import Served, clean_environment, served
+
+
+@pytest.fixture
+def github() -> GitHub:
+    return GitHub()
+
+
+@pytest.fixture
+def github_url(github: GitHub) -> Iterator[str]:
+    with github_at(github) as url:
+        yield url
+
+
+@pytest.fixture
+def server(tmp_path: Path, github_url: str) -> Iterator[Served]:
+    with served(tmp_path, GHA_STEP_REPLY_WITHIN="3s") as running:
+        example_secret(running.secrets, github_url)
+        yield running
+
+
+def eventually(condition: Any, seconds: float = 5.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+# ---------------------------------------------------------------- SIGTERM
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_an_idle_server_ends_at_once_and_with_success(server: Served, number: signal.Signals) -> None:
+    assert server.ask()[0] == 200
+    server.process.send_signal(number)
+    assert server.process.wait(3) == 0
+
+
+def test_an_idle_connection_holds_up_no_end(server: Served) -> None:
+    with connected(server.url) as idle, connected(server.url) as half, connected(server.url) as slow:
+        idle.sendall(head("GET", "/healthz", None))
+        assert read_reply(idle).status == 200
+        half.sendall(b"POST /api/v1/step.execute HTTP/1.1\r\nHost: x\r\n")
+        slow.sendall(head(Content_Length="1000") + b"{")
+        time.sleep(0.05)
+        assert server.stop(5) == 0
+
+
+def test_on_sigterm_it_is_not_ready_first_answers_what_is_in_flight_and_refuses_what_is_new(
+    server: Served, github: GitHub
+) -> None:
+    github.faults.add(Delay(0.8), "dispatch")
+    with ThreadPoolExecutor(1) as pool, connected(server.url) as kept:
+        in_flight = pool.submit(post, server.url, body())
+        eventually(lambda: github.count("dispatch") == 1)
+        server.terminate()
+        eventually(lambda: get(server.url, "/readyz").status == 503)
+        assert get(server.url, "/healthz").status == 200
+        assert get(server.url, "/metrics").status == 200
+        new = post(server.url, body(alias="new"))
+        assert (new.status, new.closed) == (503, True)
+        content = json.dumps(body(alias="new")).encode()
+        kept.sendall(head(Content_Length=str(len(content))) + content)
+        assert read_reply(kept).status == 503
+        assert post(server.url, body(), token="wrong").status == 403
+        answer = in_flight.result()
+        assert (answer.status, answer.json["status"]) == (200, "Succeeded")
+        assert answer.json["output"]["runID"] == github.runs[0].id
+    assert server.process.wait(6) == 0
+    assert github.count("dispatch") == 1
+
+
+def test_a_second_sigterm_does_not_cut_the_first_short(server: Served, github: GitHub) -> None:
+    github.faults.add(Delay(0.6), "dispatch")
+    with ThreadPoolExecutor(1) as pool:
+        in_flight = pool.submit(post, server.url, body())
+        eventually(lambda: github.count("dispatch") == 1)
+        server.terminate()
+        server.terminate()
+        assert in_flight.result().json["status"] == "Succeeded"
+    assert server.process.wait(6) == 0
+
+
+def test_a_post_on_the_wire_is_waited_for_and_its_run_is_in_the_ledger(
+    tmp_path: Path, github: GitHub, github_url: str
+) -> None:
+    github.faults.add(Delay(1.5), "dispatch")
+    with served(tmp_path, GHA_STEP_REPLY_WITHIN="300ms") as server:
+        example_secret(server.secrets, github_url)
+        assert post(server.url, body()).json["status"] == "Running"
+        eventually(lambda: github.count("dispatch") == 1)
+        begun = time.monotonic()
+        assert server.stop(10) == 0
+        assert time.monotonic() - begun > 0.3, "it did not wait for the answer"
+    with served(tmp_path) as again:
+        answer = post(again.url, body()).json
+    assert (answer["status"], answer["output"]["runID"]) == ("Succeeded", github.runs[0].id)
+    assert github.count("dispatch") == 1
+
+
+def test_once_it_has_ended_connections_are_refused(server: Served) -> None:
+    server.stop()
+    parts = urlsplit(server.url)
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection((parts.hostname, parts.port), timeout=2)
+
+
+# ---------------------------------------------------------------- crashes
+
+
+def test_a_process_killed_in_the_middle_of_a_post_is_followed_by_one_that_does_not_send_again(
+    tmp_path: Path, github: GitHub, github_url: str
+) -> None:
+    github.faults.add(Silence("after"), "dispatch")
+    with served(tmp_path, GHA_STEP_REPLY_WITHIN="300ms") as server:
+        example_secret(server.secrets, github_url)
+        assert post(server.url, body(promotion="")).json["status"] == "Running"
+        eventually(lambda: github.count("dispatch") == 1)
+        server.kill()
+    with served(tmp_path, GHA_STEP_REPLY_WITHIN="1s") as again:
+        answer = post(again.url, body(promotion="")).json
+        assert answer["status"] == "Running"
+        assert "may have been dispatched" in answer["message"]
+        assert answer["output"]["dispatch"]["record"]
+    assert github.count("dispatch") == len(github.runs) == 1
+
+
+def test_a_process_killed_after_its_answer_has_the_run_in_its_ledger(
+    tmp_path: Path, server: Served, github: GitHub
+) -> None:
+    first = post(server.url, body()).json
+    server.kill()
+    with served(tmp_path) as again:
+        assert post(again.url, body()).json["output"] == first["output"]
+    assert github.count("dispatch") == 1
+
+
+# ---------------------------------------------------------------- what it writes
+
+
+def test_every_line_of_the_log_is_json_and_names_its_subject(server: Served) -> None:
+    answer = post(server.url, body(promotion="test.01abc")).json
+    assert server.stop() == 0
+    lines = server.lines()
+    assert all({"time", "level", "message", "project", "promotion", "alias", "run"} <= set(line) for line in lines)
+    (told,) = [line for line in lines if "Succeeded" in line["message"]]
+    assert (told["project"], told["promotion"], told["alias"]) == ("demo", "test.01abc", "dispatch")
+    assert told["run"] == answer["output"]["runID"]
+    assert any(line["message"].startswith("dispatch accepted") for line in lines)
+
+
+def test_no_name_can_forge_a_line_of_the_log(server: Served) -> None:
+    forged = 'x"}\n{"level": "ERROR", "message": "forged\r\n\x1b[31m\u2028'
+    post(server.url, body(promotion=forged, alias=forged, kind=forged))
+    post(server.url, body({forged: forged}, alias=forged))
+    assert server.stop() == 0
+    assert all(not str(line["message"]).startswith("forged") for line in server.lines())
+
+
+def test_no_name_can_forge_a_line_of_the_log_as_text(tmp_path: Path, github_url: str) -> None:
+    with served(tmp_path, GHA_STEP_LOG_FORMAT="text") as server:
+        example_secret(server.secrets, github_url)
+        post(server.url, body(alias="x\nforged"))
+        server.stop()
+    assert not any(line.startswith("forged") for line in server.log.read_text().splitlines())
+
+
+def test_the_log_level_hides_what_is_below_it(tmp_path: Path, github_url: str) -> None:
+    with served(tmp_path) as server:  # to know that there would be something
+        example_secret(server.secrets, github_url)
+        post(server.url, body())
+        server.stop()
+        assert server.lines()
+    folder = tmp_path / "quiet"
+    folder.mkdir()
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    environment = {
+        "GHA_STEP_HTTP_LISTEN": f"127.0.0.1:{port}",
+        "GHA_STEP_TOKEN_FILE": "none",
+        "GHA_STEP_SECRETS": f"dir:{server.secrets}",
+        "GHA_STEP_LEDGER": f"sqlite:{folder / 'ledger.db'}",
+        "GHA_STEP_LOG_LEVEL": "error",
+    }
+    command = [sys.executable, "-m", "gha_step", "serve"]
+    with subprocess.Popen(command, env=clean_environment(**environment), stderr=subprocess.PIPE) as process:
+
+        def ready() -> bool:
+            try:
+                return get(f"http://127.0.0.1:{port}", "/readyz").status == 200
+            except OSError:
+                return False
+
+        eventually(ready, 20)
+        assert post(f"http://127.0.0.1:{port}", body(alias="quiet")).json["status"] == "Succeeded"
+        process.terminate()
+        assert process.wait(10) == 0
+        assert process.stderr is not None
+        assert process.stderr.read() == b""
+
+
+def test_nothing_that_is_written_holds_a_token(server: Served) -> None:
+    answers = [
+        post(server.url, body()),
+        post(server.url, body(), token="wrong"),
+        post(server.url, b"{"),
+        post(server.url, body({}, alias="b")),
+        get(server.url, "/metrics"),
+    ]
+    assert server.stop() == 0
+    for name, content in server.written().items():
+        assert EXAMPLE_TOKEN.encode() not in content, name
+        assert BEARER.encode() not in content, name
+    assert all(EXAMPLE_TOKEN.encode() not in answer.body for answer in answers)
+    assert all(BEARER.encode() not in answer.body for answer in answers)

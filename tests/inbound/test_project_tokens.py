@@ -1,0 +1,339 @@
+"""Proving a project: the token's Secret is asked for seldom, a new token works at once, and guessing burdens nobody."""
+
+import asyncio
+import logging
+import shutil
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
+from typing import Protocol, TypeVar
+
+import pytest
+
+from gha_step.contract.errors import SecretsUnavailable
+from gha_step.credentials.directory import DirectorySecrets
+from gha_step.credentials.kubernetes import KubernetesSecrets
+from gha_step.credentials.secrets import SecretReader
+from gha_step.inbound.rest.project_tokens import APART, KEPT, ProjectTokens
+from gha_step.kube import connect
+from gha_step.runtime import SystemClock, ThreadWorkers
+from tests.credentials.conftest import as_secret
+from tests.support.api_server import ApiServer, answer, serving, silent, status
+from tests.support.cluster import Cluster, write_kubeconfig
+from tests.support.core import JumpingClock, write_secret
+
+T = TypeVar("T")
+PATH = "/api/v1/namespaces/demo/secrets/gha-step"
+
+
+class Counted:
+    """A reader, and how often it was asked."""
+
+    def __init__(self, real: SecretReader) -> None:
+        self.real = real
+        self.reads = 0
+
+    def read(self, project: str, name: str):  # type: ignore[no-untyped-def]
+        self.reads += 1
+        return self.real.read(project, name)
+
+    def labelled(self, namespace: str):  # type: ignore[no-untyped-def]
+        return self.real.labelled(namespace)
+
+
+class Home(Protocol):
+    """Where the Secret of the project demo is kept."""
+
+    reader: SecretReader
+
+    def put(self, **data: bytes) -> None: ...
+
+    def remove(self) -> None: ...
+
+
+class Files:
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self.reader: SecretReader = DirectorySecrets(root)
+
+    def put(self, **data: bytes) -> None:
+        write_secret(self._root, "demo", "gha-step", **data)
+
+    def remove(self) -> None:
+        shutil.rmtree(self._root / "demo")
+
+
+class Objects:
+    def __init__(self, server: ApiServer, folder: Path) -> None:
+        self._server = server
+        kubeconfig = write_kubeconfig(folder / "kubeconfig", server.url)
+        self.reader: SecretReader = KubernetesSecrets(connect({"KUBECONFIG": str(kubeconfig)}, SystemClock()))
+
+    def put(self, **data: bytes) -> None:
+        self._server.objects[PATH] = as_secret("gha-step", data)
+
+    def remove(self) -> None:
+        self._server.objects.pop(PATH, None)
+
+
+@pytest.fixture
+def server() -> Iterator[ApiServer]:
+    with serving() as started:
+        yield started
+
+
+@pytest.fixture(params=["files", "kubernetes"])
+def home(request: pytest.FixtureRequest, tmp_path: Path) -> Home:
+    if request.param == "files":
+        return Files(tmp_path)
+    return Objects(request.getfixturevalue("server"), tmp_path)
+
+
+class Lease:
+    """Proofs against one reader, by a clock that can be put forward."""
+
+    def __init__(self, reader: SecretReader) -> None:
+        self.reader = Counted(reader)
+        self.clock = JumpingClock()
+        self.workers = ThreadWorkers(4, "proof")
+        self._tokens = ProjectTokens(self.reader, workers=self.workers, clock=self.clock)
+
+    async def accepts(self, bearer: str, project: str = "demo", within: float = 5.0) -> bool:
+        return await self._tokens.accepts(project, bearer, self.clock.monotonic() + within)
+
+
+def run(test: Callable[[], Awaitable[T]]) -> T:
+    async def main() -> T:
+        return await test()
+
+    return asyncio.run(main())
+
+
+def test_the_token_of_the_secret_is_accepted_and_no_other(home: Home) -> None:
+    home.put(token=b"right")
+
+    async def test() -> None:
+        gate = Lease(home.reader)
+        assert await gate.accepts("right")
+        for wrong in ("wrong", "right ", "righ", "rightx", "RIGHT", "", "right\n", "\udcff", "ríght"):
+            assert not await gate.accepts(wrong)
+            gate.clock.forward(APART)
+
+    run(test)
+
+
+@pytest.mark.parametrize("written", [b"right\n", b"right\r\n", b"  right  ", b"right"])
+def test_white_space_around_the_token_does_not_count(home: Home, written: bytes) -> None:
+    home.put(token=written)
+    assert run(lambda: Lease(home.reader).accepts("right"))
+
+
+@pytest.mark.parametrize("data", [{}, {"token": b""}, {"token": b"\n"}, {"Token": b"right"}, {"token": b"two words"}])
+def test_a_secret_without_a_token_proves_nobody(home: Home, data: dict[str, bytes]) -> None:
+    home.put(**data)
+
+    async def test() -> None:
+        gate = Lease(home.reader)
+        for bearer in ("", "right", "two words", "None"):
+            assert not await gate.accepts(bearer)
+            gate.clock.forward(APART)
+
+    run(test)
+
+
+def test_a_token_that_is_no_text_proves_nobody(home: Home) -> None:
+    home.put(token=b"\xff\xfe")
+    assert not run(lambda: Lease(home.reader).accepts("\xff\xfe"))
+
+
+def test_a_project_without_a_secret_proves_nobody(home: Home) -> None:
+    assert not run(lambda: Lease(home.reader).accepts("right"))
+
+
+def test_a_proved_token_is_not_read_again_for_ten_seconds(home: Home) -> None:
+    home.put(token=b"right")
+
+    async def test() -> None:
+        gate = Lease(home.reader)
+        for _ in range(20):
+            assert await gate.accepts("right")
+        assert gate.reader.reads == 1
+        gate.clock.forward(KEPT)
+        assert await gate.accepts("right")
+        assert gate.reader.reads == 2
+
+    run(test)
+
+
+def test_a_new_token_works_at_once_and_the_old_one_no_longer_when_it_was_seen(home: Home) -> None:
+    home.put(token=b"old")
+
+    async def test() -> None:
+        gate = Lease(home.reader)
+        assert await gate.accepts("old")
+        home.put(token=b"new")
+        begun = time.monotonic()
+        assert await gate.accepts("new")
+        assert time.monotonic() - begun < APART
+        assert not await gate.accepts("old")
+
+    run(test)
+
+
+def test_an_old_token_that_nobody_replaces_in_use_is_forgotten_after_ten_seconds(home: Home) -> None:
+    home.put(token=b"old")
+
+    async def test() -> None:
+        gate = Lease(home.reader)
+        assert await gate.accepts("old")
+        home.put(token=b"new")
+        gate.clock.forward(KEPT)
+        assert not await gate.accepts("old")
+
+    run(test)
+
+
+def test_a_secret_that_is_made_after_a_refusal_is_seen_by_the_next_call(home: Home) -> None:
+    async def test() -> None:
+        gate = Lease(home.reader)
+        assert not await gate.accepts("right")
+        home.put(token=b"right")
+        assert await gate.accepts("right")
+        home.remove()
+        gate.clock.forward(KEPT)
+        assert not await gate.accepts("right")
+
+    run(test)
+
+
+def test_a_refusal_is_backed_by_a_read_that_began_after_the_call(home: Home) -> None:
+    home.put(token=b"old")
+
+    async def test() -> None:
+        gate = Lease(home.reader)
+        for number in range(4):
+            assert not await gate.accepts("wrong")
+            home.put(token=f"new-{number}".encode())
+            assert await gate.accepts(f"new-{number}")
+
+    started = time.monotonic()
+    run(test)
+    assert time.monotonic() - started >= 3 * APART  # they are spaced
+
+
+def test_who_guesses_asks_for_the_secret_at_most_twice_a_second_and_disturbs_nobody(home: Home) -> None:
+    home.put(token=b"right")
+
+    async def test() -> None:
+        gate = Lease(home.reader)
+        assert await gate.accepts("right")
+
+        async def guess(number: int) -> bool:
+            return await gate.accepts(f"guess-{number}")
+
+        begun = time.monotonic()
+        guesses = [asyncio.create_task(guess(number)) for number in range(200)]
+        for _ in range(5):
+            before = time.monotonic()
+            assert await gate.accepts("right")
+            assert time.monotonic() - before < 0.2
+        assert not any(await asyncio.gather(*guesses))
+        assert gate.reader.reads <= 3 + 2 * (time.monotonic() - begun)
+
+    run(test)
+
+
+def test_a_read_that_fails_for_now_is_no_refusal_and_forgets_nothing(server: ApiServer, tmp_path: Path) -> None:
+    home = Objects(server, tmp_path)
+    home.put(token=b"right")
+
+    async def test() -> None:
+        gate = Lease(home.reader)
+        assert await gate.accepts("right")
+        server.scripted.append(answer(500))
+        with pytest.raises(SecretsUnavailable):
+            await gate.accepts("wrong")
+        assert await gate.accepts("right")  # from memory
+        gate.clock.forward(KEPT)
+        server.scripted.append(answer(503, status(503, "ServiceUnavailable", "later")))
+        with pytest.raises(SecretsUnavailable):
+            await gate.accepts("right")
+        gate.clock.forward(APART)
+        assert await gate.accepts("right")
+
+    run(test)
+
+
+def test_a_read_that_may_not_be_looks_like_a_wrong_token_and_the_log_tells_why(
+    server: ApiServer, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    home = Objects(server, tmp_path)
+    home.put(token=b"right")
+    server.users = {}
+    server.forbidden = lambda user, path: True
+    with caplog.at_level(logging.WARNING, "gha_step"):
+        assert not run(lambda: Lease(home.reader).accepts("right"))
+    assert "resourceNames: [gha-step]" in caplog.text
+    assert "right" not in caplog.text.replace("right token", "")
+
+
+def test_where_the_secret_is_missing_the_log_tells_how_to_create_it(
+    server: ApiServer, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.WARNING, "gha_step"):
+        assert not run(lambda: Lease(Objects(server, tmp_path).reader).accepts("right"))
+    assert "kubectl create secret generic gha-step --namespace" in caplog.text
+    assert "--from-literal=token=TOKEN" in caplog.text
+    assert "accessToken" not in caplog.text
+
+
+def test_a_read_that_hangs_is_unavailable_in_time_and_is_not_begun_twice(server: ApiServer, tmp_path: Path) -> None:
+    home = Objects(server, tmp_path)
+    home.put(token=b"right")
+    server.scripted.append(silent)
+
+    async def test() -> None:
+        gate = Lease(home.reader)
+        begun = time.monotonic()
+        results = await asyncio.gather(*(gate.accepts("right", within=0.3) for _ in range(10)), return_exceptions=True)
+        assert all(isinstance(result, SecretsUnavailable) for result in results)
+        assert time.monotonic() - begun < 1.0
+        assert gate.reader.reads == 1
+        server.ending.set()
+        assert await gate.accepts("right")
+
+    run(test)
+
+
+def test_projects_without_number_are_no_burden_without_bound(home: Home) -> None:
+    async def test() -> None:
+        gate = Lease(home.reader)
+        results = await asyncio.gather(
+            *(gate.accepts("x", project=f"project-{number}") for number in range(1_000)), return_exceptions=True
+        )
+        assert sum(result is False for result in results) == 256
+        assert sum(isinstance(result, SecretsUnavailable) for result in results) == 744
+        assert gate.reader.reads == 256
+
+    run(test)
+
+
+@pytest.mark.cluster
+def test_on_a_real_api_server_the_token_proves_its_own_project_only(cluster: Cluster) -> None:
+    demo, other = cluster.namespace("demo"), cluster.namespace("other")
+    for namespace, token in ((demo, "of-demo"), (other, "of-other")):
+        cluster.kubectl(
+            "create", "secret", "generic", "gha-step", f"--from-literal=token={token}", "--namespace", namespace
+        )
+        rule = {"apiGroups": [""], "resources": ["secrets"], "resourceNames": ["gha-step"], "verbs": ["get"]}
+        cluster.allow(namespace, [rule], account=f"{demo}:default")
+    reader = KubernetesSecrets(cluster.api(cluster.service_account(demo)))
+
+    async def test() -> None:
+        gate = Lease(reader)
+        assert await gate.accepts("of-demo", demo)
+        assert await gate.accepts("of-other", other)
+        for bearer, project in (("of-demo", other), ("of-other", demo), ("of-demo", "nowhere"), ("x", "kube-system")):
+            assert not await gate.accepts(bearer, project)
+
+    run(test)

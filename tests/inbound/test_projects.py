@@ -1,0 +1,430 @@
+"""The REST resource as stock Kargo's `http` step uses it, over a real socket."""
+
+import json
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from http import HTTPStatus
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gha_step.contract.errors import LedgerUnavailable
+from gha_step.credentials.directory import DirectorySecrets
+from gha_step.emulator import Answer, Close, Delay, GitHub, Reset, Response
+from gha_step.inbound.rest.resource import MAX_CONFIG, UNPROVED
+from gha_step.ledger.sqlite import SqliteStore
+from gha_step.runtime import SystemClock
+from tests.inbound.test_waiting import Slow
+from tests.inbound.wire import EXECUTE, PROJECT_TOKEN, Reply, connected, get, head, post, put, raw, read_reply
+from tests.support.core import BEARER, INPUTS, Assembled, Meddling, body, config, serving, write_secret
+
+AT_ONCE = 1.0  # seconds: Kargo blocks one of four workers meanwhile
+MARGIN = 0.5  # on a machine that is busy with other tests
+PATH = "/api/v1/projects/demo/dispatches/test.01abc.def5678/dispatch::call"
+
+
+def wait_config(github: GitHub, **changes: Any) -> dict[str, Any]:
+    whole = {"credentials": {"secretName": "github"}, "owner": "myorg", "repo": "my-app", "runID": github.runs[0].id}
+    return whole | changes
+
+
+@pytest.fixture
+def live(assembled: Assembled, secrets: Path) -> Iterator[str]:
+    """As a service is run: the resource of projects, and nothing for hosts."""
+    write_secret(secrets, "demo", "gha-step", token=PROJECT_TOKEN)
+    with serving(assembled, served=False, projects=True) as at:
+        yield at
+
+
+def timed(url: str, content: Any, **names: Any) -> Reply:
+    """An answer that came at once."""
+    begun = time.monotonic()
+    reply = put(url, content, **names)
+    assert time.monotonic() - begun < AT_ONCE + MARGIN
+    return reply
+
+
+def follow(url: str, content: Any, **names: Any) -> dict[str, Any]:
+    """PUT until the answer is final, as a host does, though faster."""
+    for _ in range(200):
+        reply = timed(url, content, **names)
+        assert reply.status == 200, reply
+        if reply.json["status"] != "Running":
+            return reply.json
+        time.sleep(0.05)
+    raise AssertionError("the step did not end")
+
+
+# ---------------------------------------------------------------- 200
+
+
+def test_a_dispatch_is_answered_flat_with_the_run_id_as_text(live: str, github: GitHub) -> None:
+    reply = put(live, config())
+    assert (reply.status, reply.headers["content-type"], reply.closed) == (200, "application/json", False)
+    (run,) = github.runs
+    assert reply.json["status"] == "Succeeded"
+    assert reply.json["runID"] == str(run.id)
+    assert reply.json["runIDSource"] == "response"
+    assert reply.json["url"].endswith(f"/myorg/my-app/actions/runs/{run.id}")
+    assert reply.json["links"] == [{"url": reply.json["url"], "label": "GitHub Actions run", "icon": "github"}]
+    assert run.sent_inputs == INPUTS
+
+
+def test_a_put_that_is_sent_again_and_again_is_one_dispatch(live: str, github: GitHub) -> None:
+    answers = [put(live, config()).json for _ in range(5)]
+    assert {answer["runID"] for answer in answers} == {str(github.runs[0].id)}
+    assert github.count("dispatch") == 1
+
+
+def test_puts_at_once_are_one_dispatch(live: str, github: GitHub) -> None:
+    github.faults.add(Delay(0.3), "dispatch")
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(lambda _: put(live, config()).json, range(8)))
+    assert {answer["runID"] for answer in answers} == {str(github.runs[0].id)}
+    assert github.count("dispatch") == 1
+
+
+def test_each_alias_promotion_and_project_is_a_step_of_its_own(
+    live: str, github: GitHub, secrets: Path, github_url: str
+) -> None:
+    write_secret(secrets, "other", accessToken="emulator-token", baseURL=github_url)
+    write_secret(secrets, "other", "gha-step", token="of-other")
+    put(live, config())
+    put(live, config(), alias="task-1::call")
+    put(live, config(), promotion="test.02abc.def5678")
+    put(live, config(), project="other", token="of-other")
+    assert len(github.runs) == 4
+
+
+def test_a_service_that_was_replaced_gives_the_same_run(
+    live: str, assembled: Assembled, secrets: Path, store: SqliteStore, github: GitHub
+) -> None:
+    first = put(live, config()).json
+    assembled.close()
+    another = Assembled(store=store, secrets=secrets, clock=SystemClock())
+    with serving(another, served=False, projects=True) as url:
+        assert put(url, config()).json["runID"] == first["runID"]
+    another.close()
+    assert github.count("dispatch") == 1
+
+
+def test_a_repeat_whose_inputs_differ_is_the_same_dispatch_and_says_so(live: str, github: GitHub) -> None:
+    put(live, config(inputs={"environment": "prod", "image_tag": "10:00:01"}))
+    answer = put(live, config(inputs={"environment": "prod", "image_tag": "10:00:11"})).json
+    assert (answer["status"], answer["inputsChanged"]) == ("Succeeded", True)
+    assert answer["runID"] == str(github.runs[0].id)
+    assert "inputs" in answer["message"]
+    assert github.count("dispatch") == 1
+
+
+@pytest.mark.parametrize("changes", [{"repo": "another"}, {"workflowFile": "other.yml"}, {"ref": "release"}])
+def test_a_repeat_that_names_another_target_fails_and_links_the_run(
+    live: str, github: GitHub, changes: dict[str, str]
+) -> None:
+    put(live, config())
+    answer = put(live, config(**changes)).json
+    assert answer["status"] == "Failed"
+    assert "already dispatched" in answer["message"]
+    assert answer["runID"] == str(github.runs[0].id)
+    assert github.count("dispatch") == 1
+
+
+def test_inputs_and_timeout_may_be_text(live: str, github: GitHub) -> None:
+    answer = put(live, config(inputs=json.dumps(INPUTS), timeout=120)).json
+    assert answer["status"] == "Succeeded"
+    assert github.runs[0].sent_inputs == INPUTS
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"", "not JSON"),
+        (b"{", "not JSON"),
+        (b"\xff", "not UTF-8"),
+        (b"[" * 100_000, "nested too deeply"),
+        (b'{"ref": NaN}', "NaN"),
+        (b"null", "JSON object"),
+        (b"[]", "JSON object"),
+        (b'"{}"', "JSON object"),
+        ({}, "config.ref"),
+        (config(ref=1.1), "quote("),
+        (config(repo=True), "config.repo"),
+        (config(surprise=1), "config.surprise: is not a field"),
+        (config(credentials={"secretName": "nowhere"}), "the Secret nowhere does not exist"),
+        (config(credentials={"secretName": "../other/github"}), "config.credentials.secretName"),
+    ],
+)
+def test_a_malformed_body_or_config_is_200_and_failed(live: str, github: GitHub, content: Any, words: str) -> None:
+    reply = put(live, content)
+    assert (reply.status, reply.json["status"]) == (200, "Failed")
+    assert words in reply.json["message"]
+    assert github.count("dispatch") == 0
+
+
+def test_a_refusal_of_github_is_200_and_failed(live: str, github: GitHub) -> None:
+    answer = put(live, config(ref="no-such-branch")).json
+    assert answer["status"] == "Failed"
+    assert "nothing was dispatched" in answer["message"]
+    assert github.runs == []
+
+
+# ---------------------------------------------------------------- waits
+
+
+def test_a_wait_follows_the_run_to_its_conclusion(live: str, github: GitHub) -> None:
+    run_id = put(live, config()).json["runID"]
+    running = put(live, wait_config(github, runID=run_id), resource="waits", alias="wait::call").json
+    assert (running["status"], running["runStatus"]) == ("Running", "queued")
+    github.runs[0].finish()
+    answer = follow(live, wait_config(github, runID=run_id), resource="waits", alias="wait::call")
+    assert (answer["status"], answer["conclusion"]) == ("Succeeded", "success")
+    assert "runID" not in answer
+
+
+def test_a_wait_for_another_conclusion_fails_with_the_conclusion(live: str, github: GitHub) -> None:
+    put(live, config())
+    github.runs[0].finish("failure")
+    answer = follow(live, wait_config(github, expectedConclusion="success"), resource="waits")
+    assert (answer["status"], answer["conclusion"]) == ("Failed", "failure")
+
+
+def test_a_look_that_takes_longer_than_the_answer_serves_the_next_call(live: str, github: GitHub) -> None:
+    put(live, config())
+    github.runs[0].finish()
+    before = github.count("get-run")
+    github.faults.add(Delay(1.5), "get-run")
+    assert timed(live, wait_config(github), resource="waits").json["status"] == "Running"
+    time.sleep(1.0)
+    assert timed(live, wait_config(github), resource="waits").json["conclusion"] == "success"
+    assert github.count("get-run") == before + 1
+
+
+# ---------------------------------------------------------------- at once
+
+
+def test_a_post_that_takes_long_goes_on_while_the_caller_hears_running(live: str, github: GitHub) -> None:
+    github.faults.add(Delay(2.5), "dispatch")
+    first = timed(live, config()).json
+    assert first["status"] == "Running"
+    assert "runID" not in first
+    answer = follow(live, config())
+    assert answer["runID"] == str(github.runs[0].id)
+    assert github.count("dispatch") == 1
+
+
+@pytest.mark.parametrize(
+    "fault", [Reset("after"), Close("after"), Answer(Response.of(502, {"message": "Bad Gateway"}), "after")], ids=str
+)
+def test_an_answer_that_is_lost_is_never_sent_again(live: str, github: GitHub, fault: Any) -> None:
+    github.faults.add(fault, "dispatch")
+    named = config(inputs={"environment": "prod", "image_tag": "test.01abc.def5678"})
+    for _ in range(4):
+        assert timed(live, named).json["status"] in ("Running", "Succeeded", "Failed")
+        time.sleep(0.1)
+    assert github.count("dispatch") == 1
+
+
+def test_a_secret_of_github_that_takes_long_to_read_is_not_waited_for(
+    secrets: Path, store: SqliteStore, github: GitHub
+) -> None:
+    write_secret(secrets, "demo", "gha-step", token=PROJECT_TOKEN)
+    slow = Slow(DirectorySecrets(secrets))
+    slow.free.set()
+    program = Assembled(store=store, secrets=slow, clock=SystemClock())
+    with serving(program, served=False, projects=True) as url:
+        assert put(url, {}).status == 200  # the project's token is known from here on
+        slow.free.clear()
+        assert timed(url, config()).json["status"] == "Running"
+        slow.free.set()
+        assert follow(url, config())["runID"] == str(github.runs[0].id)
+    program.close()
+    assert github.count("dispatch") == 1
+
+
+def test_a_token_that_takes_long_to_read_is_503_and_the_next_call_is_served(
+    secrets: Path, store: SqliteStore, github: GitHub
+) -> None:
+    write_secret(secrets, "demo", "gha-step", token=PROJECT_TOKEN)
+    slow = Slow(DirectorySecrets(secrets))
+    program = Assembled(store=store, secrets=slow, clock=SystemClock())
+    with serving(program, served=False, projects=True) as url:
+        for _ in range(2):
+            reply = timed(url, config())
+            assert (reply.status, reply.closed) == (503, True)
+            assert "call again" in reply.message
+        assert slow.reads == 1
+        slow.free.set()
+        assert follow(url, config())["runID"] == str(github.runs[0].id)
+    program.close()
+
+
+def test_where_no_worker_is_free_it_is_503_or_running(secrets: Path, store: SqliteStore, github: GitHub) -> None:
+    slow = Slow(DirectorySecrets(secrets))
+    program = Assembled(store=store, secrets=slow, clock=SystemClock())
+    with serving(program, served=False, projects=True, workers=2) as url, ThreadPoolExecutor(6) as pool:
+        replies = list(pool.map(lambda number: timed(url, config(), project=f"project-{number}"), range(6)))
+        assert [reply.status for reply in replies] == [503] * 6
+        slow.free.set()
+    program.close()
+    assert github.count() == 0
+
+
+def test_a_ledger_that_is_away_is_running_and_sends_nothing(secrets: Path, tmp_path: Path, github: GitHub) -> None:
+    write_secret(secrets, "demo", "gha-step", token=PROJECT_TOKEN)
+    with closing(SqliteStore(tmp_path / "other.db")) as real:
+        store = Meddling(real)
+
+        def away() -> None:
+            raise LedgerUnavailable("the disk is away")
+
+        store.before_read = away
+        program = Assembled(store=store, secrets=secrets, clock=SystemClock())
+        with serving(program, served=False, projects=True) as url:
+            answer = timed(url, config()).json
+            assert answer["status"] == "Running"
+            assert "nothing is sent without the ledger" in answer["message"]
+            assert github.count("dispatch") == 0
+            store.before_read = lambda: None
+            assert follow(url, config())["status"] == "Succeeded"
+        program.close()
+
+
+# ---------------------------------------------------------------- 401, before the body is read
+
+
+@pytest.mark.parametrize(
+    "authorization",
+    [
+        None,
+        "",
+        "Bearer",
+        "Bearer wrong",
+        f"Bearer {PROJECT_TOKEN}x",
+        f"Bearer {PROJECT_TOKEN[:-1]}",
+        f"Bearer {PROJECT_TOKEN.upper()}",
+        f"Bearer {BEARER}",
+        f"Basic {PROJECT_TOKEN}",
+        PROJECT_TOKEN,
+        "Bearer \xff\xfe",
+        f"Bearer {PROJECT_TOKEN} {PROJECT_TOKEN}",
+    ],
+)
+def test_a_failed_proof_is_401(live: str, authorization: str | None) -> None:
+    lines = {} if authorization is None else {"Authorization": authorization}
+    reply = raw(live, head("PUT", PATH, token=None, Content_Length="1000", **lines))  # and no body
+    assert (reply.status, reply.message, reply.closed) == (HTTPStatus.UNAUTHORIZED, UNPROVED, True)
+
+
+def test_a_proved_call_may_be_written_in_any_case(live: str) -> None:
+    content = json.dumps(config()).encode()
+    lines = {"Authorization": f"bEARER  {PROJECT_TOKEN} ", "Content_Length": str(len(content))}
+    assert raw(live, head("PUT", PATH, token=None, **lines) + content).json["status"] == "Succeeded"
+
+
+def test_a_call_by_the_word_expect_is_told_to_go_on_only_with_a_proof(live: str) -> None:
+    content = json.dumps(config()).encode()
+    with connected(live) as sock:
+        sock.sendall(head("PUT", PATH, PROJECT_TOKEN, Content_Length=str(len(content)), Expect="100-continue"))
+        assert sock.recv(1000).startswith(b"HTTP/1.1 100 ")
+        sock.sendall(content)
+        assert read_reply(sock, "PUT").json["status"] == "Succeeded"
+    with connected(live) as sock:
+        sock.sendall(head("PUT", PATH, "wrong", Content_Length=str(len(content)), Expect="100-continue"))
+        assert sock.recv(1000).startswith(b"HTTP/1.1 401 ")
+
+
+# ---------------------------------------------------------------- 404, 413, 503
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD", "POST", "PATCH", "DELETE", "OPTIONS", "BREW"])
+def test_another_method_is_404(live: str, method: str) -> None:
+    reply = raw(live, head(method, PATH, PROJECT_TOKEN))
+    assert reply.status == 404
+    if method != "HEAD":
+        assert "only PUT" in reply.message
+
+
+def test_step_execute_is_not_served_beside_it(live: str) -> None:
+    reply = post(live, {"context": {}}, token=PROJECT_TOKEN, path=EXECUTE)
+    assert reply.status == 404
+    assert set(reply.json) == {"error", "message"}
+
+
+def test_a_sidecar_does_not_offer_it(assembled: Assembled, secrets: Path, github: GitHub) -> None:
+    write_secret(secrets, "demo", "gha-step", token=PROJECT_TOKEN)
+    with serving(assembled) as url:
+        assert put(url, config()).status == 404
+        assert put(url, config(), token=BEARER).status == 404
+    assert github.count() == 0
+
+
+def test_the_projects_that_hosts_are_served_for_do_not_narrow_it(
+    secrets: Path, store: SqliteStore, github: GitHub
+) -> None:
+    write_secret(secrets, "demo", "gha-step", token=PROJECT_TOKEN)
+    program = Assembled(store=store, secrets=secrets, clock=SystemClock(), projects=frozenset({"another"}))
+    with serving(program, projects=True) as url:
+        assert "GHA_STEP_PROJECTS" in post(url, body()).json["message"]
+        assert put(url, config()).json["runID"] == str(github.runs[0].id)
+    program.close()
+
+
+def test_a_body_over_one_mebibyte_is_413(live: str) -> None:
+    reply = raw(live, head("PUT", PATH, PROJECT_TOKEN, Content_Length=str(MAX_CONFIG + 1)))
+    assert (reply.status, reply.closed) == (413, True)
+    assert "1 MiB" in reply.message
+
+
+def test_a_body_that_does_not_come_is_503(assembled: Assembled, secrets: Path) -> None:
+    write_secret(secrets, "demo", "gha-step", token=PROJECT_TOKEN)
+    with serving(assembled, served=False, projects=True, reply_within=0.3) as url:
+        reply = raw(url, head("PUT", PATH, PROJECT_TOKEN, Content_Length="1000"))
+        assert (reply.status, reply.closed) == (503, True)
+
+
+def test_a_slow_body_does_not_eat_up_the_time_for_the_answer(live: str, github: GitHub) -> None:
+    content = json.dumps(config()).encode()
+    with connected(live) as sock:
+        sock.sendall(head("PUT", PATH, PROJECT_TOKEN, Content_Length=str(len(content))) + content[:10])
+        time.sleep(1.2)
+        sock.sendall(content[10:])
+        assert read_reply(sock, "PUT").json["runID"] == str(github.runs[0].id)
+
+
+# ---------------------------------------------------------------- what operators see
+
+
+def test_requests_are_counted_by_status(live: str) -> None:
+    put(live, config())
+    put(live, config(), token="wrong")
+    put(live, {}, alias="%00")
+    put(live, {}, resource="waits", promotion="another")
+    text = get(live, "/metrics").body.decode()
+    for line in (
+        'gha_step_project_requests_total{resource="dispatches",status="200"} 1.0',
+        'gha_step_project_requests_total{resource="dispatches",status="401"} 1.0',
+        'gha_step_project_requests_total{resource="none",status="404"} 1.0',
+        'gha_step_project_requests_total{resource="waits",status="200"} 1.0',
+    ):
+        assert line in text
+
+
+def test_a_hundred_promotions_at_once_are_all_answered_at_once(live: str, github: GitHub) -> None:
+    github.faults.add(Delay(1.5), "dispatch", times=None)
+    answers: list[Reply] = []
+    lock = threading.Lock()
+
+    def one(number: int) -> None:
+        reply = put(live, config(), promotion=f"test.{number}")
+        with lock:
+            answers.append(reply)
+
+    begun = time.monotonic()
+    with ThreadPoolExecutor(50) as pool:
+        list(pool.map(one, range(100)))
+    assert time.monotonic() - begun < 4 * (AT_ONCE + MARGIN)
+    assert {reply.status for reply in answers} == {200}

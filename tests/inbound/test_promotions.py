@@ -1,0 +1,307 @@
+"""The UID of a Promotion by its name: from a stand-in that says what it is told, and from a real API server."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gha_step.contract.errors import Unavailable
+from gha_step.credentials.kubernetes import KubernetesSecrets
+from gha_step.emulator import EXAMPLE_TOKEN, Delay, GitHub
+from gha_step.inbound.rest.promotions import API, NoPromotion, Promotions
+from gha_step.kube import connect
+from gha_step.ledger.sqlite import SqliteStore
+from gha_step.runtime import SystemClock
+from tests.credentials.conftest import as_secret
+from tests.inbound.wire import PROJECT_TOKEN, put
+from tests.support.api_server import ApiServer, Scripted, answer, dripping, reset, serving, silent, status
+from tests.support.cluster import Cluster, write_kubeconfig
+from tests.support.core import Assembled, config
+from tests.support.core import serving as serving_steps
+
+NAME = "test.01abc.def5678"
+PATH = f"{API}/namespaces/demo/promotions/{NAME}"
+UID = "9a1d0e0f-0000-4000-8000-000000000001"
+PROMOTION = {"apiVersion": "kargo.akuity.io/v1alpha1", "kind": "Promotion", "metadata": {"name": NAME, "uid": UID}}
+CRD = {
+    "apiVersion": "apiextensions.k8s.io/v1",
+    "kind": "CustomResourceDefinition",
+    "metadata": {"name": "promotions.kargo.akuity.io"},
+    "spec": {
+        "group": "kargo.akuity.io",
+        "names": {"kind": "Promotion", "listKind": "PromotionList", "plural": "promotions", "singular": "promotion"},
+        "scope": "Namespaced",
+        "versions": [
+            {
+                "name": "v1alpha1",
+                "served": True,
+                "storage": True,
+                "schema": {"openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": True}},
+            }
+        ],
+    },
+}
+
+
+@pytest.fixture
+def server() -> Iterator[ApiServer]:
+    with serving() as started:
+        yield started
+
+
+@pytest.fixture
+def promotions(request: pytest.FixtureRequest, server: ApiServer, tmp_path: Path) -> Promotions:
+    kubeconfig = write_kubeconfig(tmp_path / "kubeconfig", server.url)
+    timeout = getattr(request, "param", 0.5)
+    return Promotions(connect({"KUBECONFIG": str(kubeconfig)}, SystemClock(), timeout=timeout))
+
+
+def test_a_uid_is_asked_for_anew(server: ApiServer, promotions: Promotions) -> None:
+    server.objects[PATH] = PROMOTION
+    assert promotions.uid("demo", NAME) == UID
+    server.objects[PATH] = {"metadata": {"name": NAME, "uid": "another"}}
+    assert promotions.uid("demo", NAME) == "another"
+
+
+def test_the_same_name_in_another_project_is_another_promotion(server: ApiServer, promotions: Promotions) -> None:
+    server.objects[PATH] = PROMOTION
+    promotions.uid("demo", NAME)
+    with pytest.raises(NoPromotion):
+        promotions.uid("other", NAME)
+
+
+def test_a_promotion_that_is_not_there_is_looked_for_again(server: ApiServer, promotions: Promotions) -> None:
+    with pytest.raises(NoPromotion, match=f"the project demo has no Promotion {NAME}"):
+        promotions.uid("demo", NAME)
+    server.objects[PATH] = PROMOTION
+    assert promotions.uid("demo", NAME) == UID
+
+
+def test_a_promotion_that_may_not_be_read_names_the_missing_rule(server: ApiServer, promotions: Promotions) -> None:
+    server.forbidden = lambda user, path: True
+    with pytest.raises(NoPromotion) as caught:
+        promotions.uid("demo", NAME)
+    said = str(caught.value)
+    assert "give system:anonymous a Role in the namespace demo" in said
+    assert "{apiGroups: [kargo.akuity.io], resources: [promotions], verbs: [get]}" in said
+
+
+def test_a_cluster_without_kargo_says_so(server: ApiServer, promotions: Promotions) -> None:
+    server.scripted.append(answer(404, b"404 page not found\n"))
+    with pytest.raises(NoPromotion, match="is Kargo installed"):
+        promotions.uid("demo", NAME)
+
+
+@pytest.mark.parametrize(
+    "trouble",
+    [
+        answer(500),
+        answer(503, status(503, "ServiceUnavailable", "later")),
+        answer(429, status(429, "TooManyRequests", "later"), {"Retry-After": "3"}),
+        answer(401, status(401, "Unauthorized", "Unauthorized")),
+        answer(200, b"<html>"),
+        answer(200, {}),
+        answer(200, {"metadata": {}}),
+        answer(200, {"metadata": {"uid": ""}}),
+        answer(200, {"metadata": {"uid": 5}}),
+        answer(200, {"metadata": "x"}),
+        reset,
+        silent,
+        dripping(0.1),
+    ],
+    ids=lambda scripted: scripted.__name__,
+)
+def test_trouble_is_unavailable_and_nothing_is_remembered(
+    server: ApiServer, promotions: Promotions, trouble: Scripted
+) -> None:
+    server.objects[PATH] = PROMOTION
+    server.scripted.append(trouble)
+    with pytest.raises(Unavailable) as caught:
+        promotions.uid("demo", NAME)
+    assert NAME in str(caught.value)
+    server.ending.set()
+    server.ending.clear()
+    assert promotions.uid("demo", NAME) == UID
+
+
+# ---------------------------------------------------------------- through the REST resource
+
+
+@pytest.fixture
+def live(
+    server: ApiServer, promotions: Promotions, tmp_path: Path, store: SqliteStore, github_url: str
+) -> Iterator[str]:
+    """A service whose Secrets and Promotions are those of the stand-in."""
+    for name, data in (
+        ("github", {"accessToken": EXAMPLE_TOKEN.encode(), "baseURL": github_url.encode()}),
+        ("gha-step", {"token": PROJECT_TOKEN.encode()}),
+    ):
+        server.objects[f"/api/v1/namespaces/demo/secrets/{name}"] = as_secret(name, data)
+    reader = KubernetesSecrets(connect({"KUBECONFIG": str(tmp_path / "kubeconfig")}, SystemClock()))
+    program = Assembled(store=store, secrets=reader, clock=SystemClock())
+    with serving_steps(program, served=False, projects=True, promotions=promotions) as url:
+        yield url
+    program.close()
+
+
+def asked(server: ApiServer) -> list[str]:
+    return [request.path for request in server.requests if "promotions" in request.path]
+
+
+def test_a_dispatch_is_recorded_with_the_promotions_uid(
+    live: str, server: ApiServer, store: SqliteStore, github: GitHub
+) -> None:
+    server.objects[PATH] = PROMOTION
+    github.faults.add(Delay(1.5), "dispatch")
+    while (answered := put(live, config(), promotion=NAME).json)["status"] == "Running":
+        pass
+    assert answered["runID"] == str(github.runs[0].id)
+    (record,) = store.records()
+    assert (record.promotion, record.promotion_uid) == (NAME, UID)
+    assert record.key_parts == ("demo", "caller", NAME, "dispatch::call")
+    assert set(asked(server)) == {PATH}
+
+
+def test_another_promotion_of_the_same_name_does_not_get_its_run(live: str, server: ApiServer, github: GitHub) -> None:
+    server.objects[PATH] = PROMOTION
+    assert put(live, config(), promotion=NAME).json["status"] == "Succeeded"
+    server.objects[PATH] = {"metadata": {"name": NAME, "uid": "another"}}
+    answered = put(live, config(), promotion=NAME).json
+    assert answered["status"] == "Failed"
+    assert "runID" not in answered
+    assert len(github.runs) == 1
+
+
+def test_a_promotion_replaced_while_its_step_is_under_way_does_not_get_its_run(
+    live: str, server: ApiServer, github: GitHub
+) -> None:
+    """`kubectl replace --force` takes a second; another replica may have given the first one's last answer."""
+    server.objects[PATH] = PROMOTION
+    github.faults.add(Delay(1.5), "dispatch")
+    assert put(live, config(), promotion=NAME).json["status"] == "Running"
+    server.objects[PATH] = {"metadata": {"name": NAME, "uid": "another"}}
+    while (answered := put(live, config(), promotion=NAME).json)["status"] == "Running":
+        pass
+    assert answered["status"] == "Failed"
+    assert "another Promotion" in answered["message"]
+    assert "runID" not in answered
+
+
+@pytest.mark.parametrize("promotions", [4.0], indirect=True)
+def test_a_uid_that_came_too_late_serves_the_next_call_once(live: str, server: ApiServer, github: GitHub) -> None:
+    def slow(handler: Any) -> None:
+        server.ending.wait(1.2)
+        answer(200, PROMOTION)(handler)
+
+    assert put(live, {}, promotion="another").status == 200  # so that the token is known
+    server.scripted.append(slow)
+    reply = put(live, config(), promotion=NAME)
+    assert (reply.status, "takes long to read" in reply.message) == (503, True)
+    server.ending.wait(0.6)
+    assert put(live, config(), promotion=NAME).json["runID"] == str(github.runs[0].id), "not asked for again"
+    assert "has no Promotion" in put(live, config(), promotion=NAME).json["message"]
+
+
+def test_without_its_promotion_a_dispatch_fails_and_nothing_is_sent(
+    live: str, store: SqliteStore, github: GitHub
+) -> None:
+    reply = put(live, config(), promotion=NAME)
+    assert (reply.status, reply.json["status"]) == (200, "Failed")
+    assert f"this call dispatched nothing: the project demo has no Promotion {NAME}" in reply.json["message"]
+    assert github.count() == 0
+    assert list(store.records()) == []
+
+
+def test_where_promotions_may_not_be_read_a_dispatch_fails_with_the_rule(
+    live: str, server: ApiServer, github: GitHub
+) -> None:
+    server.forbidden = lambda user, path: "promotions" in path
+    reply = put(live, config(), promotion=NAME)
+    assert (reply.status, reply.json["status"]) == (200, "Failed")
+    assert "resources: [promotions], verbs: [get]" in reply.json["message"]
+    assert github.count() == 0
+
+
+@pytest.mark.parametrize("trouble", [answer(500), reset, silent], ids=lambda scripted: scripted.__name__)
+def test_where_the_api_server_is_away_a_dispatch_is_503_and_the_next_call_goes_on(
+    live: str, server: ApiServer, github: GitHub, trouble: Scripted
+) -> None:
+    server.objects[PATH] = PROMOTION
+    assert put(live, {}, promotion="another").status == 200  # so that the token is known
+    server.scripted.append(trouble)
+    reply = put(live, config(), promotion=NAME)
+    assert (reply.status, reply.closed) == (503, False)
+    assert "call again" in reply.message
+    assert github.count() == 0
+    assert put(live, config(), promotion=NAME).json["runID"] == str(github.runs[0].id)
+
+
+def test_a_wait_asks_for_no_promotion(live: str, server: ApiServer) -> None:
+    wait = {"credentials": {"secretName": "github"}, "owner": "myorg", "repo": "my-app", "runID": 1}
+    assert put(live, wait, promotion=NAME, resource="waits").status == 200
+    assert asked(server) == []
+
+
+def test_without_a_proof_no_promotion_is_asked_for(live: str, server: ApiServer) -> None:
+    server.objects[PATH] = PROMOTION
+    assert put(live, config(), promotion=NAME, token="wrong").status == 401
+    assert asked(server) == []
+
+
+# ---------------------------------------------------------------- a real API server
+
+
+@pytest.fixture
+def kargo(cluster: Cluster) -> Cluster:
+    """With Promotions, as far as we read them."""
+    cluster.kubectl("apply", "-f", "-", stdin=json.dumps(CRD))
+    cluster.kubectl("wait", "--for=condition=Established", "crd/promotions.kargo.akuity.io", "--timeout=30s")
+    return cluster
+
+
+def allowed(cluster: Cluster, namespace: str, account: str, **rules: Any) -> None:
+    for resource, rule in rules.items():
+        cluster.allow(namespace, [{"resources": [resource], "verbs": ["get"]} | rule], account=account, name=resource)
+
+
+@pytest.mark.cluster
+def test_on_a_real_api_server_a_dispatch_needs_its_promotion_and_the_right_to_read_it(
+    kargo: Cluster, store: SqliteStore, github_url: str, github: GitHub
+) -> None:
+    demo, other = kargo.namespace("demo"), kargo.namespace("other")
+    account, api = f"{demo}:default", kargo.api(kargo.service_account(demo))
+    for namespace in (demo, other):
+        for secret, data in (
+            ("github", [f"--from-literal=accessToken={EXAMPLE_TOKEN}", f"--from-literal=baseURL={github_url}"]),
+            ("gha-step", [f"--from-literal=token=of-{namespace}"]),
+        ):
+            kargo.kubectl("create", "secret", "generic", secret, *data, "--namespace", namespace)
+        allowed(kargo, namespace, account, secrets={"apiGroups": [""], "resourceNames": ["github", "gha-step"]})
+    program = Assembled(store=store, secrets=KubernetesSecrets(api), clock=SystemClock())
+    with serving_steps(program, served=False, projects=True, promotions=Promotions(api)) as url:
+
+        def call(project: str, token: str, content: Any = None) -> Any:
+            return put(url, config() if content is None else content, project=project, token=token, promotion=NAME)
+
+        assert "resources: [promotions]" in call(demo, f"of-{demo}").json["message"]
+        allowed(kargo, demo, account, promotions={"apiGroups": ["kargo.akuity.io"]})
+        assert "has no Promotion" in call(demo, f"of-{demo}").json["message"]
+        promotion = {"apiVersion": "kargo.akuity.io/v1alpha1", "kind": "Promotion", "metadata": {"name": NAME}}
+        created = kargo.admin.create(f"{API}/namespaces/{demo}/promotions", promotion)
+        assert github.count() == 0
+        assert call(demo, f"of-{demo}").json["runID"] == str(github.runs[0].id)
+        assert [record.promotion_uid for record in store.records()] == [created["metadata"]["uid"]]
+        for project, token in ((other, f"of-{demo}"), (demo, f"of-{other}"), ("nowhere", f"of-{demo}")):
+            assert call(project, token).status == 401
+        kargo.kubectl(
+            "patch", "secret", "gha-step", "--namespace", demo, "-p", json.dumps({"stringData": {"token": "new"}})
+        )
+        assert call(demo, "new").json["status"] == "Succeeded"
+        assert call(demo, f"of-{demo}").status == 401
+        with kargo.away():
+            reply = call(demo, "unknown-while-away")
+            assert reply.status == 503
+    program.close()
+    assert len(github.runs) == 1

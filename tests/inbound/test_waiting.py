@@ -1,0 +1,142 @@
+"""No answer takes longer than allowed, whatever is slow: Secrets, the ledger, GitHub, or too many calls at once."""
+
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+
+from gha_step.credentials.directory import DirectorySecrets
+from gha_step.credentials.secrets import LabelledSecret
+from gha_step.emulator import Delay, GitHub
+from gha_step.ledger.sqlite import SqliteStore
+from gha_step.runtime import SystemClock, ThreadWorkers
+from tests.inbound.wire import get, post
+from tests.support.core import Assembled, Meddling, body, serving
+
+LIMIT = 0.4
+MARGIN = 0.6  # on a machine that is busy with other tests
+
+
+class Slow:
+    """Secrets that are given only when they are let go."""
+
+    def __init__(self, real: DirectorySecrets) -> None:
+        self._real = real
+        self.free = threading.Event()
+        self.reads = 0
+
+    def read(self, project: str, name: str) -> Mapping[str, bytes]:
+        self.reads += 1
+        self.free.wait(20)
+        return self._real.read(project, name)
+
+    def labelled(self, namespace: str) -> Iterator[LabelledSecret]:
+        return self._real.labelled(namespace)
+
+
+@pytest.fixture
+def slow(secrets: Any) -> Iterator[Slow]:
+    made = Slow(DirectorySecrets(secrets))
+    yield made
+    made.free.set()
+
+
+def timed(url: str, **context: Any) -> dict[str, Any]:
+    """One call's answer, which came in time."""
+    begun = time.monotonic()
+    reply = post(url, body(**context))
+    assert time.monotonic() - begun < LIMIT + MARGIN
+    assert reply.status == 200
+    return reply.json
+
+
+def test_a_secret_that_takes_long_to_read_is_not_waited_for(slow: Slow, store: SqliteStore, github: GitHub) -> None:
+    program = Assembled(store=store, secrets=slow, clock=SystemClock())
+    with serving(program, reply_within=LIMIT) as url:
+        answer = timed(url)
+        assert (answer["status"], answer["output"]) == ("Running", {})
+        assert "nothing is known" in answer["message"]
+        assert github.count() == 0
+        slow.free.set()
+        final = post(url, body()).json
+        while final["status"] == "Running":
+            final = post(url, body()).json
+        assert final["output"]["runID"] == github.runs[0].id
+    program.close()
+    assert github.count("dispatch") == 1
+
+
+def test_where_all_workers_are_taken_a_call_is_busy_and_is_not_executed_later(
+    slow: Slow, store: SqliteStore, github: GitHub
+) -> None:
+    program = Assembled(store=store, secrets=slow, clock=SystemClock())
+    with serving(program, workers=2, reply_within=LIMIT) as url, ThreadPoolExecutor(6) as pool:
+        answers = list(pool.map(lambda number: timed(url, alias=f"a{number}"), range(6)))
+        busy = [answer for answer in answers if "busy" in answer["message"]]
+        assert len(busy) == 4
+        assert all((a["status"], a["retryAfter"], a["output"]) == ("Running", "2s", {}) for a in answers)
+        assert get(url, "/healthz").status == 200
+        slow.free.set()
+        time.sleep(0.3)
+        assert slow.reads == 2, "a call that was answered as busy was executed all the same"
+    program.close()
+
+
+def test_a_ledger_that_takes_long_is_not_waited_for(secrets: Any, store: SqliteStore, github: GitHub) -> None:
+    ledger, free = Meddling(store), threading.Event()
+
+    def stall() -> None:
+        free.wait(20)
+
+    ledger.before_read = stall
+    program = Assembled(store=ledger, secrets=secrets, clock=SystemClock())
+    with serving(program, reply_within=LIMIT) as url:
+        assert timed(url)["status"] == "Running"
+        assert github.count() == 0
+        free.set()
+        assert post(url, body()).json["status"] in ("Running", "Succeeded")
+    program.close()
+    assert github.count("dispatch") <= 1
+
+
+def test_one_silent_github_does_not_hold_up_the_steps_of_others(assembled: Assembled, github: GitHub) -> None:
+    github.faults.add(Delay(1.0), "dispatch", times=8, where=lambda request: b"slow" in request.body)
+    with serving(assembled, workers=4, reply_within=LIMIT) as url, ThreadPoolExecutor(8) as pool:
+        slow_config = body()["step"]["config"] | {"inputs": {"environment": "slow", "image_tag": "1"}}
+        waiting = [pool.submit(post, url, body(slow_config, alias=f"slow{number}")) for number in range(8)]
+        quick = post(url, body(alias="quick")).json
+        assert quick["status"] in ("Succeeded", "Running")
+        assert {call.result().json["status"] for call in waiting} == {"Running"}
+    assert github.count("dispatch") == 9
+
+
+def test_a_hundred_calls_at_once_are_all_answered_and_dispatched_once_each(
+    assembled: Assembled, github: GitHub
+) -> None:
+    with serving(assembled, reply_within=5) as url, ThreadPoolExecutor(25) as pool:
+        aliases = [f"a{number % 50}" for number in range(100)]
+
+        def to_the_end(alias: str) -> Any:
+            while (answer := post(url, body(alias=alias)).json)["status"] == "Running":
+                pass
+            return answer["output"]["runID"]
+
+        run_ids = list(pool.map(to_the_end, aliases))
+    assert len(github.runs) == github.count("dispatch") == 50
+    assert sorted(set(run_ids)) == sorted(run.id for run in github.runs)
+    assert run_ids[:50] == run_ids[50:]
+
+
+def test_threads_of_one_kind_do_not_starve_the_others() -> None:
+    workers = ThreadWorkers(1, "only")
+    free = threading.Event()
+    first = workers.spawn(lambda: free.wait(10))
+    second = workers.spawn(lambda: "second")
+    assert not workers.join(second, 0.05)
+    assert second.cancel()
+    free.set()
+    assert workers.join(first, 5)
+    assert workers.spawn(lambda: "third").result(5) == "third"

@@ -1,0 +1,1 @@
+"""What the tests stand on: the program put together, and the world around it."""

@@ -1,0 +1,141 @@
+"""The real server as a real process, on loopback; everything it writes is kept to be searched."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from http.client import HTTPConnection, HTTPException
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from tests.support.core import BEARER
+
+START_WITHIN = 20.0  # seconds; it takes 0.3
+
+
+def clean_environment(**variables: str) -> dict[str, str]:
+    """This process's environment without settings and proxies, and with these variables."""
+    dropped = ("http_proxy", "https_proxy", "no_proxy", "all_proxy", "ssl_cert_file", "ssl_cert_dir")
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if name.lower() not in dropped and not name.startswith("GHA_STEP_")
+    }
+    return kept | variables
+
+
+def run_command(*arguments: str, **variables: str) -> "subprocess.CompletedProcess[str]":
+    """``gha-step …`` to its end."""
+    return subprocess.run(
+        [sys.executable, "-m", "gha_step", *arguments],
+        env=clean_environment(**variables),
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+
+
+class Served:
+    """A running ``gha-step serve``."""
+
+    def __init__(self, folder: Path, environment: Mapping[str, str]) -> None:
+        self.folder = folder
+        self.secrets = folder / "secrets"
+        self.secrets.mkdir(parents=True, exist_ok=True)
+        self.ledger = folder / "ledger.db"
+        self.log = folder / "stderr.log"
+        (folder / "token").write_text(BEARER)
+        settings = {
+            "GHA_STEP_HTTP_LISTEN": "127.0.0.1:0",
+            "GHA_STEP_TOKEN_FILE": str(folder / "token"),
+            "GHA_STEP_SECRETS": f"dir:{self.secrets}",
+            "GHA_STEP_LEDGER": f"sqlite:{self.ledger}",
+            "GHA_STEP_SETTLE": "1s",
+            "GHA_STEP_LOG_LEVEL": "debug",
+        }
+        log = self.log.open("ab")
+        begun = self.log.stat().st_size
+        with log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "gha_step", "serve"],
+                env=clean_environment(**(settings | dict(environment))),
+                stdout=log,
+                stderr=log,
+            )
+        self.url = self._await_url(begun)
+
+    def _await_url(self, begun: int) -> str:
+        deadline = time.monotonic() + START_WITHIN
+        while time.monotonic() < deadline and self.process.poll() is None:
+            for line in self.log.read_bytes()[begun:].decode().splitlines():
+                if "listening on http" in line:
+                    said = json.loads(line)["message"] if line.startswith("{") else line
+                    return str(said).partition("listening on ")[2].split()[0]
+            time.sleep(0.01)
+        self.kill()
+        raise AssertionError("the server did not start: " + self.log.read_text())
+
+    @property
+    def grpc_target(self) -> str:
+        """Where gRPC answers."""
+        deadline = time.monotonic() + START_WITHIN
+        while time.monotonic() < deadline:
+            for line in self.log.read_text().splitlines():
+                if "listening on grpc" in line:
+                    return line.partition("://")[2].partition('"')[0]
+            time.sleep(0.01)
+        raise AssertionError("it does not listen for gRPC: " + self.log.read_text())
+
+    def ask(
+        self, method: str = "GET", path: str = "/readyz", body: Any = None, token: str | None = BEARER
+    ) -> tuple[int, bytes]:
+        """One request; (0, b"") if the server is gone."""
+        connection = HTTPConnection(urlsplit(self.url).netloc, timeout=35)
+        headers = {} if token is None else {"Authorization": f"Bearer {token}"}
+        try:
+            connection.request(method, path, None if body is None else json.dumps(body), headers)
+            response = connection.getresponse()
+            return response.status, response.read()
+        except (OSError, HTTPException):
+            return 0, b""
+        finally:
+            connection.close()
+
+    def terminate(self) -> None:
+        """SIGTERM, and no waiting."""
+        self.process.send_signal(signal.SIGTERM)
+
+    def stop(self, within: float = 30.0) -> int:
+        """SIGTERM; gives the exit code. :raises subprocess.TimeoutExpired: it does not end."""
+        self.terminate()
+        return self.process.wait(within)
+
+    def kill(self) -> None:
+        """As a crash: no goodbye."""
+        self.process.kill()
+        self.process.wait()
+
+    def written(self) -> dict[str, bytes]:
+        """All that the process wrote: its log and its ledger's files."""
+        files = [self.log, *self.folder.glob("ledger.db*")]
+        return {file.name: file.read_bytes() for file in files}
+
+    def lines(self) -> list[dict[str, Any]]:
+        """The log so far."""
+        return [json.loads(line) for line in self.log.read_text().splitlines()]
+
+
+@contextmanager
+def served(folder: Path, **environment: str) -> Iterator[Served]:
+    """The server while the block runs; killed at its end if it is still there."""
+    server = Served(folder, environment)
+    try:
+        yield server
+    finally:
+        server.kill()
