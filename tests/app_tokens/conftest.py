@@ -17,18 +17,23 @@ from gha_step.github.server_capabilities import ServerCapabilities
 from gha_step.ledger.sqlite import SqliteStore
 from gha_step.telemetry import Telemetry
 from tests.support.app_keys import rsa_key
-from tests.support.core import Assembled, JumpingClock, Meddled, Tracked, config, write_secret
+from tests.support.calls import config
+from tests.support.clock import VirtualClock
+from tests.support.core import Program
+from tests.support.network import FaultyConnector
+from tests.support.secrets import write_secret
+from tests.support.workers import TrackedWorkers
 
 NEW: Final = "create-installation-token"
 
 
 @pytest.fixture
-def clock() -> JumpingClock:
-    return JumpingClock()
+def clock() -> VirtualClock:
+    return VirtualClock.flowing()
 
 
 @pytest.fixture
-def github(clock: JumpingClock) -> GitHub:
+def github(clock: VirtualClock) -> GitHub:
     """github.com, by the same clock; it takes no token but the App's."""
     github = GitHub(now=clock.now)
     github.remove_token(EXAMPLE_TOKEN)
@@ -47,19 +52,19 @@ def url(github: GitHub) -> Iterator[str]:
 
 
 @pytest.fixture
-def connector() -> Meddled:
-    return Meddled()
+def connector() -> FaultyConnector:
+    return FaultyConnector()
 
 
 @pytest.fixture
-def workers() -> Iterator[Tracked]:
-    started = Tracked(16, "token")
+def workers() -> Iterator[TrackedWorkers]:
+    started = TrackedWorkers(16, "token")
     yield started
     started.finish()
 
 
 @pytest.fixture
-def make_tokens(connector: Meddled, clock: JumpingClock, workers: Tracked) -> Callable[[], AppTokens]:
+def make_tokens(connector: FaultyConnector, clock: VirtualClock, workers: TrackedWorkers) -> Callable[[], AppTokens]:
     """One process's memory of tokens."""
     return lambda: AppTokens(
         client=PyGithubClient(connector, clock),
@@ -112,10 +117,10 @@ def by_url(url: str, **changes: Any) -> dict[str, Any]:
 
 @pytest.fixture
 def program(
-    tmp_path: Path, url: str, installed: Installation, clock: JumpingClock, connector: Meddled
-) -> Iterator[Assembled]:
+    tmp_path: Path, url: str, installed: Installation, clock: VirtualClock, connector: FaultyConnector
+) -> Iterator[Program]:
     write_app(tmp_path / "secrets", url)
     with closing(SqliteStore(tmp_path / "ledger.db")) as store:
-        assembled = Assembled(store=store, secrets=tmp_path / "secrets", clock=clock, connector=connector)
-        yield assembled
-        assembled.close()
+        program = Program(store=store, secrets=tmp_path / "secrets", clock=clock, connector=connector)
+        yield program
+        program.close()

@@ -14,7 +14,8 @@ from gha_step.github.app import Installation as Wanted
 from gha_step.github.app_tokens import AppTokens
 from gha_step.github.errors import BadPrivateKey, Refused, Unreachable
 from tests.support.app_keys import rsa_key
-from tests.support.core import JumpingClock, Meddled, Scripted
+from tests.support.clock import VirtualClock
+from tests.support.network import FaultyConnector, ScriptedConnection
 
 from .conftest import NEW
 
@@ -104,7 +105,7 @@ def test_who_shows_another_key_does_not_get_what_the_right_one_has_earned(
 
 @pytest.mark.parametrize("skew", [0.0, 20.0, -20.0])
 def test_a_token_is_renewed_shortly_before_its_end(
-    tokens: AppTokens, wanted: Make, github: GitHub, clock: JumpingClock, skew: float
+    tokens: AppTokens, wanted: Make, github: GitHub, clock: VirtualClock, skew: float
 ) -> None:
     github.skew = skew
     first = tokens.token(wanted())
@@ -119,7 +120,7 @@ def test_a_token_is_renewed_shortly_before_its_end(
 
 @pytest.mark.parametrize("skew", [3600.0, -3600.0, 86_400.0, 700.0, -90.0])
 def test_a_wrong_clock_of_ours_is_found_out_by_the_refusal_and_remembered(
-    tokens: AppTokens, wanted: Make, github: GitHub, clock: JumpingClock, skew: float
+    tokens: AppTokens, wanted: Make, github: GitHub, clock: VirtualClock, skew: float
 ) -> None:
     github.skew = skew
     first = tokens.token(wanted())
@@ -143,7 +144,7 @@ def test_a_wrong_key_is_not_blamed_on_a_wrong_clock_for_ever(tokens: AppTokens, 
 
 @pytest.mark.parametrize("fault", [Reset("before"), Reset("after"), Close("before"), bad_gateway("before")])
 def test_trouble_passes_and_is_not_asked_into(
-    tokens: AppTokens, wanted: Make, github: GitHub, clock: JumpingClock, fault: Reset
+    tokens: AppTokens, wanted: Make, github: GitHub, clock: VirtualClock, fault: Reset
 ) -> None:
     github.faults.add(fault, NEW)
     for _ in range(3):
@@ -157,8 +158,8 @@ def test_trouble_passes_and_is_not_asked_into(
     assert github.count(NEW) == 2
 
 
-def test_silence_is_trouble(tokens: AppTokens, wanted: Make, connector: Meddled, clock: JumpingClock) -> None:
-    silent = Scripted(None, clock=clock)
+def test_silence_is_trouble(tokens: AppTokens, wanted: Make, connector: FaultyConnector, clock: VirtualClock) -> None:
+    silent = ScriptedConnection(None, clock=clock)
     connector.on_connect = lambda endpoint: silent
     with pytest.raises(Unavailable, match="did not answer within 10 s"):
         tokens.token(wanted())
@@ -166,7 +167,7 @@ def test_silence_is_trouble(tokens: AppTokens, wanted: Make, connector: Meddled,
 
 
 def test_within_a_rate_limit_nothing_is_asked(
-    tokens: AppTokens, wanted: Make, github: GitHub, clock: JumpingClock
+    tokens: AppTokens, wanted: Make, github: GitHub, clock: VirtualClock
 ) -> None:
     github.limit_rate(40, secondary=True, operation=NEW)
     with pytest.raises(Unavailable, match="has rate-limited") as caught:
@@ -183,7 +184,7 @@ def test_within_a_rate_limit_nothing_is_asked(
 
 
 def test_a_server_that_cannot_be_reached_is_not_a_missing_app(
-    tokens: AppTokens, wanted: Make, connector: Meddled, github: GitHub
+    tokens: AppTokens, wanted: Make, connector: FaultyConnector, github: GitHub
 ) -> None:
     def refuse(endpoint: object) -> None:
         raise Unreachable("github.example.com cannot be reached")
@@ -201,8 +202,10 @@ def test_an_answer_that_holds_no_token_is_trouble(tokens: AppTokens, wanted: Mak
     assert "ghs_hidden" not in str(caught.value)
 
 
-def test_a_proof_that_a_server_repeats_is_told_nowhere(tokens: AppTokens, wanted: Make, connector: Meddled) -> None:
-    class Echo(Scripted):
+def test_a_proof_that_a_server_repeats_is_told_nowhere(
+    tokens: AppTokens, wanted: Make, connector: FaultyConnector
+) -> None:
+    class Echo(ScriptedConnection):
         def receive(self, seconds: float) -> bytes:
             (proof,) = re.findall(rb"Authorization: Bearer (\S+)", self.sent)
             body = b'{"message": "who is %s?"}' % proof
@@ -243,7 +246,7 @@ def test_a_suspended_installation_has_no_tokens_until_it_is_lifted(
 
 
 def test_a_key_that_cannot_sign_is_told_before_anything_is_sent(
-    tokens: AppTokens, wanted: Make, github: GitHub, connector: Meddled
+    tokens: AppTokens, wanted: Make, github: GitHub, connector: FaultyConnector
 ) -> None:
     with pytest.raises(BadPrivateKey):
         tokens.token(wanted(private_key=Token("-----BEGIN nothing")))

@@ -10,12 +10,16 @@ import pytest
 from gha_step.emulator import Answer, Delay, GitHub, Installation, Reset, Response, bad_gateway
 from gha_step.github.errors import Unreachable
 from tests.support.app_keys import ec_key, rsa_key
-from tests.support.core import Assembled, JumpingClock, Meddled, output, write_secret
+from tests.support.calls import output
+from tests.support.clock import VirtualClock
+from tests.support.core import Program
+from tests.support.network import FaultyConnector
+from tests.support.secrets import write_secret
 
 from .conftest import NEW, by_url, write_app
 
 
-def test_an_app_dispatches_as_itself(program: Assembled, github: GitHub, url: str) -> None:
+def test_an_app_dispatches_as_itself(program: Program, github: GitHub, url: str) -> None:
     result = program.follow(by_url(url))
     (run,) = github.runs
     assert (result.status, output(result)["runID"]) == ("Succeeded", run.id)
@@ -23,7 +27,7 @@ def test_an_app_dispatches_as_itself(program: Assembled, github: GitHub, url: st
     assert (github.count(NEW), github.count("dispatch")) == (1, 1)
 
 
-def test_a_hundred_steps_at_once_fetch_one_token(program: Assembled, github: GitHub, url: str) -> None:
+def test_a_hundred_steps_at_once_fetch_one_token(program: Program, github: GitHub, url: str) -> None:
     github.faults.add(Delay(0.3), NEW)
     with ThreadPoolExecutor(100) as pool:
         results = list(
@@ -39,7 +43,7 @@ def test_a_hundred_steps_at_once_fetch_one_token(program: Assembled, github: Git
     assert (github.count(NEW), github.count("dispatch"), len(github.runs)) == (1, 100, 100)
 
 
-def test_the_next_hour_takes_one_more_token(program: Assembled, github: GitHub, url: str, clock: JumpingClock) -> None:
+def test_the_next_hour_takes_one_more_token(program: Program, github: GitHub, url: str, clock: VirtualClock) -> None:
     for number in range(4):
         assert program.follow(by_url(url), promotionUID=f"uid-{number}").status == "Succeeded"
         clock.forward(1700)
@@ -47,7 +51,7 @@ def test_the_next_hour_takes_one_more_token(program: Assembled, github: GitHub, 
 
 
 def test_a_refused_token_is_renewed_and_the_dispatch_sent_once_more(
-    program: Assembled, github: GitHub, url: str, installed: Installation
+    program: Program, github: GitHub, url: str, installed: Installation
 ) -> None:
     program.follow(by_url(url))
     github.remove_token(installed.tokens[0])
@@ -57,7 +61,7 @@ def test_a_refused_token_is_renewed_and_the_dispatch_sent_once_more(
 
 
 def test_all_steps_with_a_refused_token_share_one_renewal(
-    program: Assembled, github: GitHub, url: str, installed: Installation
+    program: Program, github: GitHub, url: str, installed: Installation
 ) -> None:
     program.follow(by_url(url))
     github.remove_token(installed.tokens[0])
@@ -68,7 +72,7 @@ def test_all_steps_with_a_refused_token_share_one_renewal(
     assert (github.count(NEW), len(github.runs)) == (2, 31)
 
 
-def test_a_token_refused_twice_is_not_tried_a_third_time(program: Assembled, github: GitHub, url: str) -> None:
+def test_a_token_refused_twice_is_not_tried_a_third_time(program: Program, github: GitHub, url: str) -> None:
     github.faults.add(Answer(Response.of(401, {"message": "Bad credentials"})), "dispatch", times=None)
     result = program.follow(by_url(url))
     assert result.status == "Failed"
@@ -81,7 +85,7 @@ def test_a_token_refused_twice_is_not_tried_a_third_time(program: Assembled, git
 
 
 def test_a_plain_token_that_is_refused_is_not_tried_twice(
-    program: Assembled, github: GitHub, url: str, tmp_path: Path
+    program: Program, github: GitHub, url: str, tmp_path: Path
 ) -> None:
     write_secret(tmp_path / "secrets", "demo", "a", repoURL=f"{url}/myorg/my-app", username="x", password="wrong")
     result = program.follow(by_url(url))
@@ -91,7 +95,7 @@ def test_a_plain_token_that_is_refused_is_not_tried_twice(
 
 
 def test_a_suspension_between_two_steps_is_told_as_such(
-    program: Assembled, github: GitHub, url: str, installed: Installation
+    program: Program, github: GitHub, url: str, installed: Installation
 ) -> None:
     program.follow(by_url(url))
     installed.suspended = True
@@ -105,7 +109,7 @@ def test_a_suspension_between_two_steps_is_told_as_such(
 
 @pytest.mark.parametrize("fault", [Reset("before"), Reset("after"), bad_gateway("before"), bad_gateway("after")])
 def test_trouble_while_a_token_is_fetched_is_waited_out(
-    program: Assembled, github: GitHub, url: str, fault: Reset
+    program: Program, github: GitHub, url: str, fault: Reset
 ) -> None:
     github.faults.add(fault, NEW, times=2)
     first = program.call(by_url(url, timeout="60"))
@@ -116,7 +120,7 @@ def test_trouble_while_a_token_is_fetched_is_waited_out(
 
 
 def test_trouble_while_a_token_is_renewed_is_waited_out(
-    program: Assembled, github: GitHub, url: str, installed: Installation
+    program: Program, github: GitHub, url: str, installed: Installation
 ) -> None:
     program.follow(by_url(url))
     github.remove_token(installed.tokens[0])
@@ -129,7 +133,7 @@ def test_trouble_while_a_token_is_renewed_is_waited_out(
 
 
 def test_an_unreachable_server_leaves_the_step_running(
-    program: Assembled, github: GitHub, url: str, connector: Meddled
+    program: Program, github: GitHub, url: str, connector: FaultyConnector
 ) -> None:
     def refuse(endpoint: object) -> None:
         raise Unreachable("github.example.com cannot be reached")
@@ -142,7 +146,7 @@ def test_an_unreachable_server_leaves_the_step_running(
 
 
 def test_without_a_token_for_all_of_its_timeout_the_step_ends(
-    program: Assembled, github: GitHub, url: str, clock: JumpingClock
+    program: Program, github: GitHub, url: str, clock: VirtualClock
 ) -> None:
     github.faults.add(bad_gateway("before"), NEW, times=None)
     begun = clock.monotonic()
@@ -156,9 +160,7 @@ def test_without_a_token_for_all_of_its_timeout_the_step_ends(
     assert (github.count("dispatch"), github.runs) == (0, [])
 
 
-def test_a_limit_that_ends_after_the_timeout_ends_the_step_at_once(
-    program: Assembled, github: GitHub, url: str
-) -> None:
+def test_a_limit_that_ends_after_the_timeout_ends_the_step_at_once(program: Program, github: GitHub, url: str) -> None:
     github.limit_rate(600, operation=NEW)
     result = program.call(by_url(url, timeout="60"))
     assert result.status == "Failed"
@@ -166,7 +168,7 @@ def test_a_limit_that_ends_after_the_timeout_ends_the_step_at_once(
     assert re.search(r"it asks to wait (599|600) s; the step's timeout of 60 s", str(result.message))
 
 
-def test_a_limit_that_ends_before_the_timeout_is_waited_out(program: Assembled, github: GitHub, url: str) -> None:
+def test_a_limit_that_ends_before_the_timeout_is_waited_out(program: Program, github: GitHub, url: str) -> None:
     github.limit_rate(30, operation=NEW)
     assert program.call(by_url(url, timeout="60")).status == "Running"
     assert program.follow(by_url(url, timeout="60")).status == "Succeeded"
@@ -174,7 +176,7 @@ def test_a_limit_that_ends_before_the_timeout_is_waited_out(program: Assembled, 
 
 
 def test_without_a_token_what_was_sent_before_goes_on(
-    program: Assembled, github: GitHub, url: str, clock: JumpingClock
+    program: Program, github: GitHub, url: str, clock: VirtualClock
 ) -> None:
     done = program.follow(by_url(url, timeout="60"))
     clock.forward(4000)  # the token is used up
@@ -196,7 +198,7 @@ def test_without_a_token_what_was_sent_before_goes_on(
     ],
 )
 def test_unfit_apps_are_told_with_their_secret(
-    program: Assembled, github: GitHub, url: str, tmp_path: Path, changes: dict[str, str], words: str
+    program: Program, github: GitHub, url: str, tmp_path: Path, changes: dict[str, str], words: str
 ) -> None:
     write_app(tmp_path / "secrets", url, **changes)
     result = program.follow(by_url(url))
@@ -206,13 +208,13 @@ def test_unfit_apps_are_told_with_their_secret(
     assert github.count("dispatch") == 0
 
 
-def test_an_app_id_serves_as_well_as_a_client_id(program: Assembled, github: GitHub, url: str, tmp_path: Path) -> None:
+def test_an_app_id_serves_as_well_as_a_client_id(program: Program, github: GitHub, url: str, tmp_path: Path) -> None:
     write_app(tmp_path / "secrets", url, githubAppClientID="-", githubAppID="4711")
     assert program.follow(by_url(url)).status == "Succeeded"
 
 
 def test_a_repository_that_the_installation_cannot_see_is_named(
-    program: Assembled, github: GitHub, url: str, installed: Installation
+    program: Program, github: GitHub, url: str, installed: Installation
 ) -> None:
     installed.repositories = frozenset({"myorg/other"})
     result = program.follow(by_url(url))
@@ -220,7 +222,7 @@ def test_a_repository_that_the_installation_cannot_see_is_named(
 
 
 def test_a_missing_permission_is_told_as_the_apps(
-    program: Assembled, github: GitHub, url: str, installed: Installation
+    program: Program, github: GitHub, url: str, installed: Installation
 ) -> None:
     installed.actions = "read"
     result = program.follow(by_url(url))
@@ -229,7 +231,7 @@ def test_a_missing_permission_is_told_as_the_apps(
 
 
 def test_no_key_and_no_token_is_in_any_answer_or_log(
-    program: Assembled, github: GitHub, url: str, installed: Installation, caplog: pytest.LogCaptureFixture
+    program: Program, github: GitHub, url: str, installed: Installation, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
     said = [program.follow(by_url(url))]

@@ -11,7 +11,7 @@ from gha_step.contract.errors import ConfigError
 from gha_step.contract.values import MAX_INPUTS_CHARACTERS
 from gha_step.steps.dispatch.config import DispatchOutput, DispatchWorkflowConfig
 from gha_step.steps.repository import RepositoryBySecret
-from tests.support.core import config
+from tests.support.calls import config
 
 REQUIRED = ["credentials", "owner", "repo", "workflowFile", "ref"]
 SEGMENTS = ["owner", "repo", "workflowFile"]

@@ -11,7 +11,7 @@ from gha_step.contract.duration import parse_duration
 from gha_step.contract.errors import EnvelopeError
 from gha_step.contract.request import StepRequest
 from gha_step.contract.result import Link, Status, StepResult
-from tests.support.core import body
+from tests.support.calls import body
 
 SURROGATE = "\ud800"
 

@@ -22,9 +22,9 @@ from gha_step.kube import Forbidden, KubeApi
 from tests.deploy.clusters import apply, await_rules, kubectl_path, prepare, project_objects, rules_of
 from tests.deploy.manifests import DEPLOY, Manifest, manifest, pod_settings, rendered
 from tests.deploy.step_plugin import container
+from tests.support.calls import BEARER
 from tests.support.certificates import Authority
 from tests.support.cluster import Cluster
-from tests.support.core import BEARER
 from tests.support.host import KargoHost, Promotion, Step
 from tests.support.process import Served, served
 from tests.support.proxy import Proxy, proxy

@@ -9,16 +9,21 @@ import pytest
 
 from gha_step.emulator import GitHub
 from gha_step.ledger.sqlite import SqliteStore
-from tests.support.core import Assembled, JumpingClock, Meddled, Meddling, example_secret, github_at
+from tests.support.clock import VirtualClock
+from tests.support.core import Program
+from tests.support.github import github_at
+from tests.support.ledger import FaultyStore
+from tests.support.network import FaultyConnector
+from tests.support.secrets import example_secret
 
 
 @pytest.fixture
-def clock() -> JumpingClock:
-    return JumpingClock()
+def clock() -> VirtualClock:
+    return VirtualClock.flowing()
 
 
 @pytest.fixture
-def github(clock: JumpingClock) -> GitHub:
+def github(clock: VirtualClock) -> GitHub:
     """github.com, by the same clock."""
     return GitHub(now=clock.now)
 
@@ -35,26 +40,26 @@ def secrets(tmp_path: Path, url: str) -> Path:
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Iterator[Meddling]:
+def store(tmp_path: Path) -> Iterator[FaultyStore]:
     with closing(SqliteStore(tmp_path / "ledger.db")) as opened:
-        yield Meddling(opened)
+        yield FaultyStore(opened)
 
 
 @pytest.fixture
-def connector() -> Meddled:
-    return Meddled()
+def connector() -> FaultyConnector:
+    return FaultyConnector()
 
 
 @pytest.fixture
 def process(
-    store: Meddling, secrets: Path, clock: JumpingClock, connector: Meddled
-) -> Iterator[Callable[..., Assembled]]:
+    store: FaultyStore, secrets: Path, clock: VirtualClock, connector: FaultyConnector
+) -> Iterator[Callable[..., Program]]:
     """Another process over the same ledger, GitHub and clock."""
-    started: list[Assembled] = []
+    started: list[Program] = []
 
-    def start(**changes: Any) -> Assembled:
+    def start(**changes: Any) -> Program:
         common: dict[str, Any] = {"store": store, "secrets": secrets, "clock": clock, "connector": connector}
-        started.append(Assembled(**(common | changes)))
+        started.append(Program(**(common | changes)))
         return started[-1]
 
     yield start
@@ -65,5 +70,5 @@ def process(
 
 
 @pytest.fixture
-def program(process: Callable[..., Assembled]) -> Assembled:
+def program(process: Callable[..., Program]) -> Program:
     return process()

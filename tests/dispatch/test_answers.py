@@ -11,7 +11,7 @@ from gha_step.steps.dispatch.answers import Note, tell
 from gha_step.steps.dispatch.request import DispatchRequest, Key
 from tests.github.answers import workflow
 from tests.ledger.records import TARGET, record, run
-from tests.support.core import output
+from tests.support.calls import output
 
 KEY = Key(("demo", "uid-1", "dispatch"), "test.01abc")
 SENT = [state for state in State if state not in (State.RESERVED, State.REJECTED)]

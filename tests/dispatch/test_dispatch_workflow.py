@@ -11,9 +11,12 @@ from gha_step.contract.result import StepResult
 from gha_step.emulator import EXAMPLE_TOKEN, EXAMPLE_WORKFLOW_TEXT, GitHub
 from gha_step.ledger.keys import marker_of
 from gha_step.ledger.record import State
-from tests.support.core import INPUTS, Assembled, Meddling, config, example_secret, output, write_secret
+from tests.support.calls import INPUTS, config, output
+from tests.support.core import Program
+from tests.support.ledger import FaultyStore
+from tests.support.secrets import example_secret, write_secret
 
-Start = Callable[..., Assembled]
+Start = Callable[..., Program]
 
 
 def words(result: StepResult) -> str:
@@ -51,7 +54,7 @@ def assert_nothing_dispatched(result: StepResult, github: GitHub) -> None:
     ],
 )
 def test_an_unfit_secret_is_named_with_project_and_key(
-    program: Assembled, github: GitHub, secrets: Path, data: dict[str, str | bytes], said: str
+    program: Program, github: GitHub, secrets: Path, data: dict[str, str | bytes], said: str
 ) -> None:
     write_secret(secrets, **data)  # type: ignore[arg-type]  # project and name keep their defaults
     result = program.call()
@@ -62,7 +65,7 @@ def test_an_unfit_secret_is_named_with_project_and_key(
     assert "hunter2" not in words(result)
 
 
-def test_a_missing_secret_is_named(program: Assembled, github: GitHub) -> None:
+def test_a_missing_secret_is_named(program: Program, github: GitHub) -> None:
     result = program.call(config(credentials={"secretName": "absent"}))
     assert_nothing_dispatched(result, github)
     assert "project demo: the Secret absent does not exist" in words(result)
@@ -72,7 +75,7 @@ def test_a_missing_secret_is_named(program: Assembled, github: GitHub) -> None:
     "name", ["../other/github", "..", ".", "a/b", "/etc", "UPPER", "a b", "-a", "a.", "x" * 254, "ä", "a\\b"]
 )
 def test_a_secrets_name_cannot_leave_its_project(
-    program: Assembled, github: GitHub, secrets: Path, url: str, name: str
+    program: Program, github: GitHub, secrets: Path, url: str, name: str
 ) -> None:
     example_secret(secrets, url, project="other")
     result = program.call(config(credentials={"secretName": name}))
@@ -81,13 +84,13 @@ def test_a_secrets_name_cannot_leave_its_project(
 
 
 @pytest.mark.parametrize("project", ["../demo", "demo/../demo", ".", "DEMO", "demo/github", "x" * 64, "/", "a b"])
-def test_a_projects_name_cannot_leave_the_secrets(program: Assembled, github: GitHub, project: str) -> None:
+def test_a_projects_name_cannot_leave_the_secrets(program: Program, github: GitHub, project: str) -> None:
     result = program.call(project=project)
     assert_nothing_dispatched(result, github)
     assert "context.project" in words(result)
 
 
-def test_a_rotated_token_works_at_once(program: Assembled, github: GitHub, secrets: Path, url: str) -> None:
+def test_a_rotated_token_works_at_once(program: Program, github: GitHub, secrets: Path, url: str) -> None:
     github.add_token("rotated")
     program.call()
     github.remove_token(EXAMPLE_TOKEN)
@@ -95,13 +98,13 @@ def test_a_rotated_token_works_at_once(program: Assembled, github: GitHub, secre
     assert program.call(alias="second").status == "Succeeded"
 
 
-def test_white_space_around_a_token_is_stripped(program: Assembled, secrets: Path, url: str) -> None:
+def test_white_space_around_a_token_is_stripped(program: Program, secrets: Path, url: str) -> None:
     write_secret(secrets, accessToken=f"  {EXAMPLE_TOKEN}\r\n", baseURL=f"{url}\n")
     assert program.call().status == "Succeeded"
 
 
 def test_a_failure_told_as_final_stays_one_when_the_secret_is_mended(
-    program: Assembled, github: GitHub, secrets: Path, url: str, store: Meddling
+    program: Program, github: GitHub, secrets: Path, url: str, store: FaultyStore
 ) -> None:
     write_secret(secrets)
     told = program.call()
@@ -111,7 +114,7 @@ def test_a_failure_told_as_final_stays_one_when_the_secret_is_mended(
     assert github.count() == 0
 
 
-def test_a_config_that_cannot_be_read_leaves_no_record(program: Assembled, github: GitHub, store: Meddling) -> None:
+def test_a_config_that_cannot_be_read_leaves_no_record(program: Program, github: GitHub, store: FaultyStore) -> None:
     assert_nothing_dispatched(program.call(config(ref=1.5)), github)
     assert list(store.records()) == []
 
@@ -128,7 +131,7 @@ def test_secrets_that_cannot_be_read_now_are_waited_for(process: Start, github: 
 
 
 def test_secrets_that_cannot_be_read_any_more_do_not_hide_the_run(
-    process: Start, program: Assembled, github: GitHub
+    process: Start, program: Program, github: GitHub
 ) -> None:
     class Away:
         def read(self, project: str, name: str) -> Mapping[str, bytes]:
@@ -156,7 +159,7 @@ def test_secrets_that_cannot_be_read_any_more_do_not_hide_the_run(
     ],
 )
 def test_a_config_that_cannot_be_used_dispatches_nothing(
-    program: Assembled, github: GitHub, changes: dict[str, Any], said: str
+    program: Program, github: GitHub, changes: dict[str, Any], said: str
 ) -> None:
     result = program.call(config(**changes))
     assert_nothing_dispatched(result, github)
@@ -164,7 +167,7 @@ def test_a_config_that_cannot_be_used_dispatches_nothing(
 
 
 def test_the_correlation_input_is_filled_with_the_marker_of_the_step(
-    program: Assembled, github: GitHub, store: Meddling
+    program: Program, github: GitHub, store: FaultyStore
 ) -> None:
     text = EXAMPLE_WORKFLOW_TEXT.replace("    inputs:\n", "    inputs:\n      gha_step:\n        type: string\n")
     github.repository("myorg/my-app").add_workflow("marked.yml", text)
@@ -177,7 +180,7 @@ def test_the_correlation_input_is_filled_with_the_marker_of_the_step(
 
 
 @pytest.mark.parametrize("ref", ["v1.10", "refs/tags/v1.10", "dev", "refs/heads/dev"])
-def test_branches_and_tags_are_refs_in_either_spelling(program: Assembled, github: GitHub, ref: str) -> None:
+def test_branches_and_tags_are_refs_in_either_spelling(program: Program, github: GitHub, ref: str) -> None:
     repository = github.repository("myorg/my-app")
     repository.add_branch("dev")
     repository.add_tag("v1.10")
@@ -186,7 +189,7 @@ def test_branches_and_tags_are_refs_in_either_spelling(program: Assembled, githu
 
 
 def test_a_run_from_the_hosts_memory_without_a_url_gets_one(
-    process: Start, program: Assembled, store: Meddling
+    process: Start, program: Program, store: FaultyStore
 ) -> None:
     first = output(program.call())
     store.real._connection.execute("DELETE FROM records")  # type: ignore[attr-defined]
@@ -196,7 +199,7 @@ def test_a_run_from_the_hosts_memory_without_a_url_gets_one(
 
 
 def test_a_url_in_the_hosts_memory_that_cannot_be_written_does_no_harm(
-    process: Start, program: Assembled, store: Meddling
+    process: Start, program: Program, store: FaultyStore
 ) -> None:
     first = output(program.call())
     store.real._connection.execute("DELETE FROM records")  # type: ignore[attr-defined]

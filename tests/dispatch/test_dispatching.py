@@ -35,24 +35,17 @@ from gha_step.github.endpoint import Endpoint
 from gha_step.github.errors import Unreachable, Untrusted
 from gha_step.ledger.record import Record, State
 from gha_step.runtime import SystemClock, ThreadWorkers
-from tests.support.core import (
-    INPUTS,
-    Assembled,
-    JumpingClock,
-    Meddled,
-    Meddling,
-    Scripted,
-    body,
-    config,
-    example_secret,
-    output,
-    write_secret,
-)
+from tests.support.calls import INPUTS, body, config, output
+from tests.support.clock import VirtualClock
+from tests.support.core import Program
+from tests.support.ledger import FaultyStore
+from tests.support.network import FaultyConnector, ScriptedConnection
+from tests.support.secrets import example_secret, write_secret
 
-Start = Callable[..., Assembled]
+Start = Callable[..., Program]
 
 
-def only_record(store: Meddling) -> Record:
+def only_record(store: FaultyStore) -> Record:
     (found,) = store.real.records()
     return found
 
@@ -73,7 +66,7 @@ def run_answer(run_id: int = 17) -> bytes:
 
 
 def test_a_dispatch_is_one_post_and_its_answer_names_the_run(
-    program: Assembled, github: GitHub, store: Meddling
+    program: Program, github: GitHub, store: FaultyStore
 ) -> None:
     result = program.call()
     (run,) = github.runs
@@ -88,13 +81,13 @@ def test_a_dispatch_is_one_post_and_its_answer_names_the_run(
     assert github.count() == 2, "the first contact with an unknown server lists its runs"
 
 
-def test_the_first_contact_is_made_once_per_process(program: Assembled, github: GitHub) -> None:
+def test_the_first_contact_is_made_once_per_process(program: Program, github: GitHub) -> None:
     program.call()
     program.call(alias="second")
     assert (github.count("dispatch"), github.count()) == (2, 3)
 
 
-def test_the_same_call_again_gives_the_same_run_and_asks_github_nothing(program: Assembled, github: GitHub) -> None:
+def test_the_same_call_again_gives_the_same_run_and_asks_github_nothing(program: Program, github: GitHub) -> None:
     first = program.call()
     asked = github.count()
     for _ in range(3):
@@ -102,7 +95,7 @@ def test_the_same_call_again_gives_the_same_run_and_asks_github_nothing(program:
     assert (github.count(), len(github.runs)) == (asked, 1)
 
 
-def test_ten_calls_at_once_are_one_dispatch(program: Assembled, github: GitHub) -> None:
+def test_ten_calls_at_once_are_one_dispatch(program: Program, github: GitHub) -> None:
     github.faults.add(Delay(0.2), "dispatch")
     with ThreadPoolExecutor(10) as pool:
         results = list(pool.map(lambda _: program.call(), range(10)))
@@ -118,25 +111,25 @@ def test_another_process_gives_the_same_run_and_asks_github_nothing(process: Sta
 
 
 @pytest.mark.parametrize("context", [{"promotionUID": "uid-2"}, {"alias": "second"}, {"alias": "task::dispatch"}])
-def test_another_step_is_another_dispatch(program: Assembled, github: GitHub, context: dict[str, Any]) -> None:
+def test_another_step_is_another_dispatch(program: Program, github: GitHub, context: dict[str, Any]) -> None:
     first, second = program.call(), program.call(**context)
     assert output(first)["runID"] != output(second)["runID"]
     assert len(github.runs) == 2
 
 
-def test_another_project_is_another_dispatch(program: Assembled, github: GitHub, secrets: Path, url: str) -> None:
+def test_another_project_is_another_dispatch(program: Program, github: GitHub, secrets: Path, url: str) -> None:
     example_secret(secrets, url, project="other")
     assert output(program.call())["runID"] != output(program.call(project="other"))["runID"]
 
 
-def test_the_promotions_name_and_stage_are_no_part_of_the_key(program: Assembled, github: GitHub) -> None:
+def test_the_promotions_name_and_stage_are_no_part_of_the_key(program: Program, github: GitHub) -> None:
     program.call()
     program.call(promotion="renamed", stage="other")
     assert len(github.runs) == 1
 
 
 def test_the_record_is_durable_before_the_first_byte_leaves(
-    program: Assembled, store: Meddling, connector: Meddled
+    program: Program, store: FaultyStore, connector: FaultyConnector
 ) -> None:
     order: list[str] = []
     connector.on_connect = lambda endpoint: order.append("connect")
@@ -147,7 +140,7 @@ def test_the_record_is_durable_before_the_first_byte_leaves(
 
 
 def test_the_record_says_sending_while_the_post_is_on_its_way(
-    program: Assembled, store: Meddling, connector: Meddled
+    program: Program, store: FaultyStore, connector: FaultyConnector
 ) -> None:
     seen: list[State] = []
     connector.on_send = lambda data: seen.append(only_record(store).state) if data.startswith(b"POST") else None
@@ -155,7 +148,7 @@ def test_the_record_says_sending_while_the_post_is_on_its_way(
     assert seen == [State.SENDING]
 
 
-def test_the_ledger_holds_neither_token_nor_input_values(program: Assembled, tmp_path: Path) -> None:
+def test_the_ledger_holds_neither_token_nor_input_values(program: Program, tmp_path: Path) -> None:
     program.call(config(inputs={"environment": "prod", "image_tag": "hunter2"}))
     written = b"".join(file.read_bytes() for file in tmp_path.glob("ledger.db*"))
     assert b"myorg/my-app" in written
@@ -188,7 +181,7 @@ LOST: dict[str, Fault] = {
 
 @pytest.mark.parametrize("lost", LOST, ids=str)
 def test_after_a_lost_answer_nothing_is_sent_again_and_no_run_is_claimed(
-    process: Start, github: GitHub, store: Meddling, lost: str
+    process: Start, github: GitHub, store: FaultyStore, lost: str
 ) -> None:
     github.faults.add(LOST[lost], "dispatch")
     program = process()
@@ -211,7 +204,7 @@ def test_after_a_lost_answer_nothing_is_sent_again_and_no_run_is_claimed(
     assert only_record(store).state in (State.UNRESOLVED, State.AMBIGUOUS)
 
 
-def test_while_a_send_is_possible_the_answer_is_running(program: Assembled, github: GitHub, store: Meddling) -> None:
+def test_while_a_send_is_possible_the_answer_is_running(program: Program, github: GitHub, store: FaultyStore) -> None:
     github.faults.add(Delay(0.5), "dispatch")
     early = program.call(reply_within=0.1)
     assert only_record(store).state is State.SENDING
@@ -225,7 +218,7 @@ def test_while_a_send_is_possible_the_answer_is_running(program: Assembled, gith
 class Silent:
     """A connection whose answer comes only after so many looks."""
 
-    def __init__(self, clock: JumpingClock, looks: int) -> None:
+    def __init__(self, clock: VirtualClock, looks: int) -> None:
         self.clock = clock
         self.looks = looks
         self.release = threading.Event()
@@ -245,14 +238,14 @@ class Silent:
         pass
 
 
-def posts_only(connector: Meddled, connection: Connection) -> None:
+def posts_only(connector: FaultyConnector, connection: Connection) -> None:
     """The second connection, after the first contact's listing, is this one."""
     count = iter(range(1, 100))
     connector.on_connect = lambda endpoint: connection if next(count) == 2 else None
 
 
 def test_silence_for_thirty_seconds_is_no_answer_but_a_late_one_still_counts(
-    program: Assembled, clock: JumpingClock, connector: Meddled, store: Meddling
+    program: Program, clock: VirtualClock, connector: FaultyConnector, store: FaultyStore
 ) -> None:
     silent = Silent(clock, looks=1)
     posts_only(connector, silent)
@@ -266,7 +259,7 @@ def test_silence_for_thirty_seconds_is_no_answer_but_a_late_one_still_counts(
 
 
 def test_a_late_answer_mends_even_an_end_that_was_told(
-    program: Assembled, clock: JumpingClock, connector: Meddled, store: Meddling
+    program: Program, clock: VirtualClock, connector: FaultyConnector, store: FaultyStore
 ) -> None:
     silent = Silent(clock, looks=1)
     posts_only(connector, silent)
@@ -287,7 +280,7 @@ def eventually(condition: Callable[[], bool], seconds: float = 5.0) -> None:
 # ---------------------------------------------------------------- refused
 
 
-def test_what_github_refuses_is_told_at_once_and_replayed(process: Start, github: GitHub, store: Meddling) -> None:
+def test_what_github_refuses_is_told_at_once_and_replayed(process: Start, github: GitHub, store: FaultyStore) -> None:
     program = process()
     result = program.call(config(ref="nowhere"))
     assert (result.status, result.terminal) == ("Failed", True)
@@ -303,7 +296,7 @@ def test_what_github_refuses_is_told_at_once_and_replayed(process: Start, github
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 405, 410, 413, 415, 421, 422, 451])
-def test_a_refusal_is_final_after_one_post(program: Assembled, github: GitHub, status: int) -> None:
+def test_a_refusal_is_final_after_one_post(program: Program, github: GitHub, status: int) -> None:
     github.faults.add(Answer(Response.of(status, {"message": "Words of GitHub"})), "dispatch", times=None)
     result = program.call()
     assert result.status == "Failed"
@@ -313,7 +306,7 @@ def test_a_refusal_is_final_after_one_post(program: Assembled, github: GitHub, s
 
 
 @pytest.mark.parametrize("status", [301, 302, 307, 308])
-def test_a_redirect_is_not_followed(program: Assembled, github: GitHub, status: int) -> None:
+def test_a_redirect_is_not_followed(program: Program, github: GitHub, status: int) -> None:
     elsewhere = GitHub()
     with serve(elsewhere) as other:
         github.faults.add(redirect(f"{other}/x", status), "dispatch", times=None)
@@ -324,7 +317,7 @@ def test_a_redirect_is_not_followed(program: Assembled, github: GitHub, status: 
     assert (github.count("dispatch"), elsewhere.count()) == (1, 0)
 
 
-def test_a_first_contact_that_is_refused_leaves_the_decision_to_the_post(program: Assembled, github: GitHub) -> None:
+def test_a_first_contact_that_is_refused_leaves_the_decision_to_the_post(program: Program, github: GitHub) -> None:
     github.faults.add(Answer(Response.of(403, {"message": "Not for you"})), "list-workflow-runs", times=None)
     assert program.call().status == "Succeeded"
     assert github.count("dispatch") == 1
@@ -336,7 +329,7 @@ def test_a_first_contact_that_is_refused_leaves_the_decision_to_the_post(program
     ids=str,
 )
 def test_a_first_contact_that_fails_dispatches_nothing_and_is_tried_again(
-    program: Assembled, github: GitHub, fault: Fault
+    program: Program, github: GitHub, fault: Fault
 ) -> None:
     planned = github.faults.add(fault, "list-workflow-runs", times=1)
     result = program.call(config(timeout=60))
@@ -350,7 +343,7 @@ def test_a_first_contact_that_fails_dispatches_nothing_and_is_tried_again(
 
 
 def test_a_first_contact_that_goes_on_failing_ends_the_step_with_nothing_dispatched(
-    program: Assembled, github: GitHub
+    program: Program, github: GitHub
 ) -> None:
     github.faults.add(bad_gateway("before"), "list-workflow-runs", times=None)
     result = program.follow(config(timeout=5))
@@ -365,11 +358,11 @@ def test_a_first_contact_that_goes_on_failing_ends_the_step_with_nothing_dispatc
 
 @pytest.mark.parametrize("refusal", [400, 422])
 def test_the_refused_key_costs_one_more_post_and_only_once_per_process(
-    tmp_path: Path, clock: JumpingClock, store: Meddling, refusal: int
+    tmp_path: Path, clock: VirtualClock, store: FaultyStore, refusal: int
 ) -> None:
     github = GitHub(Generation.named("ghes-3.21", permits_key=False, refusal=refusal), now=clock.now)
     with serve(github) as url:
-        program = Assembled(store=store, secrets=example_secret(tmp_path / "s", url), clock=clock)
+        program = Program(store=store, secrets=example_secret(tmp_path / "s", url), clock=clock)
         first = program.follow()
         assert (first.status, len(github.runs), github.count("dispatch")) == ("Succeeded", 1, 2)
         second = program.follow(alias="second")
@@ -379,9 +372,7 @@ def test_the_refused_key_costs_one_more_post_and_only_once_per_process(
     assert output(second)["runID"] == github.runs[1].id
 
 
-def test_an_unknown_api_version_costs_one_more_post_and_only_once_per_process(
-    program: Assembled, github: GitHub
-) -> None:
+def test_an_unknown_api_version_costs_one_more_post_and_only_once_per_process(program: Program, github: GitHub) -> None:
     github.faults.add(
         Answer(Response.of(400, {"message": f'The version in "X-GitHub-API-Version", "{API_2022}", is not supported'})),
         "dispatch",
@@ -393,7 +384,7 @@ def test_an_unknown_api_version_costs_one_more_post_and_only_once_per_process(
     assert (len(github.runs), github.count("dispatch")) == (2, 3)
 
 
-def test_both_extras_may_be_refused_and_what_is_refused_again_is_final(program: Assembled, github: GitHub) -> None:
+def test_both_extras_may_be_refused_and_what_is_refused_again_is_final(program: Program, github: GitHub) -> None:
     words = '"return_run_details" is not a permitted key.'
     github.faults.add(Answer(Response.of(422, {"message": words})), "dispatch", times=None)
     result = program.call()
@@ -402,7 +393,7 @@ def test_both_extras_may_be_refused_and_what_is_refused_again_is_final(program: 
 
 
 def test_a_rate_limit_is_waited_out_and_nothing_is_asked_meanwhile(
-    program: Assembled, github: GitHub, clock: JumpingClock
+    program: Program, github: GitHub, clock: VirtualClock
 ) -> None:
     github.limit_rate(40, secondary=True, operation="dispatch")
     first = program.call(config(timeout=120))
@@ -421,7 +412,7 @@ def test_a_rate_limit_is_waited_out_and_nothing_is_asked_meanwhile(
     assert len(github.runs) == 1
 
 
-def test_a_limit_beyond_the_timeout_fails_at_once_and_its_time_is_named(program: Assembled, github: GitHub) -> None:
+def test_a_limit_beyond_the_timeout_fails_at_once_and_its_time_is_named(program: Program, github: GitHub) -> None:
     github.limit_rate(500, secondary=True, operation="dispatch")
     result = program.call(config(timeout=60))
     assert (result.status, result.terminal) == ("Failed", True)
@@ -432,14 +423,14 @@ def test_a_limit_beyond_the_timeout_fails_at_once_and_its_time_is_named(program:
     assert github.runs == []
 
 
-def test_the_host_is_never_told_to_wait_longer_than_a_minute(program: Assembled, github: GitHub) -> None:
+def test_the_host_is_never_told_to_wait_longer_than_a_minute(program: Program, github: GitHub) -> None:
     github.limit_rate(200, secondary=True, operation="dispatch")
     result = program.call(config(timeout=300))
     assert (result.status, result.retry_after) == ("Running", 60)
 
 
 def test_a_primary_limit_is_read_by_githubs_clock_not_ours(
-    program: Assembled, github: GitHub, clock: JumpingClock
+    program: Program, github: GitHub, clock: VirtualClock
 ) -> None:
     github.skew = 3600.0
     github.limit_rate(30, operation="dispatch")
@@ -451,7 +442,7 @@ def test_a_primary_limit_is_read_by_githubs_clock_not_ours(
     assert program.call(config(timeout=120)).status == "Succeeded"
 
 
-def test_a_limit_without_a_time_ends_with_the_steps_timeout(program: Assembled, github: GitHub) -> None:
+def test_a_limit_without_a_time_ends_with_the_steps_timeout(program: Program, github: GitHub) -> None:
     github.limit_rate(10_000, secondary=True, retry_after=False, operation="dispatch")
     result = program.follow(config(timeout=100))
     assert result.status == "Failed"
@@ -462,7 +453,7 @@ def test_a_limit_without_a_time_ends_with_the_steps_timeout(program: Assembled, 
 
 
 def test_a_limit_on_the_first_contact_dispatches_nothing_yet(
-    program: Assembled, github: GitHub, clock: JumpingClock
+    program: Program, github: GitHub, clock: VirtualClock
 ) -> None:
     github.limit_rate(20, secondary=True)
     result = program.call(config(timeout=120))
@@ -476,7 +467,7 @@ def test_a_limit_on_the_first_contact_dispatches_nothing_yet(
 
 
 def test_an_unreachable_github_is_waited_for_until_the_timeout(
-    program: Assembled, github: GitHub, connector: Meddled
+    program: Program, github: GitHub, connector: FaultyConnector
 ) -> None:
     def refuse(endpoint: Endpoint) -> Connection | None:
         raise Unreachable("ghe.example.com port 443 cannot be reached (refused)")
@@ -492,7 +483,9 @@ def test_an_unreachable_github_is_waited_for_until_the_timeout(
     assert nothing_dispatched(github)
 
 
-def test_a_github_that_comes_back_is_dispatched_to_once(program: Assembled, github: GitHub, connector: Meddled) -> None:
+def test_a_github_that_comes_back_is_dispatched_to_once(
+    program: Program, github: GitHub, connector: FaultyConnector
+) -> None:
     attempts = iter(range(100))
 
     def refuse(endpoint: Endpoint) -> Connection | None:
@@ -506,7 +499,7 @@ def test_a_github_that_comes_back_is_dispatched_to_once(program: Assembled, gith
 
 
 def test_a_failure_to_connect_leaves_the_record_reserved(
-    program: Assembled, store: Meddling, connector: Meddled
+    program: Program, store: FaultyStore, connector: FaultyConnector
 ) -> None:
     count = iter(range(100))
 
@@ -523,7 +516,9 @@ def test_a_failure_to_connect_leaves_the_record_reserved(
     assert connector.posts == 0
 
 
-def test_a_certificate_that_nobody_trusts_fails_at_once(program: Assembled, github: GitHub, connector: Meddled) -> None:
+def test_a_certificate_that_nobody_trusts_fails_at_once(
+    program: Program, github: GitHub, connector: FaultyConnector
+) -> None:
     def refuse(endpoint: Endpoint) -> Connection | None:
         raise Untrusted("the certificate of ghe.example.com port 443 is not trusted by the CAs in /etc/x")
 
@@ -536,7 +531,7 @@ def test_a_certificate_that_nobody_trusts_fails_at_once(program: Assembled, gith
 
 
 def test_a_connection_that_breaks_while_sending_counts_as_sent(
-    program: Assembled, connector: Meddled, github: GitHub
+    program: Program, connector: FaultyConnector, github: GitHub
 ) -> None:
     def break_off(data: bytes) -> None:
         if data.startswith(b"POST"):
@@ -575,7 +570,7 @@ class Once:
             self.what()
 
 
-def test_without_a_ledger_nothing_is_sent(program: Assembled, github: GitHub, store: Meddling) -> None:
+def test_without_a_ledger_nothing_is_sent(program: Program, github: GitHub, store: FaultyStore) -> None:
     store.before_read = down
     for _ in range(3):
         result = program.call()
@@ -586,7 +581,7 @@ def test_without_a_ledger_nothing_is_sent(program: Assembled, github: GitHub, st
     assert len(github.runs) == 1
 
 
-def test_without_a_ledger_the_answer_says_that_nothing_is_sent(program: Assembled, store: Meddling) -> None:
+def test_without_a_ledger_the_answer_says_that_nothing_is_sent(program: Program, store: FaultyStore) -> None:
     store.before_read = down
     result = program.call()
     assert result.message is not None
@@ -594,7 +589,7 @@ def test_without_a_ledger_the_answer_says_that_nothing_is_sent(program: Assemble
 
 
 def test_a_ledger_that_cannot_be_written_lets_nothing_be_sent(
-    program: Assembled, github: GitHub, store: Meddling, connector: Meddled
+    program: Program, github: GitHub, store: FaultyStore, connector: FaultyConnector
 ) -> None:
     store.before_write = down
     for _ in range(3):
@@ -606,7 +601,7 @@ def test_a_ledger_that_cannot_be_written_lets_nothing_be_sent(
 
 
 def test_a_ledger_that_can_be_read_but_not_written_is_not_tried_without_a_pause(
-    process: Start, store: Meddling, connector: Meddled
+    process: Start, store: FaultyStore, connector: FaultyConnector
 ) -> None:
     store.before_write = down
     program = process(clock=SystemClock())
@@ -619,21 +614,21 @@ def test_a_ledger_that_can_be_read_but_not_written_is_not_tried_without_a_pause(
 
 
 def test_a_write_that_was_applied_without_an_answer_is_found_out_by_reading(
-    program: Assembled, github: GitHub, store: Meddling
+    program: Program, github: GitHub, store: FaultyStore
 ) -> None:
     store.after_write = Once(State.SENDING, down)
     assert program.call().status == "Succeeded"
     assert len(github.runs) == github.count("dispatch") == 1
 
 
-def test_a_write_that_was_not_applied_is_repeated(program: Assembled, github: GitHub, store: Meddling) -> None:
+def test_a_write_that_was_not_applied_is_repeated(program: Program, github: GitHub, store: FaultyStore) -> None:
     store.before_write = Once(State.SENDING, down)
     assert program.call().status == "Succeeded"
     assert len(github.runs) == github.count("dispatch") == 1
 
 
 def test_an_attempt_whose_write_stays_unclear_is_abandoned_and_never_sent(
-    program: Assembled, github: GitHub, store: Meddling, connector: Meddled
+    program: Program, github: GitHub, store: FaultyStore, connector: FaultyConnector
 ) -> None:
     def applied_but_dark() -> None:
         store.before_read = down
@@ -651,7 +646,7 @@ def test_an_attempt_whose_write_stays_unclear_is_abandoned_and_never_sent(
 
 
 def test_another_process_does_not_send_what_an_abandoned_attempt_left_behind(
-    process: Start, github: GitHub, store: Meddling, connector: Meddled
+    process: Start, github: GitHub, store: FaultyStore, connector: FaultyConnector
 ) -> None:
     def applied_but_dark() -> None:
         store.before_read = down
@@ -669,7 +664,12 @@ def test_another_process_does_not_send_what_an_abandoned_attempt_left_behind(
 
 @pytest.mark.parametrize("seconds", [10, 11, 3600])
 def test_a_write_that_took_ten_seconds_fences_the_send_off(
-    program: Assembled, github: GitHub, store: Meddling, clock: JumpingClock, connector: Meddled, seconds: float
+    program: Program,
+    github: GitHub,
+    store: FaultyStore,
+    clock: VirtualClock,
+    connector: FaultyConnector,
+    seconds: float,
 ) -> None:
     stalled: list[str | None] = []
 
@@ -685,7 +685,7 @@ def test_a_write_that_took_ten_seconds_fences_the_send_off(
 
 
 def test_an_exact_id_is_told_while_the_ledger_cannot_take_it(
-    program: Assembled, github: GitHub, store: Meddling
+    program: Program, github: GitHub, store: FaultyStore
 ) -> None:
     store.before_write = Once(State.ACCEPTED, down, times=3)
     result = program.call()
@@ -695,7 +695,7 @@ def test_an_exact_id_is_told_while_the_ledger_cannot_take_it(
 
 
 def test_an_id_that_never_reached_the_ledger_is_not_sent_for_again_by_another_process(
-    process: Start, github: GitHub, store: Meddling
+    process: Start, github: GitHub, store: FaultyStore
 ) -> None:
     store.before_write = Once(State.ACCEPTED, down, times=10**9)
     told = process().call(promotion="")
@@ -710,7 +710,7 @@ def test_an_id_that_never_reached_the_ledger_is_not_sent_for_again_by_another_pr
 
 
 def test_a_run_id_once_told_is_told_again_though_the_ledger_cannot_be_read(
-    program: Assembled, github: GitHub, store: Meddling
+    program: Program, github: GitHub, store: FaultyStore
 ) -> None:
     program.call()
     store.before_read = down
@@ -718,7 +718,7 @@ def test_a_run_id_once_told_is_told_again_though_the_ledger_cannot_be_read(
 
 
 def test_a_ledger_that_cannot_be_read_does_not_make_a_post_on_the_wire_one_that_is_not(
-    program: Assembled, github: GitHub, store: Meddling
+    program: Program, github: GitHub, store: FaultyStore
 ) -> None:
     github.faults.add(Delay(0.5), "dispatch")
     first = output(program.call(reply_within=0.2))
@@ -734,7 +734,7 @@ def test_a_ledger_that_cannot_be_read_does_not_make_a_post_on_the_wire_one_that_
 
 @pytest.mark.parametrize("lost", [Answer(Response.of(422, {"message": "No"})), Answer(Response.of(404, {}))], ids=str)
 def test_a_refusal_is_not_told_as_final_before_it_is_written(
-    program: Assembled, github: GitHub, store: Meddling, lost: Fault
+    program: Program, github: GitHub, store: FaultyStore, lost: Fault
 ) -> None:
     github.faults.add(lost, "dispatch")
     told: list[StepResult] = []
@@ -751,7 +751,7 @@ def test_a_refusal_is_not_told_as_final_before_it_is_written(
 # ---------------------------------------------------------------- processes come and go
 
 
-def left_behind(process: Start, store: Meddling, connector: Meddled, **owner: Any) -> None:
+def left_behind(process: Start, store: FaultyStore, connector: FaultyConnector, **owner: Any) -> None:
     """The record of a process that died between the record's move and the first byte."""
     died = threading.Event()
 
@@ -767,7 +767,7 @@ def left_behind(process: Start, store: Meddling, connector: Meddled, **owner: An
 
 
 def test_what_a_dead_process_was_sending_is_never_sent_again(
-    process: Start, github: GitHub, store: Meddling, connector: Meddled
+    process: Start, github: GitHub, store: FaultyStore, connector: FaultyConnector
 ) -> None:
     left_behind(process, store, connector)
     assert only_record(store).state in (State.SENDING, State.UNKNOWN)
@@ -781,7 +781,7 @@ def test_what_a_dead_process_was_sending_is_never_sent_again(
 
 
 def test_without_an_exclusive_ledger_a_stranger_waits_before_it_calls_the_owner_gone(
-    process: Start, store: Meddling, connector: Meddled, clock: JumpingClock
+    process: Start, store: FaultyStore, connector: FaultyConnector, clock: VirtualClock
 ) -> None:
     left_behind(process, store, connector, pod="pod-1")
     if only_record(store).state is not State.SENDING:
@@ -798,7 +798,7 @@ def test_without_an_exclusive_ledger_a_stranger_waits_before_it_calls_the_owner_
 
 
 def test_a_restarted_container_of_the_same_pod_knows_at_once_that_its_predecessor_is_gone(
-    process: Start, store: Meddling, connector: Meddled
+    process: Start, store: FaultyStore, connector: FaultyConnector
 ) -> None:
     left_behind(process, store, connector, pod="pod-1")
     store.exclusive = False
@@ -809,14 +809,14 @@ def test_a_restarted_container_of_the_same_pod_knows_at_once_that_its_predecesso
 # ---------------------------------------------------------------- records that vanish
 
 
-def forget(store: Meddling) -> None:
+def forget(store: FaultyStore) -> None:
     """Somebody deletes the record."""
     connection = store.real._connection  # type: ignore[attr-defined]
     connection.execute("DELETE FROM records")
 
 
 def test_a_record_deleted_after_it_was_sent_is_remembered_by_the_process(
-    program: Assembled, github: GitHub, store: Meddling
+    program: Program, github: GitHub, store: FaultyStore
 ) -> None:
     first = program.call()
     forget(store)
@@ -826,7 +826,7 @@ def test_a_record_deleted_after_it_was_sent_is_remembered_by_the_process(
 
 
 def test_the_hosts_memory_gives_the_run_where_ledger_and_process_are_gone(
-    process: Start, github: GitHub, store: Meddling
+    process: Start, github: GitHub, store: FaultyStore
 ) -> None:
     first = process().call()
     forget(store)
@@ -837,7 +837,7 @@ def test_the_hosts_memory_gives_the_run_where_ledger_and_process_are_gone(
     assert github.count() == asked
 
 
-def test_a_run_id_that_came_back_as_a_float_is_still_ours(process: Start, github: GitHub, store: Meddling) -> None:
+def test_a_run_id_that_came_back_as_a_float_is_still_ours(process: Start, github: GitHub, store: FaultyStore) -> None:
     first = output(process().call())
     forget(store)
     again = process().call(sharedState={"dispatch": first | {"runID": float(first["runID"])}})
@@ -847,7 +847,7 @@ def test_a_run_id_that_came_back_as_a_float_is_still_ours(process: Start, github
 
 @pytest.mark.parametrize("run_id", [None, 0, -1, True, "17", 1.5, [17], 2**53, 2.0**53, 1e300])
 def test_a_memory_of_a_dispatch_without_a_run_id_sends_nothing(
-    process: Start, github: GitHub, store: Meddling, run_id: object
+    process: Start, github: GitHub, store: FaultyStore, run_id: object
 ) -> None:
     first = output(process().call())
     forget(store)
@@ -860,7 +860,7 @@ def test_a_memory_of_a_dispatch_without_a_run_id_sends_nothing(
 
 
 def test_a_memory_of_another_target_sends_nothing_and_names_no_run(
-    process: Start, github: GitHub, store: Meddling
+    process: Start, github: GitHub, store: FaultyStore
 ) -> None:
     first = output(process().call())
     forget(store)
@@ -886,16 +886,14 @@ def test_a_memory_of_another_target_sends_nothing_and_names_no_run(
         {"other": {"runID": 17, "dispatch": {"record": "x", "target": "y"}}},
     ],
 )
-def test_what_is_no_memory_of_ours_hinders_no_dispatch(
-    program: Assembled, github: GitHub, state: dict[str, Any]
-) -> None:
+def test_what_is_no_memory_of_ours_hinders_no_dispatch(program: Program, github: GitHub, state: dict[str, Any]) -> None:
     assert program.call(sharedState=state).status == "Succeeded"
     assert len(github.runs) == 1
 
 
 @pytest.mark.parametrize("witness", ["process", "host"])
 def test_a_broken_config_does_not_make_a_lost_record_one_of_nothing_dispatched(
-    process: Start, github: GitHub, store: Meddling, secrets: Path, witness: str
+    process: Start, github: GitHub, store: FaultyStore, secrets: Path, witness: str
 ) -> None:
     program = process()
     first = output(program.call())
@@ -908,7 +906,7 @@ def test_a_broken_config_does_not_make_a_lost_record_one_of_nothing_dispatched(
     assert all(record.state is not State.REJECTED for record in store.real.records())
 
 
-def test_a_record_that_cannot_be_read_lets_nothing_be_sent(process: Start, github: GitHub, store: Meddling) -> None:
+def test_a_record_that_cannot_be_read_lets_nothing_be_sent(process: Start, github: GitHub, store: FaultyStore) -> None:
     process().call()
     connection = store.real._connection  # type: ignore[attr-defined]
     connection.execute("""UPDATE records SET record = replace(record, '"schema_version":1', '"schema_version":2')""")
@@ -919,7 +917,7 @@ def test_a_record_that_cannot_be_read_lets_nothing_be_sent(process: Start, githu
 
 
 def test_a_record_that_cannot_be_read_is_not_told_as_one_of_nothing_sent(
-    process: Start, github: GitHub, store: Meddling
+    process: Start, github: GitHub, store: FaultyStore
 ) -> None:
     process().call()
     connection = store.real._connection  # type: ignore[attr-defined]
@@ -932,7 +930,7 @@ def test_a_record_that_cannot_be_read_is_not_told_as_one_of_nothing_sent(
 # ---------------------------------------------------------------- payloads that change
 
 
-def test_other_inputs_after_the_dispatch_give_the_same_run_and_say_so(program: Assembled, github: GitHub) -> None:
+def test_other_inputs_after_the_dispatch_give_the_same_run_and_say_so(program: Program, github: GitHub) -> None:
     first = output(program.call())
     again = program.call(config(inputs={"environment": "prod", "image_tag": "other"}))
     assert (again.status, output(again)["runID"]) == ("Succeeded", first["runID"])
@@ -944,7 +942,7 @@ def test_other_inputs_after_the_dispatch_give_the_same_run_and_say_so(program: A
 
 @pytest.mark.parametrize("change", [{"ref": "dev"}, {"workflowFile": "other.yml"}, {"repo": "other"}, {"owner": "x"}])
 def test_another_target_after_the_dispatch_fails_with_a_link_to_the_run(
-    program: Assembled, github: GitHub, change: dict[str, str]
+    program: Program, github: GitHub, change: dict[str, str]
 ) -> None:
     first = output(program.call())
     asked = github.count()
@@ -957,7 +955,7 @@ def test_another_target_after_the_dispatch_fails_with_a_link_to_the_run(
 
 
 def test_the_case_of_owner_and_repo_and_the_long_form_of_the_ref_are_the_same_target(
-    program: Assembled, github: GitHub
+    program: Program, github: GitHub
 ) -> None:
     first = program.call()
     again = program.call(config(owner="MyOrg", repo="My-App", ref="refs/heads/main"))
@@ -966,7 +964,7 @@ def test_the_case_of_owner_and_repo_and_the_long_form_of_the_ref_are_the_same_ta
 
 
 def test_another_timeout_or_token_is_no_other_dispatch(
-    program: Assembled, github: GitHub, secrets: Path, url: str
+    program: Program, github: GitHub, secrets: Path, url: str
 ) -> None:
     first = program.call()
     example_secret(secrets, url, token="rotated")
@@ -975,7 +973,7 @@ def test_another_timeout_or_token_is_no_other_dispatch(
 
 
 def test_the_newest_payload_counts_while_nothing_was_sent(
-    program: Assembled, github: GitHub, connector: Meddled
+    program: Program, github: GitHub, connector: FaultyConnector
 ) -> None:
     def refuse(endpoint: Endpoint) -> Connection | None:
         raise Unreachable("down")
@@ -990,7 +988,7 @@ def test_the_newest_payload_counts_while_nothing_was_sent(
 
 
 def test_a_config_that_broke_after_the_dispatch_still_gives_the_run(
-    program: Assembled, github: GitHub, secrets: Path
+    program: Program, github: GitHub, secrets: Path
 ) -> None:
     first = output(program.call())
     for broken in (config(ref=1.5), config(owner=...), {}):
@@ -1005,7 +1003,7 @@ def test_a_config_that_broke_after_the_dispatch_still_gives_the_run(
 
 
 def test_nothing_is_begun_for_a_call_that_came_too_long_ago(
-    program: Assembled, github: GitHub, connector: Meddled
+    program: Program, github: GitHub, connector: FaultyConnector
 ) -> None:
     result = program.call(age=15.1)
     assert result.status == "Running"
@@ -1014,7 +1012,9 @@ def test_nothing_is_begun_for_a_call_that_came_too_long_ago(
     assert len(github.runs) == 1
 
 
-def test_nothing_is_begun_once_the_process_has_to_stop(process: Start, github: GitHub, connector: Meddled) -> None:
+def test_nothing_is_begun_once_the_process_has_to_stop(
+    process: Start, github: GitHub, connector: FaultyConnector
+) -> None:
     program = process()
     program.dispatches.drain()
     assert program.call().status == "Running"
@@ -1023,7 +1023,7 @@ def test_nothing_is_begun_once_the_process_has_to_stop(process: Start, github: G
 
 
 def test_a_post_on_the_wire_is_counted_until_the_ledger_has_its_answer(
-    program: Assembled, github: GitHub, store: Meddling
+    program: Program, github: GitHub, store: FaultyStore
 ) -> None:
     counted: list[int] = []
     store.before_write = lambda record: counted.append(program.dispatches.on_the_wire)
@@ -1053,7 +1053,7 @@ def test_where_every_worker_is_taken_the_call_is_busy_and_its_work_is_withdrawn(
 
 
 def test_an_answer_whose_link_cannot_be_written_still_names_its_run(
-    program: Assembled, github: GitHub, store: Meddling
+    program: Program, github: GitHub, store: FaultyStore
 ) -> None:
     content = b'{"workflow_run_id": 17, "html_url": "https://github.com/\\ud800"}'
     github.faults.add(Answer(Response(200, (), content), "after"), "dispatch")
@@ -1063,14 +1063,16 @@ def test_an_answer_whose_link_cannot_be_written_still_names_its_run(
     assert only_record(store).state is State.ACCEPTED
 
 
-def test_words_that_cannot_be_written_do_not_stop_a_refusal(program: Assembled, github: GitHub) -> None:
+def test_words_that_cannot_be_written_do_not_stop_a_refusal(program: Program, github: GitHub) -> None:
     github.faults.add(Answer(Response(422, (), b'{"message": "No \\ud800"}')), "dispatch")
     result = program.call()
     assert result.status == "Failed"
     result.to_wire()
 
 
-def test_an_absurd_date_does_not_lose_that_github_accepted(program: Assembled, github: GitHub, store: Meddling) -> None:
+def test_an_absurd_date_does_not_lose_that_github_accepted(
+    program: Program, github: GitHub, store: FaultyStore
+) -> None:
     absurd = Response(204, (("Date", "Tue, 14 Nov 2023 22:13:20 +99999999999999"),))
     github.faults.add(Answer(absurd, "after"), "dispatch")
     program.call(promotion="", reply_within=0.5)
@@ -1080,7 +1082,7 @@ def test_an_absurd_date_does_not_lose_that_github_accepted(program: Assembled, g
 
 @pytest.mark.parametrize("location", ["http://[", "//[x", "{url}/api/v3/repos/a b/c/actions"])
 def test_a_redirect_to_nowhere_is_a_refusal_all_the_same(
-    program: Assembled, github: GitHub, url: str, location: str
+    program: Program, github: GitHub, url: str, location: str
 ) -> None:
     moved = Response.of(307, {"message": "Moved"}, {"Location": location.format(url=url)})
     github.faults.add(Answer(moved), "dispatch", times=None)
@@ -1091,7 +1093,7 @@ def test_a_redirect_to_nowhere_is_a_refusal_all_the_same(
 
 @pytest.mark.parametrize("name", ["a b", "a:b@c d"])
 def test_a_404_of_an_oddly_named_repository_is_a_refusal_all_the_same(
-    program: Assembled, github: GitHub, name: str
+    program: Program, github: GitHub, name: str
 ) -> None:
     result = program.follow(config(repo=name), promotion="")
     assert result.message is not None
@@ -1100,7 +1102,7 @@ def test_a_404_of_an_oddly_named_repository_is_a_refusal_all_the_same(
 
 @pytest.mark.parametrize("field", ["default_branch"])
 def test_a_diagnosis_that_cannot_be_written_does_not_stop_a_refusal(
-    program: Assembled, github: GitHub, field: str
+    program: Program, github: GitHub, field: str
 ) -> None:
     about = Response(200, (), b'{"%b": "\\ud800", "permissions": {"push": true}}' % field.encode())
     github.faults.add(Answer(about), "get-repository", times=None)
@@ -1110,7 +1112,7 @@ def test_a_diagnosis_that_cannot_be_written_does_not_stop_a_refusal(
 
 
 def test_a_process_that_dies_over_the_diagnosis_has_written_the_refusal(
-    program: Assembled, github: GitHub, store: Meddling
+    program: Program, github: GitHub, store: FaultyStore
 ) -> None:
     github.faults.add(Delay(0.4), "get-repository")
     program.call(config(workflowFile="absent.yml"), reply_within=0.2)
@@ -1120,7 +1122,7 @@ def test_a_process_that_dies_over_the_diagnosis_has_written_the_refusal(
 
 @pytest.mark.parametrize("status", [401, 422, 403, 500, 429])
 def test_a_server_that_echoes_the_token_does_not_get_it_told(
-    program: Assembled, github: GitHub, tmp_path: Path, caplog: pytest.LogCaptureFixture, status: int
+    program: Program, github: GitHub, tmp_path: Path, caplog: pytest.LogCaptureFixture, status: int
 ) -> None:
     caplog.set_level("DEBUG")
     words = f"the token {EXAMPLE_TOKEN} is not welcome"
@@ -1141,26 +1143,26 @@ def test_a_server_that_echoes_the_token_does_not_get_it_told(
     ],
 )
 def test_no_other_echo_of_the_token_is_told_either(
-    program: Assembled, connector: Meddled, tmp_path: Path, caplog: pytest.LogCaptureFixture, echo: str
+    program: Program, connector: FaultyConnector, tmp_path: Path, caplog: pytest.LogCaptureFixture, echo: str
 ) -> None:
     caplog.set_level("DEBUG")
     content = json.dumps({"workflow_run_id": 17, "html_url": f"https://github.com/?t={EXAMPLE_TOKEN}"})
     said = echo.format(token=EXAMPLE_TOKEN, body=content, length=len(content))
-    posts_only(connector, Scripted(said.encode("latin-1")))
+    posts_only(connector, ScriptedConnection(said.encode("latin-1")))
     result = program.call(promotion="", reply_within=0.5)
     assert EXAMPLE_TOKEN.encode() not in result.to_wire()
     assert EXAMPLE_TOKEN not in caplog.text
     assert EXAMPLE_TOKEN.encode() not in b"".join(file.read_bytes() for file in tmp_path.glob("ledger.db*"))
 
 
-def test_a_refused_input_named_api_version_is_told_after_one_post(program: Assembled, github: GitHub) -> None:
+def test_a_refused_input_named_api_version_is_told_after_one_post(program: Program, github: GitHub) -> None:
     result = program.call(config(inputs=INPUTS | {"api_version": "2"}))
     assert result.status == "Failed"
     assert github.count("dispatch") == 1
 
 
 def test_a_base_url_that_no_request_line_can_hold_ends_with_nothing_dispatched(
-    program: Assembled, secrets: Path, url: str, github: GitHub
+    program: Program, secrets: Path, url: str, github: GitHub
 ) -> None:
     write_secret(secrets, accessToken=EXAMPLE_TOKEN, baseURL=f"{url}/é")
     result = program.call()
@@ -1168,7 +1170,7 @@ def test_a_base_url_that_no_request_line_can_hold_ends_with_nothing_dispatched(
     assert github.runs == []
 
 
-def test_such_a_base_url_is_named_at_once(program: Assembled, secrets: Path, url: str) -> None:
+def test_such_a_base_url_is_named_at_once(program: Program, secrets: Path, url: str) -> None:
     write_secret(secrets, accessToken=EXAMPLE_TOKEN, baseURL=f"{url}/é")
     result = program.call()
     assert result.status == "Failed"
@@ -1177,11 +1179,11 @@ def test_such_a_base_url_is_named_at_once(program: Assembled, secrets: Path, url
 
 
 def test_more_than_ten_inputs_are_refused_before_sending_where_the_server_takes_ten(
-    tmp_path: Path, clock: JumpingClock, store: Meddling
+    tmp_path: Path, clock: VirtualClock, store: FaultyStore
 ) -> None:
     github = GitHub("ghes-3.19", now=clock.now)
     with serve(github) as url:
-        program = Assembled(store=store, secrets=example_secret(tmp_path / "s", url), clock=clock)
+        program = Program(store=store, secrets=example_secret(tmp_path / "s", url), clock=clock)
         result = program.follow(config(inputs=INPUTS | {f"i{n}": "x" for n in range(9)}))
         program.close()
     assert result.status == "Failed"
@@ -1190,9 +1192,9 @@ def test_more_than_ten_inputs_are_refused_before_sending_where_the_server_takes_
     assert github.count("dispatch") == 0
 
 
-def test_a_call_is_answered_from_a_scripted_connection_alone(program: Assembled, connector: Meddled) -> None:
+def test_a_call_is_answered_from_a_scripted_connection_alone(program: Program, connector: FaultyConnector) -> None:
     """No server is needed to see what goes over the wire: the whole POST, in one piece."""
-    scripted = Scripted(run_answer(99))
+    scripted = ScriptedConnection(run_answer(99))
     posts_only(connector, scripted)
     assert output(program.call())["runID"] == 99
     assert scripted.closed
@@ -1202,7 +1204,7 @@ def test_a_call_is_answered_from_a_scripted_connection_alone(program: Assembled,
     assert content.count(b'"ref":"main"') == 1
 
 
-def test_the_request_that_was_parsed_is_not_changed_by_executing_it(program: Assembled) -> None:
+def test_the_request_that_was_parsed_is_not_changed_by_executing_it(program: Program) -> None:
     request = StepRequest.parse(body())
     before = request.model_dump()
     program.steps.execute(request, program.clock.monotonic())

@@ -14,13 +14,16 @@ from gha_step.ledger.kubernetes import RECORDS, KubernetesStore
 from gha_step.ledger.record import Record, State
 from tests.ledger.clusters import Granted, granted
 from tests.ledger.records import record
+from tests.support.calls import output
 from tests.support.cluster import Cluster
-from tests.support.core import Assembled, Meddled, Meddling, output
+from tests.support.core import Program
+from tests.support.ledger import FaultyStore
+from tests.support.network import FaultyConnector
 from tests.support.relay import Relay, relay
 
 pytestmark = pytest.mark.cluster
 
-Start = Callable[..., Assembled]
+Start = Callable[..., Program]
 KEY = step_key("demo", "uid-1", "dispatch")
 
 
@@ -39,11 +42,11 @@ def place(cluster: Cluster, wire: Relay) -> Granted:
 
 
 @pytest.fixture(params=["nothing", "reserved"])
-def store(place: Granted, request: pytest.FixtureRequest) -> Meddling:
+def store(place: Granted, request: pytest.FixtureRequest) -> FaultyStore:
     """Where there is nothing yet the write that counts is a POST, else a PUT."""
     if request.param == "reserved":
         place.store.write(record(alias="dispatch", version=0, promotion="test.01abc.def5678"))
-    return Meddling(place.store)
+    return FaultyStore(place.store)
 
 
 def stands(place: Granted) -> Record | None:
@@ -79,7 +82,7 @@ class Before:
 
 
 def test_a_write_that_was_applied_and_whose_answer_was_lost_is_ours(
-    program: Assembled, github: GitHub, store: Meddling, place: Granted, wire: Relay
+    program: Program, github: GitHub, store: FaultyStore, place: Granted, wire: Relay
 ) -> None:
     store.real.read("demo", KEY)  # a connection is open, and the next request goes over it
     store.before_write = Before(wire.mute)
@@ -89,7 +92,7 @@ def test_a_write_that_was_applied_and_whose_answer_was_lost_is_ours(
 
 
 def test_a_write_that_was_never_applied_is_repeated(
-    program: Assembled, github: GitHub, store: Meddling, wire: Relay
+    program: Program, github: GitHub, store: FaultyStore, wire: Relay
 ) -> None:
     store.real.read("demo", KEY)
     store.before_write = Before(wire.hold)
@@ -100,7 +103,7 @@ def test_a_write_that_was_never_applied_is_repeated(
 
 
 def test_a_write_that_is_applied_after_we_looked_meets_our_repeated_one(
-    program: Assembled, github: GitHub, store: Meddling, place: Granted, wire: Relay
+    program: Program, github: GitHub, store: FaultyStore, place: Granted, wire: Relay
 ) -> None:
     arrived: list[bool] = []
 
@@ -116,7 +119,7 @@ def test_a_write_that_is_applied_after_we_looked_meets_our_repeated_one(
 
 
 def test_an_abandoned_attempt_that_arrives_later_is_taken_back_and_sent_once(
-    program: Assembled, github: GitHub, store: Meddling, place: Granted, wire: Relay, connector: Meddled
+    program: Program, github: GitHub, store: FaultyStore, place: Granted, wire: Relay, connector: FaultyConnector
 ) -> None:
     def hold() -> None:
         store.real.read("demo", KEY)  # over the connection that is held next
@@ -139,7 +142,9 @@ def test_an_abandoned_attempt_that_arrives_later_is_taken_back_and_sent_once(
     assert github.count("dispatch") == len(github.runs) == 1
 
 
-def test_a_conflict_by_another_process_lets_one_of_both_send(process: Start, github: GitHub, store: Meddling) -> None:
+def test_a_conflict_by_another_process_lets_one_of_both_send(
+    process: Start, github: GitHub, store: FaultyStore
+) -> None:
     """Both read the same version, and both write `sending`."""
     both = threading.Barrier(2)
 
@@ -161,7 +166,7 @@ def test_a_conflict_by_another_process_lets_one_of_both_send(process: Start, git
 
 
 def test_while_the_api_server_is_away_nothing_is_sent_and_afterwards_it_is(
-    program: Assembled, github: GitHub, store: Meddling, cluster: Cluster
+    program: Program, github: GitHub, store: FaultyStore, cluster: Cluster
 ) -> None:
     with cluster.away():
         for _ in range(3):
@@ -176,7 +181,7 @@ def test_while_the_api_server_is_away_nothing_is_sent_and_afterwards_it_is(
 
 
 def test_an_exact_id_is_told_while_the_api_server_is_away_and_written_when_it_is_back(
-    program: Assembled, github: GitHub, place: Granted, cluster: Cluster, connector: Meddled
+    program: Program, github: GitHub, place: Granted, cluster: Cluster, connector: FaultyConnector
 ) -> None:
     github.faults.add(Delay(0.1), "dispatch")
     with ExitStack() as away:
@@ -195,7 +200,7 @@ def test_an_exact_id_is_told_while_the_api_server_is_away_and_written_when_it_is
 
 
 def test_a_record_that_is_deleted_under_our_feet_is_made_again_from_what_we_know(
-    program: Assembled, github: GitHub, place: Granted, connector: Meddled
+    program: Program, github: GitHub, place: Granted, connector: FaultyConnector
 ) -> None:
     def delete(data: bytes) -> None:
         if data.startswith(b"POST"):
@@ -210,7 +215,7 @@ def test_a_record_that_is_deleted_under_our_feet_is_made_again_from_what_we_know
 
 
 def test_a_record_that_is_being_deleted_before_sending_lets_nothing_be_sent(
-    program: Assembled, store: Meddling, github: GitHub, place: Granted
+    program: Program, store: FaultyStore, github: GitHub, place: Granted
 ) -> None:
     made = stands(place) or place.store.write(record(alias="dispatch", version=0))
     body = place.cluster.admin.get(place.path(RECORDS, "demo", made.key))

@@ -10,9 +10,11 @@ import pytest
 from gha_step.emulator import Answer, GitHub, Response
 from gha_step.ledger.keys import marker_of, step_key
 from gha_step.ledger.sqlite import SqliteStore
-from tests.support.core import INPUTS, Assembled, Meddled, config, output
+from tests.support.calls import INPUTS, config, output
+from tests.support.core import Program
+from tests.support.network import FaultyConnector
 
-Start = Callable[..., Assembled]
+Start = Callable[..., Program]
 MARKED = {"correlationInput": "gha_step", "workflowFile": "marked.yml"}
 MARKER = marker_of(step_key("demo", "uid-1", "dispatch"))
 WORKFLOW = """
@@ -83,7 +85,9 @@ def test_while_the_runs_cannot_be_listed_nothing_is_sent(new_pod: Start, github:
     assert program.follow(config(timeout="60", **MARKED)).status == "Succeeded"
 
 
-def test_several_runs_with_the_marker_let_nothing_be_sent(new_pod: Start, github: GitHub, connector: Meddled) -> None:
+def test_several_runs_with_the_marker_let_nothing_be_sent(
+    new_pod: Start, github: GitHub, connector: FaultyConnector
+) -> None:
     for _ in range(2):
         github.start_run(workflow="marked.yml", actor="kargo-bot", inputs=INPUTS | {"gha_step": MARKER})
     result = new_pod().call(config(**MARKED))

@@ -10,10 +10,12 @@ from gha_step.contract.result import StepResult
 from gha_step.emulator import Delay, GitHub
 from gha_step.ledger.sqlite import SqliteStore
 from gha_step.steps.kind import Underway
-from tests.support.core import Assembled, Meddling, config, output
+from tests.support.calls import config, output
+from tests.support.core import Program
+from tests.support.ledger import FaultyStore
 
 
-def call(program: Assembled, uid: str) -> StepResult:
+def call(program: Program, uid: str) -> StepResult:
     context = CallerContext(project="demo", promotion="test.01", promotion_uid=uid, alias="dispatch")
     request = StepRequest(context=context, step=Step(kind="gha-dispatch-workflow", config=config()))
     outcome: StepResult | Underway = program.steps.execute(request, program.clock.monotonic())
@@ -24,14 +26,14 @@ def call(program: Assembled, uid: str) -> StepResult:
 
 
 @pytest.mark.parametrize("uid", ["uid-1", ""])
-def test_the_same_promotion_gets_its_run_again(program: Assembled, github: GitHub, uid: str) -> None:
+def test_the_same_promotion_gets_its_run_again(program: Program, github: GitHub, uid: str) -> None:
     first = call(program, "uid-1")
     assert output(call(program, uid))["runID"] == output(first)["runID"] == github.runs[0].id
     assert github.count("dispatch") == 1
 
 
 def test_the_record_of_another_promotion_of_this_name_is_refused_and_named(
-    program: Assembled, github: GitHub, store: Meddling
+    program: Program, github: GitHub, store: FaultyStore
 ) -> None:
     call(program, "uid-1")
     (record,) = store.records()
@@ -43,9 +45,7 @@ def test_the_record_of_another_promotion_of_this_name_is_refused_and_named(
     assert github.count("dispatch") == 1
 
 
-def test_a_dispatch_under_way_is_not_joined_by_another_promotion_of_this_name(
-    program: Assembled, github: GitHub
-) -> None:
+def test_a_dispatch_under_way_is_not_joined_by_another_promotion_of_this_name(program: Program, github: GitHub) -> None:
     github.faults.add(Delay(0.5), "dispatch")
     told: list[StepResult] = []
     first = threading.Thread(target=lambda: told.append(call(program, "uid-1")))
@@ -58,7 +58,7 @@ def test_a_dispatch_under_way_is_not_joined_by_another_promotion_of_this_name(
 
 
 def test_the_memory_of_another_promotion_of_this_name_is_no_witness(
-    program: Assembled, github: GitHub, store: Meddling
+    program: Program, github: GitHub, store: FaultyStore
 ) -> None:
     call(program, "uid-1")
     assert isinstance(store.real, SqliteStore)

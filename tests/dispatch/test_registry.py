@@ -9,7 +9,8 @@ from gha_step.contract.values import ConfigModel
 from gha_step.runtime import SystemClock
 from gha_step.steps.kind import Call
 from gha_step.steps.registry import Steps
-from tests.support.core import Assembled, body
+from tests.support.calls import body
+from tests.support.core import Program
 
 
 class Kind:
@@ -88,5 +89,5 @@ def test_a_bug_is_running_and_its_words_are_for_the_log_only(error: Exception) -
     assert "ghp_hidden" not in result.message
 
 
-def test_the_programs_own_kinds_are_known_by_name(program: Assembled) -> None:
+def test_the_programs_own_kinds_are_known_by_name(program: Program) -> None:
     assert program.steps.kinds == ("gha-dispatch-workflow", "gha-wait-for-workflow")

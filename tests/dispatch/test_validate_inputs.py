@@ -7,7 +7,8 @@ import pytest
 
 from gha_step.emulator import EXAMPLE_TOKEN, Answer, GitHub, Reset, Response, bad_gateway
 from gha_step.emulator.faults import Fault
-from tests.support.core import Assembled, config
+from tests.support.calls import config
+from tests.support.core import Program
 
 CONTENTS: Final = "get-contents"
 ASKED = config(validateInputs=True)
@@ -18,14 +19,14 @@ def file(text: str) -> Answer:
     return Answer(Response.of(200, {"content": content, "encoding": "base64"}))
 
 
-def test_inputs_that_fit_are_dispatched_after_one_more_request(program: Assembled, github: GitHub) -> None:
+def test_inputs_that_fit_are_dispatched_after_one_more_request(program: Program, github: GitHub) -> None:
     result = program.follow(ASKED)
     assert result.status == "Succeeded"
     assert "not validated" not in str(result.message)
     assert (github.count(CONTENTS), github.count("dispatch")) == (1, 1)
 
 
-def test_inputs_that_do_not_fit_are_never_sent(program: Assembled, github: GitHub) -> None:
+def test_inputs_that_do_not_fit_are_never_sent(program: Program, github: GitHub) -> None:
     result = program.follow(config(validateInputs=True, inputs={"environment": "test", "colour": "red"}))
     assert result.status == "Failed"
     assert "'colour' is not declared" in str(result.message)
@@ -45,7 +46,7 @@ def test_inputs_that_do_not_fit_are_never_sent(program: Assembled, github: GitHu
         file('on: push\nx: "\\UFFFFFFFF"'),
     ],
 )
-def test_what_cannot_be_read_is_a_warning(program: Assembled, github: GitHub, fault: Fault) -> None:
+def test_what_cannot_be_read_is_a_warning(program: Program, github: GitHub, fault: Fault) -> None:
     github.faults.add(fault, CONTENTS)
     result = program.follow(ASKED)
     assert result.status == "Succeeded", result
@@ -53,7 +54,7 @@ def test_what_cannot_be_read_is_a_warning(program: Assembled, github: GitHub, fa
     assert github.count("dispatch") == 1
 
 
-def test_what_a_file_holds_neither_breaks_nor_floods_a_message(program: Assembled, github: GitHub) -> None:
+def test_what_a_file_holds_neither_breaks_nor_floods_a_message(program: Program, github: GitHub) -> None:
     names = ", ".join(f"input{number}: {{required: true}}" for number in range(3000))
     declared = rf'{{"\ud800": {{required: true}}, "{EXAMPLE_TOKEN}": {{required: true}}, {names}}}'
     github.faults.add(file(f"on: {{workflow_dispatch: {{inputs: {declared}}}}}"), CONTENTS)

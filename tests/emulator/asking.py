@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from gha_step.emulator import API_2022, EXAMPLE_TOKEN, GitHub, Json, Request, Response
 
@@ -12,20 +11,6 @@ REPO = "/repos/myorg/my-app"
 FLOW = f"{REPO}/actions/workflows/deploy.yml"
 DISPATCH = f"{FLOW}/dispatches"
 INPUTS = {"environment": "prod", "image_tag": "1.10"}
-NOON = 1_700_000_000.0  # 2023-11-14T22:13:20Z
-
-
-@dataclass
-class Clock:
-    """A clock that stands still until told."""
-
-    at: float = NOON
-
-    def __call__(self) -> float:
-        return self.at
-
-    def forward(self, seconds: float) -> None:
-        self.at += seconds
 
 
 def ask(

@@ -3,17 +3,16 @@
 import pytest
 
 from gha_step.emulator import GitHub
-
-from .asking import Clock
+from tests.support.clock import VirtualClock
 
 
 @pytest.fixture
-def clock() -> Clock:
+def clock() -> VirtualClock:
     """Standing at 2023-11-14T22:13:20Z."""
-    return Clock()
+    return VirtualClock()
 
 
 @pytest.fixture
-def github(clock: Clock) -> GitHub:
+def github(clock: VirtualClock) -> GitHub:
     """github.com with the example repository."""
-    return GitHub(now=clock)
+    return GitHub(now=clock.now)

@@ -6,8 +6,9 @@ from collections.abc import Callable
 import pytest
 
 from gha_step.emulator import API_2022, GitHub, Response, Token
+from tests.support.clock import START, VirtualClock
 
-from .asking import FLOW, NOON, REPO, Clock, ask, dispatch, message
+from .asking import FLOW, REPO, ask, dispatch, message
 
 
 @pytest.mark.parametrize(
@@ -21,8 +22,8 @@ from .asking import FLOW, NOON, REPO, Clock, ask, dispatch, message
         (Token("t", actions="read"), 403, "Must have admin rights to Repository."),
         (Token("t", actions="none"), 404, "Not Found"),
         (Token("t", scopes=("workflow",)), 404, "Not Found"),
-        (Token("t", expires_at=NOON), 401, "Bad credentials"),
-        (Token("t", expires_at=NOON - 1), 401, "Bad credentials"),
+        (Token("t", expires_at=START), 401, "Bad credentials"),
+        (Token("t", expires_at=START - 1), 401, "Bad credentials"),
         (Token("other"), 401, "Bad credentials"),
     ],
 )
@@ -163,7 +164,7 @@ def test_documentation_urls_name_the_server_generation() -> None:
 
 
 @pytest.mark.parametrize("status", [403, 429])
-def test_a_secondary_limit_ends_by_itself_and_says_when(github: GitHub, clock: Clock, status: int) -> None:
+def test_a_secondary_limit_ends_by_itself_and_says_when(github: GitHub, clock: VirtualClock, status: int) -> None:
     github.limit_rate(90, secondary=True, status=status)
     response = dispatch(github)
     assert (response.status, response.header("Retry-After")) == (status, "90")
@@ -180,20 +181,20 @@ def test_a_secondary_limit_may_not_say_when_and_may_hold_for_one_operation(githu
 
 
 def test_the_primary_limit_names_its_reset_by_githubs_own_clock() -> None:
-    clock = Clock()
-    github = GitHub(now=clock, skew=-3600)
+    clock = VirtualClock()
+    github = GitHub(now=clock.now, skew=-3600)
     github.limit_rate(120)
     response = dispatch(github)
     assert response.status == 403
     assert message(response).startswith("API rate limit exceeded for user ID ")
     assert response.header("X-RateLimit-Remaining") == "0"
-    assert response.header("X-RateLimit-Reset") == str(int(NOON) - 3600 + 120)
+    assert response.header("X-RateLimit-Reset") == str(int(START) - 3600 + 120)
     assert response.header("Date") == "Tue, 14 Nov 2023 21:13:20 GMT"
 
 
 def test_an_enforced_limit_is_used_up_and_renewed() -> None:
-    clock = Clock()
-    github = GitHub(now=clock, rate_limit=2)
+    clock = VirtualClock()
+    github = GitHub(now=clock.now, rate_limit=2)
     assert [ask(github, REPO).header("X-RateLimit-Remaining") for _ in range(2)] == ["1", "0"]
     assert ask(github, REPO).status == 403
     assert ask(github, "/rate_limit").status == 200
@@ -210,7 +211,7 @@ def test_an_enterprise_server_limits_nobody_by_default() -> None:
     assert message(ask(github, "/rate_limit")) == "Rate limiting is not enabled."
 
 
-def test_an_unchanged_answer_is_304_and_free(github: GitHub, clock: Clock) -> None:
+def test_an_unchanged_answer_is_304_and_free(github: GitHub, clock: VirtualClock) -> None:
     dispatch(github)
     target = f"{REPO}/actions/runs/17000000001"
     first = ask(github, target)

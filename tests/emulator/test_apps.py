@@ -8,8 +8,9 @@ import pytest
 
 from gha_step.emulator import API_2022, API_2026, App, GitHub, Installation, Json, Response
 from tests.support.app_keys import ec_key, rsa_key
+from tests.support.clock import START, VirtualClock
 
-from .asking import NOON, REPO, Clock, ask, dispatch, message
+from .asking import REPO, ask, dispatch, message
 from .published import judge, published_model
 
 TOKENS = "/app/installations/815/access_tokens"
@@ -27,7 +28,7 @@ def installation(github: GitHub, app: App) -> Installation:
 
 
 def signed(key: str | None = None, algorithm: str = "RS256", **changes: Any) -> str:
-    claims: dict[str, Any] = {"iat": int(NOON) - 60, "exp": int(NOON) + 540, "iss": "Iv23example"}
+    claims: dict[str, Any] = {"iat": int(START) - 60, "exp": int(START) + 540, "iss": "Iv23example"}
     kept = {name: value for name, value in (claims | changes).items() if value is not ...}
     return jwt.encode(kept, rsa_key().private if key is None else key, algorithm=algorithm)
 
@@ -64,7 +65,9 @@ def test_its_answer_is_as_published(github: GitHub, installation: Installation, 
     assert told["repository_selection"] == ("selected" if body else "all")
 
 
-def test_each_token_is_another_and_lives_for_an_hour(github: GitHub, installation: Installation, clock: Clock) -> None:
+def test_each_token_is_another_and_lives_for_an_hour(
+    github: GitHub, installation: Installation, clock: VirtualClock
+) -> None:
     first, second = value(new_token(github)), value(new_token(github))
     assert first != second
     clock.forward(3599)
@@ -111,11 +114,11 @@ def test_an_installation_for_some_repositories_gives_tokens_for_no_other(github:
         (signed("", "none"), 401, "could not be decoded"),
         (signed(iss="Iv23nobody"), 404, "Integration not found"),
         (signed(iss=...), 404, "Integration not found"),
-        (signed(iat=int(NOON) + 1), 401, "'Issued at' claim"),
+        (signed(iat=int(START) + 1), 401, "'Issued at' claim"),
         (signed(iat=...), 401, "'Issued at' claim"),
-        (signed(exp=int(NOON)), 401, "'Expiration time' claim ('exp') must be"),
+        (signed(exp=int(START)), 401, "'Expiration time' claim ('exp') must be"),
         (signed(exp=...), 401, "'Expiration time' claim ('exp') must be"),
-        (signed(exp=int(NOON) + 601), 401, "is too far in the future"),
+        (signed(exp=int(START) + 601), 401, "is too far in the future"),
     ],
 )
 def test_what_does_not_prove_the_app_gets_nothing(
@@ -161,7 +164,7 @@ def test_a_permission_that_the_installation_lacks_is_missing_from_its_tokens(
 
 
 def test_an_enterprise_server_has_apps_too() -> None:
-    github = GitHub("ghes-3.19", now=Clock())
+    github = GitHub("ghes-3.19", now=VirtualClock().now)
     github.add_installation(github.add_app(rsa_key().public))
     token = value(new_token(github, target=f"/api/v3{TOKENS}"))
     assert dispatch(github, token=token).status == 204

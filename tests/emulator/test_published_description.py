@@ -7,8 +7,9 @@ from pydantic import ValidationError
 
 from gha_step.emulator import API_2022, API_2026, Approval, GitHub, Job, Json, Request, Response, Token
 from gha_step.emulator.api import OPERATIONS
+from tests.support.clock import VirtualClock
 
-from .asking import FLOW, REPO, Clock, ask, dispatch
+from .asking import FLOW, REPO, ask, dispatch
 from .published import ENTERPRISE, MODELS, judge, published_model
 
 VERSIONS = (API_2022, API_2026)
@@ -55,7 +56,7 @@ def test_reading_answers_as_published(github: GitHub, version: str, operation: s
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-def test_writing_answers_as_published(github: GitHub, clock: Clock, version: str) -> None:
+def test_writing_answers_as_published(github: GitHub, clock: VirtualClock, version: str) -> None:
     run = f"{REPO}/actions/runs/17000000001"
     details = dispatch(github, details=None if version == API_2026 else True, version=version)
     judge(details, published_model("dispatch", version))
@@ -87,7 +88,7 @@ def test_a_completed_run_and_its_jobs_are_as_published(github: GitHub, version: 
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-def test_a_pending_deployment_is_as_published(github: GitHub, clock: Clock, version: str) -> None:
+def test_a_pending_deployment_is_as_published(github: GitHub, clock: VirtualClock, version: str) -> None:
     github.repository("myorg/my-app").workflows[0].approval = Approval("production", ("alice", "team:ops"))
     dispatch(github)
     clock.forward(5)

@@ -6,8 +6,9 @@ from email.utils import formatdate
 import pytest
 
 from gha_step.emulator import NEVER, GitHub, Job, Run
+from tests.support.clock import START, VirtualClock
 
-from .asking import FLOW, INPUTS, NOON, REPO, Clock, ask, dispatch, listed, message
+from .asking import FLOW, INPUTS, REPO, ask, dispatch, listed, message
 
 RUN = f"{REPO}/actions/runs/17000000001"
 
@@ -19,7 +20,7 @@ def seen(github: GitHub, target: str = RUN) -> tuple[str, str | None]:
     return body["status"], body["conclusion"]
 
 
-def test_a_run_is_queued_then_in_progress_then_completed(github: GitHub, clock: Clock) -> None:
+def test_a_run_is_queued_then_in_progress_then_completed(github: GitHub, clock: VirtualClock) -> None:
     dispatch(github)
     for seconds, status in ((0, "queued"), (0.9, "queued"), (0.1, "in_progress"), (1.9, "in_progress")):
         clock.forward(seconds)
@@ -30,19 +31,19 @@ def test_a_run_is_queued_then_in_progress_then_completed(github: GitHub, clock: 
 
 
 def test_times_have_a_granularity_of_one_second_and_follow_the_skewed_clock() -> None:
-    clock = Clock(NOON + 0.9)
-    github = GitHub(now=clock, skew=60)
+    clock = VirtualClock(START + 0.9)
+    github = GitHub(now=clock.now, skew=60)
     dispatch(github)
     clock.forward(5)
     response = ask(github, RUN)
     body = json.loads(response.body)
     assert body["created_at"] == body["run_started_at"] == "2023-11-14T22:14:20Z"
     assert body["updated_at"] == "2023-11-14T22:14:23Z"
-    assert response.header("Date") == formatdate(NOON + 65.9, usegmt=True)
+    assert response.header("Date") == formatdate(START + 65.9, usegmt=True)
 
 
 @pytest.mark.parametrize("conclusion", ["failure", "timed_out", "startup_failure"])
-def test_a_workflow_decides_how_its_runs_end(github: GitHub, clock: Clock, conclusion: str) -> None:
+def test_a_workflow_decides_how_its_runs_end(github: GitHub, clock: VirtualClock, conclusion: str) -> None:
     workflow = github.repository("myorg/my-app").workflows[0]
     workflow.queued_for, workflow.runs_for, workflow.conclusion = 0, 0, conclusion
     dispatch(github)
@@ -50,14 +51,14 @@ def test_a_workflow_decides_how_its_runs_end(github: GitHub, clock: Clock, concl
 
 
 @pytest.mark.parametrize("status", ["pending", "requested", "an_unheard_of_status"])
-def test_a_status_set_by_hand_stays(github: GitHub, clock: Clock, status: str) -> None:
+def test_a_status_set_by_hand_stays(github: GitHub, clock: VirtualClock, status: str) -> None:
     dispatch(github)
     github.runs[0].set_status(status)
     clock.forward(3600)
     assert seen(github) == (status, None)
 
 
-def test_a_failed_job_names_its_failed_step(github: GitHub, clock: Clock) -> None:
+def test_a_failed_job_names_its_failed_step(github: GitHub, clock: VirtualClock) -> None:
     dispatch(github)
     jobs = [
         Job("build"),
@@ -77,7 +78,7 @@ def test_a_failed_job_names_its_failed_step(github: GitHub, clock: Clock) -> Non
     assert len({job["id"] for job in body["jobs"]}) == 3
 
 
-def test_a_waiting_run_names_environment_and_reviewers_until_approved(github: GitHub, clock: Clock) -> None:
+def test_a_waiting_run_names_environment_and_reviewers_until_approved(github: GitHub, clock: VirtualClock) -> None:
     dispatch(github)
     assert json.loads(ask(github, f"{RUN}/pending_deployments").body) == []
     github.runs[0].wait_for_approval("production", ["alice", "team:ops"])
@@ -98,7 +99,7 @@ def test_a_waiting_run_names_environment_and_reviewers_until_approved(github: Gi
     assert seen(github) == ("completed", "success")
 
 
-def test_a_rerun_keeps_the_id_raises_the_attempt_and_leaves_completed(github: GitHub, clock: Clock) -> None:
+def test_a_rerun_keeps_the_id_raises_the_attempt_and_leaves_completed(github: GitHub, clock: VirtualClock) -> None:
     dispatch(github)
     first_job = json.loads(ask(github, f"{RUN}/jobs").body)["jobs"][0]["id"]
     assert message(ask(github, f"{RUN}/rerun", method="POST")).startswith("The workflow run cannot be rerun")
@@ -123,7 +124,7 @@ def test_a_run_is_cancelled_once(github: GitHub) -> None:
     assert (again.status, message(again)) == (409, "Cannot cancel a workflow run that is completed.")
 
 
-def test_listings_are_newest_first_and_of_one_workflow(github: GitHub, clock: Clock) -> None:
+def test_listings_are_newest_first_and_of_one_workflow(github: GitHub, clock: VirtualClock) -> None:
     github.repository("myorg/my-app").add_workflow("other.yml", "on: workflow_dispatch\njobs: {}")
     for _ in range(3):
         dispatch(github)
@@ -132,8 +133,8 @@ def test_listings_are_newest_first_and_of_one_workflow(github: GitHub, clock: Cl
     assert json.loads(ask(github, f"{REPO}/actions/runs").body)["total_count"] == 4
 
 
-def test_a_run_is_not_listed_before_its_lag_but_known_by_its_id(clock: Clock) -> None:
-    github = GitHub(now=clock, listing_lag=3, filtered_lag=2)
+def test_a_run_is_not_listed_before_its_lag_but_known_by_its_id(clock: VirtualClock) -> None:
+    github = GitHub(now=clock.now, listing_lag=3, filtered_lag=2)
     dispatch(github)
     assert ask(github, RUN).status == 200
     clock.forward(2.9)
@@ -145,8 +146,8 @@ def test_a_run_is_not_listed_before_its_lag_but_known_by_its_id(clock: Clock) ->
     assert listed(github, "?event=workflow_dispatch") == [17_000_000_001]
 
 
-def test_a_run_is_created_after_its_lag_and_not_known_before(clock: Clock) -> None:
-    github = GitHub(now=clock, creation_lag=10, lookup_lag=1)
+def test_a_run_is_created_after_its_lag_and_not_known_before(clock: VirtualClock) -> None:
+    github = GitHub(now=clock.now, creation_lag=10, lookup_lag=1)
     dispatch(github)
     clock.forward(10)
     assert ask(github, RUN).status == 404
@@ -155,11 +156,11 @@ def test_a_run_is_created_after_its_lag_and_not_known_before(clock: Clock) -> No
     assert (body["created_at"], body["status"]) == ("2023-11-14T22:13:30Z", "in_progress")
 
 
-def test_a_lag_may_depend_on_the_run(clock: Clock) -> None:
+def test_a_lag_may_depend_on_the_run(clock: VirtualClock) -> None:
     def slow_for_robots(run: Run) -> float:
         return 5 if run.actor == "kargo-bot" else 0
 
-    github = GitHub(now=clock, listing_lag=slow_for_robots)
+    github = GitHub(now=clock.now, listing_lag=slow_for_robots)
     dispatch(github)
     github.start_run(actor="stranger", inputs=INPUTS)
     assert listed(github) == [17_000_000_002]
@@ -167,16 +168,16 @@ def test_a_lag_may_depend_on_the_run(clock: Clock) -> None:
     assert listed(github) == [17_000_000_002, 17_000_000_001]
 
 
-def test_a_later_dispatch_may_be_created_earlier(clock: Clock) -> None:
-    github = GitHub(now=clock, creation_lag=lambda run: 10 if run.id == 17_000_000_001 else 0)
+def test_a_later_dispatch_may_be_created_earlier(clock: VirtualClock) -> None:
+    github = GitHub(now=clock.now, creation_lag=lambda run: 10 if run.id == 17_000_000_001 else 0)
     dispatch(github)
     dispatch(github)
     clock.forward(10)
     assert listed(github) == [17_000_000_001, 17_000_000_002]
 
 
-def test_filtered_listings_may_omit_runs_for_ever(clock: Clock) -> None:
-    github = GitHub(now=clock, filtered_lag=NEVER)
+def test_filtered_listings_may_omit_runs_for_ever(clock: VirtualClock) -> None:
+    github = GitHub(now=clock.now, filtered_lag=NEVER)
     dispatch(github)
     clock.forward(1e6)
     assert (listed(github), listed(github, "?branch=main")) == ([17_000_000_001], [])
@@ -209,7 +210,7 @@ def test_filtered_listings_may_omit_runs_for_ever(clock: Clock) -> None:
         ("head_sha=0", []),
     ],
 )
-def test_filters_select_runs(github: GitHub, clock: Clock, query: str, expected: list[int]) -> None:
+def test_filters_select_runs(github: GitHub, clock: VirtualClock, query: str, expected: list[int]) -> None:
     dispatch(github)
     clock.forward(10)
     github.start_run(actor="stranger", inputs=INPUTS).finish("failure")

@@ -11,11 +11,12 @@ from typing import Any
 import pytest
 
 from gha_step.emulator import EXAMPLE_TOKEN, Generation, GitHub, serve
+from tests.support.calls import BEARER
 from tests.support.certificates import Authority, Issued
-from tests.support.core import BEARER, write_secret
 from tests.support.host import KargoHost, Promotion, Step
 from tests.support.process import Served, served
 from tests.support.proxy import Proxy, proxy
+from tests.support.secrets import write_secret
 
 PACE = 0.1  # a tenth of every wait is really waited
 _projects = itertools.count(1)

@@ -17,8 +17,9 @@ from google.protobuf.message_factory import GetMessageClass
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
 
 from gha_step.emulator import Delay, GitHub, serve
-from tests.support.core import BEARER, example_secret, write_secret
+from tests.support.calls import BEARER
 from tests.support.process import Served, clean_environment, served
+from tests.support.secrets import example_secret, write_secret
 
 ROOT = Path(__file__).resolve().parents[2]
 PROOF = (("authorization", f"Bearer {BEARER}"),)

@@ -16,8 +16,8 @@ import pytest
 
 from gha_step.emulator import EXAMPLE_TOKEN, Delay, GitHub, Reset, serve
 from tests.github.test_bounds import own_address
-from tests.support.core import write_secret
 from tests.support.process import Served, served
+from tests.support.secrets import write_secret
 
 TOKEN = "token-of-the-project-shop"
 GITHUB_TOKEN = "ghp_of_the_project_shop"

@@ -11,10 +11,13 @@ from gha_step.contract.result import StepResult
 from gha_step.emulator import EXAMPLE_TOKEN, GitHub, serve
 from gha_step.ledger.sqlite import SqliteStore
 from tests.support.app_keys import rsa_key
+from tests.support.calls import BEARER, config, output
 from tests.support.certificates import Authority
-from tests.support.core import BEARER, Assembled, config, output, serving, write_secret
+from tests.support.core import Program
 from tests.support.host import KargoHost, Promotion, Step
 from tests.support.process import served
+from tests.support.secrets import write_secret
+from tests.support.server import serving
 
 SHARED = "kargo-shared-resources"
 Put = Callable[..., None]
@@ -43,12 +46,12 @@ def put(tmp_path: Path, url: str) -> Put:
 
 
 @pytest.fixture
-def program(tmp_path: Path) -> Iterator[Assembled]:
+def program(tmp_path: Path) -> Iterator[Program]:
     (tmp_path / "secrets").mkdir()
     with closing(SqliteStore(tmp_path / "ledger.db")) as store:
-        assembled = Assembled(store=store, secrets=tmp_path / "secrets")
-        yield assembled
-        assembled.close()
+        program = Program(store=store, secrets=tmp_path / "secrets")
+        yield program
+        program.close()
 
 
 def by_url(repo_url: str, **changes: Any) -> dict[str, Any]:
@@ -71,19 +74,19 @@ def assert_nothing_dispatched(result: StepResult, github: GitHub, words: str) ->
 
 
 @pytest.mark.parametrize("end", ["/myorg/my-app", "/myorg/my-app.git", "/MyOrg/My-App/", "/myorg/my-app.git/"])
-def test_a_password_in_the_project_is_used(program: Assembled, github: GitHub, put: Put, url: str, end: str) -> None:
+def test_a_password_in_the_project_is_used(program: Program, github: GitHub, put: Put, url: str, end: str) -> None:
     put(username="x", password=EXAMPLE_TOKEN)
     assert_dispatched(program.follow(by_url(url + end)), github)
     assert github.count() == 2  # the baseline of a server that is not known yet, and the dispatch
 
 
-def test_a_password_in_the_shared_namespace_is_used(program: Assembled, github: GitHub, put: Put, url: str) -> None:
+def test_a_password_in_the_shared_namespace_is_used(program: Program, github: GitHub, put: Put, url: str) -> None:
     put("git", SHARED, username="x", password=EXAMPLE_TOKEN)
     put("git", "other", username="x", password="wrong")
     assert_dispatched(program.follow(by_url(f"{url}/myorg/my-app")), github)
 
 
-def test_an_expression_is_used(program: Assembled, github: GitHub, put: Put, url: str) -> None:
+def test_an_expression_is_used(program: Program, github: GitHub, put: Put, url: str) -> None:
     put(
         "a",
         repoURL="^https?://127\\.0\\.0\\.1:[0-9]+/myorg/",
@@ -95,14 +98,14 @@ def test_an_expression_is_used(program: Assembled, github: GitHub, put: Put, url
     assert_dispatched(program.follow(by_url(f"{url}/myorg/my-app")), github)
 
 
-def test_an_app_is_used(program: Assembled, github: GitHub, put: Put, url: str) -> None:
+def test_an_app_is_used(program: Program, github: GitHub, put: Put, url: str) -> None:
     github.remove_token(EXAMPLE_TOKEN)
     github.add_installation(github.add_app(rsa_key().public))
     put(githubAppID="4711", githubAppInstallationID="815", githubAppPrivateKey=rsa_key().private)
     assert_dispatched(program.follow(by_url(f"{url}/myorg/my-app.git")), github)
 
 
-def test_a_rotated_password_is_used_at_once(program: Assembled, github: GitHub, put: Put, url: str) -> None:
+def test_a_rotated_password_is_used_at_once(program: Program, github: GitHub, put: Put, url: str) -> None:
     put(username="x", password="old")
     assert "401" in str(program.follow(by_url(f"{url}/myorg/my-app")).message)
     put(username="x", password=EXAMPLE_TOKEN)
@@ -110,7 +113,7 @@ def test_a_rotated_password_is_used_at_once(program: Assembled, github: GitHub, 
 
 
 def test_the_two_forms_of_one_repository_are_the_same_dispatch(
-    program: Assembled, github: GitHub, put: Put, tmp_path: Path, url: str
+    program: Program, github: GitHub, put: Put, tmp_path: Path, url: str
 ) -> None:
     put(username="x", password=EXAMPLE_TOKEN)
     write_secret(tmp_path / "secrets", accessToken=EXAMPLE_TOKEN, baseURL=url)
@@ -136,7 +139,7 @@ def test_the_two_forms_of_one_repository_are_the_same_dispatch(
     ],
 )
 def test_unfit_credentials_dispatch_nothing(
-    program: Assembled, github: GitHub, put: Put, url: str, data: dict[str, str], words: str
+    program: Program, github: GitHub, put: Put, url: str, data: dict[str, str], words: str
 ) -> None:
     put(**data)
     result = program.follow(by_url(f"{url}/myorg/my-app"))
@@ -144,14 +147,14 @@ def test_unfit_credentials_dispatch_nothing(
     assert github.count() == 0
 
 
-def test_without_any_credentials_the_repository_is_named(program: Assembled, github: GitHub, url: str) -> None:
+def test_without_any_credentials_the_repository_is_named(program: Program, github: GitHub, url: str) -> None:
     assert_nothing_dispatched(
         program.follow(by_url(f"{url}/myorg/my-app")), github, "no Git credentials for myorg/my-app"
     )
 
 
 def test_a_refusal_is_remembered_after_the_secret_is_mended(
-    program: Assembled, github: GitHub, put: Put, url: str
+    program: Program, github: GitHub, put: Put, url: str
 ) -> None:
     put(sshPrivateKey="x")
     first = program.follow(by_url(f"{url}/myorg/my-app"))
@@ -171,7 +174,7 @@ def test_a_refusal_is_remembered_after_the_secret_is_mended(
     ],
 )
 def test_a_url_that_cannot_be_asked_dispatches_nothing(
-    program: Assembled, github: GitHub, put: Put, repo_url: object, words: str
+    program: Program, github: GitHub, put: Put, repo_url: object, words: str
 ) -> None:
     put("a", repoURL=".*", repoURLIsRegex="true", username="x", password=EXAMPLE_TOKEN)
     assert_nothing_dispatched(program.follow(by_url(repo_url)), github, words)  # type: ignore[arg-type]
@@ -189,7 +192,7 @@ def tls_url(github: GitHub, tmp_path: Path) -> Iterator[str]:
 
 
 def test_an_untrusted_certificate_is_refused_and_nothing_sent(
-    program: Assembled, github: GitHub, put: Put, tls_url: str
+    program: Program, github: GitHub, put: Put, tls_url: str
 ) -> None:
     put(repoURL=f"{tls_url}/myorg/my-app", username="x", password=EXAMPLE_TOKEN)
     assert_nothing_dispatched(program.follow(by_url(f"{tls_url}/myorg/my-app")), github, "is not trusted")
@@ -198,7 +201,7 @@ def test_an_untrusted_certificate_is_refused_and_nothing_sent(
 
 @pytest.mark.parametrize("value", [True, "true"])
 def test_an_untrusted_certificate_is_taken_on_request(
-    program: Assembled, github: GitHub, put: Put, tls_url: str, value: object
+    program: Program, github: GitHub, put: Put, tls_url: str, value: object
 ) -> None:
     put(repoURL=f"{tls_url}/myorg/my-app", username="x", password=EXAMPLE_TOKEN)
     skipping = by_url(f"{tls_url}/myorg/my-app", insecureSkipTLSVerify=value)
@@ -206,7 +209,7 @@ def test_an_untrusted_certificate_is_taken_on_request(
 
 
 def test_one_step_that_skips_the_check_does_not_skip_it_for_others(
-    program: Assembled, github: GitHub, put: Put, tls_url: str
+    program: Program, github: GitHub, put: Put, tls_url: str
 ) -> None:
     put(repoURL=f"{tls_url}/myorg/my-app", username="x", password=EXAMPLE_TOKEN)
     program.follow(by_url(f"{tls_url}/myorg/my-app", insecureSkipTLSVerify=True))
@@ -219,9 +222,7 @@ def test_one_step_that_skips_the_check_does_not_skip_it_for_others(
     assert github.count() == asked
 
 
-def test_an_apps_token_is_fetched_with_the_same_care(
-    program: Assembled, github: GitHub, put: Put, tls_url: str
-) -> None:
+def test_an_apps_token_is_fetched_with_the_same_care(program: Program, github: GitHub, put: Put, tls_url: str) -> None:
     github.add_installation(github.add_app(rsa_key().public))
     app = {"githubAppID": "4711", "githubAppInstallationID": "815", "githubAppPrivateKey": rsa_key().private}
     put(repoURL=f"{tls_url}/myorg/my-app", **app)
@@ -236,7 +237,7 @@ def test_an_apps_token_is_fetched_with_the_same_care(
 
 @pytest.mark.parametrize("namespace", ["demo", SHARED])
 def test_a_host_dispatches_with_a_password(
-    program: Assembled, github: GitHub, put: Put, url: str, namespace: str
+    program: Program, github: GitHub, put: Put, url: str, namespace: str
 ) -> None:
     put("git", namespace, username="x", password=EXAMPLE_TOKEN)
     with serving(program) as server:
@@ -264,7 +265,7 @@ def test_the_shared_namespace_is_a_setting_of_the_server(
 
 
 def test_a_host_dispatches_with_an_app_and_hears_why_an_ssh_key_is_none(
-    program: Assembled, github: GitHub, put: Put, url: str
+    program: Program, github: GitHub, put: Put, url: str
 ) -> None:
     github.add_installation(github.add_app(rsa_key().public))
     put(githubAppClientID="Iv23example", githubAppInstallationID="815", githubAppPrivateKey=rsa_key().private)

@@ -16,7 +16,7 @@ from gha_step.runtime import SystemClock
 from tests.credentials.conftest import as_secret
 from tests.support.api_server import ApiServer, Scripted, answer, closed, reset, serving, silent, status
 from tests.support.cluster import write_kubeconfig
-from tests.support.core import write_secret
+from tests.support.secrets import write_secret
 
 URL = "https://github.com/myorg/my-app"
 SUBJECT = "system:serviceaccount:demo:default"

@@ -18,8 +18,10 @@ from gha_step.github.endpoint import Endpoint, resolve_endpoint
 from gha_step.github.errors import OffLimits, Unreachable
 from gha_step.ledger.sqlite import SqliteStore
 from gha_step.runtime import SystemClock
-from tests.support.core import Assembled, config, write_secret
+from tests.support.calls import config
+from tests.support.core import Program
 from tests.support.proxy import proxy
+from tests.support.secrets import write_secret
 
 SHARED = Egress(shared=True)
 API_SERVER = "10.96.0.1"
@@ -323,7 +325,7 @@ def test_a_step_fails_at_once_and_names_the_secret_and_its_key(
 ) -> None:
     write_secret(tmp_path, accessToken="ghp_secret", baseURL=inside[0])
     store = SqliteStore(tmp_path / "ledger.db")
-    program = Assembled(
+    program = Program(
         store=store, secrets=DirectorySecrets(tmp_path), connector=SocketConnector(SHARED), clock=SystemClock()
     )
     step = config() if "dispatch" in kind else {k: v for k, v in config(runID=1).items() if k in _OF_A_WAIT}
@@ -345,7 +347,7 @@ def test_a_step_with_a_url_names_that(inside: tuple[str, GitHub], tmp_path: Path
     url = f"{inside[0]}/myorg/my-app"
     write_secret(tmp_path, name="git", repoURL=url, username="x", password="ghp_secret")
     store = SqliteStore(tmp_path / "ledger.db")
-    program = Assembled(
+    program = Program(
         store=store, secrets=DirectorySecrets(tmp_path), connector=SocketConnector(SHARED), clock=SystemClock()
     )
     result = program.call(config(credentials=..., owner=..., repo=..., repoURL=url))
@@ -359,7 +361,7 @@ def test_without_a_base_url_the_missing_key_is_named(tmp_path: Path) -> None:
     write_secret(tmp_path, accessToken="ghp_secret")
     store = SqliteStore(tmp_path / "ledger.db")
     bounds = Egress(hosts=frozenset({"ghe.example.com"}))
-    program = Assembled(store=store, secrets=tmp_path, connector=SocketConnector(bounds), clock=SystemClock())
+    program = Program(store=store, secrets=tmp_path, connector=SocketConnector(bounds), clock=SystemClock())
     said = str(program.call(config()).message)
     assert "the key baseURL of the Secret github in project demo (missing: github.com) leads to api.github.com" in said
     assert "GHA_STEP_GITHUB_HOSTS allows only ghe.example.com" in said

@@ -14,7 +14,7 @@ from gha_step.github.endpoint import Endpoint, resolve_endpoint
 from gha_step.github.errors import Unclear, Unreachable
 from gha_step.github.messages import VERSION_HEADER
 from gha_step.runtime import SystemClock
-from tests.support.core import Meddled
+from tests.support.network import FaultyConnector
 
 RUNS = "/repos/myorg/my-app/actions/workflows/deploy.yml/runs"
 
@@ -31,17 +31,17 @@ def endpoint(github: GitHub) -> Iterator[Endpoint]:
 
 
 @pytest.fixture
-def connector() -> Meddled:
-    return Meddled(SocketConnector())
+def connector() -> FaultyConnector:
+    return FaultyConnector(SocketConnector())
 
 
 @pytest.fixture
-def client(connector: Meddled) -> PyGithubClient:
+def client(connector: FaultyConnector) -> PyGithubClient:
     return PyGithubClient(connector, SystemClock())
 
 
 def test_one_call_is_one_request_over_one_connection(
-    github: GitHub, endpoint: Endpoint, client: PyGithubClient, connector: Meddled
+    github: GitHub, endpoint: Endpoint, client: PyGithubClient, connector: FaultyConnector
 ) -> None:
     answer = client.get(endpoint, RUNS, Token(EXAMPLE_TOKEN), {"per_page": "100"})
     assert (answer.status, json.loads(answer.body)["total_count"]) == (200, 0)

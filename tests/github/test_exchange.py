@@ -7,16 +7,17 @@ from hypothesis import strategies as st
 from gha_step.github.errors import Unclear
 from gha_step.github.exchange import MAX_BODY, Exchange
 from gha_step.github.messages import Answer, Request
-from tests.support.core import JumpingClock, Scripted
+from tests.support.clock import VirtualClock
+from tests.support.network import ScriptedConnection
 
 REQUEST = Request("POST", "/x", [("Host", "ghe.example.com"), ("Content-Length", "2")], b"{}")
 WHOLE = b"HTTP/1.1 200 OK\r\nDate: now\r\nContent-Length: 2\r\n\r\n{}"
 CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\n{\r\n1;x=y\r\n}\r\n0\r\nTrailer: t\r\n\r\n"
 
 
-def exchange(*chunks: bytes | OSError | None, max_body: int = MAX_BODY) -> tuple[Exchange, Scripted]:
-    clock = JumpingClock()
-    connection = Scripted(*chunks, clock=clock)
+def exchange(*chunks: bytes | OSError | None, max_body: int = MAX_BODY) -> tuple[Exchange, ScriptedConnection]:
+    clock = VirtualClock.flowing()
+    connection = ScriptedConnection(*chunks, clock=clock)
     made = Exchange(connection, clock, max_body=max_body)
     made.send(REQUEST)
     return made, connection
@@ -147,9 +148,9 @@ def test_silence_is_no_answer_and_a_later_look_reads_on() -> None:
 
 
 def test_an_answer_that_drips_is_not_waited_for_longer_than_allowed() -> None:
-    clock = JumpingClock()
+    clock = VirtualClock.flowing()
 
-    class Dripping(Scripted):
+    class Dripping(ScriptedConnection):
         def receive(self, seconds: float) -> bytes | None:
             clock.forward(1)
             return b"H"
@@ -165,12 +166,12 @@ def test_no_time_left_means_one_look_at_what_is_there_already() -> None:
 
 
 def test_a_connection_that_breaks_while_sending_leaves_it_unclear() -> None:
-    class Breaking(Scripted):
+    class Breaking(ScriptedConnection):
         def send(self, data: bytes) -> None:
             raise BrokenPipeError(32, "Broken pipe")
 
     with pytest.raises(Unclear, match="Broken pipe"):
-        Exchange(Breaking(), JumpingClock()).send(REQUEST)
+        Exchange(Breaking(), VirtualClock.flowing()).send(REQUEST)
 
 
 def test_closing_lets_go_of_the_connection() -> None:

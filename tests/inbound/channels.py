@@ -16,7 +16,7 @@ from gha_step.pb.v1 import step_pb2 as pb
 from gha_step.pb.v1.step_pb2_grpc import StepServiceStub
 from gha_step.settings import Settings
 from gha_step.wiring.server import build
-from tests.support.core import BEARER, body
+from tests.support.calls import BEARER, body
 
 SERVICE: Final = "gha_step.v1.StepService"
 PROOF: Final = (("authorization", f"Bearer {BEARER}"),)

@@ -9,7 +9,10 @@ import pytest
 from gha_step.emulator import GitHub
 from gha_step.ledger.sqlite import SqliteStore
 from gha_step.runtime import SystemClock
-from tests.support.core import Assembled, example_secret, github_at, serving
+from tests.support.core import Program
+from tests.support.github import github_at
+from tests.support.secrets import example_secret
+from tests.support.server import serving
 
 
 @pytest.fixture
@@ -35,16 +38,16 @@ def store(tmp_path: Path) -> Iterator[SqliteStore]:
 
 
 @pytest.fixture
-def assembled(secrets: Path, store: SqliteStore) -> Iterator[Assembled]:
-    program = Assembled(store=store, secrets=secrets, clock=SystemClock())
+def program(secrets: Path, store: SqliteStore) -> Iterator[Program]:
+    program = Program(store=store, secrets=secrets, clock=SystemClock())
     yield program
     program.close()
 
 
 @pytest.fixture
-def live(assembled: Assembled) -> Iterator[str]:
+def live(program: Program) -> Iterator[str]:
     """The URL of a server of this test's own; it asks for the bearer of the tests."""
-    with serving(assembled) as at:
+    with serving(program) as at:
         yield at
 
 
@@ -54,7 +57,7 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, GitH
     folder, github = tmp_path_factory.mktemp("shared"), GitHub()
     with github_at(github) as github_url, closing(SqliteStore(folder / "ledger.db")) as store:
         secrets = example_secret(folder / "secrets", github_url)
-        program = Assembled(store=store, secrets=secrets, clock=SystemClock())
+        program = Program(store=store, secrets=secrets, clock=SystemClock())
         with serving(program) as url:
             yield url, github
         program.close()

@@ -12,7 +12,7 @@ from gha_step.inbound.bearer import TokenFileError, bearer, read_token_file
 READ_AS_NOBODY = """
 import os, sys
 from pathlib import Path
-from gha_step.servers.auth import TokenFileError, read_token_file
+from gha_step.inbound.bearer import TokenFileError, read_token_file
 if os.geteuid() == 0:
     os.setgid(65534)
     os.setuid(65534)

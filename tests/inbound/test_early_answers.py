@@ -9,16 +9,19 @@ import pytest
 from gha_step.inbound.body import LINGER, MAX_BODY, SILENCE
 from gha_step.inbound.http import Readiness
 from tests.inbound.wire import EXECUTE, PROJECT_TOKEN, Reply, connected, get, head, read_reply
-from tests.support.core import BEARER, Assembled, serving, write_secret
+from tests.support.calls import BEARER
+from tests.support.core import Program
+from tests.support.secrets import write_secret
+from tests.support.server import serving
 
 REST = "/api/v1/projects/demo/dispatches/p/a"
 LARGE = MAX_BODY - 4096
 
 
 @pytest.fixture
-def live(assembled: Assembled, secrets: Path) -> Iterator[str]:
+def live(program: Program, secrets: Path) -> Iterator[str]:
     write_secret(secrets, "demo", "gha-step", token=PROJECT_TOKEN)
-    with serving(assembled, projects=True) as at:
+    with serving(program, projects=True) as at:
         yield at
 
 
@@ -65,10 +68,10 @@ def test_a_body_that_is_too_large_is_told_so(live: str, method: str, path: str, 
     assert send_all_then_read(live, request, size).status == 413
 
 
-def test_while_it_stops_a_large_call_hears_so(assembled: Assembled, secrets: Path) -> None:
+def test_while_it_stops_a_large_call_hears_so(program: Program, secrets: Path) -> None:
     write_secret(secrets, "demo", "gha-step", token=PROJECT_TOKEN)
     readiness = Readiness()
-    with serving(assembled, projects=True, readiness=readiness) as url:
+    with serving(program, projects=True, readiness=readiness) as url:
         readiness.draining = True  # as between SIGTERM and the last answer
         for method, path in (("POST", EXECUTE), ("PUT", REST)):
             assert send_all_then_read(url, head(method, path, Content_Length=str(LARGE)), LARGE).status == 503

@@ -23,9 +23,11 @@ from gha_step.inbound.grpc.server import MAX_WATCHES, OPTIONS
 from gha_step.pb.v1 import step_pb2 as pb
 from tests.inbound.channels import PROOF, SERVICE, WITHIN, Live, as_http, channel, live, refusal, request, stub
 from tests.inbound.wire import get, post
+from tests.support.calls import BEARER, body, config
 from tests.support.certificates import Authority
-from tests.support.core import BEARER, body, config, example_secret, github_at
+from tests.support.github import github_at
 from tests.support.process import Served, clean_environment, served
+from tests.support.secrets import example_secret
 
 Code = grpc.StatusCode
 SERVING = health_pb2.HealthCheckResponse.SERVING

@@ -14,7 +14,9 @@ from google.protobuf.struct_pb2 import ListValue, Struct, Value
 from gha_step.emulator import GitHub
 from gha_step.pb.v1 import step_pb2 as pb
 from tests.inbound.channels import PROOF, SERVICE, WITHIN, Live, channel, live, request, stub
-from tests.support.core import BEARER, body, config, example_secret, github_at
+from tests.support.calls import BEARER, body, config
+from tests.support.github import github_at
+from tests.support.secrets import example_secret
 
 SEED = 20_261_121
 MESSAGES = 10_000

@@ -19,7 +19,7 @@ from gha_step.pb.v1 import step_pb2 as pb
 from gha_step.steps.dispatch.config import DispatchOutput, DispatchWorkflowConfig
 from gha_step.steps.wait.config import WaitForWorkflowConfig, WaitForWorkflowOutput
 from tests.inbound.channels import as_http, request
-from tests.support.core import BEARER, body, config
+from tests.support.calls import BEARER, body, config
 
 METHODS = pb.DESCRIPTOR.services_by_name["StepService"]
 RUN = 17_000_000_001

@@ -16,7 +16,11 @@ from gha_step.ledger.sqlite import SqliteStore
 from gha_step.ledger.store import Standing
 from gha_step.runtime import SystemClock
 from tests.inbound.wire import EXECUTE, Reply, connected, get, head, post, raw, read_reply
-from tests.support.core import BEARER, Assembled, JumpingClock, Meddling, body, config, serving
+from tests.support.calls import BEARER, body, config
+from tests.support.clock import VirtualClock
+from tests.support.core import Program
+from tests.support.ledger import FaultyStore
+from tests.support.server import serving
 
 
 def refused(reply: Reply, words: str) -> None:
@@ -275,8 +279,8 @@ def test_the_scheme_may_be_written_in_any_case(url: str) -> None:
     assert reply.status == 200
 
 
-def test_without_a_token_none_is_asked(assembled: Assembled) -> None:
-    with serving(assembled, token=None) as url:
+def test_without_a_token_none_is_asked(program: Program) -> None:
+    with serving(program, token=None) as url:
         assert post(url, body(), token=None).json["status"] == "Succeeded"
         assert post(url, body(), token="anything").json["status"] == "Succeeded"
 
@@ -313,8 +317,8 @@ def test_another_path_or_method_is_404(url: str, method: str, path: str) -> None
         assert path in reply.error
 
 
-def test_where_step_execute_is_not_served_it_is_404(assembled: Assembled) -> None:
-    with serving(assembled, served=False) as url:
+def test_where_step_execute_is_not_served_it_is_404(program: Program) -> None:
+    with serving(program, served=False) as url:
         assert post(url, body()).status == 404
         assert get(url, "/readyz").status == 200
 
@@ -399,7 +403,7 @@ def test_metrics_tell_of_steps_dispatches_requests_and_records(live: str) -> Non
 
 
 def test_metrics_are_told_though_the_ledger_cannot_be_read(secrets: Any, store: SqliteStore) -> None:
-    class Unreadable(Meddling):
+    class Unreadable(FaultyStore):
         def census(self) -> dict[str, Standing]:
             if self.down:
                 raise LedgerUnavailable("disk I/O error")
@@ -408,7 +412,7 @@ def test_metrics_are_told_though_the_ledger_cannot_be_read(secrets: Any, store: 
         down = False
 
     ledger = Unreadable(store)
-    program = Assembled(store=ledger, secrets=secrets, clock=SystemClock())
+    program = Program(store=ledger, secrets=secrets, clock=SystemClock())
     ledger.down = True
     with serving(program) as url:
         reply = get(url, "/metrics")
@@ -420,9 +424,9 @@ def test_metrics_are_told_though_the_ledger_cannot_be_read(secrets: Any, store: 
 # ---------------------------------------------------------------- answers in time
 
 
-def test_a_slow_post_is_answered_within_the_limit_and_goes_on(assembled: Assembled, github: GitHub) -> None:
+def test_a_slow_post_is_answered_within_the_limit_and_goes_on(program: Program, github: GitHub) -> None:
     planned = github.faults.add(Delay(1.0), "dispatch")
-    with serving(assembled, reply_within=0.3) as url:
+    with serving(program, reply_within=0.3) as url:
         begun = time.monotonic()
         first = post(url, body())
         assert time.monotonic() - begun < 0.8
@@ -436,10 +440,10 @@ def test_a_slow_post_is_answered_within_the_limit_and_goes_on(assembled: Assembl
     assert (planned.used, github.count("dispatch"), len(github.runs)) == (1, 1, 1)
 
 
-def test_a_caller_that_left_does_not_stop_its_dispatch(assembled: Assembled, github: GitHub) -> None:
+def test_a_caller_that_left_does_not_stop_its_dispatch(program: Program, github: GitHub) -> None:
     github.faults.add(Delay(0.3), "dispatch")
     content = json.dumps(body()).encode()
-    with serving(assembled) as url:
+    with serving(program) as url:
         with connected(url) as sock:
             sock.sendall(head(Content_Length=str(len(content))) + content)
             time.sleep(0.15)
@@ -447,5 +451,5 @@ def test_a_caller_that_left_does_not_stop_its_dispatch(assembled: Assembled, git
     assert github.count("dispatch") == 1
 
 
-def test_a_jumping_clock_is_not_needed_to_serve(assembled: Assembled) -> None:
-    assert not isinstance(assembled.clock, JumpingClock)
+def test_a_jumping_clock_is_not_needed_to_serve(program: Program) -> None:
+    assert not isinstance(program.clock, VirtualClock)

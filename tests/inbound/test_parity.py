@@ -17,7 +17,9 @@ from gha_step.emulator.wire import Response
 from gha_step.pb.v1 import step_pb2 as pb
 from tests.inbound.channels import PROOF, WITHIN, Live, as_http, live, refusal, request, stub
 from tests.inbound.wire import post
-from tests.support.core import body, config, example_secret, github_at, write_secret
+from tests.support.calls import body, config
+from tests.support.github import github_at
+from tests.support.secrets import example_secret, write_secret
 
 WAIT = "gha-wait-for-workflow"
 

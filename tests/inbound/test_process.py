@@ -16,8 +16,10 @@ import pytest
 
 from gha_step.emulator import EXAMPLE_TOKEN, Delay, GitHub, Silence
 from tests.inbound.wire import connected, get, head, post, read_reply
-from tests.support.core import BEARER, body, example_secret, github_at
+from tests.support.calls import BEARER, body
+from tests.support.github import github_at
 from tests.support.process import Served, clean_environment, served
+from tests.support.secrets import example_secret
 
 
 @pytest.fixture

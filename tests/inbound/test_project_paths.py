@@ -15,7 +15,10 @@ from gha_step.inbound.rest.resource import KINDS, ROOT, UNPROVED, Address
 from gha_step.ledger.sqlite import SqliteStore
 from gha_step.runtime import SystemClock
 from tests.inbound.wire import PROJECT_TOKEN, head, post, put, raw
-from tests.support.core import Assembled, config, serving, write_secret
+from tests.support.calls import config
+from tests.support.core import Program
+from tests.support.secrets import write_secret
+from tests.support.server import serving
 
 OF_OTHER = "token-of-the-project-other"
 
@@ -46,7 +49,7 @@ def watched(secrets: Path, github_url: str) -> Watched:
 
 @pytest.fixture
 def live(watched: Watched, store: SqliteStore) -> Iterator[str]:
-    program = Assembled(store=store, secrets=watched, clock=SystemClock())
+    program = Program(store=store, secrets=watched, clock=SystemClock())
     with serving(program, served=False, projects=True) as at:
         yield at
     program.close()
@@ -196,7 +199,7 @@ def quiet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Watch
     write_secret(folder, "demo", "gha-step", token=PROJECT_TOKEN)
     watched = Watched(folder)
     store = SqliteStore(folder / "ledger.db")
-    program = Assembled(store=store, secrets=watched, clock=SystemClock())
+    program = Program(store=store, secrets=watched, clock=SystemClock())
     with serving(program, served=False, projects=True) as url:
         yield url, watched
     store.close()

@@ -19,8 +19,9 @@ from gha_step.kube import connect
 from gha_step.runtime import SystemClock, ThreadWorkers
 from tests.credentials.conftest import as_secret
 from tests.support.api_server import ApiServer, answer, serving, silent, status
+from tests.support.clock import VirtualClock
 from tests.support.cluster import Cluster, write_kubeconfig
-from tests.support.core import JumpingClock, write_secret
+from tests.support.secrets import write_secret
 
 T = TypeVar("T")
 PATH = "/api/v1/namespaces/demo/secrets/gha-step"
@@ -94,7 +95,7 @@ class Lease:
 
     def __init__(self, reader: SecretReader) -> None:
         self.reader = Counted(reader)
-        self.clock = JumpingClock()
+        self.clock = VirtualClock.flowing()
         self.workers = ThreadWorkers(4, "proof")
         self._tokens = ProjectTokens(self.reader, workers=self.workers, clock=self.clock)
 

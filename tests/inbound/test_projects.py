@@ -20,7 +20,11 @@ from gha_step.ledger.sqlite import SqliteStore
 from gha_step.runtime import SystemClock
 from tests.inbound.test_waiting import Slow
 from tests.inbound.wire import EXECUTE, PROJECT_TOKEN, Reply, connected, get, head, post, put, raw, read_reply
-from tests.support.core import BEARER, INPUTS, Assembled, Meddling, body, config, serving, write_secret
+from tests.support.calls import BEARER, INPUTS, body, config
+from tests.support.core import Program
+from tests.support.ledger import FaultyStore
+from tests.support.secrets import write_secret
+from tests.support.server import serving
 
 AT_ONCE = 1.0  # seconds: Kargo blocks one of four workers meanwhile
 MARGIN = 0.5  # on a machine that is busy with other tests
@@ -33,10 +37,10 @@ def wait_config(github: GitHub, **changes: Any) -> dict[str, Any]:
 
 
 @pytest.fixture
-def live(assembled: Assembled, secrets: Path) -> Iterator[str]:
+def live(program: Program, secrets: Path) -> Iterator[str]:
     """As a service is run: the resource of projects, and nothing for hosts."""
     write_secret(secrets, "demo", "gha-step", token=PROJECT_TOKEN)
-    with serving(assembled, served=False, projects=True) as at:
+    with serving(program, served=False, projects=True) as at:
         yield at
 
 
@@ -101,11 +105,11 @@ def test_each_alias_promotion_and_project_is_a_step_of_its_own(
 
 
 def test_a_service_that_was_replaced_gives_the_same_run(
-    live: str, assembled: Assembled, secrets: Path, store: SqliteStore, github: GitHub
+    live: str, program: Program, secrets: Path, store: SqliteStore, github: GitHub
 ) -> None:
     first = put(live, config()).json
-    assembled.close()
-    another = Assembled(store=store, secrets=secrets, clock=SystemClock())
+    program.close()
+    another = Program(store=store, secrets=secrets, clock=SystemClock())
     with serving(another, served=False, projects=True) as url:
         assert put(url, config()).json["runID"] == first["runID"]
     another.close()
@@ -234,7 +238,7 @@ def test_a_secret_of_github_that_takes_long_to_read_is_not_waited_for(
     write_secret(secrets, "demo", "gha-step", token=PROJECT_TOKEN)
     slow = Slow(DirectorySecrets(secrets))
     slow.free.set()
-    program = Assembled(store=store, secrets=slow, clock=SystemClock())
+    program = Program(store=store, secrets=slow, clock=SystemClock())
     with serving(program, served=False, projects=True) as url:
         assert put(url, {}).status == 200  # the project's token is known from here on
         slow.free.clear()
@@ -250,7 +254,7 @@ def test_a_token_that_takes_long_to_read_is_503_and_the_next_call_is_served(
 ) -> None:
     write_secret(secrets, "demo", "gha-step", token=PROJECT_TOKEN)
     slow = Slow(DirectorySecrets(secrets))
-    program = Assembled(store=store, secrets=slow, clock=SystemClock())
+    program = Program(store=store, secrets=slow, clock=SystemClock())
     with serving(program, served=False, projects=True) as url:
         for _ in range(2):
             reply = timed(url, config())
@@ -264,7 +268,7 @@ def test_a_token_that_takes_long_to_read_is_503_and_the_next_call_is_served(
 
 def test_where_no_worker_is_free_it_is_503_or_running(secrets: Path, store: SqliteStore, github: GitHub) -> None:
     slow = Slow(DirectorySecrets(secrets))
-    program = Assembled(store=store, secrets=slow, clock=SystemClock())
+    program = Program(store=store, secrets=slow, clock=SystemClock())
     with serving(program, served=False, projects=True, workers=2) as url, ThreadPoolExecutor(6) as pool:
         replies = list(pool.map(lambda number: timed(url, config(), project=f"project-{number}"), range(6)))
         assert [reply.status for reply in replies] == [503] * 6
@@ -276,13 +280,13 @@ def test_where_no_worker_is_free_it_is_503_or_running(secrets: Path, store: Sqli
 def test_a_ledger_that_is_away_is_running_and_sends_nothing(secrets: Path, tmp_path: Path, github: GitHub) -> None:
     write_secret(secrets, "demo", "gha-step", token=PROJECT_TOKEN)
     with closing(SqliteStore(tmp_path / "other.db")) as real:
-        store = Meddling(real)
+        store = FaultyStore(real)
 
         def away() -> None:
             raise LedgerUnavailable("the disk is away")
 
         store.before_read = away
-        program = Assembled(store=store, secrets=secrets, clock=SystemClock())
+        program = Program(store=store, secrets=secrets, clock=SystemClock())
         with serving(program, served=False, projects=True) as url:
             answer = timed(url, config()).json
             assert answer["status"] == "Running"
@@ -354,9 +358,9 @@ def test_step_execute_is_not_served_beside_it(live: str) -> None:
     assert set(reply.json) == {"error", "message"}
 
 
-def test_a_sidecar_does_not_offer_it(assembled: Assembled, secrets: Path, github: GitHub) -> None:
+def test_a_sidecar_does_not_offer_it(program: Program, secrets: Path, github: GitHub) -> None:
     write_secret(secrets, "demo", "gha-step", token=PROJECT_TOKEN)
-    with serving(assembled) as url:
+    with serving(program) as url:
         assert put(url, config()).status == 404
         assert put(url, config(), token=BEARER).status == 404
     assert github.count() == 0
@@ -366,7 +370,7 @@ def test_the_projects_that_hosts_are_served_for_do_not_narrow_it(
     secrets: Path, store: SqliteStore, github: GitHub
 ) -> None:
     write_secret(secrets, "demo", "gha-step", token=PROJECT_TOKEN)
-    program = Assembled(store=store, secrets=secrets, clock=SystemClock(), projects=frozenset({"another"}))
+    program = Program(store=store, secrets=secrets, clock=SystemClock(), projects=frozenset({"another"}))
     with serving(program, projects=True) as url:
         assert "GHA_STEP_PROJECTS" in post(url, body()).json["message"]
         assert put(url, config()).json["runID"] == str(github.runs[0].id)
@@ -379,9 +383,9 @@ def test_a_body_over_one_mebibyte_is_413(live: str) -> None:
     assert "1 MiB" in reply.message
 
 
-def test_a_body_that_does_not_come_is_503(assembled: Assembled, secrets: Path) -> None:
+def test_a_body_that_does_not_come_is_503(program: Program, secrets: Path) -> None:
     write_secret(secrets, "demo", "gha-step", token=PROJECT_TOKEN)
-    with serving(assembled, served=False, projects=True, reply_within=0.3) as url:
+    with serving(program, served=False, projects=True, reply_within=0.3) as url:
         reply = raw(url, head("PUT", PATH, PROJECT_TOKEN, Content_Length="1000"))
         assert (reply.status, reply.closed) == (503, True)
 

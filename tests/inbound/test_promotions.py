@@ -17,9 +17,10 @@ from gha_step.runtime import SystemClock
 from tests.credentials.conftest import as_secret
 from tests.inbound.wire import PROJECT_TOKEN, put
 from tests.support.api_server import ApiServer, Scripted, answer, dripping, reset, serving, silent, status
+from tests.support.calls import config
 from tests.support.cluster import Cluster, write_kubeconfig
-from tests.support.core import Assembled, config
-from tests.support.core import serving as serving_steps
+from tests.support.core import Program
+from tests.support.server import serving as serving_steps
 
 NAME = "test.01abc.def5678"
 PATH = f"{API}/namespaces/demo/promotions/{NAME}"
@@ -140,7 +141,7 @@ def live(
     ):
         server.objects[f"/api/v1/namespaces/demo/secrets/{name}"] = as_secret(name, data)
     reader = KubernetesSecrets(connect({"KUBECONFIG": str(tmp_path / "kubeconfig")}, SystemClock()))
-    program = Assembled(store=store, secrets=reader, clock=SystemClock())
+    program = Program(store=store, secrets=reader, clock=SystemClock())
     with serving_steps(program, served=False, projects=True, promotions=promotions) as url:
         yield url
     program.close()
@@ -279,7 +280,7 @@ def test_on_a_real_api_server_a_dispatch_needs_its_promotion_and_the_right_to_re
         ):
             kargo.kubectl("create", "secret", "generic", secret, *data, "--namespace", namespace)
         allowed(kargo, namespace, account, secrets={"apiGroups": [""], "resourceNames": ["github", "gha-step"]})
-    program = Assembled(store=store, secrets=KubernetesSecrets(api), clock=SystemClock())
+    program = Program(store=store, secrets=KubernetesSecrets(api), clock=SystemClock())
     with serving_steps(program, served=False, projects=True, promotions=Promotions(api)) as url:
 
         def call(project: str, token: str, content: Any = None) -> Any:

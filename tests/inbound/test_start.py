@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from gha_step.ledger.sqlite import SqliteStore
-from tests.support.core import BEARER
+from tests.support.calls import BEARER
 from tests.support.process import run_command
 
 

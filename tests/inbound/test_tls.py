@@ -10,8 +10,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, PrivateFormat
 
 from gha_step.inbound.tls import TlsFileError, TlsFiles
+from tests.support.calls import BEARER
 from tests.support.certificates import Authority
-from tests.support.core import BEARER
 from tests.support.process import run_command
 
 

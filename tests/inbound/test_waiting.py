@@ -14,7 +14,10 @@ from gha_step.emulator import Delay, GitHub
 from gha_step.ledger.sqlite import SqliteStore
 from gha_step.runtime import SystemClock, ThreadWorkers
 from tests.inbound.wire import get, post
-from tests.support.core import Assembled, Meddling, body, serving
+from tests.support.calls import body
+from tests.support.core import Program
+from tests.support.ledger import FaultyStore
+from tests.support.server import serving
 
 LIMIT = 0.4
 MARGIN = 0.6  # on a machine that is busy with other tests
@@ -54,7 +57,7 @@ def timed(url: str, **context: Any) -> dict[str, Any]:
 
 
 def test_a_secret_that_takes_long_to_read_is_not_waited_for(slow: Slow, store: SqliteStore, github: GitHub) -> None:
-    program = Assembled(store=store, secrets=slow, clock=SystemClock())
+    program = Program(store=store, secrets=slow, clock=SystemClock())
     with serving(program, reply_within=LIMIT) as url:
         answer = timed(url)
         assert (answer["status"], answer["output"]) == ("Running", {})
@@ -72,7 +75,7 @@ def test_a_secret_that_takes_long_to_read_is_not_waited_for(slow: Slow, store: S
 def test_where_all_workers_are_taken_a_call_is_busy_and_is_not_executed_later(
     slow: Slow, store: SqliteStore, github: GitHub
 ) -> None:
-    program = Assembled(store=store, secrets=slow, clock=SystemClock())
+    program = Program(store=store, secrets=slow, clock=SystemClock())
     with serving(program, workers=2, reply_within=LIMIT) as url, ThreadPoolExecutor(6) as pool:
         answers = list(pool.map(lambda number: timed(url, alias=f"a{number}"), range(6)))
         busy = [answer for answer in answers if "busy" in answer["message"]]
@@ -86,13 +89,13 @@ def test_where_all_workers_are_taken_a_call_is_busy_and_is_not_executed_later(
 
 
 def test_a_ledger_that_takes_long_is_not_waited_for(secrets: Any, store: SqliteStore, github: GitHub) -> None:
-    ledger, free = Meddling(store), threading.Event()
+    ledger, free = FaultyStore(store), threading.Event()
 
     def stall() -> None:
         free.wait(20)
 
     ledger.before_read = stall
-    program = Assembled(store=ledger, secrets=secrets, clock=SystemClock())
+    program = Program(store=ledger, secrets=secrets, clock=SystemClock())
     with serving(program, reply_within=LIMIT) as url:
         assert timed(url)["status"] == "Running"
         assert github.count() == 0
@@ -102,9 +105,9 @@ def test_a_ledger_that_takes_long_is_not_waited_for(secrets: Any, store: SqliteS
     assert github.count("dispatch") <= 1
 
 
-def test_one_silent_github_does_not_hold_up_the_steps_of_others(assembled: Assembled, github: GitHub) -> None:
+def test_one_silent_github_does_not_hold_up_the_steps_of_others(program: Program, github: GitHub) -> None:
     github.faults.add(Delay(1.0), "dispatch", times=8, where=lambda request: b"slow" in request.body)
-    with serving(assembled, workers=4, reply_within=LIMIT) as url, ThreadPoolExecutor(8) as pool:
+    with serving(program, workers=4, reply_within=LIMIT) as url, ThreadPoolExecutor(8) as pool:
         slow_config = body()["step"]["config"] | {"inputs": {"environment": "slow", "image_tag": "1"}}
         waiting = [pool.submit(post, url, body(slow_config, alias=f"slow{number}")) for number in range(8)]
         quick = post(url, body(alias="quick")).json
@@ -113,10 +116,8 @@ def test_one_silent_github_does_not_hold_up_the_steps_of_others(assembled: Assem
     assert github.count("dispatch") == 9
 
 
-def test_a_hundred_calls_at_once_are_all_answered_and_dispatched_once_each(
-    assembled: Assembled, github: GitHub
-) -> None:
-    with serving(assembled, reply_within=5) as url, ThreadPoolExecutor(25) as pool:
+def test_a_hundred_calls_at_once_are_all_answered_and_dispatched_once_each(program: Program, github: GitHub) -> None:
+    with serving(program, reply_within=5) as url, ThreadPoolExecutor(25) as pool:
         aliases = [f"a{number % 50}" for number in range(100)]
 
         def to_the_end(alias: str) -> Any:

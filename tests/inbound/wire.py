@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
-from tests.support.core import BEARER
+from tests.support.calls import BEARER
 
 PROJECT_TOKEN = "token-of-the-project-demo"
 EXECUTE = "/api/v1/step.execute"

@@ -12,8 +12,8 @@ from gha_step.ledger.keys import step_key
 from gha_step.ledger.kubernetes import KubernetesStore
 from gha_step.ledger.record import Record
 from tests.ledger.clusters import LEDGER_RULES, install
+from tests.support.calls import BEARER
 from tests.support.cluster import Cluster
-from tests.support.core import BEARER
 from tests.support.host import KargoHost, Promotion
 from tests.support.process import Served
 

@@ -14,10 +14,11 @@ from typing import Any, Final, Literal
 from gha_step.emulator import EXAMPLE_TOKEN, Delay, GitHub, Logged, Request, Run, serve
 from gha_step.ledger.record import Record, State
 from gha_step.ledger.sqlite import look_into
-from tests.support.core import BEARER, write_secret
+from tests.support.calls import BEARER
+from tests.support.github import MARKED, NAMED, PLAIN, WORKFLOW
 from tests.support.host import Heard, KargoHost, Promotion, Step
 from tests.support.process import Served
-from tests.support.titles import MARKED, NAMED, PLAIN, WORKFLOW
+from tests.support.secrets import write_secret
 
 Aim = Literal["before", "while", "after", "around"]
 AIMS: Final[tuple[Aim, ...]] = ("before", "while", "while", "after", "around")

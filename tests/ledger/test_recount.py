@@ -9,7 +9,7 @@ from gha_step.contract.errors import LedgerUnavailable
 from gha_step.ledger.recount import AGAIN_AFTER, BELIEVED_FOR, Recount
 from gha_step.ledger.store import Standing
 from gha_step.runtime import ThreadWorkers
-from tests.support.core import JumpingClock
+from tests.support.clock import VirtualClock
 
 
 class Ledger:
@@ -38,16 +38,16 @@ def ledger() -> Iterator[Ledger]:
 
 
 @pytest.fixture
-def clock() -> JumpingClock:
-    return JumpingClock()
+def clock() -> VirtualClock:
+    return VirtualClock.flowing()
 
 
 @pytest.fixture
-def recount(ledger: Ledger, clock: JumpingClock) -> Recount:
+def recount(ledger: Ledger, clock: VirtualClock) -> Recount:
     return Recount(ledger.count, clock, ThreadWorkers(1, "count"))
 
 
-def test_a_count_serves_for_half_a_minute(recount: Recount, ledger: Ledger, clock: JumpingClock) -> None:
+def test_a_count_serves_for_half_a_minute(recount: Recount, ledger: Ledger, clock: VirtualClock) -> None:
     assert recount.census() == {"accepted": Standing(1)}
     ledger.records = 2
     assert recount.census() == {"accepted": Standing(1)}
@@ -57,7 +57,7 @@ def test_a_count_serves_for_half_a_minute(recount: Recount, ledger: Ledger, cloc
 
 
 def test_a_ledger_that_does_not_answer_is_waited_for_a_second_and_asked_once(
-    recount: Recount, ledger: Ledger, clock: JumpingClock
+    recount: Recount, ledger: Ledger, clock: VirtualClock
 ) -> None:
     assert recount.census() == {"accepted": Standing(1)}
     ledger.answers.clear()
@@ -71,7 +71,7 @@ def test_a_ledger_that_does_not_answer_is_waited_for_a_second_and_asked_once(
         recount.census()
 
 
-def test_why_it_cannot_be_counted_is_told(recount: Recount, ledger: Ledger, clock: JumpingClock) -> None:
+def test_why_it_cannot_be_counted_is_told(recount: Recount, ledger: Ledger, clock: VirtualClock) -> None:
     ledger.error = LedgerUnavailable("you may not list workflowdispatches")
     for _ in range(2):
         with pytest.raises(LedgerUnavailable, match="may not list"):

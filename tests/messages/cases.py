@@ -21,9 +21,11 @@ from gha_step.ledger.sqlite import SqliteStore
 from gha_step.runtime import SystemClock
 from tests.support.api_server import ApiServer, answer, serving, status
 from tests.support.app_keys import locked_key, rsa_key
+from tests.support.calls import config
 from tests.support.certificates import Authority
 from tests.support.cluster import write_kubeconfig
-from tests.support.core import Assembled, config, write_secret
+from tests.support.core import Program
+from tests.support.secrets import write_secret
 
 SERVER: Final = "github.example.com"
 DISPATCH: Final = "gha-dispatch-workflow"
@@ -391,7 +393,7 @@ def tell(case: Case) -> str:
         tls = Authority(root / "ca").issue("server") if case.tls else None
         url = stack.enter_context(serve(github, tls=(tls.certificate, tls.key) if tls else None))
         store = stack.enter_context(closing(SqliteStore(root / "ledger.db")))
-        program = Assembled(store=store, secrets=_secrets(case, root, url, stack))
+        program = Program(store=store, secrets=_secrets(case, root, url, stack))
         try:
             result = program.follow(_config(case, url), kind=case.kind)
         finally:

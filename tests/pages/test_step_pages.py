@@ -11,11 +11,12 @@ import pytest
 
 from gha_step.emulator import EXAMPLE_TOKEN, GitHub, Job, serve
 from tests.support.app_keys import rsa_key
+from tests.support.calls import BEARER
 from tests.support.certificates import Authority, Issued
-from tests.support.core import BEARER, write_secret
 from tests.support.host import KargoHost, Promotion, Step
 from tests.support.process import Served, served
 from tests.support.proxy import Proxy, proxy
+from tests.support.secrets import write_secret
 
 from .examples import EXAMPLES, Example
 from .expressions import evaluated, image_from, quote

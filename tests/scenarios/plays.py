@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from gha_step.emulator import NEVER, Answer, Close, Fault, Reset, Response, Run, Truncate, bad_gateway
+from tests.support.github import MARKED, NAMED, PLAIN
 from tests.support.host import Heard
-from tests.support.titles import MARKED, NAMED, PLAIN
 
 from .site import MARKED_BY, Followed, Site, Wait, as_told, site
 

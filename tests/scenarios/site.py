@@ -17,8 +17,8 @@ from gha_step.ledger.keys import step_key
 from gha_step.ledger.record import Record
 from gha_step.settings import Settings
 from gha_step.wiring.server import build
+from tests.support.github import PLAIN, WORKFLOW
 from tests.support.host import Heard, KargoHost, Promotion, Step
-from tests.support.titles import PLAIN, WORKFLOW
 
 PROJECT: Final = "demo"
 MARKED_BY: Final = "gha_step"

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from gha_step.emulator import Delay, Run
-from tests.support.titles import MARKED, NAMED, PLAIN
+from tests.support.github import MARKED, NAMED, PLAIN
 
 from .plays import OLD, at_once, posts_of
 from .site import MARKED_BY, Followed, Site, as_told, every_ten_seconds, site

@@ -20,7 +20,7 @@ from gha_step.ledger.record import FINAL, Owner, Record, State
 from gha_step.steps.registry import Steps
 from gha_step.telemetry import Telemetry
 from gha_step.wiring.core import Core
-from tests.support.titles import MARKED, NAMED, PLAIN, WORKFLOW
+from tests.support.github import MARKED, NAMED, PLAIN, WORKFLOW
 
 from .kernel import Kernel, Process
 from .world import EPOCH, Boundaries, Disk, Network, SimClock, SimConnector, SimStore, SimWorkers, Weather

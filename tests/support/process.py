@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from tests.support.core import BEARER
+from tests.support.calls import BEARER
 
 START_WITHIN = 20.0  # seconds; it takes 0.3
 

@@ -1,7 +1,6 @@
 """An emulated GitHub over real sockets, the step beside it, and one clock for both that moves only when told to."""
 
 import json
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,32 +16,14 @@ from gha_step.ledger.sqlite import SqliteStore
 from gha_step.steps.kind import Underway
 from gha_step.telemetry import Telemetry
 from gha_step.wiring.core import Core
-from tests.support.core import Meddled, Tracked, body, example_secret, output, write_secret
+from tests.support.calls import body, output
+from tests.support.clock import START, VirtualClock
+from tests.support.network import FaultyConnector
+from tests.support.secrets import example_secret, write_secret
+from tests.support.workers import TrackedWorkers
 
 KIND: Final = "gha-wait-for-workflow"
 RUN: Final = 17_000_000_001
-START: Final = 1_700_000_000.0
-
-
-class StillClock:
-    """Time stands still until somebody moves it; see `gha_step.runtime.Clock`."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._passed = 0.0
-
-    def forward(self, seconds: float) -> None:
-        with self._lock:
-            self._passed += seconds
-
-    def now(self) -> float:
-        return START + self._passed
-
-    def monotonic(self) -> float:
-        return 1_000.0 + self._passed
-
-    boottime = monotonic
-    sleep = forward
 
 
 def config(**changes: Any) -> dict[str, Any]:
@@ -81,13 +62,13 @@ class Process:
 class Site:
     """All that one test needs."""
 
-    def __init__(self, folder: Path, github: GitHub, clock: StillClock, url: str) -> None:
+    def __init__(self, folder: Path, github: GitHub, clock: VirtualClock, url: str) -> None:
         self.folder = example_secret(folder, url)
         self.github = github
         self.clock = clock
         self.url = url
-        self.connector = Meddled(SocketConnector())
-        self.workers = Tracked(32, "look")
+        self.connector = FaultyConnector(SocketConnector())
+        self.workers = TrackedWorkers(32, "look")
         self.store = SqliteStore(folder / "ledger.db")
         self.restart()
 
@@ -140,7 +121,7 @@ class Site:
 @contextmanager
 def site(folder: Path, generation: str = "github.com", **options: Any) -> Iterator[Site]:
     """A GitHub, and the step. The ``options`` are `GitHub`'s."""
-    clock = StillClock()
+    clock = VirtualClock()
     github = GitHub(generation, now=clock.now, **options)
     with serve(github) as url:
         made = Site(folder, github, clock, url)
@@ -158,4 +139,4 @@ def told(result: StepResult) -> dict[str, Any]:
 
 
 Change = Callable[[Site], object]
-__all__ = ["KIND", "RUN", "START", "Change", "Process", "Site", "StillClock", "config", "output", "site", "told"]
+__all__ = ["KIND", "RUN", "START", "Change", "Process", "Site", "VirtualClock", "config", "output", "site", "told"]

@@ -35,9 +35,10 @@ from gha_step.github.runs import RunReference
 from gha_step.steps.wait.run_poller import Look
 from gha_step.steps.wait.snapshot import Snapshot
 from tests.support.certificates import Authority
-from tests.support.core import Scripted, write_secret
+from tests.support.network import ScriptedConnection
+from tests.support.secrets import write_secret
 
-from .site import RUN, Site, StillClock, site, told
+from .site import RUN, Site, VirtualClock, site, told
 
 FAILED = (Job("build", conclusion="success"), Job("deploy", ("Build", "Test", "Tidy"), "Test"))
 
@@ -87,7 +88,7 @@ def test_whatever_is_not_completed_is_running(here: Site, status: str) -> None:
 
 def test_the_repository_may_be_named_by_its_url(tmp_path: Path) -> None:
     issued = Authority(tmp_path / "authority").issue("server")
-    clock = StillClock()
+    clock = VirtualClock()
     github = GitHub(now=clock.now)
     with serve(github, tls=(issued.certificate, issued.key)) as url:
         here = Site(tmp_path, github, clock, url)
@@ -510,7 +511,7 @@ def test_an_untrusted_certificate_fails_at_once_and_names_host_and_ca(tmp_path: 
     issued = Authority(tmp_path / "authority").issue("server")
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(issued.certificate, issued.key)
-    clock = StillClock()
+    clock = VirtualClock()
     github = GitHub(now=clock.now)
     with serve(github, tls=context) as url:
         here = Site(tmp_path, github, clock, url)
@@ -584,7 +585,7 @@ def test_what_passes_never_fails_the_step(here: Site, fault: Fault) -> None:
 
 def test_a_server_that_is_silent_is_running(here: Site) -> None:
     here.run()
-    here.connector.on_connect = lambda endpoint: Scripted(None, clock=here.clock)  # type: ignore[arg-type]
+    here.connector.on_connect = lambda endpoint: ScriptedConnection(None, clock=here.clock)
     result = here.call()
     assert result.status == "Running"
     assert "did not answer within 10 s" in str(result.message)

@@ -12,8 +12,8 @@ import pytest
 from gha_step.emulator import EXAMPLE_TOKEN, GitHub, Job, bad_gateway, serve
 from gha_step.settings import Settings
 from gha_step.wiring.server import build
-from tests.support.core import write_secret
 from tests.support.host import KargoHost, Promotion, Step
+from tests.support.secrets import write_secret
 
 from .site import KIND, RUN
 

@@ -1,0 +1,31 @@
+"""The emulated GitHub on loopback, and the workflow of tests that tell runs apart by their titles."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final
+from urllib.request import ProxyHandler, build_opener
+
+from gha_step.emulator import GitHub, serve
+
+WORKFLOW: Final = """
+name: Deploy
+run-name: {title}
+on:
+  workflow_dispatch:
+    inputs:
+      image_tag: {{required: true}}
+      promotion: {{}}
+      gha_step: {{}}
+jobs: {{}}
+"""
+PLAIN, NAMED, MARKED = "Deploy", "Deploy ${{ inputs.promotion }}", "Deploy ${{ inputs.gha_step }}"
+
+
+@contextmanager
+def github_at(github: GitHub) -> Iterator[str]:
+    """The emulated GitHub on loopback; gives its URL."""
+    with serve(github) as url:
+        yield url
+        # Connections are taken in order: none is left that it has not even seen, and would not close.
+        with build_opener(ProxyHandler({})).open(f"{url}/api/v3/meta", timeout=5):
+            pass

@@ -1,0 +1,48 @@
+"""A ledger that a test can make fail."""
+
+from collections.abc import Callable, Iterator
+
+from gha_step.ledger.lease import Lease
+from gha_step.ledger.record import Record, Target
+from gha_step.ledger.store import Standing, Store
+
+
+class FaultyStore:
+    """A store whose reads and writes pass through hooks, which may raise before or after the real one."""
+
+    exclusive = True
+
+    def __init__(self, real: Store) -> None:
+        self.real = real
+        self.exclusive = real.exclusive
+        self.before_read: Callable[[], None] = lambda: None
+        self.before_write: Callable[[Record], None] = lambda record: None
+        self.after_write: Callable[[Record], None] = lambda record: None
+
+    def read(self, project: str, key: str) -> Record | None:
+        self.before_read()
+        return self.real.read(project, key)
+
+    def write(self, record: Record) -> Record:
+        self.before_write(record)
+        stored = self.real.write(record)
+        self.after_write(record)
+        return stored
+
+    def close(self) -> None:
+        self.real.close()
+
+    def siblings(self, record: Record) -> list[Record]:
+        return self.real.siblings(record)
+
+    def read_lease(self, project: str, target: Target) -> Lease:
+        return self.real.read_lease(project, target)
+
+    def write_lease(self, gate: Lease) -> Lease:
+        return self.real.write_lease(gate)
+
+    def records(self) -> Iterator[Record]:
+        return self.real.records()
+
+    def census(self) -> dict[str, Standing]:
+        return self.real.census()
