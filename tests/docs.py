@@ -33,6 +33,7 @@ ROLES: Final = (
     "service/clusterrole",
     "service/git-credentials/role",
     "service/shared-credentials/role",
+    "crd/clusterrole",
 )
 ROOT: Final = Path(__file__).resolve().parents[1]
 PART: Final = re.compile(r"(<!-- generated: ([a-z-]+) -->\n).*?(<!-- end -->)", re.DOTALL)

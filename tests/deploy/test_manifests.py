@@ -69,6 +69,37 @@ def test_all_images_are_of_this_version() -> None:
     assert f"/{wanted}" in json.dumps(manifest("examples/step-plugin/kustomization.yaml"))
 
 
+# ---------------------------------------------------------------- the ledger's definition
+
+
+def test_only_its_own_kustomization_holds_the_ledgers_definition() -> None:
+    """It is deleted with whatever holds it, and all records with it."""
+    holders = [
+        path
+        for path in files()
+        if path.name == "kustomization.yaml"
+        and any((path.parent / name).resolve() == DEPLOY / "crd" for name in documents(path)[0].get("resources", ()))
+    ]
+    assert holders == []
+    assert [short(path) for path, found in objects() if found["kind"] == "CustomResourceDefinition"] == [
+        "crd/workflowdispatches.gha-step.dev.yaml"
+    ]
+
+
+def test_the_ledgers_definition_is_pruned_by_no_gitops_tool() -> None:
+    annotations = manifest("crd/workflowdispatches.gha-step.dev.yaml")["metadata"]["annotations"]
+    assert set(annotations["argocd.argoproj.io/sync-options"].split(",")) >= {"Prune=false", "Delete=false"}
+    assert annotations["kustomize.toolkit.fluxcd.io/prune"] == "disabled"
+
+
+def test_who_may_view_a_namespace_may_read_its_dispatches_and_change_none() -> None:
+    role = manifest("crd/clusterrole.yaml")
+    assert role["metadata"]["labels"]["rbac.authorization.k8s.io/aggregate-to-view"] == "true"
+    assert role["rules"] == [
+        {"apiGroups": ["gha-step.dev"], "resources": ["workflowdispatches"], "verbs": ["get", "list", "watch"]}
+    ]
+
+
 # ---------------------------------------------------------------- the service
 
 

@@ -222,13 +222,14 @@ def test_what_the_definition_does_not_know_is_refused_and_not_dropped(place: Gra
 # ---------------------------------------------------------------- what an object looks like
 
 
-def test_kubectl_shows_state_repo_workflow_run_and_promotion(place: Granted) -> None:
-    made = place.store.write(whole(State.ACCEPTED))
-    shown = place.cluster.kubectl("get", "wfd", "--namespace", place.namespaces["demo"]).splitlines()
-    assert shown[0].split() == ["NAME", "STATE", "REPO", "WORKFLOW", "REF", "RUN", "AGE", "PROMOTION"]
-    name, state, repo, workflow, ref, run_id, _, promotion = shown[1].split()
-    assert (name, state, repo, workflow) == (made.key, "accepted", "myorg/my-app", "deploy.yml")
-    assert (ref, run_id, promotion) == ("main", "7", "test.01abc")
+@pytest.mark.parametrize("asked", ["wfd", "gha-step"], ids=["short name", "category"])
+def test_kubectl_shows_whose_dispatch_it_is_and_where_it_stands(place: Granted, asked: str) -> None:
+    made = place.store.write(whole(State.ACCEPTED, key_parts=("demo", "caller", "test.01abc", "deploy::call")))
+    shown = place.cluster.kubectl("get", asked, "--namespace", place.namespaces["demo"]).splitlines()
+    assert shown[0].split() == ["NAME", "STATE", "PROMOTION", "ALIAS", "RUN", "REPO", "WORKFLOW", "REF", "AGE"]
+    assert shown[1].split()[:-1] == [
+        made.key, "accepted", "test.01abc", "deploy::call", "7", "myorg/my-app", "deploy.yml", "main",
+    ]  # fmt: skip
 
 
 def test_the_promotion_owns_its_record(place: Granted) -> None:
