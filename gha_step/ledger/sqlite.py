@@ -1,10 +1,9 @@
 """The ledger in one sqlite file: for one process on one machine.
 
-Exclusive by a lock on ``PATH.lock`` that is held for life; the database itself stays in normal locking, so
-that an operator can read a live one. Every commit is durable before it is believed (WAL, synchronous=FULL).
+One process holds its files for life (`sqlite_files`); sqlite itself stays in normal locking, so that an operator can
+read a live ledger. Every commit is durable before it is believed (WAL, synchronous=FULL).
 """
 
-import fcntl
 import os
 import sqlite3
 import threading
@@ -19,7 +18,9 @@ from gha_step.contract.errors import LedgerError, LedgerUnavailable
 from gha_step.ledger.keys import digest
 from gha_step.ledger.lease import Lease
 from gha_step.ledger.record import Record, State, Target
+from gha_step.ledger.sqlite_files import HeldFiles
 from gha_step.ledger.store import Conflict, LedgerUnusable, Standing
+from gha_step.telemetry import log
 
 SCHEMA_VERSION: Final = 1
 _TABLES: Final = """
@@ -54,12 +55,12 @@ class SqliteStore:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._thread_lock = threading.Lock()  # one connection: sqlite's transactions are per connection
-        self._process_lock: int | None = _take_process_lock(path)
+        self._closed = False
+        self._files = HeldFiles(path)
         try:
             self._connection = self._open()
-            self._identity = self._files()
         except BaseException:
-            self._unlock()
+            self._files.release()
             raise
 
     def _open(self) -> sqlite3.Connection:
@@ -71,6 +72,7 @@ class SqliteStore:
                     f"the ledger {self._path} is kept nowhere, or where sqlite cannot log: name a file"
                 )
             connection.execute("PRAGMA synchronous=FULL")
+            connection.execute("PRAGMA mmap_size=0")  # a mapped file that is cut off ends the process
             (version,) = connection.execute("PRAGMA user_version").fetchone()
             if version == 0:
                 (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
@@ -82,21 +84,26 @@ class SqliteStore:
                 raise LedgerUnusable(_other_schema(self._path, version))
             else:  # a read-only file or directory opens well enough; only a write tells
                 connection.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
-        except sqlite3.Error as error:
+            self._files.remember()
+            self._files.check()
+        except (sqlite3.Error, LedgerUnavailable) as error:
             raise LedgerUnusable(f"the ledger {self._path} cannot be used: {error}") from None
         return connection
 
     def close(self) -> None:
-        """Give the file to others. A closed store answers LedgerUnavailable."""
+        """Give the files to others. A closed store answers LedgerUnavailable."""
         with self._thread_lock:
-            if self._process_lock is not None:
-                self._connection.close()
-                self._unlock()
-
-    def _unlock(self) -> None:
-        assert self._process_lock is not None
-        os.close(self._process_lock)
-        self._process_lock = None
+            if self._closed:
+                return
+            self._closed = True
+            try:
+                self._files.check()
+            except LedgerUnavailable as error:
+                log.error("%s", error)
+                _abandon(self._connection)
+                return
+            self._connection.close()
+            self._files.release()
 
     def read(self, project: str, key: str) -> Record | None:
         del project  # the key holds it already
@@ -159,14 +166,7 @@ class SqliteStore:
     def _commit(self, statement: str, values: tuple[object, ...]) -> int:
         """One statement, which is one durable transaction of its own; how many rows it changed."""
         with self._session() as connection:
-            # What is written to a file that was moved or deleted is found by nobody who comes later.
-            if self._files() != self._identity:
-                raise LedgerUnavailable(f"the ledger {self._path} was moved or deleted while it was held: start again")
             return connection.execute(statement, values).rowcount
-
-    def _files(self) -> list[tuple[int, int] | None]:
-        """Which files the ledger and its lock are."""
-        return [_identity(self._path), _identity(Path(f"{self._path}.lock"))]
 
     def records(self) -> Iterator[Record]:
         with self._session() as connection:
@@ -182,16 +182,22 @@ class SqliteStore:
     @contextmanager
     def _session(self) -> Iterator[sqlite3.Connection]:
         with self._thread_lock:
+            if self._closed:
+                raise LedgerUnavailable(f"the ledger {self._path} is closed: the server is stopping")
+            self._files.check()
             try:
                 yield self._connection
             except sqlite3.Error as error:
                 raise LedgerUnavailable(f"the ledger {self._path} cannot be used now: {error}") from None
+            finally:
+                self._files.remember()
 
 
 def look_into(path: Path) -> tuple[list[Record], list[str]]:
     """All records of a ledger that a server may hold at this moment, newest first; and why others cannot be read.
 
-    It takes no lock, and neither makes nor changes a file.
+    It takes no lock, and neither makes nor changes a file. Not for the process that holds the ledger: closing any
+    descriptor of the file drops sqlite's own locks there.
 
     :raises LedgerUnusable: there is no ledger that can be read.
     """
@@ -242,28 +248,15 @@ def _decode(key: str, version: int, text: str) -> Record:
         ) from None
 
 
-def _identity(path: Path) -> tuple[int, int] | None:
-    try:
-        found = path.stat()
-    except OSError:
-        return None
-    return found.st_dev, found.st_ino
+def _abandon(connection: sqlite3.Connection) -> None:
+    """Never close a connection whose files are not its own any more.
 
+    Closing would delete the log that bears the file's name, which may be that of another server by now, and read a
+    mapped file that may be cut off. Python closes it as well once nothing refers to it, so something always does.
+    """
+    import ctypes
 
-def _take_process_lock(path: Path) -> int:
-    lock = Path(f"{path}.lock")
-    try:
-        descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    except OSError as error:
-        raise LedgerUnusable(f"the ledger's lock {lock} cannot be opened: {error.strerror}") from None
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        os.close(descriptor)
-        raise LedgerUnusable(
-            f"the ledger {path} is held by another process: stop that one, or name another path ({error.strerror})"
-        ) from None
-    return descriptor
+    ctypes.pythonapi.Py_IncRef(ctypes.py_object(connection))
 
 
 def _sync_directory(path: Path) -> None:

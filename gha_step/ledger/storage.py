@@ -13,13 +13,16 @@ _EMPTY_DIR: Final = "kubernetes.io~empty-dir"
 _ESCAPED: Final = re.compile(r"\\([0-7]{3})")
 
 
-def objection(directory: PurePosixPath, mountinfo: str, *, in_kubernetes: bool, lifetime_pod: bool) -> str | None:
-    """Why no ledger may be kept in ``directory`` (absolute, resolved), or ``None``.
+def objection(file: PurePosixPath, mountinfo: str, *, in_kubernetes: bool, lifetime_pod: bool) -> str | None:
+    """Why ``file`` (absolute, resolved) may not be the ledger, or ``None``.
 
     :param mountinfo: the text of ``/proc/self/mountinfo``.
     :param lifetime_pod: whether it is understood that the ledger dies with the pod.
     """
-    kind, root = _mount(directory, mountinfo)
+    directory = file.parent
+    if _mount(file, mountinfo)[2] == file:
+        return f"{file} is mounted by itself, and sqlite keeps a log beside it: mount its directory"
+    kind, root, _ = _mount(directory, mountinfo)
     if _NETWORK.fullmatch(kind):
         return f"{directory} is on a network file system ({kind}), whose locks sqlite cannot trust: use a local disk"
     volatile = kind in _VOLATILE or _EMPTY_DIR in root
@@ -32,9 +35,9 @@ def objection(directory: PurePosixPath, mountinfo: str, *, in_kubernetes: bool, 
     return None
 
 
-def _mount(directory: PurePosixPath, mountinfo: str) -> tuple[str, str]:
-    """File system type and root of the mount that holds ``directory``; the last one mounted counts."""
-    best, found = -1, ("", "")
+def _mount(directory: PurePosixPath, mountinfo: str) -> tuple[str, str, PurePosixPath]:
+    """File system type, root and mount point of the mount that holds ``directory``; the last one mounted counts."""
+    best, found = -1, ("", "", PurePosixPath("/"))
     for line in mountinfo.splitlines():
         left, _, right = line.partition(" - ")
         fields, kinds = left.split(" "), right.split(" ")
@@ -42,5 +45,5 @@ def _mount(directory: PurePosixPath, mountinfo: str) -> tuple[str, str]:
             continue
         point = PurePosixPath(_ESCAPED.sub(lambda code: chr(int(code[1], 8)), fields[4]))
         if directory.is_relative_to(point) and len(point.parts) >= best:
-            best, found = len(point.parts), (kinds[0], fields[3])
+            best, found = len(point.parts), (kinds[0], fields[3], point)
     return found

@@ -273,7 +273,7 @@ def _ledger(
     except OSError:  # not Linux: nothing is known of the place
         mountinfo = ""
     why = objection(
-        PurePosixPath(ledger.path.parent.resolve()),
+        PurePosixPath(ledger.path.resolve()),
         mountinfo,
         in_kubernetes="KUBERNETES_SERVICE_HOST" in environment,
         lifetime_pod=ledger.lifetime_pod,

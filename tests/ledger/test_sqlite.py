@@ -1,14 +1,17 @@
 """What only the ledger in a file can meet: other processes, broken files, full disks."""
 
+import os
 import resource
+import shutil
 import signal
 import sqlite3
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import Final
 
 import pytest
 
@@ -134,6 +137,156 @@ def test_every_commit_is_durable_before_it_is_believed(path: Path, held: SqliteS
         assert other.execute("PRAGMA journal_mode").fetchone() == ("wal",)
 
 
+# ---------------------------------------------------------------- by whatever name, and whatever others do to it
+
+
+OTHER_NAMES: Final = ("symlink", "symlinked directory", "hard link", "moved")
+
+
+def another_name(kind: str, path: Path) -> Path:
+    """The database of ``path`` by another name."""
+    folder = path.parent / "elsewhere"
+    if kind == "symlinked directory":
+        folder.symlink_to(path.parent)
+        return folder / path.name
+    folder.mkdir()
+    other = folder / "other.db"
+    match kind:
+        case "symlink":
+            other.symlink_to(path)
+        case "hard link":
+            other.hardlink_to(path)
+        case "moved":
+            path.rename(other)
+    return other
+
+
+@pytest.mark.parametrize("kind", OTHER_NAMES)
+def test_another_process_is_refused_by_whatever_name_it_comes(kind: str, path: Path) -> None:
+    with another_process(path):
+        other = another_name(kind, path)
+        assert "held by another process" in refusal(other)
+
+
+def test_a_bind_mount_of_the_file_alone_is_held_like_the_file(path: Path) -> None:
+    """What a bind mount is to a process: the same inode under another name that is no link."""
+    with another_process(path):
+        other = path.parent / "mounted.db"
+        other.touch()
+        mounted = subprocess.run(["mount", "--bind", path, other], capture_output=True, check=False)
+        if mounted.returncode:
+            pytest.skip("needs the right to mount")
+        try:
+            assert "held by another process" in refusal(other)
+        finally:
+            subprocess.run(["umount", other], check=True)
+
+
+def test_a_hard_link_is_refused_while_nobody_holds_the_ledger(path: Path) -> None:
+    SqliteStore(path).close()
+    other = another_name("hard link", path)
+    assert "2 names (hard links)" in refusal(other)
+    other.unlink()
+    SqliteStore(path).close()
+
+
+def test_a_named_pipe_is_refused_at_once(path: Path) -> None:
+    os.mkfifo(path)
+    assert "is not a file" in refusal(path)
+
+
+def test_a_symlink_keeps_log_and_lock_beside_the_file(path: Path) -> None:
+    link = path.parent / "link.db"
+    link.symlink_to(path)
+    with closing(SqliteStore(link)) as store:
+        store.write(fresh())
+        assert {file.name for file in path.parent.iterdir()} == {
+            "link.db", "ledger.db", "ledger.db.lock", "ledger.db-wal", "ledger.db-shm"
+        }  # fmt: skip
+        link.unlink()
+        with pytest.raises(LedgerUnavailable, match=r"link\.db was deleted or moved"):
+            store.write(fresh("other"))
+
+
+def _replace(file: Path) -> None:
+    shutil.copy(file, f"{file}.new")
+    Path(f"{file}.new").replace(file)
+
+
+SPOIL: Final[dict[str, Callable[[Path], None]]] = {
+    "deleted": lambda file: file.unlink(),
+    "replaced": _replace,
+    "truncated": lambda file: os.truncate(file, 0),
+}
+
+
+@pytest.mark.parametrize("suffix", ["", "-wal", "-shm", ".lock"])
+@pytest.mark.parametrize("how", SPOIL)
+def test_a_file_that_others_spoil_makes_the_ledger_unavailable_and_is_named(
+    how: str, suffix: str, path: Path, held: SqliteStore
+) -> None:
+    stored = held.write(fresh())
+    file = Path(f"{path}{suffix}")
+    if (how, suffix) == ("truncated", ".lock"):  # always empty
+        return
+    SPOIL[how](file)
+    for attempt in (lambda: held.write(stored), lambda: held.write(fresh("other")), lambda: held.read("demo", "x")):
+        with pytest.raises(LedgerUnavailable, match=rf"{file} was {how}.*nothing is sent"):
+            attempt()
+
+
+def test_a_database_copied_over_in_place_makes_the_ledger_unavailable(path: Path) -> None:
+    with closing(SqliteStore(path)) as store:
+        store.write(fresh())
+    backup = path.read_bytes()
+    with closing(SqliteStore(path)) as store:
+        store.write(fresh("other"))
+        path.write_bytes(backup)
+        with pytest.raises(LedgerUnavailable, match="overwritten by another program"):
+            store.read("demo", fresh("other").key)
+
+
+CLOSE_AFTER: Final = """
+import os, sys
+from pathlib import Path
+from gha_step.contract.errors import LedgerUnavailable
+from gha_step.ledger.sqlite import SqliteStore
+from tests.ledger.store_contract import fresh
+path = Path(sys.argv[1])
+store = SqliteStore(path)
+store.write(fresh())
+for file in path.parent.glob("ledger.db*"):
+    os.truncate(file, 0) if sys.argv[2] == "truncated" else file.rename(f"{file}.away")
+if sys.argv[2] == "moved":
+    Path(f"{path}-wal").write_text("another server's log")
+try:
+    store.write(fresh("other"))
+except LedgerUnavailable as error:
+    print(error)
+store.close()
+"""
+
+
+@pytest.mark.parametrize("how", ["truncated", "moved"])
+def test_a_server_whose_files_are_gone_lives_and_takes_nobody_elses_with_it(how: str, path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", CLOSE_AFTER, str(path), how],
+        cwd=Path(__file__).parents[2], capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done
+    assert "nothing is sent" in done.stdout
+    if how == "moved":
+        assert Path(f"{path}-wal").read_text() == "another server's log"
+
+
+def test_a_checkpoint_of_our_own_is_no_trouble(path: Path, held: SqliteStore) -> None:
+    held._connection.execute("PRAGMA wal_autocheckpoint=1")
+    for number in range(20):
+        held.write(fresh(f"a{number}", reason="x" * 5_000))
+    assert held.census()["reserved"].records == 20
+    assert path.stat().st_size > 50_000  # checkpoints happened
+
+
 # ---------------------------------------------------------------- files that cannot serve
 
 
@@ -143,7 +296,7 @@ def test_a_directory_that_is_not_there_is_named(tmp_path: Path) -> None:
 
 def test_a_path_that_is_a_directory_is_refused(path: Path) -> None:
     path.mkdir()
-    assert "unable to open" in refusal(path)
+    assert "Is a directory" in refusal(path)
 
 
 @pytest.mark.parametrize("content", [b"garbage" * 500, b"SQLite format 3\0" + b"\xff" * 4096])

@@ -10,6 +10,7 @@ MOUNTS = """\
 22 1 0:20 / / rw,relatime - overlay overlay rw
 23 22 8:1 /var/lib/kubelet/pods/u/volumes/kubernetes.io~empty-dir/scratch /scratch rw - ext4 /dev/sda1 rw
 24 22 8:2 / /data rw - ext4 /dev/sdb rw
+27 24 8:2 /old.db /data/mounted/ledger.db rw - ext4 /dev/sdb rw
 25 24 0:30 / /data/ram\\040disk rw - tmpfs tmpfs rw
 26 22 0:40 / /share rw - nfs4 server:/x rw
 not a mount
@@ -17,7 +18,7 @@ not a mount
 
 
 def told(directory: str, *, in_kubernetes: bool = True, lifetime_pod: bool = False) -> str | None:
-    path = PurePosixPath(directory)
+    path = PurePosixPath(directory) / "ledger.db"
     return objection(path, MOUNTS, in_kubernetes=in_kubernetes, lifetime_pod=lifetime_pod)
 
 
@@ -48,6 +49,12 @@ def test_a_network_file_system_is_never_a_ledger(*, in_kubernetes: bool) -> None
     said = told("/share/x", in_kubernetes=in_kubernetes, lifetime_pod=True)
     assert said is not None
     assert "nfs4" in said
+
+
+def test_a_file_that_is_mounted_by_itself_is_never_a_ledger() -> None:
+    said = told("/data/mounted", in_kubernetes=False)
+    assert said is not None
+    assert "mount its directory" in said
 
 
 def test_where_nothing_is_known_nothing_is_said() -> None:

@@ -24,6 +24,7 @@ DISPATCHING: Final = "gha_step/steps/dispatch/tasks.py"
 RECORD: Final = "gha_step/ledger/record.py"
 ATTRIBUTION: Final = "gha_step/ledger/attribution.py"
 SQLITE: Final = "gha_step/ledger/sqlite.py"
+SQLITE_FILES: Final = "gha_step/ledger/sqlite_files.py"
 OBSERVING: Final = "gha_step/steps/wait/run_poller.py"
 OUTCOME: Final = "gha_step/github/runs.py"
 
@@ -192,10 +193,39 @@ MUTANTS: Final = (
     ),
     Mutant(
         "sqlite is not exclusive",
-        SQLITE,
+        SQLITE_FILES,
         "fcntl.LOCK_EX | fcntl.LOCK_NB",
         "fcntl.LOCK_SH | fcntl.LOCK_NB",
         "tests/ledger",
+    ),
+    Mutant(
+        "the database's own inode is not locked",
+        SQLITE_FILES,
+        'found = self._hold(self._database, os.O_RDONLY, 0o644, f"the ledger {path}")',
+        "self._descriptors.append(os.open(self._database, os.O_RDONLY | os.O_CREAT, 0o644)); "
+        "found = os.fstat(self._descriptors[-1])",
+        "tests/ledger/test_sqlite.py",
+    ),
+    Mutant(
+        "hard links are let through",
+        SQLITE_FILES,
+        "if found.st_nlink > 1:",
+        "if found.st_nlink > 9:",
+        "tests/ledger/test_sqlite.py",
+    ),
+    Mutant(
+        "the log may go under a live server",
+        SQLITE_FILES,
+        "(self._log, log), ",
+        "",
+        "tests/ledger/test_sqlite.py",
+    ),
+    Mutant(
+        "a file may be cut off under a live server",
+        SQLITE_FILES,
+        "            if now.st_size < held.st_size:",
+        "            if now.st_size < 0:",
+        "tests/ledger/test_sqlite.py",
     ),
     Mutant(
         "the store's client repeats its PUT",
