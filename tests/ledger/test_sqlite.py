@@ -8,7 +8,7 @@ import sqlite3
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Final
@@ -208,20 +208,19 @@ def test_a_symlink_keeps_log_and_lock_beside_the_file(path: Path) -> None:
             store.write(fresh("other"))
 
 
-def _replace(file: Path) -> None:
-    shutil.copy(file, f"{file}.new")
-    Path(f"{file}.new").replace(file)
-
-
-SPOIL: Final[dict[str, Callable[[Path], None]]] = {
-    "deleted": lambda file: file.unlink(),
-    "replaced": _replace,
-    "truncated": lambda file: os.truncate(file, 0),
-}
+def spoil(file: Path, how: str) -> None:
+    match how:
+        case "deleted":
+            file.unlink()
+        case "replaced":
+            shutil.copy(file, f"{file}.new")
+            Path(f"{file}.new").replace(file)
+        case "truncated":
+            os.truncate(file, 0)
 
 
 @pytest.mark.parametrize("suffix", ["", "-wal", "-shm", ".lock"])
-@pytest.mark.parametrize("how", SPOIL)
+@pytest.mark.parametrize("how", ["deleted", "replaced", "truncated"])
 def test_a_file_that_others_spoil_makes_the_ledger_unavailable_and_is_named(
     how: str, suffix: str, path: Path, held: SqliteStore
 ) -> None:
@@ -229,7 +228,7 @@ def test_a_file_that_others_spoil_makes_the_ledger_unavailable_and_is_named(
     file = Path(f"{path}{suffix}")
     if (how, suffix) == ("truncated", ".lock"):  # always empty
         return
-    SPOIL[how](file)
+    spoil(file, how)
     for attempt in (lambda: held.write(stored), lambda: held.write(fresh("other")), lambda: held.read("demo", "x")):
         with pytest.raises(LedgerUnavailable, match=rf"{file} was {how}.*nothing is sent"):
             attempt()
