@@ -1,14 +1,6 @@
-"""The record of one dispatch, and the moves that it may make: the one table that keeps both promises.
+"""The record of one dispatch: all that is remembered of one promotion step. Data only.
 
-A record belongs to one key: one promotion step. Whoever wants to change it names an *event*; `advance` says
-what becomes of the record, or that the event is not legal there. It is pure: it knows no clock, no store and
-no GitHub. The rules are those of the specification ("State × event"); three things carry all the weight:
-
-* a POST belongs to one attempt, whose ``nonce`` only the process that made it knows; what only the owner of
-  an attempt may say carries that nonce, and is refused unless the record holds the same one;
-* nothing leads from a state in which a send is possible back to one in which another may begin, except the
-  owner's own word that no byte left, that GitHub refused, or that GitHub asked to come again;
-* after a final state evidence only improves: see `Event.improves`.
+What may become of it is in `gha_step.ledger.transitions`, where it is kept in `gha_step.ledger.store`.
 """
 
 from enum import StrEnum

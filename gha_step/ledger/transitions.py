@@ -1,105 +1,58 @@
-"""The moves that a record may make."""
+"""The moves that a record may make: `TABLE` is "State × event" of the specification, and `advance` reads it.
 
-from typing import Any, ClassVar, Final
+It knows no clock, no store and no GitHub. Three things carry the promise of at most one dispatch:
+
+* a POST belongs to one attempt, whose ``nonce`` only the process that made it knows; whatever is said of an attempt
+  carries its nonce, and is refused unless the record holds the same one;
+* from a state in which a send is possible, only the owner's own word leads back to one in which another may begin:
+  that no byte left, or that GitHub refused for now;
+* after a final state evidence only improves: a run is replaced only by one of a better source, GitHub's own answer.
+"""
+
+from enum import Enum
+from typing import Any, Final, NamedTuple, TypeAlias
 
 from gha_step.contract.errors import LedgerError
-from gha_step.ledger.record import LOOKING, Candidate, Frozen, Owner, Payload, Record, Run, State
+from gha_step.ledger.record import Candidate, Owner, Payload, Record, Run, State
 
-
-def adopt(record: Record, payload: Payload) -> Record:
-    """The record with the newest call's payload: as long as nothing was sent, the newest call counts."""
-    if record.state is not State.RESERVED:
-        raise IllegalMove(f"the record {record.key[:12]} in state {record.state} keeps its payload")
-    return record.model_copy(update=dict(payload))
+Fields: TypeAlias = dict[str, Any]
 
 
 class IllegalMove(LedgerError):
     """An event that the record's state does not allow: a duplicate or a late one. Nothing has changed."""
 
 
-class Event(Frozen):
-    """Something that happened to one dispatch. Subclasses are the rows of the table."""
-
-    sources: ClassVar[frozenset[State]]
-    to: ClassVar[State]
-
-    def changes(self, record: Record) -> dict[str, Any]:
-        """The fields that this event sets, besides the state."""
-        return {}
-
-    def allowed(self, record: Record) -> bool:
-        return record.state in self.sources
+# ---------------------------------------------------------------- events, and what the record keeps of them
 
 
-class OwnersEvent(Event):
-    """What only the process that made the attempt may say."""
+class ToldByHost(NamedTuple):
+    """The record is gone, but the host kept our own earlier answer."""
 
-    nonce: str
+    run: Run
 
-    def allowed(self, record: Record) -> bool:
-        return super().allowed(record) and record.nonce == self.nonce
-
-
-_NO_ATTEMPT: Final[dict[str, Any]] = {
-    "nonce": None,
-    "owner": None,
-    "sending_at": None,
-    "lost_at": None,
-    "floor": None,
-    "baseline_ids": (),
-    "actor": None,
-}
+    def fields(self, record: Record) -> Fields:
+        return _found(self.run)
 
 
-_SENT: Final = frozenset({State.SENDING, State.UNKNOWN})
+class RecordLost(NamedTuple):
+    """The record is gone, and a witness says that something was sent: it is never sent again."""
 
-
-class Trouble(Event):
-    """GitHub is unreachable or asks us to wait; nothing was sent."""
-
-    sources = frozenset({State.RESERVED})
-    to = State.RESERVED
-    at: float
     reason: str
 
-    def changes(self, record: Record) -> dict[str, Any]:
-        since = self.at if record.trouble_since is None else record.trouble_since
-        return {"trouble_since": since, "reason": self.reason}
-
-
-class Reached(Event):
-    """GitHub can be asked again: what comes next is not the same trouble."""
-
-    sources = frozenset({State.RESERVED})
-    to = State.RESERVED
-
-    def changes(self, record: Record) -> dict[str, Any]:
-        return {"trouble_since": None, "reason": None}
-
-
-class GaveUp(Event):
-    """Nothing was sent, and trying again cannot help any more."""
-
-    sources = frozenset({State.RESERVED})
-    to = State.REJECTED
-    reason: str
-
-    def changes(self, record: Record) -> dict[str, Any]:
+    def fields(self, record: Record) -> Fields:
         return {"reason": self.reason}
 
 
-class Send(Event):
+class Send(NamedTuple):
     """An attempt begins; the next thing that happens may be a byte on the wire."""
 
-    sources = frozenset({State.RESERVED})
-    to = State.SENDING
     nonce: str
     owner: Owner
     at: float
     floor: float | None = None
     baseline_ids: tuple[int, ...] = ()
 
-    def changes(self, record: Record) -> dict[str, Any]:
+    def fields(self, record: Record) -> Fields:
         return {
             "nonce": self.nonce,
             "owner": self.owner,
@@ -110,193 +63,260 @@ class Send(Event):
         }
 
 
-class NotSent(OwnersEvent):
-    """No byte of the attempt was handed to the socket, and none ever will be."""
+class Trouble(NamedTuple):
+    """GitHub is unreachable or asks us to wait; nothing was sent."""
 
-    sources = _SENT
-    to = State.RESERVED
-
-    def changes(self, record: Record) -> dict[str, Any]:
-        return _NO_ATTEMPT
-
-
-class RefusedForNow(OwnersEvent):
-    """GitHub refused, and the same request may succeed later."""
-
-    sources = _SENT
-    to = State.RESERVED
-    at: float | None  # None: it may succeed at once, in other words, which is no trouble
+    at: float
     reason: str
 
-    def changes(self, record: Record) -> dict[str, Any]:
-        since = self.at if record.trouble_since is None else record.trouble_since
-        return {**_NO_ATTEMPT, "trouble_since": since, "reason": self.reason}
+    def fields(self, record: Record) -> Fields:
+        return {"trouble_since": _first(record.trouble_since, self.at), "reason": self.reason}
 
 
-class Refused(OwnersEvent):
-    """GitHub refused for good: nothing was dispatched."""
+class Reached(NamedTuple):
+    """GitHub can be asked again: what comes next is not the same trouble."""
 
-    sources = _SENT
-    to = State.REJECTED
+    def fields(self, record: Record) -> Fields:
+        return {"trouble_since": None, "reason": None}
+
+
+class GaveUp(NamedTuple):
+    """Nothing was sent, and trying again cannot help any more."""
+
     reason: str
 
-    def changes(self, record: Record) -> dict[str, Any]:
+    def fields(self, record: Record) -> Fields:
         return {"reason": self.reason}
 
 
-class AcceptedWithoutId(OwnersEvent):
-    """GitHub accepted (204): a run exists or is about to, and its ID is not told."""
+class NotSent(NamedTuple):
+    """No byte of the attempt was handed to the socket, and none ever will be."""
 
-    sources = _SENT
-    to = State.ACCEPTED_WITHOUT_ID
+    nonce: str
+
+    def fields(self, record: Record) -> Fields:
+        return _NO_ATTEMPT
+
+
+class RefusedForNow(NamedTuple):
+    """GitHub refused, and the same request may succeed later."""
+
+    nonce: str
+    at: float | None  # None: it may succeed at once, in other words, which is no trouble
+    reason: str
+
+    def fields(self, record: Record) -> Fields:
+        since = _first(record.trouble_since, self.at)
+        return {**_NO_ATTEMPT, "trouble_since": since, "reason": self.reason}
+
+
+class Refused(NamedTuple):
+    """GitHub refused for good: nothing was dispatched."""
+
+    nonce: str
+    reason: str
+
+    def fields(self, record: Record) -> Fields:
+        return {"reason": self.reason}
+
+
+class AcceptedWithoutId(NamedTuple):
+    """GitHub accepted (204): a run exists or is about to, and the answer does not name it."""
+
+    nonce: str
     date: float | None  # GitHub's Date of the answer
     floor: float | None  # GitHub's clock: our run was not created before
     actor: str | None = None
 
-    def changes(self, record: Record) -> dict[str, Any]:
-        floor = record.floor if record.floor is not None else self.floor
+    def fields(self, record: Record) -> Fields:
+        floor = _first(record.floor, self.floor)  # the baseline's is the better one
         return {"answered_date": self.date, "floor": floor, "actor": self.actor or record.actor}
 
 
-class AnswerLost(OwnersEvent):
+class AnswerLost(NamedTuple):
     """The answer was lost or says nothing: a run may exist."""
 
-    sources = frozenset({State.SENDING})
-    to = State.UNKNOWN
+    nonce: str
     at: float
     reason: str
 
-    def changes(self, record: Record) -> dict[str, Any]:
+    def fields(self, record: Record) -> Fields:
         return {"reason": self.reason, "lost_at": self.at}
 
 
-class OwnerGone(OwnersEvent):
+class OwnerGone(NamedTuple):
     """The process that was sending is gone, as somebody else has made sure; what it sent is not known."""
 
-    sources = frozenset({State.SENDING})
-    to = State.UNKNOWN
+    nonce: str
     at: float
     reason: str
 
-    def changes(self, record: Record) -> dict[str, Any]:
+    def fields(self, record: Record) -> Fields:
         return {"reason": self.reason, "lost_at": self.at}
 
 
-class ExactId(OwnersEvent):
+class ExactId(NamedTuple):
     """GitHub's own answer names the run. Believed in every sent state, however late it comes."""
 
-    sources = frozenset(State) - {State.RESERVED, State.REJECTED}
-    to = State.ACCEPTED
+    nonce: str
     run: Run
 
-    def allowed(self, record: Record) -> bool:
-        improves = record.run is None or record.run.source != "response"
-        return super().allowed(record) and self.run.source == "response" and improves
-
-    def changes(self, record: Record) -> dict[str, Any]:
-        return {"run": self.run, "candidates": (), "reason": None}
+    def fields(self, record: Record) -> Fields:
+        return _found(self.run)
 
 
-class _Attributed(Event):
-    to = State.ACCEPTED
-    source: ClassVar[str]
+class FoundByMarker(NamedTuple):
+    """Exactly one eligible run shows our marker."""
+
     run: Run
 
-    def allowed(self, record: Record) -> bool:
-        return super().allowed(record) and self.run.source == self.source
-
-    def changes(self, record: Record) -> dict[str, Any]:
-        return {"run": self.run, "candidates": (), "reason": None}
+    def fields(self, record: Record) -> Fields:
+        return _found(self.run)
 
 
-class FoundByMarker(_Attributed):
-    """Exactly one eligible run shows our marker. From `reserved` too: an earlier ledger died with its pod."""
-
-    sources = LOOKING | {State.UNRESOLVED, State.AMBIGUOUS, State.RESERVED}
-    source = "marker"
-
-
-class FoundByName(_Attributed):
+class FoundByName(NamedTuple):
     """Exactly one eligible run shows the promotion's name, and no other dispatch of it can be meant."""
 
-    sources = LOOKING
-    source = "promotion-name"
+    run: Run
+
+    def fields(self, record: Record) -> Fields:
+        return _found(self.run)
 
 
-class OnlyCandidate(_Attributed):
-    """Settled, and exactly one run can be ours. Only after a 204: there our run surely exists."""
+class OnlyCandidate(NamedTuple):
+    """Settled, and exactly one run can be ours."""
 
-    sources = frozenset({State.ACCEPTED_WITHOUT_ID})
-    source = "only-candidate"
+    run: Run
 
-
-class ToldByHost(_Attributed):
-    """The record is gone, but the host kept our own earlier answer. Only where there is no record."""
-
-    sources = frozenset({State.RESERVED})
-    source = "host"
-
-    def allowed(self, record: Record) -> bool:
-        return super().allowed(record) and record.version == 0
+    def fields(self, record: Record) -> Fields:
+        return _found(self.run)
 
 
-class RecordLost(Event):
-    """The record is gone, and a witness says that something was sent: it is never sent again."""
-
-    sources = frozenset({State.RESERVED})
-    to = State.UNRESOLVED
-    reason: str
-
-    def allowed(self, record: Record) -> bool:
-        return super().allowed(record) and record.version == 0
-
-    def changes(self, record: Record) -> dict[str, Any]:
-        return {"reason": self.reason}
-
-
-class Looked(Event):
+class Looked(NamedTuple):
     """A listing was read; nothing is decided yet."""
 
-    sources = LOOKING
-    to = State.UNKNOWN  # stays where it is: see `advance`
     seen: tuple[Candidate, ...]
     floor: float | None = None
 
-    def changes(self, record: Record) -> dict[str, Any]:
-        return {
-            "seen": self.seen,
-            "floor": record.floor if record.floor is not None else self.floor,
-            "listings": record.listings + 1,
-        }
+    def fields(self, record: Record) -> Fields:
+        return {"seen": self.seen, "floor": _first(record.floor, self.floor), "listings": record.listings + 1}
 
 
-class Indistinguishable(Event):
+class Indistinguishable(NamedTuple):
     """Several runs may be ours, and nothing can tell them apart any more."""
 
-    sources = LOOKING
-    to = State.AMBIGUOUS
     candidates: tuple[Candidate, ...]
     reason: str
 
-    def changes(self, record: Record) -> dict[str, Any]:
+    def fields(self, record: Record) -> Fields:
         return {"candidates": self.candidates, "reason": self.reason}
 
 
-class NothingFound(Event):
+class NothingFound(NamedTuple):
     """The time for looking is over, and no run can be ours."""
 
-    sources = LOOKING
-    to = State.UNRESOLVED
     reason: str
 
-    def changes(self, record: Record) -> dict[str, Any]:
+    def fields(self, record: Record) -> Fields:
         return {"reason": self.reason}
 
 
-EVENTS: Final[tuple[type[Event], ...]] = (
-    Trouble, Reached, GaveUp, Send, NotSent, RefusedForNow, Refused, AcceptedWithoutId, AnswerLost, OwnerGone, ExactId,
-    FoundByMarker, FoundByName, OnlyCandidate, ToldByHost, RecordLost, Looked, Indistinguishable, NothingFound,
-)  # fmt: skip
+OwnersEvent: TypeAlias = NotSent | RefusedForNow | Refused | AcceptedWithoutId | AnswerLost | OwnerGone | ExactId
+"""What is said of one attempt: each carries its nonce."""
+FoundRun: TypeAlias = FoundByMarker | FoundByName | OnlyCandidate
+Event: TypeAlias = (
+    OwnersEvent
+    | FoundRun
+    | ToldByHost
+    | RecordLost
+    | Send
+    | Trouble
+    | Reached
+    | GaveUp
+    | Looked
+    | Indistinguishable
+    | NothingFound
+)
+
+_NO_ATTEMPT: Final[Fields] = {
+    "nonce": None,
+    "owner": None,
+    "sending_at": None,
+    "lost_at": None,
+    "floor": None,
+    "baseline_ids": (),
+    "actor": None,
+}
+
+
+def _found(run: Run) -> Fields:
+    return {"run": run, "candidates": (), "reason": None}
+
+
+def _first(held: float | None, said: float | None) -> float | None:
+    return said if held is None else held
+
+
+# ---------------------------------------------------------------- the table
+
+
+class Who(Enum):
+    """Who may say what happened."""
+
+    ANYBODY = "anybody"
+    OWNER = "the process that made the attempt"
+    WATCHER = "another process, of the attempt that it has watched"
+
+
+class Row(NamedTuple):
+    """One event's line of the table."""
+
+    states: frozenset[State | None]  # in which it may happen; None: the key has no record
+    to: State | None  # None: the state stays
+    who: Who
+    source: str | None = None  # of the run that it names
+
+
+def _in(*states: State | None) -> frozenset[State | None]:
+    return frozenset(states)
+
+
+NO_RECORD: Final = None
+STAYS: Final = None
+RESERVED, SENDING, UNKNOWN, WITHOUT_ID = State.RESERVED, State.SENDING, State.UNKNOWN, State.ACCEPTED_WITHOUT_ID
+ACCEPTED, REJECTED, AMBIGUOUS, UNRESOLVED = State.ACCEPTED, State.REJECTED, State.AMBIGUOUS, State.UNRESOLVED
+ANYBODY, OWNER, WATCHER = Who
+
+# A key without a record begins with a blank one in `reserved`, of version 0, unless a witness speaks against it.
+# Evidence in hand whose record has vanished is written to such a record by the same rows.
+TABLE: Final[dict[type[Event], Row]] = {
+    # event                may happen in                                    leads to     said by  names a run by
+    ToldByHost:        Row(_in(NO_RECORD),                                  ACCEPTED,    ANYBODY, "host"),
+    RecordLost:        Row(_in(NO_RECORD),                                  UNRESOLVED,  ANYBODY),
+    Send:              Row(_in(RESERVED),                                   SENDING,     ANYBODY),
+    # Trouble counts from its first event. At the gate nobody is in trouble: waiting there never ends a step.
+    Trouble:           Row(_in(RESERVED),                                   STAYS,       ANYBODY),
+    Reached:           Row(_in(RESERVED),                                   STAYS,       ANYBODY),
+    GaveUp:            Row(_in(RESERVED),                                   REJECTED,    ANYBODY),
+    NotSent:           Row(_in(SENDING, UNKNOWN),                           RESERVED,    OWNER),
+    RefusedForNow:     Row(_in(SENDING, UNKNOWN),                           RESERVED,    OWNER),
+    Refused:           Row(_in(SENDING, UNKNOWN),                           REJECTED,    OWNER),
+    AcceptedWithoutId: Row(_in(SENDING, UNKNOWN),                           WITHOUT_ID,  OWNER),
+    AnswerLost:        Row(_in(SENDING),                                    UNKNOWN,     OWNER),
+    # Gone: same pod and another incarnation, or an exclusive ledger; else watched for 90 s, or sent 5 min ago.
+    OwnerGone:         Row(_in(SENDING),                                    UNKNOWN,     WATCHER),
+    # From `accepted` only where a rule had named the run: a contradiction replaces it, and raises an alarm.
+    ExactId:           Row(_in(*State) - _in(RESERVED, REJECTED),           ACCEPTED,    OWNER,   "response"),
+    # From `reserved` only with ?lifetime=pod: an earlier ledger died with its pod. Nothing is sent then.
+    FoundByMarker:     Row(_in(RESERVED, WITHOUT_ID, UNKNOWN, UNRESOLVED, AMBIGUOUS), ACCEPTED, ANYBODY, "marker"),
+    FoundByName:       Row(_in(WITHOUT_ID, UNKNOWN),                        ACCEPTED,    ANYBODY, "promotion-name"),
+    # Only after a 204: there our run surely exists.
+    OnlyCandidate:     Row(_in(WITHOUT_ID),                                 ACCEPTED,    ANYBODY, "only-candidate"),
+    Looked:            Row(_in(WITHOUT_ID, UNKNOWN),                        STAYS,       ANYBODY),
+    # At the deadline; after a 204 without a marker also before, where nothing can tell the candidates apart.
+    Indistinguishable: Row(_in(WITHOUT_ID, UNKNOWN),                        AMBIGUOUS,   ANYBODY),
+    NothingFound:      Row(_in(WITHOUT_ID, UNKNOWN),                        UNRESOLVED,  ANYBODY),
+}  # fmt: skip
 
 
 def advance(record: Record, event: Event) -> Record:
@@ -304,9 +324,29 @@ def advance(record: Record, event: Event) -> Record:
 
     :raises IllegalMove: the table has no such row; the record stays as it is.
     """
-    if not event.allowed(record):
+    row = TABLE[type(event)]
+    if not _is_legal(record, event, row):
         raise IllegalMove(
             f"{type(event).__name__} is not legal for the record {record.key[:12]} in state {record.state}"
         )
-    state = record.state if isinstance(event, Looked) else event.to
-    return record.model_copy(update={**event.changes(record), "state": state})
+    to = record.state if row.to is STAYS else row.to
+    return record.model_copy(update={**event.fields(record), "state": to})
+
+
+def _is_legal(record: Record, event: Event, row: Row) -> bool:
+    is_blank = record.version == 0 and record.state is RESERVED
+    if record.state not in row.states and not (is_blank and NO_RECORD in row.states):
+        return False
+    if row.who is not ANYBODY and record.nonce != getattr(event, "nonce", None):
+        return False
+    run: Run | None = getattr(event, "run", None)
+    if run is None:
+        return True
+    return run.source == row.source and (record.run is None or record.run.source != row.source)
+
+
+def adopt(record: Record, payload: Payload) -> Record:
+    """The record with the newest call's payload: as long as nothing was sent, the newest call counts."""
+    if record.state is not RESERVED:
+        raise IllegalMove(f"the record {record.key[:12]} in state {record.state} keeps its payload")
+    return record.model_copy(update=dict(payload))

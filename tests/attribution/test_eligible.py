@@ -6,7 +6,7 @@ import pytest
 
 from gha_step.ledger.attribution import eligible, floor_of
 from gha_step.ledger.record import State
-from gha_step.ledger.transitions import Looked
+from gha_step.ledger.transitions import Looked, advance
 
 from .listed import EPOCH, FOREIGN, MARKER, accepted_without_id, decide, listed, listing, unknown
 
@@ -125,10 +125,10 @@ def test_the_first_listings_floor_is_kept_for_all_later_ones() -> None:
     record = unknown(floor=None, listings=0)
     first = decide(record, listing(begun=10.0))
     assert isinstance(first, Looked)
-    kept = record.model_copy(update=first.changes(record))
+    kept = advance(record, first)
     second = decide(kept, listing(begun=500.0), since_sending=20.0)
     assert isinstance(second, Looked)
-    assert kept.model_copy(update=second.changes(kept)).floor == first.floor
+    assert advance(kept, second).floor == first.floor
 
 
 def test_a_listing_without_a_date_gives_no_floor() -> None:

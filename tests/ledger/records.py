@@ -5,7 +5,7 @@ from typing import Any
 from gha_step.ledger.keys import step_key
 from gha_step.ledger.record import Candidate, Owner, Record, Run, State, Target
 from gha_step.ledger.transitions import (
-    EVENTS,
+    TABLE,
     AcceptedWithoutId,
     AnswerLost,
     Event,
@@ -86,5 +86,5 @@ def events(nonce: str = "n", run_id: int = 7) -> dict[type[Event], Event]:
         NothingFound(reason="none"),
     ]
     table = {type(event): event for event in said}
-    assert set(table) == set(EVENTS), "an event without an example here"
+    assert set(table) == set(TABLE), "an event without an example here"
     return table

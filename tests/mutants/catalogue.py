@@ -21,7 +21,7 @@ class Mutant:
 
 
 DISPATCHING: Final = "gha_step/steps/dispatch/tasks.py"
-RECORD: Final = "gha_step/ledger/record.py"
+TRANSITIONS: Final = "gha_step/ledger/transitions.py"
 ATTRIBUTION: Final = "gha_step/ledger/attribution.py"
 SQLITE: Final = "gha_step/ledger/sqlite.py"
 SQLITE_FILES: Final = "gha_step/ledger/sqlite_files.py"
@@ -151,9 +151,9 @@ MUTANTS: Final = (
     ),
     Mutant(
         "the nonce is not compared",
-        RECORD,
-        "        return super().allowed(record) and record.nonce == self.nonce\n",
-        "        return super().allowed(record)\n",
+        TRANSITIONS,
+        '    if row.who is not ANYBODY and record.nonce != getattr(event, "nonce", None):\n',
+        "    if False:\n",
         "tests/ledger",
     ),
     Mutant(
