@@ -151,7 +151,7 @@ def dispatch(call: Call) -> Response:
     resolved = repository.resolve(ref)
     if resolved is None:
         raise refusal.unprocessable(f"No ref found for: {ref}")
-    file = workflow.file_at(resolved[0])
+    file = workflow.file_at(ref)
     if file is None:  # GitHub's words for a file that is on the default branch but not on this one
         raise refusal.unprocessable("Workflow does not have 'workflow_dispatch' trigger")
     if isinstance(file, Unreadable):
@@ -341,7 +341,7 @@ def get_contents(call: Call) -> Response:
     if resolved is None:
         raise Refusal(404, f"No commit found for the ref {ref}")
     for flow in repository.workflows:
-        if flow.path == call.params["path"] and (file := flow.file_at(resolved[0])) is not None:
+        if flow.path == call.params["path"] and (file := flow.file_at(ref)) is not None:
             return Response.of(200, bodies.file_contents(repository, flow.path, file.text, ref, call.links))
     raise refusal.not_found()
 

@@ -124,11 +124,13 @@ class Workflow:
         return self.path.rpartition("/")[2]
 
     def file_at(self, ref: str) -> WorkflowFile | Unreadable | None:
-        """The file as it is at this short ref, or None where it is not."""
-        return self.files[ref] if ref in self.files else self.files[None]
+        """The file as it is at this ref, short or full, or None where it is not."""
+        short = ref.removeprefix("refs/heads/").removeprefix("refs/tags/")
+        return self.files[next((name for name in (ref, short) if name in self.files), None)]
 
     def set_text(self, text: str | None, *, ref: str | None = None) -> None:
-        """Another text on the branch or tag `ref` only, or everywhere else; None: the file is not there."""
+        """Another text on the branch or tag `ref` only (in full where both have that name), or everywhere else; None:
+        the file is not there."""
         if text is None:
             self.files[ref] = None
             return

@@ -38,11 +38,6 @@ class Workflow:
         return f"{self.owner}/{self.repo} workflow {self.file} on ref {self.ref}"
 
     @property
-    def short_ref(self) -> str:
-        """The branch or tag name as a run's ``head_branch`` shows it."""
-        return self.ref.removeprefix("refs/heads/").removeprefix("refs/tags/")
-
-    @property
     def path(self) -> str:
         """Path below the API base, escaped."""
         owner, repo, file = (quote(part, safe="") for part in (self.owner, self.repo, self.file))

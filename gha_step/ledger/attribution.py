@@ -93,7 +93,7 @@ def eligible(run: ListedRun, record: Record, floor: float | None, claimed: Colle
     foreign = any(found != record.marker for found in _FOREIGN_MARKER.findall(run.title))
     return (
         run.event == "workflow_dispatch"
-        and run.head_branch == record.target.ref
+        and run.head_branch == record.target.short_ref
         and run.id not in record.baseline_ids
         and (floor is None or run.created_at >= int(floor))
         and (record.actor is None or run.actor == record.actor)

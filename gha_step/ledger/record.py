@@ -30,6 +30,7 @@ class State(StrEnum):
 
 
 FINAL: Final = frozenset({State.ACCEPTED, State.REJECTED, State.AMBIGUOUS, State.UNRESOLVED})
+FULL_REFS: Final = ("refs/heads/", "refs/tags/")
 LOOKING: Final = frozenset({State.ACCEPTED_WITHOUT_ID, State.UNKNOWN})
 
 
@@ -38,12 +39,39 @@ class Frozen(BaseModel):
 
 
 class Target(Frozen):
-    """What is dispatched where: another target under the same key is a mistake, other inputs are not."""
+    """What is dispatched where: another target under the same key is a mistake, other inputs are not.
+
+    Two targets are compared by `same_as`: of `v1` nobody here knows whether it is the branch or the tag.
+    """
 
     api_base: str  # https://api.github.com
     repo: str  # owner/name, lower case: GitHub does not tell cases apart
     workflow: str  # deploy.yml
-    ref: str  # short: main, not refs/heads/main
+    ref: str  # as written: main, refs/heads/main or refs/tags/v1; records of 0.1.0 hold the short form only
+
+    @property
+    def short_ref(self) -> str:
+        """The branch or tag name as a run's ``head_branch`` shows it."""
+        prefix = next((prefix for prefix in FULL_REFS if self.ref.startswith(prefix)), "")
+        return self.ref.removeprefix(prefix)
+
+    @property
+    def short(self) -> "Target":
+        """The target by its short ref, as a run shows it: what gates go by."""
+        return self.model_copy(update={"ref": self.short_ref})
+
+    def same_as(self, other: "Target") -> bool:
+        """Whether both may be one: a short ref is the same as either full one, a branch never the same as a tag."""
+        return other in self._same()
+
+    def has_hash(self, text: str) -> bool:
+        """Whether ``text`` is the `hash` of a target that is the `same_as` this one."""
+        return any(target.hash == text for target in self._same())
+
+    def _same(self) -> "list[Target]":
+        short = self.short_ref
+        refs = [short, *(prefix + short for prefix in FULL_REFS)] if self.ref == short else [self.ref, short]
+        return [self.model_copy(update={"ref": ref}) for ref in refs]
 
     @property
     def hash(self) -> str:

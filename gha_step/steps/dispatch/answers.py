@@ -57,7 +57,7 @@ def tell(
     run = exact or record.run
     changed = record.sent and order is not None and order.payload.inputs_hash != record.inputs_hash
     output = _output(record, run, changed)
-    if record.final and record.sent and order is not None and order.payload.target != record.target:
+    if record.final and record.sent and order is not None and not record.target.same_as(order.payload.target):
         return StepResult.failed(_another_target(record, order), output)
     also = f" {warning}" if warning else ""
     if changed:

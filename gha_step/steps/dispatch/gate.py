@@ -108,7 +108,7 @@ class Gate:
 
     def _enter(self, task: Task, record: Record, order: DispatchRequest, pause: Callable[[float], bool]) -> bool:
         """One dispatch at a time per target, so that each can be told from the others. False: still busy."""
-        project, target = record.project, order.payload.target
+        project, target = record.project, order.payload.target.short
         while True:
             gate = self._journal.store.read_lease(project, target)
             if gate.holder == record.key or self._is_free(gate, order):
@@ -134,7 +134,7 @@ class Gate:
         if gate.holder is None:
             return True
         holder = self._journal.store.read(gate.project, gate.holder)
-        if holder is None or holder.state is State.RESERVED or holder.target != gate.target:
+        if holder is None or holder.state is State.RESERVED or holder.target.short != gate.target:
             stamp = (gate.version, holder.version if holder is not None else 0)
             return self._run_finder.stands_still(f"gate {gate.holder}", stamp) >= TAKEOVER
         if not holder.final and not self._at_work(gate.holder):

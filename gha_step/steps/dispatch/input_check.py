@@ -19,7 +19,7 @@ def check_inputs(workflow: Workflow, inputs: Mapping[str, str], token: Token, cl
         raise Unreadable("workflowFile is a number, not a file name")
     repository = f"/repos/{quote(workflow.owner, safe='')}/{quote(workflow.repo, safe='')}"
     path = f"{repository}/contents/.github/workflows/{quote(workflow.file, safe='')}"
-    declared = declared_inputs(file_text(client.get(workflow.endpoint, path, token, {"ref": workflow.short_ref})))
+    declared = declared_inputs(file_text(client.get(workflow.endpoint, path, token, {"ref": workflow.ref})))
     if declared is None:
         return ["the workflow has no `workflow_dispatch:` under `on:` at this ref: add it"]
     return input_problems(declared, inputs)

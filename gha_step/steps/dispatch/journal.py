@@ -144,7 +144,7 @@ def _is_foreign(record: Record, key: Key) -> bool:
 
 def _testimony(fresh: Record, witness: Witness) -> Event:
     """What the host's own memory says of a key that the ledger does not know."""
-    if witness.run_id is not None and witness.target == fresh.target.hash:
+    if witness.run_id is not None and fresh.target.has_hash(witness.target):
         return ToldByHost(run=Run(id=witness.run_id, url=witness.url or run_page(fresh, witness.run_id), source="host"))
     return RecordLost(reason="the ledger's record is gone, but the host remembers that it was sent")
 

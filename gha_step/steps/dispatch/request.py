@@ -87,7 +87,7 @@ def target_of(workflow: Workflow) -> Target:
         api_base=workflow.endpoint.base,
         repo=f"{workflow.owner}/{workflow.repo}".lower(),
         workflow=workflow.file,
-        ref=workflow.short_ref,
+        ref=workflow.ref,
     )
 
 

@@ -110,7 +110,7 @@ class RunFinder:
         since_sending = self._since_sending(record) - SHARED_FOR  # a listing that is shared was begun before
         listing = self._listings.read(order.workflow, order.token, record.floor, SHARED_FOR)
         # After the listing: whoever started a run that it shows has said so in the ledger before.
-        gate = self._journal.store.read_lease(record.project, record.target)
+        gate = self._journal.store.read_lease(record.project, record.target.short)
         siblings = self._journal.store.siblings(record) if record.names_promotion else []
         # A run that GitHub itself named to another step of this promotion stands in no gate.
         claimed = gate.taken_from(record.key) | {sibling.run.id for sibling in siblings if sibling.run is not None}
@@ -172,6 +172,6 @@ class RunFinder:
         except GitHubError as error:
             log.info("the late look for the marker failed: %s", error, extra=subject_of(record))
             return
-        claimed = self._journal.store.read_lease(record.project, record.target).taken_from(record.key)
+        claimed = self._journal.store.read_lease(record.project, record.target.short).taken_from(record.key)
         if (found := find_marker(record, listing, claimed)) is not None:
             self._journal.move(task, record, found)
