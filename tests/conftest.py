@@ -1,17 +1,111 @@
-"""What tests of every folder share: a real kube-apiserver, one for the whole run."""
+"""What tests of every folder share: an emulated GitHub, one process's worth of gha_step beside it, a real API server.
+
+A folder whose tests need another of these parts overrides that one fixture in its own conftest.
+"""
 
 import os
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
 
+from gha_step.emulator import GitHub
+from gha_step.ledger.sqlite import SqliteStore
+from gha_step.runtime import Clock
+from tests.support.api_server import ApiServer
+from tests.support.api_server import serving as api_server
+from tests.support.certificates import Authority
+from tests.support.clock import VirtualClock
 from tests.support.cluster import Cluster, missing, running
+from tests.support.core import Program, Start
+from tests.support.github import github_at
+from tests.support.ledger import FaultyStore
+from tests.support.network import FaultyConnector
+from tests.support.secrets import example_secret
+from tests.support.server import serving
 
 # How long an example takes says how busy the machine is, and nothing about the program.
 settings.register_profile("tests", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("tests")
+
+
+@pytest.fixture
+def clock() -> Clock:
+    """Standing at 2023-11-14T22:13:20Z until somebody sleeps."""
+    return VirtualClock()
+
+
+@pytest.fixture
+def github(clock: Clock) -> GitHub:
+    """github.com with the example repository, by the same clock."""
+    return GitHub(now=clock.now)
+
+
+@pytest.fixture
+def github_url(github: GitHub) -> Iterator[str]:
+    with github_at(github) as url:
+        yield url
+
+
+@pytest.fixture
+def secrets(tmp_path: Path, github_url: str) -> Path:
+    """The directory of Secrets; `github` of the project `demo` leads to the emulated GitHub."""
+    return example_secret(tmp_path / "secrets", github_url)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[FaultyStore]:
+    with closing(SqliteStore(tmp_path / "ledger.db")) as opened:
+        yield FaultyStore(opened)
+
+
+@pytest.fixture
+def connector() -> FaultyConnector:
+    return FaultyConnector()
+
+
+@pytest.fixture
+def process(store: FaultyStore, secrets: Path, clock: Clock, connector: FaultyConnector) -> Iterator[Start]:
+    """Another process over the same ledger, GitHub and clock."""
+    started: list[Program] = []
+
+    def start(**changes: Any) -> Program:
+        common: dict[str, Any] = {"store": store, "secrets": secrets, "clock": clock, "connector": connector}
+        started.append(Program(**(common | changes)))
+        return started[-1]
+
+    yield start
+    for one in started:
+        one.dispatches.drain()
+    for one in started:
+        one.close()
+
+
+@pytest.fixture
+def program(process: Start) -> Program:
+    return process()
+
+
+@pytest.fixture
+def live(program: Program) -> Iterator[str]:
+    """The URL of an HTTP server around it; it asks for the bearer of the tests."""
+    with serving(program) as url:
+        yield url
+
+
+@pytest.fixture
+def server() -> Iterator[ApiServer]:
+    """A stand-in for a kube-apiserver."""
+    with api_server() as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    return Authority(tmp_path_factory.mktemp("authority"))
 
 
 @pytest.fixture(scope="session")

@@ -82,17 +82,6 @@ def _no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name.upper(), raising=False)
 
 
-@pytest.fixture
-def server() -> Iterator[ApiServer]:
-    with serving() as started:
-        yield started
-
-
-@pytest.fixture(scope="session")
-def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
-    return Authority(tmp_path_factory.mktemp("pki"))
-
-
 def client(url: str, folder: Path, token: str | None = BEARER, timeout: float = 2.0) -> KubeApi:
     kubeconfig = write_kubeconfig(folder / "kubeconfig", url, token=token)
     return connect({"KUBECONFIG": str(kubeconfig)}, SystemClock(), timeout=timeout)

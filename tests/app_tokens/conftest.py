@@ -1,35 +1,27 @@
-"""An emulated GitHub with an installed App, and one process's worth of gha_step beside it, by a clock that jumps."""
+"""An installed App, whose Secret is the only one."""
 
 from collections.abc import Callable, Iterator
-from contextlib import closing
 from pathlib import Path
 from typing import Any, Final
 
 import pytest
 
 from gha_step.contract.secret import Token
-from gha_step.emulator import EXAMPLE_TOKEN, GitHub, Installation, serve
+from gha_step.emulator import EXAMPLE_TOKEN, GitHub, Installation
 from gha_step.github.app import Installation as Wanted
 from gha_step.github.app_tokens import AppTokens
 from gha_step.github.client import PyGithubClient
 from gha_step.github.endpoint import resolve_endpoint
 from gha_step.github.server_capabilities import ServerCapabilities
-from gha_step.ledger.sqlite import SqliteStore
 from gha_step.telemetry import Telemetry
 from tests.support.app_keys import rsa_key
 from tests.support.calls import config
 from tests.support.clock import VirtualClock
-from tests.support.core import Program
 from tests.support.network import FaultyConnector
 from tests.support.secrets import write_secret
 from tests.support.workers import TrackedWorkers
 
 NEW: Final = "create-installation-token"
-
-
-@pytest.fixture
-def clock() -> VirtualClock:
-    return VirtualClock.flowing()
 
 
 @pytest.fixture
@@ -43,17 +35,6 @@ def github(clock: VirtualClock) -> GitHub:
 @pytest.fixture
 def installed(github: GitHub) -> Installation:
     return github.add_installation(github.add_app(rsa_key().public))
-
-
-@pytest.fixture
-def url(github: GitHub) -> Iterator[str]:
-    with serve(github) as at:
-        yield at
-
-
-@pytest.fixture
-def connector() -> FaultyConnector:
-    return FaultyConnector()
 
 
 @pytest.fixture
@@ -81,12 +62,12 @@ def tokens(make_tokens: Callable[[], AppTokens]) -> AppTokens:
 
 
 @pytest.fixture
-def wanted(url: str, installed: Installation) -> Callable[..., Wanted]:
+def wanted(github_url: str, installed: Installation) -> Callable[..., Wanted]:
     """What a step wants a token for."""
 
     def make(**changes: Any) -> Wanted:
         whole: dict[str, Any] = {
-            "endpoint": resolve_endpoint(url, allow_http=False),
+            "endpoint": resolve_endpoint(github_url, allow_http=False),
             "issuer": installed.app.client_id,
             "number": installed.id,
             "private_key": Token(rsa_key().private),
@@ -116,11 +97,7 @@ def by_url(url: str, **changes: Any) -> dict[str, Any]:
 
 
 @pytest.fixture
-def program(
-    tmp_path: Path, url: str, installed: Installation, clock: VirtualClock, connector: FaultyConnector
-) -> Iterator[Program]:
-    write_app(tmp_path / "secrets", url)
-    with closing(SqliteStore(tmp_path / "ledger.db")) as store:
-        program = Program(store=store, secrets=tmp_path / "secrets", clock=clock, connector=connector)
-        yield program
-        program.close()
+def secrets(tmp_path: Path, github_url: str, installed: Installation) -> Path:
+    """The App's Secret, and no other."""
+    write_app(tmp_path / "secrets", github_url)
+    return tmp_path / "secrets"

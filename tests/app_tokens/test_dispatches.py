@@ -19,21 +19,21 @@ from tests.support.secrets import write_secret
 from .conftest import NEW, by_url, write_app
 
 
-def test_an_app_dispatches_as_itself(program: Program, github: GitHub, url: str) -> None:
-    result = program.follow(by_url(url))
+def test_an_app_dispatches_as_itself(program: Program, github: GitHub, github_url: str) -> None:
+    result = program.follow(by_url(github_url))
     (run,) = github.runs
     assert (result.status, output(result)["runID"]) == ("Succeeded", run.id)
     assert run.actor == "gha-step[bot]"
     assert (github.count(NEW), github.count("dispatch")) == (1, 1)
 
 
-def test_a_hundred_steps_at_once_fetch_one_token(program: Program, github: GitHub, url: str) -> None:
+def test_a_hundred_steps_at_once_fetch_one_token(program: Program, github: GitHub, github_url: str) -> None:
     github.faults.add(Delay(0.3), NEW)
     with ThreadPoolExecutor(100) as pool:
         results = list(
             pool.map(
                 lambda number: program.follow(
-                    by_url(url), promotionUID=f"uid-{number}", promotion=f"test.{number:05}.abc"
+                    by_url(github_url), promotionUID=f"uid-{number}", promotion=f"test.{number:05}.abc"
                 ),
                 range(100),
             )
@@ -43,64 +43,68 @@ def test_a_hundred_steps_at_once_fetch_one_token(program: Program, github: GitHu
     assert (github.count(NEW), github.count("dispatch"), len(github.runs)) == (1, 100, 100)
 
 
-def test_the_next_hour_takes_one_more_token(program: Program, github: GitHub, url: str, clock: VirtualClock) -> None:
+def test_the_next_hour_takes_one_more_token(
+    program: Program, github: GitHub, github_url: str, clock: VirtualClock
+) -> None:
     for number in range(4):
-        assert program.follow(by_url(url), promotionUID=f"uid-{number}").status == "Succeeded"
+        assert program.follow(by_url(github_url), promotionUID=f"uid-{number}").status == "Succeeded"
         clock.forward(1700)
     assert github.count(NEW) == 2
 
 
 def test_a_refused_token_is_renewed_and_the_dispatch_sent_once_more(
-    program: Program, github: GitHub, url: str, installed: Installation
+    program: Program, github: GitHub, github_url: str, installed: Installation
 ) -> None:
-    program.follow(by_url(url))
+    program.follow(by_url(github_url))
     github.remove_token(installed.tokens[0])
-    result = program.call(by_url(url), promotionUID="uid-2")
+    result = program.call(by_url(github_url), promotionUID="uid-2")
     assert result.status == "Succeeded", result  # within the same call
     assert (github.count(NEW), github.count("dispatch"), len(github.runs)) == (2, 3, 2)
 
 
 def test_all_steps_with_a_refused_token_share_one_renewal(
-    program: Program, github: GitHub, url: str, installed: Installation
+    program: Program, github: GitHub, github_url: str, installed: Installation
 ) -> None:
-    program.follow(by_url(url))
+    program.follow(by_url(github_url))
     github.remove_token(installed.tokens[0])
     github.faults.add(Delay(0.2), NEW)
     with ThreadPoolExecutor(30) as pool:
-        results = list(pool.map(lambda n: program.follow(by_url(url), promotionUID=f"uid-{n}"), range(2, 32)))
+        results = list(pool.map(lambda n: program.follow(by_url(github_url), promotionUID=f"uid-{n}"), range(2, 32)))
     assert {result.status for result in results} == {"Succeeded"}
     assert (github.count(NEW), len(github.runs)) == (2, 31)
 
 
-def test_a_token_refused_twice_is_not_tried_a_third_time(program: Program, github: GitHub, url: str) -> None:
+def test_a_token_refused_twice_is_not_tried_a_third_time(program: Program, github: GitHub, github_url: str) -> None:
     github.faults.add(Answer(Response.of(401, {"message": "Bad credentials"})), "dispatch", times=None)
-    result = program.follow(by_url(url))
+    result = program.follow(by_url(github_url))
     assert result.status == "Failed"
     assert "GitHub refused the App's token, and a fresh one in its place (401: 'Bad credentials')" in str(
         result.message
     )
     assert (github.count("dispatch"), github.count(NEW), len(github.runs)) == (2, 2, 0)
-    assert program.follow(by_url(url)).message == result.message
+    assert program.follow(by_url(github_url)).message == result.message
     assert github.count("dispatch") == 2
 
 
 def test_a_plain_token_that_is_refused_is_not_tried_twice(
-    program: Program, github: GitHub, url: str, tmp_path: Path
+    program: Program, github: GitHub, github_url: str, tmp_path: Path
 ) -> None:
-    write_secret(tmp_path / "secrets", "demo", "a", repoURL=f"{url}/myorg/my-app", username="x", password="wrong")
-    result = program.follow(by_url(url))
+    write_secret(
+        tmp_path / "secrets", "demo", "a", repoURL=f"{github_url}/myorg/my-app", username="x", password="wrong"
+    )
+    result = program.follow(by_url(github_url))
     assert result.status == "Failed"
     assert "401: 'Bad credentials'" in str(result.message)
     assert (github.count("dispatch"), github.count(NEW)) == (1, 0)
 
 
 def test_a_suspension_between_two_steps_is_told_as_such(
-    program: Program, github: GitHub, url: str, installed: Installation
+    program: Program, github: GitHub, github_url: str, installed: Installation
 ) -> None:
-    program.follow(by_url(url))
+    program.follow(by_url(github_url))
     installed.suspended = True
     github.remove_token(installed.tokens[0])
-    result = program.follow(by_url(url), promotionUID="uid-2")
+    result = program.follow(by_url(github_url), promotionUID="uid-2")
     assert result.status == "Failed"
     assert "project demo: the Secret app: " in str(result.message)
     assert "is suspended: lift that" in str(result.message)
@@ -109,80 +113,82 @@ def test_a_suspension_between_two_steps_is_told_as_such(
 
 @pytest.mark.parametrize("fault", [Reset("before"), Reset("after"), bad_gateway("before"), bad_gateway("after")])
 def test_trouble_while_a_token_is_fetched_is_waited_out(
-    program: Program, github: GitHub, url: str, fault: Reset
+    program: Program, github: GitHub, github_url: str, fault: Reset
 ) -> None:
     github.faults.add(fault, NEW, times=2)
-    first = program.call(by_url(url, timeout="60"))
+    first = program.call(by_url(github_url, timeout="60"))
     assert (first.status, github.count("dispatch")) == ("Running", 0)
     assert str(first.message).startswith("nothing dispatched yet: ")
-    assert program.follow(by_url(url, timeout="60")).status == "Succeeded"
+    assert program.follow(by_url(github_url, timeout="60")).status == "Succeeded"
     assert (github.count(NEW), len(github.runs)) == (3, 1)
 
 
 def test_trouble_while_a_token_is_renewed_is_waited_out(
-    program: Program, github: GitHub, url: str, installed: Installation
+    program: Program, github: GitHub, github_url: str, installed: Installation
 ) -> None:
-    program.follow(by_url(url))
+    program.follow(by_url(github_url))
     github.remove_token(installed.tokens[0])
     github.faults.add(bad_gateway("before"), NEW)
-    first = program.call(by_url(url, timeout="60"), promotionUID="uid-2")
+    first = program.call(by_url(github_url, timeout="60"), promotionUID="uid-2")
     assert first.status == "Running"
     assert str(first.message).startswith("nothing dispatched yet: ")
-    assert program.follow(by_url(url, timeout="60"), promotionUID="uid-2").status == "Succeeded"
+    assert program.follow(by_url(github_url, timeout="60"), promotionUID="uid-2").status == "Succeeded"
     assert len(github.runs) == 2
 
 
 def test_an_unreachable_server_leaves_the_step_running(
-    program: Program, github: GitHub, url: str, connector: FaultyConnector
+    program: Program, github: GitHub, github_url: str, connector: FaultyConnector
 ) -> None:
     def refuse(endpoint: object) -> None:
         raise Unreachable("github.example.com cannot be reached")
 
     connector.on_connect = refuse
-    result = program.call(by_url(url, timeout="60"))
+    result = program.call(by_url(github_url, timeout="60"))
     assert (result.status, github.count()) == ("Running", 0)
     connector.on_connect = lambda endpoint: None
-    assert program.follow(by_url(url, timeout="60")).status == "Succeeded"
+    assert program.follow(by_url(github_url, timeout="60")).status == "Succeeded"
 
 
 def test_without_a_token_for_all_of_its_timeout_the_step_ends(
-    program: Program, github: GitHub, url: str, clock: VirtualClock
+    program: Program, github: GitHub, github_url: str, clock: VirtualClock
 ) -> None:
     github.faults.add(bad_gateway("before"), NEW, times=None)
     begun = clock.monotonic()
-    result = program.follow(by_url(url, timeout="60"))
+    result = program.follow(by_url(github_url, timeout="60"))
     assert (result.status, result.terminal) == ("Failed", True)
     assert str(result.message).startswith("nothing was dispatched: 127.0.0.1 answered 502 to the request for a token")
     assert str(result.message).endswith("the step's timeout of 60 s leaves no time to try again")
     assert 60 <= clock.monotonic() - begun < 70
     github.faults.clear()
-    assert program.call(by_url(url, timeout="60")) == result  # what was told as final stays so
+    assert program.call(by_url(github_url, timeout="60")) == result  # what was told as final stays so
     assert (github.count("dispatch"), github.runs) == (0, [])
 
 
-def test_a_limit_that_ends_after_the_timeout_ends_the_step_at_once(program: Program, github: GitHub, url: str) -> None:
+def test_a_limit_that_ends_after_the_timeout_ends_the_step_at_once(
+    program: Program, github: GitHub, github_url: str
+) -> None:
     github.limit_rate(600, operation=NEW)
-    result = program.call(by_url(url, timeout="60"))
+    result = program.call(by_url(github_url, timeout="60"))
     assert result.status == "Failed"
     # Reset and Date are cut to whole seconds.
     assert re.search(r"it asks to wait (599|600) s; the step's timeout of 60 s", str(result.message))
 
 
-def test_a_limit_that_ends_before_the_timeout_is_waited_out(program: Program, github: GitHub, url: str) -> None:
+def test_a_limit_that_ends_before_the_timeout_is_waited_out(program: Program, github: GitHub, github_url: str) -> None:
     github.limit_rate(30, operation=NEW)
-    assert program.call(by_url(url, timeout="60")).status == "Running"
-    assert program.follow(by_url(url, timeout="60")).status == "Succeeded"
+    assert program.call(by_url(github_url, timeout="60")).status == "Running"
+    assert program.follow(by_url(github_url, timeout="60")).status == "Succeeded"
     assert github.count(NEW) == 2
 
 
 def test_without_a_token_what_was_sent_before_goes_on(
-    program: Program, github: GitHub, url: str, clock: VirtualClock
+    program: Program, github: GitHub, github_url: str, clock: VirtualClock
 ) -> None:
-    done = program.follow(by_url(url, timeout="60"))
+    done = program.follow(by_url(github_url, timeout="60"))
     clock.forward(4000)  # the token is used up
     github.faults.add(bad_gateway("before"), NEW, times=None)
     for _ in range(3):
-        again = program.call(by_url(url, timeout="60"))
+        again = program.call(by_url(github_url, timeout="60"))
         assert (again.status, output(again)["runID"]) == ("Succeeded", output(done)["runID"])
         clock.forward(60)
 
@@ -198,48 +204,50 @@ def test_without_a_token_what_was_sent_before_goes_on(
     ],
 )
 def test_unfit_apps_are_told_with_their_secret(
-    program: Program, github: GitHub, url: str, tmp_path: Path, changes: dict[str, str], words: str
+    program: Program, github: GitHub, github_url: str, tmp_path: Path, changes: dict[str, str], words: str
 ) -> None:
-    write_app(tmp_path / "secrets", url, **changes)
-    result = program.follow(by_url(url))
+    write_app(tmp_path / "secrets", github_url, **changes)
+    result = program.follow(by_url(github_url))
     assert result.status == "Failed"
     assert str(result.message).startswith("nothing was dispatched: project demo: the Secret app: ")
     assert words in str(result.message)
     assert github.count("dispatch") == 0
 
 
-def test_an_app_id_serves_as_well_as_a_client_id(program: Program, github: GitHub, url: str, tmp_path: Path) -> None:
-    write_app(tmp_path / "secrets", url, githubAppClientID="-", githubAppID="4711")
-    assert program.follow(by_url(url)).status == "Succeeded"
+def test_an_app_id_serves_as_well_as_a_client_id(
+    program: Program, github: GitHub, github_url: str, tmp_path: Path
+) -> None:
+    write_app(tmp_path / "secrets", github_url, githubAppClientID="-", githubAppID="4711")
+    assert program.follow(by_url(github_url)).status == "Succeeded"
 
 
 def test_a_repository_that_the_installation_cannot_see_is_named(
-    program: Program, github: GitHub, url: str, installed: Installation
+    program: Program, github: GitHub, github_url: str, installed: Installation
 ) -> None:
     installed.repositories = frozenset({"myorg/other"})
-    result = program.follow(by_url(url))
+    result = program.follow(by_url(github_url))
     assert "the installation cannot see myorg/my-app: add the repository" in str(result.message)
 
 
 def test_a_missing_permission_is_told_as_the_apps(
-    program: Program, github: GitHub, url: str, installed: Installation
+    program: Program, github: GitHub, github_url: str, installed: Installation
 ) -> None:
     installed.actions = "read"
-    result = program.follow(by_url(url))
+    result = program.follow(by_url(github_url))
     assert "give the GitHub App the permission Actions: write" in str(result.message)
     assert github.count("dispatch") == 1
 
 
 def test_no_key_and_no_token_is_in_any_answer_or_log(
-    program: Program, github: GitHub, url: str, installed: Installation, caplog: pytest.LogCaptureFixture
+    program: Program, github: GitHub, github_url: str, installed: Installation, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
-    said = [program.follow(by_url(url))]
+    said = [program.follow(by_url(github_url))]
     github.remove_token(installed.tokens[0])
-    said.append(program.follow(by_url(url), promotionUID="uid-2"))
+    said.append(program.follow(by_url(github_url), promotionUID="uid-2"))
     installed.suspended = True
     github.remove_token(installed.tokens[1])
-    said.append(program.follow(by_url(url), promotionUID="uid-3"))
+    said.append(program.follow(by_url(github_url), promotionUID="uid-3"))
     text = "".join(result.to_wire().decode() for result in said) + caplog.text
     assert "POST" in caplog.text  # PyGithub's own log was there to be searched
     assert len(installed.tokens) == 2

@@ -1,6 +1,5 @@
 """The places where Secrets live, each behind its reader: all must keep the one contract (test_readers)."""
 
-import base64
 import json
 import shutil
 from collections.abc import Iterator, Mapping
@@ -14,7 +13,7 @@ from gha_step.credentials.kubernetes import KubernetesSecrets
 from gha_step.credentials.secrets import SecretReader
 from gha_step.kube import connect
 from gha_step.runtime import SystemClock
-from tests.support.api_server import ApiServer, serving
+from tests.support.api_server import ApiServer, as_secret, serving
 from tests.support.cluster import Cluster, write_kubeconfig
 
 
@@ -95,13 +94,6 @@ class RealCluster:
         self._cluster.kubectl("delete", "secret", name, "--namespace", self.project)
 
 
-def as_secret(name: str, data: Mapping[str, bytes]) -> Mapping[str, object]:
-    """As an API server answers: a Secret without data has no ``data``."""
-    encoded = {key: base64.b64encode(value).decode() for key, value in data.items()}
-    secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}, "type": "Opaque"}
-    return secret | ({"data": encoded} if encoded else {})
-
-
 @pytest.fixture(params=["directory", "stand_in", pytest.param("cluster", marks=pytest.mark.cluster)])
 def home(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Home]:
     """Each place in turn."""
@@ -113,10 +105,3 @@ def home(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Home]:
                 yield StandIn(server, tmp_path)
         case _:
             yield RealCluster(request.getfixturevalue("cluster"))
-
-
-@pytest.fixture
-def server() -> Iterator[ApiServer]:
-    """A stand-in for a kube-apiserver."""
-    with serving() as started:
-        yield started

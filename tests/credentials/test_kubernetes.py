@@ -10,11 +10,11 @@ from gha_step.contract.errors import CredentialsError, SecretsUnavailable
 from gha_step.credentials.kubernetes import KubernetesSecrets
 from gha_step.kube import connect
 from gha_step.runtime import SystemClock
-from tests.credentials.conftest import as_secret
 from tests.support.api_server import (
     ApiServer,
     Scripted,
     answer,
+    as_secret,
     closed,
     cut_short,
     dripping,

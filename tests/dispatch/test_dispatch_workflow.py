@@ -1,6 +1,6 @@
 """From a call to an order: configs and Secrets that cannot be used dispatch nothing, and say why."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +12,9 @@ from gha_step.emulator import EXAMPLE_TOKEN, EXAMPLE_WORKFLOW_TEXT, GitHub
 from gha_step.ledger.keys import marker_of
 from gha_step.ledger.record import State
 from tests.support.calls import INPUTS, config, output
-from tests.support.core import Program
+from tests.support.core import Program, Start
 from tests.support.ledger import FaultyStore
 from tests.support.secrets import example_secret, write_secret
-
-Start = Callable[..., Program]
 
 
 def words(result: StepResult) -> str:
@@ -75,9 +73,9 @@ def test_a_missing_secret_is_named(program: Program, github: GitHub) -> None:
     "name", ["../other/github", "..", ".", "a/b", "/etc", "UPPER", "a b", "-a", "a.", "x" * 254, "ä", "a\\b"]
 )
 def test_a_secrets_name_cannot_leave_its_project(
-    program: Program, github: GitHub, secrets: Path, url: str, name: str
+    program: Program, github: GitHub, secrets: Path, github_url: str, name: str
 ) -> None:
-    example_secret(secrets, url, project="other")
+    example_secret(secrets, github_url, project="other")
     result = program.call(config(credentials={"secretName": name}))
     assert_nothing_dispatched(result, github)
     assert "secretName" in words(result)
@@ -90,25 +88,25 @@ def test_a_projects_name_cannot_leave_the_secrets(program: Program, github: GitH
     assert "context.project" in words(result)
 
 
-def test_a_rotated_token_works_at_once(program: Program, github: GitHub, secrets: Path, url: str) -> None:
+def test_a_rotated_token_works_at_once(program: Program, github: GitHub, secrets: Path, github_url: str) -> None:
     github.add_token("rotated")
     program.call()
     github.remove_token(EXAMPLE_TOKEN)
-    example_secret(secrets, url, token="rotated")
+    example_secret(secrets, github_url, token="rotated")
     assert program.call(alias="second").status == "Succeeded"
 
 
-def test_white_space_around_a_token_is_stripped(program: Program, secrets: Path, url: str) -> None:
-    write_secret(secrets, accessToken=f"  {EXAMPLE_TOKEN}\r\n", baseURL=f"{url}\n")
+def test_white_space_around_a_token_is_stripped(program: Program, secrets: Path, github_url: str) -> None:
+    write_secret(secrets, accessToken=f"  {EXAMPLE_TOKEN}\r\n", baseURL=f"{github_url}\n")
     assert program.call().status == "Succeeded"
 
 
 def test_a_failure_told_as_final_stays_one_when_the_secret_is_mended(
-    program: Program, github: GitHub, secrets: Path, url: str, store: FaultyStore
+    program: Program, github: GitHub, secrets: Path, github_url: str, store: FaultyStore
 ) -> None:
     write_secret(secrets)
     told = program.call()
-    example_secret(secrets, url)
+    example_secret(secrets, github_url)
     assert program.call().status == told.status == "Failed"
     assert [record.state for record in store.records()] == [State.REJECTED]
     assert github.count() == 0

@@ -37,12 +37,10 @@ from gha_step.ledger.record import Record, State
 from gha_step.runtime import SystemClock, ThreadWorkers
 from tests.support.calls import INPUTS, body, config, output
 from tests.support.clock import VirtualClock
-from tests.support.core import Program
+from tests.support.core import Program, Start
 from tests.support.ledger import FaultyStore
 from tests.support.network import FaultyConnector, ScriptedConnection
 from tests.support.secrets import example_secret, write_secret
-
-Start = Callable[..., Program]
 
 
 def only_record(store: FaultyStore) -> Record:
@@ -117,8 +115,8 @@ def test_another_step_is_another_dispatch(program: Program, github: GitHub, cont
     assert len(github.runs) == 2
 
 
-def test_another_project_is_another_dispatch(program: Program, github: GitHub, secrets: Path, url: str) -> None:
-    example_secret(secrets, url, project="other")
+def test_another_project_is_another_dispatch(program: Program, github: GitHub, secrets: Path, github_url: str) -> None:
+    example_secret(secrets, github_url, project="other")
     assert output(program.call())["runID"] != output(program.call(project="other"))["runID"]
 
 
@@ -964,10 +962,10 @@ def test_the_case_of_owner_and_repo_and_the_long_form_of_the_ref_are_the_same_ta
 
 
 def test_another_timeout_or_token_is_no_other_dispatch(
-    program: Program, github: GitHub, secrets: Path, url: str
+    program: Program, github: GitHub, secrets: Path, github_url: str
 ) -> None:
     first = program.call()
-    example_secret(secrets, url, token="rotated")
+    example_secret(secrets, github_url, token="rotated")
     assert output(program.call(config(timeout=200))) == output(first)
     assert len(github.runs) == 1
 
@@ -1082,9 +1080,9 @@ def test_an_absurd_date_does_not_lose_that_github_accepted(
 
 @pytest.mark.parametrize("location", ["http://[", "//[x", "{url}/api/v3/repos/a b/c/actions"])
 def test_a_redirect_to_nowhere_is_a_refusal_all_the_same(
-    program: Program, github: GitHub, url: str, location: str
+    program: Program, github: GitHub, github_url: str, location: str
 ) -> None:
-    moved = Response.of(307, {"message": "Moved"}, {"Location": location.format(url=url)})
+    moved = Response.of(307, {"message": "Moved"}, {"Location": location.format(url=github_url)})
     github.faults.add(Answer(moved), "dispatch", times=None)
     result = program.follow(promotion="")
     assert result.message is not None
@@ -1162,16 +1160,16 @@ def test_a_refused_input_named_api_version_is_told_after_one_post(program: Progr
 
 
 def test_a_base_url_that_no_request_line_can_hold_ends_with_nothing_dispatched(
-    program: Program, secrets: Path, url: str, github: GitHub
+    program: Program, secrets: Path, github_url: str, github: GitHub
 ) -> None:
-    write_secret(secrets, accessToken=EXAMPLE_TOKEN, baseURL=f"{url}/é")
+    write_secret(secrets, accessToken=EXAMPLE_TOKEN, baseURL=f"{github_url}/é")
     result = program.call()
     assert result.status != "Succeeded"
     assert github.runs == []
 
 
-def test_such_a_base_url_is_named_at_once(program: Program, secrets: Path, url: str) -> None:
-    write_secret(secrets, accessToken=EXAMPLE_TOKEN, baseURL=f"{url}/é")
+def test_such_a_base_url_is_named_at_once(program: Program, secrets: Path, github_url: str) -> None:
+    write_secret(secrets, accessToken=EXAMPLE_TOKEN, baseURL=f"{github_url}/é")
     result = program.call()
     assert result.status == "Failed"
     assert result.message is not None

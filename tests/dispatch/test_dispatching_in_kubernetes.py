@@ -16,14 +16,13 @@ from tests.ledger.clusters import Granted, granted
 from tests.ledger.records import record
 from tests.support.calls import output
 from tests.support.cluster import Cluster
-from tests.support.core import Program
+from tests.support.core import Program, Start
 from tests.support.ledger import FaultyStore
 from tests.support.network import FaultyConnector
 from tests.support.relay import Relay, relay
 
 pytestmark = pytest.mark.cluster
 
-Start = Callable[..., Program]
 KEY = step_key("demo", "uid-1", "dispatch")
 
 

@@ -11,10 +11,9 @@ from gha_step.emulator import Answer, GitHub, Response
 from gha_step.ledger.keys import marker_of, step_key
 from gha_step.ledger.sqlite import SqliteStore
 from tests.support.calls import INPUTS, config, output
-from tests.support.core import Program
+from tests.support.core import Start
 from tests.support.network import FaultyConnector
 
-Start = Callable[..., Program]
 MARKED = {"correlationInput": "gha_step", "workflowFile": "marked.yml"}
 MARKER = marker_of(step_key("demo", "uid-1", "dispatch"))
 WORKFLOW = """

@@ -1,6 +1,5 @@
 """A branch and a tag of one name: which is meant is what the ref says, and a short ref is the same as either."""
 
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -12,11 +11,9 @@ from tests.attribution.listed import EPOCH, accepted_without_id, listed
 from tests.ledger.records import TARGET
 from tests.support.calls import config, output
 from tests.support.clock import VirtualClock
-from tests.support.core import Program
+from tests.support.core import Program, Start
 from tests.support.ledger import FaultyStore
 from tests.support.secrets import example_secret
-
-Start = Callable[..., Program]
 
 SAME = [("v1", "v1"), ("v1", "refs/tags/v1"), ("refs/heads/v1", "v1"), ("refs/tags/v1", "refs/tags/v1")]
 OTHER = [("refs/tags/v1", "refs/heads/v1"), ("refs/heads/v1", "refs/tags/v1"), ("refs/tags/v1", "refs/tags/v2")]

@@ -1,7 +1,6 @@
 """Configs since v1.9, from the step's call to the run, against the emulated GitHub; the last ones over HTTP."""
 
 from collections.abc import Callable, Iterator
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -9,11 +8,11 @@ import pytest
 
 from gha_step.contract.result import StepResult
 from gha_step.emulator import EXAMPLE_TOKEN, GitHub, serve
-from gha_step.ledger.sqlite import SqliteStore
 from tests.support.app_keys import rsa_key
 from tests.support.calls import BEARER, config, output
 from tests.support.certificates import Authority
 from tests.support.core import Program
+from tests.support.github import github_at
 from tests.support.host import KargoHost, Promotion, Step
 from tests.support.process import served
 from tests.support.secrets import write_secret
@@ -24,34 +23,21 @@ Put = Callable[..., None]
 
 
 @pytest.fixture
-def github() -> GitHub:
-    return GitHub()
-
-
-@pytest.fixture
-def url(github: GitHub) -> Iterator[str]:
-    with serve(github) as at:
-        yield at
-
-
-@pytest.fixture
-def put(tmp_path: Path, url: str) -> Put:
+def put(tmp_path: Path, github_url: str) -> Put:
     """A Secret with these credentials for the example's repository."""
 
     def write(name: str = "git", project: str = "demo", /, **data: str) -> None:
-        whole: dict[str, Any] = {"repoURL": f"{url}/myorg/my-app"} | data
+        whole: dict[str, Any] = {"repoURL": f"{github_url}/myorg/my-app"} | data
         write_secret(tmp_path / "secrets", project, name, **whole)
 
     return write
 
 
 @pytest.fixture
-def program(tmp_path: Path) -> Iterator[Program]:
+def secrets(tmp_path: Path) -> Path:
+    """Empty."""
     (tmp_path / "secrets").mkdir()
-    with closing(SqliteStore(tmp_path / "ledger.db")) as store:
-        program = Program(store=store, secrets=tmp_path / "secrets")
-        yield program
-        program.close()
+    return tmp_path / "secrets"
 
 
 def by_url(repo_url: str, **changes: Any) -> dict[str, Any]:
@@ -74,19 +60,23 @@ def assert_nothing_dispatched(result: StepResult, github: GitHub, words: str) ->
 
 
 @pytest.mark.parametrize("end", ["/myorg/my-app", "/myorg/my-app.git", "/MyOrg/My-App/", "/myorg/my-app.git/"])
-def test_a_password_in_the_project_is_used(program: Program, github: GitHub, put: Put, url: str, end: str) -> None:
+def test_a_password_in_the_project_is_used(
+    program: Program, github: GitHub, put: Put, github_url: str, end: str
+) -> None:
     put(username="x", password=EXAMPLE_TOKEN)
-    assert_dispatched(program.follow(by_url(url + end)), github)
+    assert_dispatched(program.follow(by_url(github_url + end)), github)
     assert github.count() == 2  # the baseline of a server that is not known yet, and the dispatch
 
 
-def test_a_password_in_the_shared_namespace_is_used(program: Program, github: GitHub, put: Put, url: str) -> None:
+def test_a_password_in_the_shared_namespace_is_used(
+    program: Program, github: GitHub, put: Put, github_url: str
+) -> None:
     put("git", SHARED, username="x", password=EXAMPLE_TOKEN)
     put("git", "other", username="x", password="wrong")
-    assert_dispatched(program.follow(by_url(f"{url}/myorg/my-app")), github)
+    assert_dispatched(program.follow(by_url(f"{github_url}/myorg/my-app")), github)
 
 
-def test_an_expression_is_used(program: Program, github: GitHub, put: Put, url: str) -> None:
+def test_an_expression_is_used(program: Program, github: GitHub, put: Put, github_url: str) -> None:
     put(
         "a",
         repoURL="^https?://127\\.0\\.0\\.1:[0-9]+/myorg/",
@@ -95,29 +85,29 @@ def test_an_expression_is_used(program: Program, github: GitHub, put: Put, url: 
         password=EXAMPLE_TOKEN,
     )
     put("b", username="x", password="wrong")
-    assert_dispatched(program.follow(by_url(f"{url}/myorg/my-app")), github)
+    assert_dispatched(program.follow(by_url(f"{github_url}/myorg/my-app")), github)
 
 
-def test_an_app_is_used(program: Program, github: GitHub, put: Put, url: str) -> None:
+def test_an_app_is_used(program: Program, github: GitHub, put: Put, github_url: str) -> None:
     github.remove_token(EXAMPLE_TOKEN)
     github.add_installation(github.add_app(rsa_key().public))
     put(githubAppID="4711", githubAppInstallationID="815", githubAppPrivateKey=rsa_key().private)
-    assert_dispatched(program.follow(by_url(f"{url}/myorg/my-app.git")), github)
+    assert_dispatched(program.follow(by_url(f"{github_url}/myorg/my-app.git")), github)
 
 
-def test_a_rotated_password_is_used_at_once(program: Program, github: GitHub, put: Put, url: str) -> None:
+def test_a_rotated_password_is_used_at_once(program: Program, github: GitHub, put: Put, github_url: str) -> None:
     put(username="x", password="old")
-    assert "401" in str(program.follow(by_url(f"{url}/myorg/my-app")).message)
+    assert "401" in str(program.follow(by_url(f"{github_url}/myorg/my-app")).message)
     put(username="x", password=EXAMPLE_TOKEN)
-    assert_dispatched(program.follow(by_url(f"{url}/myorg/my-app"), promotionUID="uid-2"), github)
+    assert_dispatched(program.follow(by_url(f"{github_url}/myorg/my-app"), promotionUID="uid-2"), github)
 
 
 def test_the_two_forms_of_one_repository_are_the_same_dispatch(
-    program: Program, github: GitHub, put: Put, tmp_path: Path, url: str
+    program: Program, github: GitHub, put: Put, tmp_path: Path, github_url: str
 ) -> None:
     put(username="x", password=EXAMPLE_TOKEN)
-    write_secret(tmp_path / "secrets", accessToken=EXAMPLE_TOKEN, baseURL=url)
-    first = program.follow(by_url(f"{url}/myorg/my-app.git"))
+    write_secret(tmp_path / "secrets", accessToken=EXAMPLE_TOKEN, baseURL=github_url)
+    first = program.follow(by_url(f"{github_url}/myorg/my-app.git"))
     assert_dispatched(first, github)
     assert program.follow().message == first.message
     assert github.count("dispatch") == 1
@@ -139,27 +129,27 @@ def test_the_two_forms_of_one_repository_are_the_same_dispatch(
     ],
 )
 def test_unfit_credentials_dispatch_nothing(
-    program: Program, github: GitHub, put: Put, url: str, data: dict[str, str], words: str
+    program: Program, github: GitHub, put: Put, github_url: str, data: dict[str, str], words: str
 ) -> None:
     put(**data)
-    result = program.follow(by_url(f"{url}/myorg/my-app"))
+    result = program.follow(by_url(f"{github_url}/myorg/my-app"))
     assert_nothing_dispatched(result, github, words)
     assert github.count() == 0
 
 
-def test_without_any_credentials_the_repository_is_named(program: Program, github: GitHub, url: str) -> None:
+def test_without_any_credentials_the_repository_is_named(program: Program, github: GitHub, github_url: str) -> None:
     assert_nothing_dispatched(
-        program.follow(by_url(f"{url}/myorg/my-app")), github, "no Git credentials for myorg/my-app"
+        program.follow(by_url(f"{github_url}/myorg/my-app")), github, "no Git credentials for myorg/my-app"
     )
 
 
 def test_a_refusal_is_remembered_after_the_secret_is_mended(
-    program: Program, github: GitHub, put: Put, url: str
+    program: Program, github: GitHub, put: Put, github_url: str
 ) -> None:
     put(sshPrivateKey="x")
-    first = program.follow(by_url(f"{url}/myorg/my-app"))
+    first = program.follow(by_url(f"{github_url}/myorg/my-app"))
     put(username="x", password=EXAMPLE_TOKEN)
-    assert_nothing_dispatched(program.follow(by_url(f"{url}/myorg/my-app")), github, "holds only an SSH key")
+    assert_nothing_dispatched(program.follow(by_url(f"{github_url}/myorg/my-app")), github, "holds only an SSH key")
     assert first.status == "Failed"
 
 
@@ -237,26 +227,25 @@ def test_an_apps_token_is_fetched_with_the_same_care(program: Program, github: G
 
 @pytest.mark.parametrize("namespace", ["demo", SHARED])
 def test_a_host_dispatches_with_a_password(
-    program: Program, github: GitHub, put: Put, url: str, namespace: str
+    program: Program, github: GitHub, put: Put, github_url: str, namespace: str
 ) -> None:
     put("git", namespace, username="x", password=EXAMPLE_TOKEN)
     with serving(program) as server:
         heard = KargoHost(server, BEARER, pace=0.1).run(
-            Promotion("demo"), Step("dispatch", by_url(f"{url}/myorg/my-app"))
+            Promotion("demo"), Step("dispatch", by_url(f"{github_url}/myorg/my-app"))
         )
     assert (heard.status, heard.run_id) == ("Succeeded", github.runs[0].id)
 
 
 @pytest.mark.parametrize(("shared", "status"), [("common", "Succeeded"), ("", "Failed")])
-def test_the_shared_namespace_is_a_setting_of_the_server(
-    github: GitHub, url: str, tmp_path: Path, shared: str, status: str
-) -> None:
-    with served(tmp_path, GHA_STEP_SHARED_NAMESPACE=shared) as server:
+def test_the_shared_namespace_is_a_setting_of_the_server(tmp_path: Path, shared: str, status: str) -> None:
+    github = GitHub()
+    with github_at(github) as github_url, served(tmp_path, GHA_STEP_SHARED_NAMESPACE=shared) as server:
         github.add_installation(github.add_app(rsa_key().public))
         app = {"githubAppID": "4711", "githubAppInstallationID": "815", "githubAppPrivateKey": rsa_key().private}
-        write_secret(server.secrets, "common", "git", repoURL=f"{url}/myorg/my-app", **app)
+        write_secret(server.secrets, "common", "git", repoURL=f"{github_url}/myorg/my-app", **app)
         host = KargoHost(server.url, BEARER, pace=0.1)
-        heard = host.run(Promotion("demo"), Step("dispatch", by_url(f"{url}/myorg/my-app")))
+        heard = host.run(Promotion("demo"), Step("dispatch", by_url(f"{github_url}/myorg/my-app")))
         assert heard.status == status, heard.message
         written = b"".join(server.written().values()) + b"".join(host.received)
     assert len(github.runs) == (status == "Succeeded")
@@ -265,15 +254,15 @@ def test_the_shared_namespace_is_a_setting_of_the_server(
 
 
 def test_a_host_dispatches_with_an_app_and_hears_why_an_ssh_key_is_none(
-    program: Program, github: GitHub, put: Put, url: str
+    program: Program, github: GitHub, put: Put, github_url: str
 ) -> None:
     github.add_installation(github.add_app(rsa_key().public))
     put(githubAppClientID="Iv23example", githubAppInstallationID="815", githubAppPrivateKey=rsa_key().private)
-    put("other", repoURL=f"{url}/myorg/other", sshPrivateKey="hunter2")
+    put("other", repoURL=f"{github_url}/myorg/other", sshPrivateKey="hunter2")
     with serving(program) as server:
         host = KargoHost(server, BEARER, pace=0.1)
-        heard = host.run(Promotion("demo"), Step("dispatch", by_url(f"{url}/myorg/my-app")))
-        refused = host.run(Promotion("demo"), Step("another", by_url(f"{url}/myorg/other")))
+        heard = host.run(Promotion("demo"), Step("dispatch", by_url(f"{github_url}/myorg/my-app")))
+        refused = host.run(Promotion("demo"), Step("another", by_url(f"{github_url}/myorg/other")))
     assert (heard.status, heard.run_id) == ("Succeeded", github.runs[0].id)
     assert (refused.status, refused.final) == ("Failed", True)
     assert "holds only an SSH key" in refused.message

@@ -1,7 +1,7 @@
 """The Secrets that are labelled as Git credentials, wherever Secrets live."""
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,20 +13,13 @@ from gha_step.credentials.kubernetes import KubernetesSecrets
 from gha_step.credentials.secrets import LabelledSecret, SecretReader
 from gha_step.kube import connect
 from gha_step.runtime import SystemClock
-from tests.credentials.conftest import as_secret
-from tests.support.api_server import ApiServer, Scripted, answer, closed, reset, serving, silent, status
+from tests.support.api_server import ApiServer, Scripted, answer, as_secret, closed, reset, silent, status
 from tests.support.cluster import write_kubeconfig
 from tests.support.secrets import write_secret
 
 URL = "https://github.com/myorg/my-app"
 SUBJECT = "system:serviceaccount:demo:default"
 PATH = "/api/v1/namespaces/demo/secrets"
-
-
-@pytest.fixture
-def server() -> Iterator[ApiServer]:
-    with serving() as started:
-        yield started
 
 
 def in_cluster(server: ApiServer, folder: Path) -> KubernetesSecrets:

@@ -16,7 +16,7 @@ CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\n{\r\n1;x=y
 
 
 def exchange(*chunks: bytes | OSError | None, max_body: int = MAX_BODY) -> tuple[Exchange, ScriptedConnection]:
-    clock = VirtualClock.flowing()
+    clock = VirtualClock()
     connection = ScriptedConnection(*chunks, clock=clock)
     made = Exchange(connection, clock, max_body=max_body)
     made.send(REQUEST)
@@ -148,7 +148,7 @@ def test_silence_is_no_answer_and_a_later_look_reads_on() -> None:
 
 
 def test_an_answer_that_drips_is_not_waited_for_longer_than_allowed() -> None:
-    clock = VirtualClock.flowing()
+    clock = VirtualClock()
 
     class Dripping(ScriptedConnection):
         def receive(self, seconds: float) -> bytes | None:
@@ -171,7 +171,7 @@ def test_a_connection_that_breaks_while_sending_leaves_it_unclear() -> None:
             raise BrokenPipeError(32, "Broken pipe")
 
     with pytest.raises(Unclear, match="Broken pipe"):
-        Exchange(Breaking(), VirtualClock.flowing()).send(REQUEST)
+        Exchange(Breaking(), VirtualClock()).send(REQUEST)
 
 
 def test_closing_lets_go_of_the_connection() -> None:

@@ -6,9 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from gha_step.credentials.directory import DirectorySecrets
 from gha_step.emulator import GitHub
 from gha_step.ledger.sqlite import SqliteStore
 from gha_step.runtime import SystemClock
+from tests.inbound.slow_secrets import Slow
 from tests.support.core import Program
 from tests.support.github import github_at
 from tests.support.secrets import example_secret
@@ -16,39 +18,16 @@ from tests.support.server import serving
 
 
 @pytest.fixture
-def github() -> GitHub:
-    return GitHub()
+def clock() -> SystemClock:
+    """Real time: what is tested here waits for sockets."""
+    return SystemClock()
 
 
 @pytest.fixture
-def github_url(github: GitHub) -> Iterator[str]:
-    with github_at(github) as url:
-        yield url
-
-
-@pytest.fixture
-def secrets(tmp_path: Path, github_url: str) -> Path:
-    return example_secret(tmp_path / "secrets", github_url)
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[SqliteStore]:
-    with closing(SqliteStore(tmp_path / "ledger.db")) as opened:
-        yield opened
-
-
-@pytest.fixture
-def program(secrets: Path, store: SqliteStore) -> Iterator[Program]:
-    program = Program(store=store, secrets=secrets, clock=SystemClock())
-    yield program
-    program.close()
-
-
-@pytest.fixture
-def live(program: Program) -> Iterator[str]:
-    """The URL of a server of this test's own; it asks for the bearer of the tests."""
-    with serving(program) as at:
-        yield at
+def slow(secrets: Path) -> Iterator[Slow]:
+    made = Slow(DirectorySecrets(secrets))
+    yield made
+    made.free.set()
 
 
 @pytest.fixture(scope="module")

@@ -12,13 +12,11 @@ import pytest
 from gha_step.contract.errors import LedgerUnavailable
 from gha_step.emulator import EXAMPLE_TOKEN, Delay, GitHub
 from gha_step.inbound.body import MAX_BODY
-from gha_step.ledger.sqlite import SqliteStore
 from gha_step.ledger.store import Standing
-from gha_step.runtime import SystemClock
 from tests.inbound.wire import EXECUTE, Reply, connected, get, head, post, raw, read_reply
 from tests.support.calls import BEARER, body, config
 from tests.support.clock import VirtualClock
-from tests.support.core import Program
+from tests.support.core import Program, Start
 from tests.support.ledger import FaultyStore
 from tests.support.server import serving
 
@@ -402,7 +400,7 @@ def test_metrics_tell_of_steps_dispatches_requests_and_records(live: str) -> Non
     assert BEARER not in text
 
 
-def test_metrics_are_told_though_the_ledger_cannot_be_read(secrets: Any, store: SqliteStore) -> None:
+def test_metrics_are_told_though_the_ledger_cannot_be_read(process: Start, store: FaultyStore) -> None:
     class Unreadable(FaultyStore):
         def census(self) -> dict[str, Standing]:
             if self.down:
@@ -412,11 +410,10 @@ def test_metrics_are_told_though_the_ledger_cannot_be_read(secrets: Any, store: 
         down = False
 
     ledger = Unreadable(store)
-    program = Program(store=ledger, secrets=secrets, clock=SystemClock())
+    program = process(store=ledger)
     ledger.down = True
     with serving(program) as url:
         reply = get(url, "/metrics")
-    program.close()
     assert reply.status == 200
     assert b"gha_step_steps" in reply.body
 

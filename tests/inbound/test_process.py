@@ -17,20 +17,8 @@ import pytest
 from gha_step.emulator import EXAMPLE_TOKEN, Delay, GitHub, Silence
 from tests.inbound.wire import connected, get, head, post, read_reply
 from tests.support.calls import BEARER, body
-from tests.support.github import github_at
 from tests.support.process import Served, clean_environment, served
 from tests.support.secrets import example_secret
-
-
-@pytest.fixture
-def github() -> GitHub:
-    return GitHub()
-
-
-@pytest.fixture
-def github_url(github: GitHub) -> Iterator[str]:
-    with github_at(github) as url:
-        yield url
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from gha_step.ledger.sqlite import SqliteStore
 from gha_step.runtime import SystemClock
 from tests.inbound.wire import PROJECT_TOKEN, head, post, put, raw
 from tests.support.calls import config
-from tests.support.core import Program
+from tests.support.core import Program, Start
 from tests.support.secrets import write_secret
 from tests.support.server import serving
 
@@ -48,11 +48,9 @@ def watched(secrets: Path, github_url: str) -> Watched:
 
 
 @pytest.fixture
-def live(watched: Watched, store: SqliteStore) -> Iterator[str]:
-    program = Program(store=store, secrets=watched, clock=SystemClock())
-    with serving(program, served=False, projects=True) as at:
+def live(watched: Watched, process: Start) -> Iterator[str]:
+    with serving(process(secrets=watched), served=False, projects=True) as at:
         yield at
-    program.close()
 
 
 # ---------------------------------------------------------------- the token of one project for another

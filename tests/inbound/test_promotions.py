@@ -12,15 +12,14 @@ from gha_step.credentials.kubernetes import KubernetesSecrets
 from gha_step.emulator import EXAMPLE_TOKEN, Delay, GitHub
 from gha_step.inbound.rest.promotions import API, NoPromotion, Promotions
 from gha_step.kube import connect
-from gha_step.ledger.sqlite import SqliteStore
 from gha_step.runtime import SystemClock
-from tests.credentials.conftest import as_secret
 from tests.inbound.wire import PROJECT_TOKEN, put
-from tests.support.api_server import ApiServer, Scripted, answer, dripping, reset, serving, silent, status
+from tests.support.api_server import ApiServer, Scripted, answer, as_secret, dripping, reset, silent, status
 from tests.support.calls import config
 from tests.support.cluster import Cluster, write_kubeconfig
-from tests.support.core import Program
-from tests.support.server import serving as serving_steps
+from tests.support.core import Start
+from tests.support.ledger import FaultyStore
+from tests.support.server import serving
 
 NAME = "test.01abc.def5678"
 PATH = f"{API}/namespaces/demo/promotions/{NAME}"
@@ -44,12 +43,6 @@ CRD = {
         ],
     },
 }
-
-
-@pytest.fixture
-def server() -> Iterator[ApiServer]:
-    with serving() as started:
-        yield started
 
 
 @pytest.fixture
@@ -131,9 +124,7 @@ def test_trouble_is_unavailable_and_nothing_is_remembered(
 
 
 @pytest.fixture
-def live(
-    server: ApiServer, promotions: Promotions, tmp_path: Path, store: SqliteStore, github_url: str
-) -> Iterator[str]:
+def live(server: ApiServer, promotions: Promotions, tmp_path: Path, process: Start, github_url: str) -> Iterator[str]:
     """A service whose Secrets and Promotions are those of the stand-in."""
     for name, data in (
         ("github", {"accessToken": EXAMPLE_TOKEN.encode(), "baseURL": github_url.encode()}),
@@ -141,10 +132,8 @@ def live(
     ):
         server.objects[f"/api/v1/namespaces/demo/secrets/{name}"] = as_secret(name, data)
     reader = KubernetesSecrets(connect({"KUBECONFIG": str(tmp_path / "kubeconfig")}, SystemClock()))
-    program = Program(store=store, secrets=reader, clock=SystemClock())
-    with serving_steps(program, served=False, projects=True, promotions=promotions) as url:
+    with serving(process(secrets=reader), served=False, projects=True, promotions=promotions) as url:
         yield url
-    program.close()
 
 
 def asked(server: ApiServer) -> list[str]:
@@ -152,7 +141,7 @@ def asked(server: ApiServer) -> list[str]:
 
 
 def test_a_dispatch_is_recorded_with_the_promotions_uid(
-    live: str, server: ApiServer, store: SqliteStore, github: GitHub
+    live: str, server: ApiServer, store: FaultyStore, github: GitHub
 ) -> None:
     server.objects[PATH] = PROMOTION
     github.faults.add(Delay(1.5), "dispatch")
@@ -206,7 +195,7 @@ def test_a_uid_that_came_too_late_serves_the_next_call_once(live: str, server: A
 
 
 def test_without_its_promotion_a_dispatch_fails_and_nothing_is_sent(
-    live: str, store: SqliteStore, github: GitHub
+    live: str, store: FaultyStore, github: GitHub
 ) -> None:
     reply = put(live, config(), promotion=NAME)
     assert (reply.status, reply.json["status"]) == (200, "Failed")
@@ -269,7 +258,7 @@ def allowed(cluster: Cluster, namespace: str, account: str, **rules: Any) -> Non
 
 @pytest.mark.cluster
 def test_on_a_real_api_server_a_dispatch_needs_its_promotion_and_the_right_to_read_it(
-    kargo: Cluster, store: SqliteStore, github_url: str, github: GitHub
+    kargo: Cluster, process: Start, store: FaultyStore, github_url: str, github: GitHub
 ) -> None:
     demo, other = kargo.namespace("demo"), kargo.namespace("other")
     account, api = f"{demo}:default", kargo.api(kargo.service_account(demo))
@@ -280,8 +269,9 @@ def test_on_a_real_api_server_a_dispatch_needs_its_promotion_and_the_right_to_re
         ):
             kargo.kubectl("create", "secret", "generic", secret, *data, "--namespace", namespace)
         allowed(kargo, namespace, account, secrets={"apiGroups": [""], "resourceNames": ["github", "gha-step"]})
-    program = Program(store=store, secrets=KubernetesSecrets(api), clock=SystemClock())
-    with serving_steps(program, served=False, projects=True, promotions=Promotions(api)) as url:
+    with serving(
+        process(secrets=KubernetesSecrets(api)), served=False, projects=True, promotions=Promotions(api)
+    ) as url:
 
         def call(project: str, token: str, content: Any = None) -> Any:
             return put(url, config() if content is None else content, project=project, token=token, promotion=NAME)
@@ -304,5 +294,4 @@ def test_on_a_real_api_server_a_dispatch_needs_its_promotion_and_the_right_to_re
         with kargo.away():
             reply = call(demo, "unknown-while-away")
             assert reply.status == 503
-    program.close()
     assert len(github.runs) == 1

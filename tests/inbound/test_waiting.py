@@ -2,49 +2,20 @@
 
 import threading
 import time
-from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-import pytest
-
-from gha_step.credentials.directory import DirectorySecrets
-from gha_step.credentials.secrets import LabelledSecret
 from gha_step.emulator import Delay, GitHub
-from gha_step.ledger.sqlite import SqliteStore
-from gha_step.runtime import SystemClock, ThreadWorkers
+from gha_step.runtime import ThreadWorkers
+from tests.inbound.slow_secrets import Slow
 from tests.inbound.wire import get, post
 from tests.support.calls import body
-from tests.support.core import Program
+from tests.support.core import Program, Start
 from tests.support.ledger import FaultyStore
 from tests.support.server import serving
 
 LIMIT = 0.4
-MARGIN = 0.6  # on a machine that is busy with other tests
-
-
-class Slow:
-    """Secrets that are given only when they are let go."""
-
-    def __init__(self, real: DirectorySecrets) -> None:
-        self._real = real
-        self.free = threading.Event()
-        self.reads = 0
-
-    def read(self, project: str, name: str) -> Mapping[str, bytes]:
-        self.reads += 1
-        self.free.wait(20)
-        return self._real.read(project, name)
-
-    def labelled(self, namespace: str) -> Iterator[LabelledSecret]:
-        return self._real.labelled(namespace)
-
-
-@pytest.fixture
-def slow(secrets: Any) -> Iterator[Slow]:
-    made = Slow(DirectorySecrets(secrets))
-    yield made
-    made.free.set()
+MARGIN = 15.0  # less than what is not to be waited for, on a busy machine too
 
 
 def timed(url: str, **context: Any) -> dict[str, Any]:
@@ -56,9 +27,8 @@ def timed(url: str, **context: Any) -> dict[str, Any]:
     return reply.json
 
 
-def test_a_secret_that_takes_long_to_read_is_not_waited_for(slow: Slow, store: SqliteStore, github: GitHub) -> None:
-    program = Program(store=store, secrets=slow, clock=SystemClock())
-    with serving(program, reply_within=LIMIT) as url:
+def test_a_secret_that_takes_long_to_read_is_not_waited_for(process: Start, slow: Slow, github: GitHub) -> None:
+    with serving(process(secrets=slow), reply_within=LIMIT) as url:
         answer = timed(url)
         assert (answer["status"], answer["output"]) == ("Running", {})
         assert "nothing is known" in answer["message"]
@@ -68,15 +38,13 @@ def test_a_secret_that_takes_long_to_read_is_not_waited_for(slow: Slow, store: S
         while final["status"] == "Running":
             final = post(url, body()).json
         assert final["output"]["runID"] == github.runs[0].id
-    program.close()
     assert github.count("dispatch") == 1
 
 
 def test_where_all_workers_are_taken_a_call_is_busy_and_is_not_executed_later(
-    slow: Slow, store: SqliteStore, github: GitHub
+    process: Start, slow: Slow, github: GitHub
 ) -> None:
-    program = Program(store=store, secrets=slow, clock=SystemClock())
-    with serving(program, workers=2, reply_within=LIMIT) as url, ThreadPoolExecutor(6) as pool:
+    with serving(process(secrets=slow), workers=2, reply_within=LIMIT) as url, ThreadPoolExecutor(6) as pool:
         answers = list(pool.map(lambda number: timed(url, alias=f"a{number}"), range(6)))
         busy = [answer for answer in answers if "busy" in answer["message"]]
         assert len(busy) == 4
@@ -85,23 +53,20 @@ def test_where_all_workers_are_taken_a_call_is_busy_and_is_not_executed_later(
         slow.free.set()
         time.sleep(0.3)
         assert slow.reads == 2, "a call that was answered as busy was executed all the same"
-    program.close()
 
 
-def test_a_ledger_that_takes_long_is_not_waited_for(secrets: Any, store: SqliteStore, github: GitHub) -> None:
-    ledger, free = FaultyStore(store), threading.Event()
+def test_a_ledger_that_takes_long_is_not_waited_for(program: Program, store: FaultyStore, github: GitHub) -> None:
+    free = threading.Event()
 
     def stall() -> None:
-        free.wait(20)
+        free.wait(60)
 
-    ledger.before_read = stall
-    program = Program(store=ledger, secrets=secrets, clock=SystemClock())
+    store.before_read = stall
     with serving(program, reply_within=LIMIT) as url:
         assert timed(url)["status"] == "Running"
         assert github.count() == 0
         free.set()
         assert post(url, body()).json["status"] in ("Running", "Succeeded")
-    program.close()
     assert github.count("dispatch") <= 1
 
 

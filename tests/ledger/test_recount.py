@@ -38,11 +38,6 @@ def ledger() -> Iterator[Ledger]:
 
 
 @pytest.fixture
-def clock() -> VirtualClock:
-    return VirtualClock.flowing()
-
-
-@pytest.fixture
 def recount(ledger: Ledger, clock: VirtualClock) -> Recount:
     return Recount(ledger.count, clock, ThreadWorkers(1, "count"))
 

@@ -5,7 +5,6 @@ The table in docs/messages.md is made from this, and a test holds each row again
 
 import re
 import tempfile
-import time
 from collections.abc import Callable
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
@@ -23,6 +22,7 @@ from tests.support.api_server import ApiServer, answer, serving, status
 from tests.support.app_keys import locked_key, rsa_key
 from tests.support.calls import config
 from tests.support.certificates import Authority
+from tests.support.clock import START
 from tests.support.cluster import write_kubeconfig
 from tests.support.core import Program
 from tests.support.secrets import write_secret
@@ -385,8 +385,7 @@ TABLES: Final = {"messages": DISPATCHES, "messages-repo-url": BY_URL, "messages-
 
 def tell(case: Case) -> str:
     """What the host is told in the end, with the emulator's address replaced by a stable name."""
-    begun = time.time()
-    github = GitHub(case.generation, now=lambda: begun)  # so that what is left of a limit is the same in every run
+    github = GitHub(case.generation, now=lambda: START)  # so that what is left of a limit is the same in every run
     case.prepare(github, github.repository("myorg/my-app"))
     with tempfile.TemporaryDirectory(prefix="gha-step-messages-") as folder, ExitStack() as stack:
         root = Path(folder)

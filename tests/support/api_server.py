@@ -3,6 +3,7 @@
 What it says on its own (401, 403, 404, 409) is what a real one says; the tests of the readers hold it to that.
 """
 
+import base64
 import json
 import socket
 import ssl
@@ -44,6 +45,13 @@ def status(code: int, reason: str, message: str, name: str = "") -> dict[str, An
     """A ``Status``: what an API server answers in place of an object."""
     details = {"details": {"name": name}} if name else {}
     return {"kind": "Status", "status": "Failure", "code": code, "reason": reason, "message": message} | details
+
+
+def as_secret(name: str, data: Mapping[str, bytes]) -> Mapping[str, object]:
+    """As an API server answers: a Secret without data has no ``data``."""
+    encoded = {key: base64.b64encode(value).decode() for key, value in data.items()}
+    secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}, "type": "Opaque"}
+    return secret | ({"data": encoded} if encoded else {})
 
 
 def reset(handler: "_Handler") -> None:

@@ -2,40 +2,29 @@
 
 import threading
 import time
-from collections.abc import Callable
 from typing import Final
 
 START: Final = 1_700_000_000.0  # 2023-11-14T22:13:20Z
 
 
 class VirtualClock:
-    """A sleep takes no time, so minutes pass in milliseconds.
+    """It stands still but for sleeps, which take no time: minutes pass in milliseconds, on a busy machine too."""
 
-    :param passing: seconds that pass on their own; time stands still by default.
-    """
-
-    def __init__(self, start: float = START, passing: Callable[[], float] = lambda: 0.0) -> None:
+    def __init__(self, start: float = START) -> None:
         self._lock = threading.Lock()
         self._start = start
-        self._passing = passing
-        self._ahead = 0.0
-
-    @classmethod
-    def flowing(cls) -> "VirtualClock":
-        """Real time passes besides, for what waits on real sockets and threads."""
-        begun = time.monotonic()
-        return cls(time.time(), lambda: time.monotonic() - begun)
+        self._passed = 0.0
 
     def forward(self, seconds: float) -> None:
         """So much time has passed."""
         with self._lock:
-            self._ahead += seconds
+            self._passed += seconds
 
     def now(self) -> float:
-        return self._start + self._passing() + self._ahead
+        return self._start + self._passed
 
     def monotonic(self) -> float:
-        return 1_000.0 + self._passing() + self._ahead
+        return 1_000.0 + self._passed
 
     boottime = monotonic
 

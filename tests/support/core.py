@@ -1,9 +1,10 @@
 """The program put together as `gha_step.wiring` does it, with a test's own clock, ledger, connections and threads."""
 
 import itertools
+from collections.abc import Callable
 from concurrent.futures import wait
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from gha_step.contract.request import StepRequest
 from gha_step.contract.result import StepResult
@@ -39,7 +40,7 @@ class Program:
         projects: frozenset[str] | None = None,
         look_back: bool = False,
     ) -> None:
-        self.clock = clock or VirtualClock.flowing()
+        self.clock = clock or VirtualClock()
         self.store = store
         self.telemetry = Telemetry()
         self.telemetry.watch_ledger(store.census)
@@ -101,3 +102,6 @@ class Program:
             assert result.retry_after is not None
             self.clock.sleep(result.retry_after)
         raise AssertionError(f"the step did not end: {result}")
+
+
+Start: TypeAlias = Callable[..., Program]  # the fixture `process`

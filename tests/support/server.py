@@ -11,7 +11,7 @@ from gha_step.inbound.process import ServerProcess
 from gha_step.inbound.rest.project_tokens import ProjectTokens
 from gha_step.inbound.rest.promotions import Promotions
 from gha_step.inbound.rest.resource import ProjectApi
-from gha_step.runtime import SystemClock, ThreadWorkers
+from gha_step.runtime import ThreadWorkers
 from tests.support.calls import BEARER
 from tests.support.core import Program
 
@@ -30,7 +30,7 @@ def serving(
     readiness: Readiness | None = None,
 ) -> Iterator[str]:
     """The HTTP server around it, on a loopback port of its own; gives its URL."""
-    clock = SystemClock()
+    clock = program.clock
     calls = ThreadWorkers(workers, "call")
     execution = Execution(
         program.steps, workers=calls, clock=clock, telemetry=program.telemetry, reply_within=reply_within

@@ -126,33 +126,20 @@ class Journal:
 
 
 def refuse_foreign(record: Record, key: Key) -> None:
-    """A record must be of exactly the step, and carry exactly the UID, that the call has, where that is known.
+    """A caller who knows its Promotion by name only has the key of every Promotion that ever had this name.
 
-    A caller who knows its Promotion by name has the key of every Promotion that ever had this name, and others can work
-    that key out before the Promotion exists.
-
-    :raises LedgerError: the record is another's.
+    :raises LedgerError: the record is that of another one.
     """
-    if not _is_foreign(record, key):
-        return
-    if not record.promotion_uid and record.key_parts == key.parts:
-        whose = f"carries no UID of a Promotion, and {key.promotion!r} has the UID {key.promotion_uid}"
-    elif record.key_parts == key.parts:
-        whose = (
-            f"is that of another Promotion with the name {record.promotion!r} "
-            f"(UID {record.promotion_uid}, this one has {key.promotion_uid})"
+    if _is_foreign(record, key):
+        raise LedgerError(
+            f"the ledger record {record.key} in the project {record.project} is that of another Promotion with the "
+            f"name {record.promotion!r} (UID {record.promotion_uid}, this one has {key.promotion_uid}): nothing is "
+            "sent; start a promotion under a new name"
         )
-    else:
-        whose = "names another step in its keyParts"
-    raise LedgerError(
-        f"the ledger record {record.key} in the project {key.project} {whose}: nothing is sent; see who made it, and "
-        "start a promotion under a new name"
-    )
 
 
 def _is_foreign(record: Record, key: Key) -> bool:
-    other_uid = key.promotion_uid != "" and record.promotion_uid != key.promotion_uid
-    return other_uid or record.key_parts != key.parts
+    return bool(record.promotion_uid and key.promotion_uid and record.promotion_uid != key.promotion_uid)
 
 
 def _testimony(fresh: Record, witness: Witness) -> Event:
