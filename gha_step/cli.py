@@ -4,7 +4,7 @@ import argparse
 import gc
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from typing import TYPE_CHECKING, Final, NoReturn
 
@@ -12,6 +12,7 @@ from gha_step import __version__
 from gha_step.contract.errors import StepError
 
 if TYPE_CHECKING:
+    from gha_step.emulator.server import Emulated
     from gha_step.ledger.record import Record
 
 OPERATOR_WAITS: Final = 30.0  # seconds for one request to the API server
@@ -23,7 +24,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")  # to look for some reads every package's metadata
     try:
         options = _parser().parse_args(arguments)
-        commands = {"serve": _serve, "demo": _demo, "emulate-github": _emulate, "ledger": _ledger}
+        commands = {
+            "serve": _serve,
+            "demo": _demo,
+            "emulate-github": _emulate_github,
+            "emulate-port": _emulate_port,
+            "ledger": _ledger,
+        }
         return commands[options.command](options)
     except StepError as error:
         print(f"gha-step: {' '.join(str(error).split())}", file=sys.stderr)
@@ -75,6 +82,13 @@ def _parser() -> argparse.ArgumentParser:
     )
     emulate.add_argument("--listen", metavar="ADDRESS", default="127.0.0.1:0", help="default: %(default)s")
     _add_generation(emulate)
+    port = commands.add_parser(
+        "emulate-port",
+        help="an emulated Port, to try self-service actions by hand",
+        description="An emulated Port with an installation and the action deploy for myorg/my-app. Prints its URL, its "
+        "credentials, and how to press the button.",
+    )
+    port.add_argument("--listen", metavar="ADDRESS", default="127.0.0.1:0", help="default: %(default)s")
     _add_ledger(commands.add_parser("ledger", help="what was dispatched and what became of it, for an operator"))
     return parser
 
@@ -152,13 +166,25 @@ def _demo(options: argparse.Namespace) -> int:
     return run_demo(options.generation, grpc=options.grpc)
 
 
-def _emulate(options: argparse.Namespace) -> int:
-    from gha_step.emulator import GitHub, run
+def _emulate_github(options: argparse.Namespace) -> int:
+    from gha_step.emulator import GitHub
+
+    return _emulate(lambda: GitHub(options.generation), options.listen)
+
+
+def _emulate_port(options: argparse.Namespace) -> int:
+    from gha_step.emulator.port import example
+
+    return _emulate(example, options.listen)
+
+
+def _emulate(emulated: "Callable[[], Emulated]", listen: str) -> int:
+    from gha_step.emulator import run
     from gha_step.settings import SettingsError
 
     _started()
     try:
-        run(GitHub(options.generation), options.listen)
+        run(emulated(), listen)
     except (ValueError, OSError) as error:
         raise SettingsError(str(error)) from None
     return 0

@@ -24,7 +24,7 @@ def test_without_a_command_one_line_says_where_help_is_and_the_exit_code_says_so
 def test_help_names_every_command_in_words() -> None:
     done = run_command("--help")
     assert (done.returncode, done.stderr) == (0, "")
-    for words in ("serve", "demo", "emulate-github", "server that a Kargo host calls"):
+    for words in ("serve", "demo", "emulate-github", "emulate-port", "server that a Kargo host calls"):
         assert words in done.stdout
 
 
@@ -60,9 +60,10 @@ def test_an_unknown_generation_is_refused_in_one_line_that_names_the_known_ones(
     assert "ghes-3.19" in line
 
 
+@pytest.mark.parametrize("command", ["emulate-github", "emulate-port"])
 @pytest.mark.parametrize("address", ["nonsense", "127.0.0.1", "127.0.0.1:99999", "192.0.2.1:80"])
-def test_the_emulator_refuses_an_address_that_it_cannot_listen_on_in_one_line(address: str) -> None:
-    done = run_command("emulate-github", "--listen", address)
+def test_the_emulator_refuses_an_address_that_it_cannot_listen_on_in_one_line(command: str, address: str) -> None:
+    done = run_command(command, "--listen", address)
     assert done.returncode == 2
     assert len(done.stderr.splitlines()) == 1
 

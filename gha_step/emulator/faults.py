@@ -1,6 +1,6 @@
 """The fault plan: which requests meet which trouble, and how often. Carrying it out is the server's part.
 
-Trouble `before` means that GitHub never processes the request, `after` that it did and the answer suffers.
+Trouble `before` means that the server never processes the request, `after` that it did and the answer suffers.
 """
 
 from __future__ import annotations
@@ -8,13 +8,11 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import Generic, Literal, TypeAlias, TypeVar
 
 from .wire import Request, Response
 
-if TYPE_CHECKING:
-    from .api import OperationName
-
+OperationName = TypeVar("OperationName", bound=str)
 When: TypeAlias = Literal["before", "after"]
 
 
@@ -49,7 +47,7 @@ class Silence:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """This answer instead of GitHub's. A missing Date header is added."""
+    """This answer instead of the server's. A missing Date header is added."""
 
     response: Response
     when: When = "before"
@@ -57,7 +55,7 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Truncate:
-    """GitHub's answer, cut off after `keep` bytes of its body by EOF or, with `reset`, by RST. Its
+    """The server's answer, cut off after `keep` bytes of its body by EOF or, with `reset`, by RST. Its
     Content-Length promises the whole body. A 204 becomes a 200 for this."""
 
     keep: int = 10
@@ -94,7 +92,7 @@ def bad_gateway(when: When = "after") -> Answer:
 
 
 @dataclass(slots=True)
-class Planned:
+class Planned(Generic[OperationName]):
     """A fault in the plan."""
 
     fault: Fault
@@ -105,12 +103,12 @@ class Planned:
     used: int = 0  # how many requests have met it
 
 
-class Faults:
+class Faults(Generic[OperationName]):
     """The plan, which any thread may change at any time."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._plan: list[Planned] = []
+        self._plan: list[Planned[OperationName]] = []
 
     def add(
         self,
@@ -120,7 +118,7 @@ class Faults:
         where: Callable[[Request], bool] | None = None,
         times: int | None = 1,
         skip: int = 0,
-    ) -> Planned:
+    ) -> Planned[OperationName]:
         """Plans it for the next `times` requests (None: all) of the operation for which `where` holds, after
         `skip` of them went unharmed."""
         planned = Planned(fault, operation, where, float("inf") if times is None else times, skip)

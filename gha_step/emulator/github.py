@@ -16,7 +16,7 @@ from typing import NamedTuple
 from . import refusal
 from .api import Call, Operation, OperationName, RateLimit, route
 from .bodies import Links, user_id
-from .faults import Faults
+from .faults import Fault, Faults
 from .generation import API_2022, Generation
 from .refusal import Refusal
 from .state import Lag, State, Token
@@ -118,7 +118,7 @@ class GitHub(State):
         )
         self.generation = Generation.named(generation) if isinstance(generation, str) else generation
         self.rate_limit = rate_limit
-        self.faults = Faults()
+        self.faults: Faults[OperationName] = Faults()
         self._log: deque[Logged] = deque(maxlen=_LOG_LENGTH)
         self._counts: Counter[OperationName] = Counter()
         self._blocks: list[_Block] = []
@@ -194,6 +194,19 @@ class GitHub(State):
             response = self._process(request)
             entry.status = response.status
             return response
+
+    def begin(self, request: Request) -> tuple[list[Fault], Callable[[], Response]]:
+        """As `server.Emulated` asks for it."""
+        entry = self.receive(request)
+        return self.faults.take(entry.operation, request), lambda: self.answer(request, entry)
+
+    def describe(self, url: str) -> str:
+        """As `server.Emulated` asks for it."""
+        return (
+            f"{self.generation.name} emulated at {url}\n"
+            f"token: {EXAMPLE_TOKEN}\n"
+            f"repository: {EXAMPLE_REPOSITORY}, workflow: {EXAMPLE_WORKFLOW}, inputs: environment, image_tag"
+        )
 
     def plain_headers(self) -> dict[str, str]:
         """What even a proxy's answer carries."""

@@ -1,4 +1,4 @@
-"""The emulated GitHub on a socket: uvicorn's HTTP/1.1 protocol around `GitHub`, and the faults carried out.
+"""An emulated server on a socket: uvicorn's HTTP/1.1 protocol around `GitHub` or `Port`, and the faults carried out.
 
 The listening loop is our own, because uvicorn's takes 0.2 s to stop and tests start many servers.
 """
@@ -14,10 +14,10 @@ import ssl
 import struct
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Protocol, TypeAlias
 from urllib.parse import parse_qsl
 
 from uvicorn import Config
@@ -25,7 +25,6 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.server import ServerState
 
 from .faults import Answer, Close, Delay, Endless, Fault, Reset, Silence, Truncate
-from .github import EXAMPLE_REPOSITORY, EXAMPLE_TOKEN, EXAMPLE_WORKFLOW, GitHub
 from .wire import Request, Response
 
 if TYPE_CHECKING:
@@ -36,6 +35,20 @@ TLS: TypeAlias = "ssl.SSLContext | tuple[Path | str, Path | str]"
 _BACKLOG = 2048  # a thousand clients may connect at once
 _KEEP_ALIVE = 60  # seconds that an idle connection stays open
 _LINGER_ZERO = struct.pack("ii", 1, 0)  # close() then sends RST
+
+
+class Emulated(Protocol):
+    """A server without sockets."""
+
+    def begin(self, request: Request) -> tuple[list[Fault], Callable[[], Response]]:
+        """Enters the request in the log. Returns the faults that it meets, and what processes it: to be called once
+        or never."""
+
+    def plain_headers(self) -> dict[str, str]:
+        """What even a proxy's answer carries."""
+
+    def describe(self, url: str) -> str:
+        """What somebody needs who wants to try things by hand."""
 
 
 class _Protocol(H11Protocol):
@@ -52,22 +65,20 @@ class _Protocol(H11Protocol):
 class _Shell:
     """The ASGI application: reads the request, carries out its faults, sends the answer."""
 
-    def __init__(self, github: GitHub) -> None:
-        self._github = github
+    def __init__(self, emulated: Emulated) -> None:
+        self._emulated = emulated
         self.stopping = asyncio.Event()
 
     async def __call__(self, scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
         assert scope["type"] == "http"  # lifespan and websockets are off
         body = await _body(receive)
-        if body is None:  # the client left before its request was whole: GitHub ignores it
+        if body is None:  # the client left before its request was whole: it is ignored
             return
-        request = _request(scope, body)
-        entry = self._github.receive(request)
-        faults = self._github.faults.take(entry.operation, request)
-        exchange = _Exchange(scope["state"]["transport"], receive, send, self._github, self.stopping)
+        faults, process = self._emulated.begin(_request(scope, body))
+        exchange = _Exchange(scope["state"]["transport"], receive, send, self._emulated, self.stopping)
         if await exchange.suffer([fault for fault in faults if fault.when == "before"]):
             return
-        response = self._github.answer(request, entry)
+        response = process()
         if not await exchange.suffer([fault for fault in faults if fault.when == "after"], response):
             await exchange.answer(response)
 
@@ -80,13 +91,13 @@ class _Exchange:
         transport: asyncio.Transport,
         receive: ASGIReceiveCallable,
         send: ASGISendCallable,
-        github: GitHub,
+        emulated: Emulated,
         stopping: asyncio.Event,
     ) -> None:
         self._transport = transport
         self._receive = receive
         self._send = send
-        self._github = github
+        self._emulated = emulated
         self._stopping = stopping
 
     async def suffer(self, faults: list[Fault], response: Response | None = None) -> bool:
@@ -119,7 +130,7 @@ class _Exchange:
         """Sends the whole answer."""
         bodiless = response.status in (204, 304)
         if response.header("Date") is None:
-            response = response.with_headers(self._github.plain_headers())
+            response = response.with_headers(self._emulated.plain_headers())
         await self._head(response, None if bodiless else len(response.body))
         await self._send({"type": "http.response.body", "body": b"" if bodiless else response.body, "more_body": False})
 
@@ -229,7 +240,7 @@ def _context(tls: TLS | None) -> ssl.SSLContext | None:
 
 
 @contextlib.contextmanager
-def serve(github: GitHub, host: str = "127.0.0.1", port: int = 0, tls: TLS | None = None) -> Iterator[str]:
+def serve(emulated: Emulated, host: str = "127.0.0.1", port: int = 0, tls: TLS | None = None) -> Iterator[str]:
     """Serves it from a thread of its own while the block runs; gives its URL, without a slash at the end. Port
     0 takes a free one. `tls`: a context, or the paths of certificate chain and key. Leaving the block ends
     every connection at once."""
@@ -238,11 +249,11 @@ def serve(github: GitHub, host: str = "127.0.0.1", port: int = 0, tls: TLS | Non
     started: Future[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = Future()
 
     async def main() -> None:
-        shell = _Shell(github)
+        shell = _Shell(emulated)
         started.set_result((asyncio.get_running_loop(), shell.stopping))
         await _listen(shell, listener, context)
 
-    thread = threading.Thread(target=asyncio.run, args=(main(),), name="github-emulator", daemon=True)
+    thread = threading.Thread(target=asyncio.run, args=(main(),), name="emulator", daemon=True)
     thread.start()
     loop, stopping = started.result()
     try:
@@ -253,25 +264,23 @@ def serve(github: GitHub, host: str = "127.0.0.1", port: int = 0, tls: TLS | Non
         listener.close()
 
 
-def run(github: GitHub, listen: str = "127.0.0.1:0", tls: TLS | None = None) -> None:
-    """Serves it until SIGINT or SIGTERM, from the main thread; prints where it listens as soon as it does.
+def run(emulated: Emulated, listen: str = "127.0.0.1:0", tls: TLS | None = None) -> None:
+    """Serves it until SIGINT or SIGTERM, from the main thread; prints what it says of itself as soon as it listens.
     ValueError if `listen` is no HOST:PORT, OSError if it cannot be listened on."""
     host, port = _address(listen)
     context = _context(tls)
     with _bound(host, port) as listener:
-        asyncio.run(_run(github, listener, context, _url(listener, host, secure=context is not None)))
+        asyncio.run(
+            _run(emulated, listener, context, emulated.describe(_url(listener, host, secure=context is not None)))
+        )
 
 
-async def _run(github: GitHub, listener: socket.socket, tls: ssl.SSLContext | None, url: str) -> None:
-    shell = _Shell(github)
+async def _run(emulated: Emulated, listener: socket.socket, tls: ssl.SSLContext | None, description: str) -> None:
+    shell = _Shell(emulated)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, shell.stopping.set)
-    sys.stdout.write(
-        f"{github.generation.name} emulated at {url}\n"
-        f"token: {EXAMPLE_TOKEN}\n"
-        f"repository: {EXAMPLE_REPOSITORY}, workflow: {EXAMPLE_WORKFLOW}, inputs: environment, image_tag\n"
-    )
+    sys.stdout.write(f"{description}\n")
     sys.stdout.flush()
     await _listen(shell, listener, tls)
 
