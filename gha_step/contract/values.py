@@ -147,6 +147,12 @@ def _inputs(value: object) -> dict[str, str]:
         raise _refuse(f"must be an object, or text that holds a JSON object, but is {_kind(value)}")
     texts = {as_text(name): _input_text(name, given) for name, given in value.items()}
     inputs = {name: text for name, text in texts.items() if text is not None}
+    first_of: dict[str, str] = {}
+    for name in inputs:
+        if (other := first_of.setdefault(name.lower(), name)) != name:
+            raise _refuse(
+                f"{other!r} and {name!r} are one input to a workflow, which ignores case: leave one of them out"
+            )
     check_inputs_size(inputs)
     return inputs
 

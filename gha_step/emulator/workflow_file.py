@@ -51,7 +51,9 @@ class WorkflowFile:
         """Reads what is needed here; ValueError if it is no mapping in YAML."""
         try:
             # BaseLoader makes nothing but strings, lists and mappings: `on` is no boolean, 1.10 stays 1.10.
-            document = yaml.load(text, Loader=yaml.BaseLoader)  # noqa: S506 - it constructs no objects
+            # libyaml's takes tabs where GitHub does.
+            loader = getattr(yaml, "CBaseLoader", yaml.BaseLoader)
+            document = yaml.load(text, Loader=loader)  # noqa: S506 - it constructs no objects
         except yaml.YAMLError as error:
             raise ValueError(f"not YAML: {error}") from error
         if not isinstance(document, dict):
@@ -59,7 +61,9 @@ class WorkflowFile:
         on = document.get("on", "")
         triggers = frozenset([on]) if isinstance(on, str) else frozenset(on)
         dispatch = on.get("workflow_dispatch") if isinstance(on, dict) else None
-        inputs = (dispatch.get("inputs") if isinstance(dispatch, dict) else None) or {}
+        inputs = dispatch.get("inputs") if isinstance(dispatch, dict) else None
+        if not inputs or inputs in ("~", "null", "Null", "NULL"):
+            inputs = {}
         jobs = document.get("jobs") or {}
         return cls(
             text,

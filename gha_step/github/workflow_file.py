@@ -13,6 +13,8 @@ from gha_step.contract.json_text import parse_json
 from gha_step.github.messages import Answer
 
 MAX_FILE: Final = 1 << 20  # bytes; the contents API gives no more of a file
+MAX_DEPTH: Final = 100  # of lists and mappings within each other; a workflow needs about ten
+_EMPTY: Final = frozenset({"", "~", "null", "Null", "NULL"})  # how YAML writes that there is nothing
 
 
 class Unreadable(ValueError):
@@ -52,13 +54,7 @@ def declared_inputs(text: str) -> tuple[DeclaredInput, ...] | None:
 
     :raises Unreadable: it is no workflow file.
     """
-    import yaml  # type: ignore[import-untyped]  # only a step with validateInputs needs it
-
-    try:
-        # Nothing but strings, lists and mappings: `on`, `yes` and 1.10 are words to GitHub, and no tag is a trap.
-        workflow = yaml.load(text, Loader=yaml.BaseLoader)  # noqa: S506  it constructs no objects
-    except (yaml.YAMLError, RecursionError, ValueError, OverflowError):
-        raise Unreadable("the workflow file is not YAML") from None
+    workflow = _read(text)
     if not isinstance(workflow, dict):
         raise Unreadable("the workflow file is not a workflow")
     triggers = workflow.get("on")
@@ -72,11 +68,31 @@ def declared_inputs(text: str) -> tuple[DeclaredInput, ...] | None:
         return None
     dispatch = triggers["workflow_dispatch"]
     inputs = dispatch.get("inputs") if isinstance(dispatch, dict) else None
-    if not inputs:
+    if not inputs or (isinstance(inputs, str) and inputs in _EMPTY):
         return ()
     if not isinstance(inputs, dict):
         raise Unreadable("the workflow file's inputs are not a mapping")
     return tuple(_declared(name, given) for name, given in inputs.items())
+
+
+def _read(text: str) -> object:
+    """YAML, of which nothing but strings, lists and mappings is made: `on`, `yes` and 1.10 are words to GitHub.
+
+    libyaml takes tabs where GitHub does and PyYAML's own scanner does not; where it is missing, such a file is
+    unreadable.
+    """
+    import yaml  # type: ignore[import-untyped]  # only a step with validateInputs needs it
+
+    loader = getattr(yaml, "CBaseLoader", yaml.BaseLoader)
+    try:
+        depth = 0
+        for event in yaml.parse(text, Loader=loader):  # the loader itself recurses in C, and would break the process
+            depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+            if depth > MAX_DEPTH:
+                raise RecursionError
+        return yaml.load(text, Loader=loader)  # noqa: S506  it constructs no objects, and knows no tags
+    except (yaml.YAMLError, RecursionError, ValueError, OverflowError):
+        raise Unreadable("the workflow file is not YAML") from None
 
 
 def _declared(name: str, given: Any) -> DeclaredInput:

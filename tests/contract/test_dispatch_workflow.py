@@ -246,6 +246,10 @@ def test_such_a_number_inside_text_is_refused_too(text: str) -> None:
     assert "quote(" in problem(inputs=text)
 
 
+def test_an_input_that_is_left_out_stands_in_nobodys_way() -> None:
+    assert sent({"Environment": None, "environment": "b"}) == {"environment": "b"}
+
+
 @pytest.mark.parametrize("inputs", [{}, None, "", "  ", "{}", "null", {"x": None}])
 def test_inputs_may_be_empty(inputs: object) -> None:
     assert sent(inputs) == {}
@@ -278,6 +282,8 @@ def test_inputs_may_be_missing() -> None:
         ({"a": ["\ud800"]}, "surrogate"),
         ({"\ud800": "a"}, "surrogate"),
         ({"": "a"}, "must not be empty"),
+        ({"Environment": "a", "environment": "b"}, "'Environment' and 'environment' are one input to a workflow"),
+        ('{"a": 1, "b": 2, "A": 3}', "'a' and 'A' are one input to a workflow"),
         ({"a\nb": "a"}, "control character"),
     ],
 )

@@ -152,6 +152,7 @@ def test_secrets_that_cannot_be_read_any_more_do_not_hide_the_run(
         ({"inputs": {"tag": 1.1}}, "quote("),
         ({"inputs": {f"i{n}": "x" for n in range(26)}}, "at most 25"),
         ({"inputs": {"gha_step": "x"}, "correlationInput": "gha_step"}, "leave it out of inputs"),
+        ({"inputs": {"GHA_STEP": "x"}, "correlationInput": "gha_step"}, "'GHA_STEP' is filled by this step"),
         ({"inputs": {f"i{n}": "x" for n in range(25)}, "correlationInput": "gha_step"}, "has 26 inputs"),
         ({"inputs": {"x": "a" * 65_500}, "correlationInput": "gha_step"}, "characters long as JSON"),
     ],

@@ -56,7 +56,7 @@ def test_what_cannot_be_read_is_a_warning(program: Program, github: GitHub, faul
 
 def test_what_a_file_holds_neither_breaks_nor_floods_a_message(program: Program, github: GitHub) -> None:
     names = ", ".join(f"input{number}: {{required: true}}" for number in range(3000))
-    declared = rf'{{"\ud800": {{required: true}}, "{EXAMPLE_TOKEN}": {{required: true}}, {names}}}'
+    declared = rf'{{"\x07": {{required: true}}, "{EXAMPLE_TOKEN}": {{required: true}}, {names}}}'
     github.faults.add(file(f"on: {{workflow_dispatch: {{inputs: {declared}}}}}"), CONTENTS)
     result = program.follow(ASKED)
     assert result.status == "Failed"

@@ -19,6 +19,16 @@ def test_the_example_declares_what_kargos_own_example_sends() -> None:
     assert file.title({"environment": "prod", "image_tag": "1.10"}, GITHUB) == "Deploy 1.10 to prod"
 
 
+@pytest.mark.parametrize("nothing", ["", "~", "null"])
+def test_inputs_that_are_nothing_are_none(nothing: str) -> None:
+    assert WorkflowFile.parse(f"on:\n  workflow_dispatch:\n    inputs: {nothing}\n").inputs == {}
+
+
+def test_tabs_are_read_where_github_reads_them() -> None:
+    text = 'on:\t# triggers\n  workflow_dispatch: {\n\t"inputs": {\n\t\t"a": {}\n\t}\n  }\t\n'
+    assert list(WorkflowFile.parse(text).inputs) == ["a"]
+
+
 @pytest.mark.parametrize(
     ("run_name", "expected"),
     [

@@ -30,6 +30,27 @@ def test_a_workflow_may_declare_nothing(on: str) -> None:
     assert declared_inputs(f'"on": {on}') == ()
 
 
+@pytest.mark.parametrize("nothing", ["", "~", "null", "Null", "NULL", " # none"])
+def test_inputs_that_are_nothing_are_none(nothing: str) -> None:
+    assert declared_inputs(f"on:\n  workflow_dispatch:\n    inputs: {nothing}\n") == ()
+    assert declared_inputs(f"on:\n  workflow_dispatch: {nothing}\n") == ()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "on:\t\n  workflow_dispatch:\t\n    inputs:\t\n      a:\t\n        required:\ttrue\t\n",
+        "on:\t# triggers\n  workflow_dispatch:\n    inputs:\n      a: {required: true}\t# the one\n",
+        'on:\n  workflow_dispatch: {\n\t"inputs": {\n\t\t"a": {\n\t\t\t"required": "true"\n\t\t}\n\t}\n  }\n',
+        '{\n\t"on": {\n\t\t"workflow_dispatch": {\n\t\t\t"inputs": {"a":\t{"required": true}}\n\t\t}\n\t}\n}\n',
+    ],
+)
+def test_tabs_are_read_where_github_reads_them(text: str) -> None:
+    declared = declared_inputs(text)
+    assert declared is not None
+    assert input_problems(declared, {}) == ["'a' is required and not given"]
+
+
 @pytest.mark.parametrize("on", ["push", "[push]", "{push: {branches: [main]}}"])
 def test_a_workflow_without_the_trigger_is_told_as_such(on: str) -> None:
     assert declared_inputs(f"on: {on}") is None
@@ -87,6 +108,12 @@ def test_what_github_may_take_is_not_refused(inputs: str, sent: dict[str, str]) 
         workflow('"\\U00110000"'),
         "on: &a [*a]",
         "[" * 5000,
+        "[" * 100_000,
+        "- " * 100_000,
+        "{? " * 100_000,
+        "a: {" * 100_000,
+        "[" * 100_000 + "]" * 100_000,
+        "on: " + "[" * 101 + "]" * 101,
     ],
 )
 def test_what_is_no_workflow_is_unreadable_and_no_more(text: str) -> None:

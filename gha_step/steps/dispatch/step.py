@@ -85,10 +85,11 @@ def _parse(raw: dict[str, Any]) -> DispatchWorkflowConfig:
     config = DispatchWorkflowConfig.parse(raw)
     if config.correlation_input is None:
         return config
-    if config.correlation_input in config.inputs:
+    filled = config.correlation_input.lower()  # a workflow ignores the case of its inputs' names
+    if given := next((name for name in config.inputs if name.lower() == filled), None):
         raise ConfigError(
-            f"config.inputs: {config.correlation_input!r} is filled by this step, because correlationInput names it: "
-            "leave it out of inputs"
+            f"config.inputs: {given!r} is filled by this step, because correlationInput is "
+            f"{config.correlation_input!r}: leave it out of inputs"
         )
     try:
         check_inputs_size({**config.inputs, config.correlation_input: MARKER_SHAPE})
