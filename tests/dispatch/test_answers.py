@@ -121,25 +121,25 @@ def test_an_end_in_spite_of_a_marker_says_that_the_run_name_must_show_it() -> No
 
 @pytest.mark.parametrize("state", SENT)
 def test_other_inputs_than_those_that_were_sent_are_told(state: State) -> None:
-    result = tell(record(state), note=None, order=order({"a": "b"}))
+    result = tell(record(state), note=None, request=order({"a": "b"}))
     assert output(result)["inputsChanged"] is True
     assert "inputs of this call differ" in words(result)
 
 
 @pytest.mark.parametrize("state", [State.ACCEPTED, State.AMBIGUOUS, State.UNRESOLVED])
 def test_another_target_than_the_one_that_was_sent_to_is_a_failure(state: State) -> None:
-    result = tell(record(state), note=None, order=order(ref="dev"))
+    result = tell(record(state), note=None, request=order(ref="dev"))
     assert (result.status, result.terminal) == ("Failed", True)
     assert "nothing was sent for the new one" in words(result)
 
 
 @pytest.mark.parametrize("state", OPEN)
 def test_another_target_is_no_failure_while_the_first_is_open(state: State) -> None:
-    assert tell(record(state), note=None, order=order(ref="dev")).status == "Running"
+    assert tell(record(state), note=None, request=order(ref="dev")).status == "Running"
 
 
 def test_another_target_after_a_rejection_is_told_the_rejection() -> None:
-    assert words(tell(record(State.REJECTED), note=None, order=order(ref="dev"))).startswith("nothing was dispatched")
+    assert words(tell(record(State.REJECTED), note=None, request=order(ref="dev"))).startswith("nothing was dispatched")
 
 
 def test_an_order_does_not_show_its_token_or_inputs_when_it_is_printed() -> None:

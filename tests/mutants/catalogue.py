@@ -20,7 +20,9 @@ class Mutant:
     caught_by: str = SIMULATION
 
 
-DISPATCHING: Final = "gha_step/steps/dispatch/tasks.py"
+TASKS: Final = "gha_step/steps/dispatch/tasks.py"
+ATTEMPT: Final = "gha_step/steps/dispatch/attempt.py"
+SENDER: Final = "gha_step/steps/dispatch/sender.py"
 TRANSITIONS: Final = "gha_step/ledger/transitions.py"
 ATTRIBUTION: Final = "gha_step/ledger/attribution.py"
 SQLITE: Final = "gha_step/ledger/sqlite.py"
@@ -35,13 +37,13 @@ _WHERE: Final = (
 MUTANTS: Final = (
     Mutant(
         "no compare-and-set: a conflict counts as success",
-        DISPATCHING,
+        ATTEMPT,
         '            except (Conflict, LedgerUnavailable) as error:\n                trouble = f": {error}"\n',
         '            except (Conflict, LedgerUnavailable):\n                return sending, ""\n',
     ),
     Mutant(
         "a write without an answer counts as applied",
-        DISPATCHING,
+        ATTEMPT,
         '            except (Conflict, LedgerUnavailable) as error:\n                trouble = f": {error}"\n',
         '            except LedgerUnavailable:\n                return sending, ""\n'
         "            except Conflict:\n                pass\n",
@@ -62,12 +64,14 @@ MUTANTS: Final = (
     ),
     Mutant(
         "the POST is retried after a reset",
-        DISPATCHING,
-        "        except Unclear as error:\n            event = AnswerLost(",
-        "        except Unclear as error:\n"
-        "            again = Exchange(self._connector.connect(order.endpoint), self._clock)\n"
-        "            again.send(dispatch_request(order.workflow, order.inputs, order.token, without=without))\n"
-        "            event = AnswerLost(",
+        SENDER,
+        "                self._attempts.make(task, record, request, connection, preparation)\n",
+        "                self._attempts.make(task, record, request, connection, preparation)\n"
+        "                if task.record.state is State.UNKNOWN:\n"
+        "                    from gha_step.github.dispatch import dispatch_request\n"
+        "                    from gha_step.github.exchange import Exchange\n"
+        "                    again = Exchange(self._connector.connect(request.endpoint), self._clock)\n"
+        "                    again.send(dispatch_request(request.workflow, request.inputs, request.token))\n",
     ),
     Mutant(
         "newest run wins",
@@ -93,13 +97,13 @@ MUTANTS: Final = (
     ),
     Mutant(
         "a reset counts as not sent",
-        DISPATCHING,
-        "            event = AnswerLost(nonce=sending.nonce, at=self._clock.now(), reason=str(error))\n",
-        "            event = NotSent(nonce=sending.nonce)\n",
+        ATTEMPT,
+        "            event = AnswerLost(nonce=nonce, at=self._clock.now(), reason=str(error))\n",
+        "            event = NotSent(nonce=nonce)\n",
     ),
     Mutant(
         "unknown is sent again",
-        DISPATCHING,
+        TASKS,
         "                case State.RESERVED:\n",
         "                case State.RESERVED | State.UNKNOWN:\n"
         '                    task.record = record = record.model_copy(update={"state": State.RESERVED})\n',
@@ -145,7 +149,7 @@ MUTANTS: Final = (
     ),
     Mutant(
         "no fence",
-        DISPATCHING,
+        ATTEMPT,
         "FENCE: Final = 10.0",
         "FENCE: Final = 1e9",
     ),
@@ -173,7 +177,7 @@ MUTANTS: Final = (
     ),
     Mutant(
         "no single flight: each call runs its own task",
-        DISPATCHING,
+        TASKS,
         "            task = self._tasks.setdefault(key.hash, mine)\n",
         "            task = mine\n",
         "tests/steps tests/end_to_end",

@@ -40,7 +40,7 @@ def tell(
     *,
     note: Note | None,
     exact: Run | None = None,
-    order: DispatchRequest | None = None,
+    request: DispatchRequest | None = None,
     problem: str | None = None,
     warning: str = "",
     diagnosis: str | None = None,
@@ -49,16 +49,16 @@ def tell(
 
     :param note: what this process knows about why the step waits.
     :param exact: GitHub's own answer, if it is in hand and not yet written.
-    :param order: what this call asks for, to be compared with what was dispatched.
+    :param request: what this call asks for, to be compared with what was dispatched.
     :param problem: why this call cannot say what it asks for: that changes nothing for what was sent before.
     :param diagnosis: why nothing was dispatched, in better words than the record's.
     :param warning: what could not be checked before sending.
     """
     run = exact or record.run
-    changed = record.sent and order is not None and order.payload.inputs_hash != record.inputs_hash
+    changed = record.sent and request is not None and request.payload.inputs_hash != record.inputs_hash
     output = _output(record, run, changed)
-    if record.final and record.sent and order is not None and not record.target.same_as(order.payload.target):
-        return StepResult.failed(_another_target(record, order), output)
+    if record.final and record.sent and request is not None and not record.target.same_as(request.payload.target):
+        return StepResult.failed(_another_target(record, request), output)
     also = f" {warning}" if warning else ""
     if changed:
         also += " The inputs of this call differ from those that were dispatched; nothing was sent again."
@@ -120,11 +120,11 @@ def _actions(record: Record) -> str:
     return f"{web}/{record.target.repo}/actions"
 
 
-def _another_target(record: Record, order: DispatchRequest) -> str:
+def _another_target(record: Record, request: DispatchRequest) -> str:
     where = f" ({record.run.url})" if record.run else ""
     return (
-        f"this step has already dispatched {_subject(record)}{where}; its config now names {order.workflow} on "
-        f"{order.endpoint.base}. One step dispatches once: nothing was sent for the new one. "
+        f"this step has already dispatched {_subject(record)}{where}; its config now names {request.workflow} on "
+        f"{request.endpoint.base}. One step dispatches once: nothing was sent for the new one. "
         "Start a new promotion"
     )
 

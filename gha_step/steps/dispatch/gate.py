@@ -44,16 +44,16 @@ class Gate:
 
     def __init__(
         self,
-        book: Journal,
-        looking: RunFinder,
+        journal: Journal,
+        run_finder: RunFinder,
         listings: Listings,
         servers: ServerCapabilities,
         clock: Clock,
         workers: Workers,
         at_work: Callable[[str], bool],
     ) -> None:
-        self._journal = book
-        self._run_finder = looking
+        self._journal = journal
+        self._run_finder = run_finder
         self._listings = listings
         self._servers = servers
         self._clock = clock
@@ -61,7 +61,7 @@ class Gate:
         self._at_work = at_work
 
     def prepare(
-        self, task: Task, record: Record, order: DispatchRequest, pause: Callable[[float], bool]
+        self, task: Task, record: Record, request: DispatchRequest, pause: Callable[[float], bool]
     ) -> "Preparation | None":
         """What has to be known before a dispatch whose answer may not name its run.
 
@@ -69,36 +69,36 @@ class Gate:
         :returns: ``None`` if the gate stays busy; `task.note` says so.
         :raises GitHubError: GitHub cannot be asked now.
         """
-        if order.payload.marker is not None:
+        if request.payload.marker is not None:
             return Preparation()
-        if self._servers.names_runs(order.endpoint) is None:
-            preparation = self._first_contact(order)
-            if preparation is not None and self._servers.names_runs(order.endpoint) is not False:
+        if self._servers.names_runs(request.endpoint) is None:
+            preparation = self._first_contact(request)
+            if preparation is not None and self._servers.names_runs(request.endpoint) is not False:
                 return preparation
-        if self._servers.names_runs(order.endpoint) is not False:
+        if self._servers.names_runs(request.endpoint) is not False:
             return Preparation()
-        if not self._enter(task, record, order, pause):
+        if not self._enter(task, record, request, pause):
             return None
-        return replace(self._baseline(order), actor=self._listings.actor(order.workflow, order.token))
+        return replace(self._baseline(request), actor=self._listings.actor(request.workflow, request.token))
 
-    def _first_contact(self, order: DispatchRequest) -> "Preparation | None":
+    def _first_contact(self, request: DispatchRequest) -> "Preparation | None":
         """Learn what this server does, once per process; ``None`` if somebody else has just done so."""
-        contact = self._servers.first_contact(order.endpoint)
+        contact = self._servers.first_contact(request.endpoint)
         if contact is not None:
             self._workers.join(contact, CONTACT_WITHIN)
             return None
         try:
-            return self._baseline(order)
+            return self._baseline(request)
         finally:
-            self._servers.end_contact(order.endpoint)
+            self._servers.end_contact(request.endpoint)
 
-    def _baseline(self, order: DispatchRequest) -> "Preparation":
+    def _baseline(self, request: DispatchRequest) -> "Preparation":
         """The runs that are there already: none of them is ours.
 
         :raises GitHubError: it may come again later. A refusal is no trouble: the POST's own answer decides.
         """
         try:
-            runs = self._listings.read(order.workflow, order.token, None, 0.0)
+            runs = self._listings.read(request.workflow, request.token, None, 0.0)
         except Refused:
             return Preparation()
         floor = None if runs.date is None else runs.date - DATE_SLACK
@@ -106,12 +106,12 @@ class Gate:
         recent = tuple(run.id for run in runs.runs if floor is None or run.created_at >= int(floor))
         return Preparation(floor, recent)
 
-    def _enter(self, task: Task, record: Record, order: DispatchRequest, pause: Callable[[float], bool]) -> bool:
+    def _enter(self, task: Task, record: Record, request: DispatchRequest, pause: Callable[[float], bool]) -> bool:
         """One dispatch at a time per target, so that each can be told from the others. False: still busy."""
-        project, target = record.project, order.payload.target.short
+        project, target = record.project, request.payload.target.short
         while True:
             gate = self._journal.store.read_lease(project, target)
-            if gate.holder == record.key or self._is_free(gate, order):
+            if gate.holder == record.key or self._is_free(gate, request):
                 try:
                     if gate.holder != record.key:
                         self._journal.store.write_lease(gate.entered(record.key))
@@ -124,12 +124,12 @@ class Gate:
                     return False
                 record = task.record
             task.note = Note(
-                f"another dispatch of {order.workflow} is being identified first (this server names no runs)", 2.0
+                f"another dispatch of {request.workflow} is being identified first (this server names no runs)", 2.0
             )
-            if task.order is not order or not pause(1.0):
+            if task.request is not request or not pause(1.0):
                 return False
 
-    def _is_free(self, gate: Lease, order: DispatchRequest) -> bool:
+    def _is_free(self, gate: Lease, request: DispatchRequest) -> bool:
         """Whether whoever holds the gate has left it. Whoever waits may finish the holder's work."""
         if gate.holder is None:
             return True
@@ -138,19 +138,19 @@ class Gate:
             stamp = (gate.version, holder.version if holder is not None else 0)
             return self._run_finder.stands_still(f"gate {gate.holder}", stamp) >= TAKEOVER
         if not holder.final and not self._at_work(gate.holder):
-            holder = self._help(holder, order)
+            holder = self._help(holder, request)
         if holder.state is State.UNKNOWN:
             return self._run_finder.stands_still(f"unknown {holder.key}", holder.nonce) >= self._run_finder.settle
         return holder.final
 
-    def _help(self, holder: Record, order: DispatchRequest) -> Record:
+    def _help(self, holder: Record, request: DispatchRequest) -> Record:
         """Do one turn of another key's work, whose own host may never ask again."""
         helper = Task(holder, None, self._clock.monotonic())
         try:
             if holder.state is State.SENDING:
                 self._run_finder.watch(helper, holder)
             elif holder.state in LOOKING:
-                self._run_finder.look_once(helper, holder, order)
+                self._run_finder.look_once(helper, holder, request)
         except GitHubError as error:
             log.info("a listing for another dispatch failed: %s", error, extra=subject_of(holder))
         return helper.record

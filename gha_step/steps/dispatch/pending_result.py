@@ -18,8 +18,8 @@ WITHIN: Final = 120.0  # seconds for which a task tries to write down what it kn
 class PendingResults:
     """Of all keys; threads share it."""
 
-    def __init__(self, book: Journal, clock: Clock) -> None:
-        self._journal = book
+    def __init__(self, journal: Journal, clock: Clock) -> None:
+        self._journal = journal
         self._clock = clock
         self._lock = threading.Lock()
         self._in_hand: dict[str, OwnersEvent] = Memory()  # by key: perhaps not yet written

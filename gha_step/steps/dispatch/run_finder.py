@@ -38,8 +38,8 @@ LOOK_AGAIN: Final = 15.0  # seconds: whoever asks to wait longer is asked again 
 class RunFinder:
     """What may be done about a dispatch that is not, or no longer, being sent by this task."""
 
-    def __init__(self, book: Journal, listings: Listings, clock: Clock, owner: Owner, settle: float) -> None:
-        self._journal = book
+    def __init__(self, journal: Journal, listings: Listings, clock: Clock, owner: Owner, settle: float) -> None:
+        self._journal = journal
         self._listings = listings
         self._clock = clock
         self._owner = owner
@@ -83,12 +83,12 @@ class RunFinder:
 
         :returns: seconds after which to go on; ``None``: the next call goes on.
         """
-        order = task.order
+        request = task.request
         looks = record.listings
         try:
-            if order is None:
+            if request is None:
                 raise Refused("the credentials cannot be used to look for the run", 0, "")
-            self.look_once(task, record, order)
+            self.look_once(task, record, request)
             task.note = None
         except GitHubError as error:
             # Never without a last look, unless there cannot be one.
@@ -98,17 +98,17 @@ class RunFinder:
                 self._end(task, record, str(error))
                 return 0.0
             task.note = Note(str(error), min(max(2.0, error.retry_after or 2.0), HOLD_LIMIT))
-            if order is None or error.retry_after is None or error.retry_after > LOOK_AGAIN:
+            if request is None or error.retry_after is None or error.retry_after > LOOK_AGAIN:
                 return None
         return 0.0 if task.record.state is not record.state else min(5.0, 1.0 + 0.5 * looks)
 
-    def look_once(self, task: Task, record: Record, order: DispatchRequest) -> None:
+    def look_once(self, task: Task, record: Record, request: DispatchRequest) -> None:
         """Read a listing and write what it proves.
 
         :raises GitHubError: there is no listing now.
         """
         since_sending = self._since_sending(record) - SHARED_FOR  # a listing that is shared was begun before
-        listing = self._listings.read(order.workflow, order.token, record.floor, SHARED_FOR)
+        listing = self._listings.read(request.workflow, request.token, record.floor, SHARED_FOR)
         # After the listing: whoever started a run that it shows has said so in the ledger before.
         gate = self._journal.store.read_lease(record.project, record.target.short)
         siblings = self._journal.store.siblings(record) if record.names_promotion else []
@@ -130,14 +130,14 @@ class RunFinder:
                 return  # somebody has claimed a run meanwhile: look again
         self._journal.move(task, record, event)
 
-    def look_back(self, task: Task, record: Record, order: DispatchRequest) -> bool:
+    def look_back(self, task: Task, record: Record, request: DispatchRequest) -> bool:
         """Whether a run shows our marker already, of an attempt that a ledger knew which has died with its pod.
 
         :raises GitHubError: this cannot be told now. A refusal is no trouble: the POST's own answer decides.
         :raises LedgerError: several do.
         """
         try:
-            listing = self._listings.read(order.workflow, order.token, None, SHARED_FOR)
+            listing = self._listings.read(request.workflow, request.token, None, SHARED_FOR)
         except Refused:
             return False
         if (found := find_marker(record, listing)) is not None:
@@ -159,16 +159,16 @@ class RunFinder:
     def _since_sending(self, record: Record) -> float:
         return self._clock.now() - (record.sending_at or 0.0)
 
-    def late_look(self, record: Record, order: DispatchRequest | None) -> bool:
+    def late_look(self, record: Record, request: DispatchRequest | None) -> bool:
         """Whether a record that ended without a run may still be mended by its marker."""
         ended_without = record.state in (State.AMBIGUOUS, State.UNRESOLVED)
-        return ended_without and record.marker is not None and order is not None
+        return ended_without and record.marker is not None and request is not None
 
     def look_for_marker(self, task: Task, record: Record) -> None:
-        order = task.order
-        assert order is not None
+        request = task.request
+        assert request is not None
         try:
-            listing = self._listings.read(order.workflow, order.token, record.floor, SHARED_FOR)
+            listing = self._listings.read(request.workflow, request.token, record.floor, SHARED_FOR)
         except GitHubError as error:
             log.info("the late look for the marker failed: %s", error, extra=subject_of(record))
             return

@@ -1,6 +1,6 @@
 """``gha-dispatch-workflow``: start a GitHub Actions workflow, once, and answer with its run ID.
 
-It turns a call into an order (config, Secret, endpoint) and leaves what happens to it to `Dispatching`.
+It turns a call into a request (config, Secret, endpoint) and leaves what happens to it to `DispatchTasks`.
 """
 
 from typing import Any
@@ -36,17 +36,17 @@ class DispatchWorkflow:
         context = call.request.context
         key = Key.of(context)
         config: DispatchWorkflowConfig | None = None
-        order: DispatchRequest | None = None
+        request: DispatchRequest | None = None
         problem: StepError | None = None
         try:
             config = _parse(call.request.step.config)
-            order = self._order(key, config)
+            request = self._requested(key, config)
         except (ConfigError, CredentialsError, Unavailable) as error:
             problem = error
         why = None if problem is None else str(problem)
-        payload = order.payload if order is not None else None if config is None else _unaddressed(config)
+        payload = request.payload if request is not None else None if config is None else _unaddressed(config)
         witness = _witness(context)
-        answer = self._tasks.call(key, order, payload, why, witness, call.arrived)
+        answer = self._tasks.call(key, request, payload, why, witness, call.arrived)
         if answer is not None:
             return answer
         assert problem is not None
@@ -62,12 +62,12 @@ class DispatchWorkflow:
         unknown = None if payload is None else blank(key, payload, self._clock.now())
         standing = self._tasks.reject(key, str(problem), unknown)
         if standing is not None and standing.sent:  # another call of this step was quicker
-            return self._tasks.call(key, order, payload, why, witness, call.arrived) or StepResult.running(
+            return self._tasks.call(key, request, payload, why, witness, call.arrived) or StepResult.running(
                 str(problem), 2.0
             )
         return StepResult.failed(f"nothing was dispatched: {problem}")
 
-    def _order(self, key: Key, config: DispatchWorkflowConfig) -> DispatchRequest:
+    def _requested(self, key: Key, config: DispatchWorkflowConfig) -> DispatchRequest:
         repository = self._access.repository(key.project, config)
         return DispatchRequest.of(
             key,

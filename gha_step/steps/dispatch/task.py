@@ -1,5 +1,6 @@
 """One key's work in this process, as calls see it while it goes on."""
 
+import threading
 from collections import OrderedDict
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -26,9 +27,10 @@ class Witness:
 class Task:
     """One key's work in this process. `record` and `note` are only ever replaced, so that anybody may read them."""
 
-    def __init__(self, record: Record, order: DispatchRequest | None, joined: float) -> None:
+    def __init__(self, record: Record, request: DispatchRequest | None, joined: float) -> None:
+        self._lock = threading.Lock()
         self.record = record
-        self.order = order
+        self.request = request
         self.joined = joined
         self.note: Note | None = None
         self.exact: Run | None = None
@@ -36,6 +38,17 @@ class Task:
         self.diagnosis: str | None = None
         self.ready: Future[None] = Future()
         self.job: Future[None] | None = None
+
+    def replace_request(self, old: DispatchRequest, new: DispatchRequest) -> None:
+        """Go on with ``new``, unless a call has brought another one meanwhile."""
+        with self._lock:
+            if self.request is old:
+                self.request = new
+
+    def newer_request(self, request: DispatchRequest) -> None:
+        """A call has joined: what it asks for counts as long as nothing is sent."""
+        with self._lock:
+            self.request = request
 
     def tell_now(self) -> None:
         """There is something worth telling."""
@@ -48,7 +61,7 @@ class Joined:
     """One call's view of the task that it joined; see `gha_step.steps.kind.Underway`."""
 
     task: Task
-    order: DispatchRequest | None
+    request: DispatchRequest | None
     problem: str | None
     withdraw: Callable[[Task], bool] = field(repr=False)
 
@@ -64,7 +77,7 @@ class Joined:
             task.record,
             note=task.note,
             exact=task.exact,
-            order=self.order,
+            request=self.request,
             problem=self.problem,
             warning=task.warning,
             diagnosis=task.diagnosis,
