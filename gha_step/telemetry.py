@@ -1,25 +1,45 @@
 """What operators see: metrics in Prometheus' form and structured logs on stderr. It decides nothing."""
 
 import logging
+import platform
 import re
 import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import product
 from typing import Any, Final
 
-from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from gha_step import __version__
 from gha_step.contract.errors import StepError
+from gha_step.contract.result import Status
 
 log: Final = logging.getLogger("gha_step")
 
 _SECONDS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+UNKNOWN_KIND: Final = "unknown"  # a call of a step kind that is not served here
+REQUESTS: Final = {  # to GitHub, and the word for one that gets no answer
+    "dispatch": "unclear",
+    **dict.fromkeys(("runs", "run", "jobs", "pending_deployments", "repository", "app_token"), "error"),
+}
+GITHUB_STATUSES: Final = (
+    *("200", "201", "204", "304"),
+    *("400", "401", "403", "404", "422", "429"),
+    *("500", "502", "503", "504"),
+)
+PROJECT_STATUSES: Final = ("200", "401", "404", "413", "500", "503")
+MOST_HOSTS: Final = 32
+OTHER: Final = "other"
 
 
 class Telemetry:
-    """The metrics of one server."""
+    """The metrics of one server. A counter begins at 0 for every label value that is known beforehand.
+
+    Where it began with its first event, `increase()` would miss that one: it sees no change from nothing to 1.
+    """
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
@@ -36,9 +56,33 @@ class Telemetry:
         self._contradicted = self._counter(
             "contradicted_runs", "Run IDs that GitHub's own late answer replaced. Alarm on any."
         )
+        self._gauge("build_info", "Always 1; the labels say what runs.", "version", "python").labels(
+            __version__, platform.python_version()
+        ).set(1)
+        for request, unanswered in REQUESTS.items():
+            self._request_seconds.labels(request)
+            for status in (*GITHUB_STATUSES, unanswered):
+                self._requests.labels(request, status)
+
+    def expect(self, kinds: Iterable[str], outcomes: Iterable[str]) -> None:
+        """Begin at 0 for the step kinds of this server, and for the states that a dispatch can reach."""
+        for kind in (*kinds, UNKNOWN_KIND):
+            self._step_seconds.labels(kind)
+            for status in Status:
+                self._steps.labels(kind, status)
+        for outcome in outcomes:
+            self._dispatches.labels(outcome)
+
+    def expect_resources(self, resources: Iterable[str]) -> None:
+        """Begin at 0 for the resources that are served over REST."""
+        for resource, status in product(resources, PROJECT_STATUSES):
+            self._project_requests.labels(resource, status)
 
     def _counter(self, name: str, about: str, *labels: str) -> Counter:
         return Counter(f"gha_step_{name}", about, labels, registry=self.registry)
+
+    def _gauge(self, name: str, about: str, *labels: str) -> Gauge:
+        return Gauge(f"gha_step_{name}", about, labels, registry=self.registry)
 
     def _histogram(self, name: str, about: str, *labels: str) -> Histogram:
         return Histogram(f"gha_step_{name}", about, labels, buckets=_SECONDS, registry=self.registry)
@@ -78,20 +122,32 @@ class Telemetry:
         """
         self.registry.register(_LedgerStates(census))
 
+    def watch_readiness(self, ready: Callable[[], bool]) -> None:
+        """Show whether the server takes calls, asked whenever somebody asks."""
+        self._gauge("ready", "1 while the server takes calls, 0 while it starts or stops.").set_function(ready)
+
     def exposition(self) -> bytes:
         """All metrics as Prometheus reads them."""
         return generate_latest(self.registry)
 
 
 class _Budgets(Collector):
-    """The lowest since somebody last asked: tokens have budgets of their own, and a metric names no token."""
+    """The lowest since somebody last asked: tokens have budgets of their own, and a metric names no token.
+
+    Projects name hosts: only the first get a name of their own.
+    """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._lowest: dict[str, float] = {}
+        self._hosts: set[str] = set()
 
     def saw(self, host: str, share: float) -> None:
         with self._lock:
+            if len(self._hosts) < MOST_HOSTS:
+                self._hosts.add(host)
+            elif host not in self._hosts:
+                host = OTHER
             self._lowest[host] = min(share, self._lowest.get(host, share))
 
     def describe(self) -> Iterator[Metric]:

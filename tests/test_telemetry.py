@@ -1,12 +1,20 @@
 """Logs and metrics: structured, complete, and harmless."""
 
 import json
+import platform
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
-from gha_step.telemetry import Telemetry
+from gha_step import __version__
+from gha_step.emulator import GitHub, serve
+from gha_step.telemetry import MOST_HOSTS, Telemetry
+from tests.support.calls import BEARER, config
+from tests.support.host import KargoHost, Promotion, Step
+from tests.support.process import served
+from tests.support.secrets import example_secret
 
 LOG = """
 import sys
@@ -80,3 +88,49 @@ def test_an_answer_without_a_usable_budget_shows_none(headers: dict[str, str]) -
     telemetry = Telemetry()
     telemetry.github_budget("github.com", headers)
     assert budgets(telemetry) == {}
+
+
+def test_of_more_hosts_than_a_bound_the_later_ones_share_a_name() -> None:
+    telemetry = Telemetry()
+    for number in range(MOST_HOSTS + 3):
+        telemetry.github_budget(f"ghe-{number}.example.com", said("5000" if number < MOST_HOSTS else str(number * 10)))
+    telemetry.github_budget("ghe-0.example.com", said("2500"))
+    shown = budgets(telemetry)
+    assert len(shown) == MOST_HOSTS + 1
+    assert shown["other"] == MOST_HOSTS * 10 / 5000
+    assert shown["ghe-0.example.com"] == 0.5
+
+
+def samples(text: str) -> set[str]:
+    """Names and labels, without values."""
+    return {line.rpartition(" ")[0] for line in text.splitlines() if line and not line.startswith("#")}
+
+
+def test_a_server_shows_what_runs_and_that_it_is_ready(tmp_path: Path) -> None:
+    with served(tmp_path) as server:
+        text = server.ask(path="/metrics", token=None)[1].decode()
+    assert f'gha_step_build_info{{python="{platform.python_version()}",version="{__version__}"}} 1.0' in text
+    assert "gha_step_ready 1.0" in text
+
+
+def test_every_counter_is_there_before_its_first_event(tmp_path: Path) -> None:
+    """Steps that succeed, fail and are unknown, and requests to the resource: no series begins with an event."""
+    with served(tmp_path, GHA_STEP_PROJECT_API="on", GHA_STEP_ALLOW_HTTP="true") as server:
+        github = GitHub()
+        with serve(github) as url:
+            example_secret(server.secrets, url)
+            before = samples(server.ask(path="/metrics")[1].decode())
+            host, promotion = KargoHost(server.url, BEARER, pace=0.1), Promotion("demo")
+            dispatched = host.run(promotion, Step("dispatch", config()))
+            where = {name: config()[name] for name in ("credentials", "owner", "repo")}
+            host.call(promotion, Step("wait", where | {"runID": dispatched.run_id}, kind="gha-wait-for-workflow"))
+            host.run(promotion, Step("refused", config(ref="nowhere")))
+            host.run(promotion, Step("unknown", {}, kind="invented"))
+            server.ask("PUT", "/api/v1/projects/demo/dispatches/p/a", {}, token="wrong")
+            server.ask("PUT", "/api/v1/projects/demo/nothing/p/a", {}, token="wrong")
+        after = samples(server.ask(path="/metrics")[1].decode())
+    # Gauges say what is now: a host's budget, and when the oldest record of a state was made.
+    gauges = ("gha_step_github_budget_ratio", "gha_step_ledger_oldest_record_timestamp_seconds")
+    assert {name for name in after - before if not name.startswith(gauges)} == set()
+    assert 'gha_step_dispatches_total{outcome="ambiguous"}' in before
+    assert 'gha_step_github_requests_total{request="dispatch",status="unclear"}' in before

@@ -16,7 +16,7 @@ from gha_step.inbound.bearer import TokenFileError, read_token_file
 from gha_step.inbound.execution import Execution
 from gha_step.inbound.http import Readiness, http_app
 from gha_step.inbound.process import ListenError, ServerProcess
-from gha_step.ledger.record import Owner
+from gha_step.ledger.record import Owner, State
 from gha_step.ledger.storage import objection
 from gha_step.ledger.store import LedgerUnusable, Standing, Store
 from gha_step.runtime import SystemClock, ThreadWorkers
@@ -102,6 +102,8 @@ def build(settings: Settings, environment: Mapping[str, str]) -> Server:
         core.steps, workers=calls, clock=clock, telemetry=telemetry, reply_within=settings.reply_within
     )
     readiness = Readiness()
+    telemetry.expect(core.steps.kinds, State)
+    telemetry.watch_readiness(lambda: readiness.ready and not readiness.draining)
     served = None if settings.token_file == NOT_SERVED else execution
     http, app = settings.http_listen, None
     if http is not None:
@@ -163,8 +165,9 @@ def _project_api(
         return None
     from gha_step.inbound.rest.project_tokens import ProjectTokens  # their cost is for those who use them
     from gha_step.inbound.rest.promotions import Promotions
-    from gha_step.inbound.rest.resource import ProjectApi
+    from gha_step.inbound.rest.resource import KINDS, ProjectApi
 
+    telemetry.expect_resources((*(name.decode() for name in KINDS), "none"))
     return ProjectApi(
         execution,
         ProjectTokens(secrets, workers=ThreadWorkers(PROOFS, "proof"), clock=clock),
