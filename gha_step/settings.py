@@ -1,6 +1,6 @@
 """The environment, parsed once into frozen settings. It opens no file and no socket.
 
-Each variable's name, default and meaning stand here only; `--help` and the README are made from them.
+Each variable's name, default and meaning stand here only; `--help` and docs/settings.md are made from them.
 """
 
 import ipaddress
@@ -297,7 +297,7 @@ def variable(field: str) -> str:
 
 @dataclass(frozen=True)
 class Setting:
-    """One setting as `--help` and the README tell of it. ``default``: as one would write it; '' if it has none."""
+    """One setting as `--help` and docs/settings.md show it. ``default``: as one would write it; '' if it has none."""
 
     field: str
     variable: str

@@ -1,4 +1,4 @@
-"""A client that knows nothing of gha_step but what the server's reflection tells it, and the one of the README."""
+"""A client that knows nothing of gha_step but what the server's reflection tells it, and the one of docs/grpc.md."""
 
 import json
 import re
@@ -86,25 +86,26 @@ def test_a_client_made_from_reflection_dispatches_and_waits(server: Served, gith
     assert github.count("dispatch") == 1
 
 
-# ---------------------------------------------------------------- the README's clients
+# ---------------------------------------------------------------- the clients of docs/grpc.md
+
+
+PAGE = ROOT / "docs/grpc.md"
 
 
 def blocks(language: str) -> list[str]:
-    return re.findall(rf"```{language}\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    return re.findall(rf"```{language}\n(.*?)```", PAGE.read_text(), re.DOTALL)
 
 
 def placed(text: str, server: Served) -> str:
-    """An example of the README, for this server."""
+    """An example of docs/grpc.md, for this server."""
     assert "127.0.0.1:9791" in text
     assert "my-token" in text
     return text.replace("127.0.0.1:9791", server.grpc_target).replace("my-token", BEARER)
 
 
-def test_the_readmes_python_client_follows_a_step_to_its_run(server: Served, github: GitHub, tmp_path: Path) -> None:
+def test_the_documented_python_client_follows_a_step_to_its_run(server: Served, github: GitHub, tmp_path: Path) -> None:
     (client,) = (block for block in blocks("python") if "import grpc" in block)
-    (generate,) = re.findall(
-        r"python -m (grpc_tools\.protoc .*gha_step/v1/step\.proto)", (ROOT / "README.md").read_text()
-    )
+    (generate,) = re.findall(r"python -m (grpc_tools\.protoc .*gha_step/v1/step\.proto)", PAGE.read_text())
     made = tmp_path / "client"
     made.mkdir()
     (made / "proto").symlink_to(ROOT / "proto")
@@ -129,7 +130,7 @@ def test_the_readmes_python_client_follows_a_step_to_its_run(server: Served, git
     assert str(run.id) in done.stdout.splitlines()[-1]
 
 
-def test_the_readmes_grpcurl_request_is_one(server: Served, github: GitHub) -> None:
+def test_the_documented_grpcurl_request_is_one(server: Served, github: GitHub) -> None:
     (command,) = (block for block in blocks("sh") if "grpcurl" in block and "-d" in block)
     (method,) = re.findall(r"127\.0\.0\.1:9791 (gha_step\.v1\.StepService/\w+)", command)
     (data,) = re.findall(r"-d '(\{.*?\})'", command, re.DOTALL)

@@ -57,7 +57,7 @@ class Boundaries:
     def __init__(self, kernel: Kernel, weather: Weather) -> None:
         self.kernel = kernel
         self.weather = weather
-        self.frozen_before_sending = False  # which no design survives: the README says so
+        self.frozen_before_sending = False  # which no design survives: docs/guarantees.md says so
 
     def strikes(self, probability: float) -> bool:
         """Whether a fault happens here and now."""
