@@ -5,7 +5,7 @@ Hosts evaluate expressions before we see a value, so types arrive bent: ``timeou
 anything is accepted; what may have is refused with the advice to write ``quote()``.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, Final, Self, get_args
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
@@ -147,14 +147,19 @@ def _inputs(value: object) -> dict[str, str]:
         raise _refuse(f"must be an object, or text that holds a JSON object, but is {_kind(value)}")
     texts = {as_text(name): _input_text(name, given) for name, given in value.items()}
     inputs = {name: text for name, text in texts.items() if text is not None}
+    check_input_names(inputs)
+    check_inputs_size(inputs)
+    return inputs
+
+
+def check_input_names(names: Iterable[str]) -> None:
+    """Refuse two names that are one to a workflow. :raises PydanticCustomError: a ValueError that names both."""
     first_of: dict[str, str] = {}
-    for name in inputs:
+    for name in names:
         if (other := first_of.setdefault(name.lower(), name)) != name:
             raise _refuse(
                 f"{other!r} and {name!r} are one input to a workflow, which ignores case: leave one of them out"
             )
-    check_inputs_size(inputs)
-    return inputs
 
 
 def check_inputs_size(inputs: dict[str, str]) -> None:

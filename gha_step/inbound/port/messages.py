@@ -16,6 +16,7 @@ from gha_step.contract.values import (
     MAX_INPUTS_CHARACTERS,
     as_segment,
     as_text,
+    check_input_names,
     check_inputs_size,
     encodable,
 )
@@ -219,6 +220,7 @@ def _segment(properties: Any, name: str, *, optional: bool = False) -> str | Non
 
 def _texts(inputs: Mapping[str, Any], action: str) -> dict[str, str]:
     texts = {as_text(name): _text(name, value) for name, value in inputs.items() if value is not None}
+    check_input_names(texts)
     try:
         check_inputs_size(texts)
     except ValueError:

@@ -110,6 +110,7 @@ def test_report_workflow_status_is_true_unless_it_says_false(written: str, wante
         (v2(method=',"reportWorkflowStatus":"yes"'), "reportWorkflowStatus"),
         (v2(method=',"reportWorkflowStatus":0'), "reportWorkflowStatus"),
         (v2('{"a":"\\ud800"}'), "surrogate"),
+        (v2('{"Tag":"1","tag":"2"}'), "'Tag' and 'tag' are one input"),
         (v2('{"":"x"}'), "must not be empty"),
         (v2('{"a\\u0000":"x"}'), "control character"),
         (v2().replace(b'"my-app"', b'"a/b"'), "repo must not hold '/'"),
