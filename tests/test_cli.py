@@ -6,30 +6,31 @@ import signal
 import subprocess
 import sys
 import urllib.request
+from collections.abc import Callable
 
 import pytest
 
 from gha_step import __version__
 from gha_step.settings import described
-from tests.support.process import clean_environment, run_command
+from tests.support.process import Ended, clean_environment, run_command, run_here
 
 
 def test_without_a_command_one_line_says_where_help_is_and_the_exit_code_says_so() -> None:
-    done = run_command()
+    done = run_here()
     assert done.returncode == 2
     assert done.stderr.count("\n") == 1
     assert "gha-step --help" in done.stderr
 
 
 def test_help_names_every_command_in_words() -> None:
-    done = run_command("--help")
+    done = run_here("--help")
     assert (done.returncode, done.stderr) == (0, "")
     for words in ("serve", "demo", "emulate-github", "emulate-port", "server that a Kargo host calls"):
         assert words in done.stdout
 
 
 def test_help_of_serve_names_every_setting_with_its_default() -> None:
-    done = run_command("serve", "--help")
+    done = run_here("serve", "--help")
     text = "".join(done.stdout.split())  # it may break lines at any hyphen
     assert done.returncode == 0
     for setting in described():
@@ -39,14 +40,14 @@ def test_help_of_serve_names_every_setting_with_its_default() -> None:
 
 
 def test_version_is_one_line() -> None:
-    assert run_command("--version").stdout == f"gha-step {__version__}\n"
+    assert run_here("--version").stdout == f"gha-step {__version__}\n"
 
 
 @pytest.mark.parametrize(
     "arguments", [("nonsense",), ("serve", "--nonsense"), ("demo", "extra"), ("serve", "--ledger")]
 )
 def test_an_argument_that_is_none_is_refused(arguments: tuple[str, ...]) -> None:
-    done = run_command(*arguments)
+    done = run_here(*arguments)
     assert done.returncode == 2
     assert done.stderr.startswith("gha-step: ")
     assert done.stderr.count("\n") == 1
@@ -54,7 +55,7 @@ def test_an_argument_that_is_none_is_refused(arguments: tuple[str, ...]) -> None
 
 @pytest.mark.parametrize("arguments", [("demo",), ("emulate-github",)])
 def test_an_unknown_generation_is_refused_in_one_line_that_names_the_known_ones(arguments: tuple[str, ...]) -> None:
-    done = run_command(*arguments, "--generation", "ghes-2")
+    done = run_here(*arguments, "--generation", "ghes-2")
     assert done.returncode == 2
     (line,) = done.stderr.splitlines()
     assert "ghes-3.19" in line
@@ -63,14 +64,14 @@ def test_an_unknown_generation_is_refused_in_one_line_that_names_the_known_ones(
 @pytest.mark.parametrize("command", ["emulate-github", "emulate-port"])
 @pytest.mark.parametrize("address", ["nonsense", "127.0.0.1", "127.0.0.1:99999", "192.0.2.1:80"])
 def test_the_emulator_refuses_an_address_that_it_cannot_listen_on_in_one_line(command: str, address: str) -> None:
-    done = run_command(command, "--listen", address)
+    done = run_here(command, "--listen", address)
     assert done.returncode == 2
     assert len(done.stderr.splitlines()) == 1
 
 
-@pytest.mark.parametrize("generation", ["github.com", "ghes-3.21"])
-def test_the_demo_ends_with_the_run_id_that_the_emulator_holds(generation: str) -> None:
-    done = run_command("demo", "--generation", generation)
+@pytest.mark.parametrize(("generation", "run"), [("github.com", run_command), ("ghes-3.21", run_here)])
+def test_the_demo_ends_with_the_run_id_that_the_emulator_holds(generation: str, run: Callable[..., Ended]) -> None:
+    done = run("demo", "--generation", generation)
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
     assert re.fullmatch(r"runID: [1-9][0-9]*", lines[-1])
@@ -85,7 +86,7 @@ def test_the_demo_ends_with_the_run_id_that_the_emulator_holds(generation: str) 
 
 @pytest.mark.parametrize("generation", ["github.com", "ghes-3.21"])
 def test_the_demo_over_grpc_ends_with_the_run_id_that_the_emulator_holds(generation: str) -> None:
-    done = run_command("demo", "--grpc", "--generation", generation, HTTP_PROXY="http://127.0.0.1:1")
+    done = run_here("demo", "--grpc", "--generation", generation, HTTP_PROXY="http://127.0.0.1:1")
     assert (done.returncode, done.stderr) == (0, "")
     lines = done.stdout.splitlines()
     assert lines[0].startswith("gha_step.v1.StepService/Run grpc://127.0.0.1:")
@@ -95,7 +96,7 @@ def test_the_demo_over_grpc_ends_with_the_run_id_that_the_emulator_holds(generat
 
 
 def test_the_demo_is_not_disturbed_by_settings_and_proxies_of_the_shell() -> None:
-    done = run_command(
+    done = run_here(
         "demo",
         GHA_STEP_LEDGER="sqlite:/nowhere/x.db",
         HTTPS_PROXY="http://127.0.0.1:1",

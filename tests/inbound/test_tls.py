@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.serialization import BestAvailableEncryption
 from gha_step.inbound.tls import TlsFileError, TlsFiles
 from tests.support.calls import BEARER
 from tests.support.certificates import Authority
-from tests.support.process import run_command
+from tests.support.process import run_here
 
 
 @dataclass
@@ -106,7 +106,7 @@ def failed(folder: Path, **settings: str) -> str:
     """The one line of a start that fails."""
     (folder / "secrets").mkdir()
     (folder / "token").write_text(BEARER)
-    done = run_command(
+    done = run_here(
         "serve",
         GHA_STEP_HTTP_LISTEN="off",
         GHA_STEP_TOKEN_FILE=str(folder / "token"),

@@ -1,18 +1,23 @@
 """The real server as a real process, on loopback; everything it writes is kept to be searched."""
 
+import gc
+import io
 import json
+import logging
 import os
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from dataclasses import dataclass
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from gha_step.cli import main
 from tests.support.calls import BEARER
 
 START_WITHIN = 20.0  # seconds; it takes 0.3
@@ -29,9 +34,18 @@ def clean_environment(**variables: str) -> dict[str, str]:
     return kept | variables
 
 
-def run_command(*arguments: str, **variables: str) -> "subprocess.CompletedProcess[str]":
+@dataclass(frozen=True)
+class Ended:
+    """How a command ended."""
+
+    returncode: object
+    stdout: str
+    stderr: str
+
+
+def run_command(*arguments: str, **variables: str) -> Ended:
     """``gha-step …`` to its end."""
-    return subprocess.run(
+    done = subprocess.run(
         [sys.executable, "-m", "gha_step", *arguments],
         env=clean_environment(**variables),
         capture_output=True,
@@ -39,6 +53,29 @@ def run_command(*arguments: str, **variables: str) -> "subprocess.CompletedProce
         timeout=30,
         check=False,
     )
+    return Ended(done.returncode, done.stdout, done.stderr)
+
+
+def run_here(*arguments: str, **variables: str) -> Ended:
+    """``gha-step …`` to its end in this process, which saves the start of another: for what ends by itself."""
+    before, root = dict(os.environ), logging.getLogger()
+    handlers, level = list(root.handlers), root.level
+    out, err = io.StringIO(), io.StringIO()
+    code: object
+    try:
+        os.environ.clear()
+        os.environ.update(clean_environment(**variables))
+        with redirect_stdout(out), redirect_stderr(err):
+            code = main(arguments)
+    except SystemExit as end:  # argparse's way
+        code = end.code
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+        root.handlers[:] = handlers
+        root.setLevel(level)
+        gc.unfreeze()
+    return Ended(code, out.getvalue(), err.getvalue())
 
 
 class Served:
