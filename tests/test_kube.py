@@ -38,6 +38,7 @@ from tests.support.api_server import (
     then_closed,
 )
 from tests.support.certificates import Authority
+from tests.support.clock import soon
 from tests.support.cluster import Cluster, write_kubeconfig
 
 OBJECTS: Final = "/apis/gha-step.dev/v1/namespaces/project-a/workflowdispatches"
@@ -132,18 +133,14 @@ def test_a_redirect_is_not_followed_and_the_token_goes_nowhere_else(server: ApiS
 
 def test_a_write_that_nobody_answers_ends_with_its_time_out(server: ApiServer, tmp_path: Path) -> None:
     server.scripted.append(silent)
-    started = time.monotonic()
-    with pytest.raises(KubeUnavailable, match=r"no answer within 0\.2 s"):
+    with soon(), pytest.raises(KubeUnavailable, match=r"no answer within 0\.2 s"):
         client(server.url, tmp_path, timeout=0.2).replace(OBJECT, STORED)
-    assert time.monotonic() - started < 2
 
 
 def test_an_answer_that_drips_ends_with_the_time_out_of_the_whole_request(server: ApiServer, tmp_path: Path) -> None:
     server.scripted.append(dripping(0.01))  # 100,000 bytes: a quarter of an hour
-    started = time.monotonic()
-    with pytest.raises(KubeUnavailable, match=r"within 0\.2 s"):
+    with soon(), pytest.raises(KubeUnavailable, match=r"within 0\.2 s"):
         client(server.url, tmp_path, timeout=0.2).get(OBJECT)
-    assert time.monotonic() - started < 2
 
 
 def test_the_rest_of_an_answer_has_only_the_rest_of_the_time(server: ApiServer, tmp_path: Path) -> None:
@@ -155,10 +152,8 @@ def test_the_rest_of_an_answer_has_only_the_rest_of_the_time(server: ApiServer, 
 
     server.scripted.append(dripping(30))
     kubeconfig = write_kubeconfig(tmp_path / "kubeconfig", server.url)
-    started = time.monotonic()
-    with pytest.raises(KubeUnavailable, match="no answer within 20 s"):
+    with soon(), pytest.raises(KubeUnavailable, match="no answer within 20 s"):
         connect({"KUBECONFIG": str(kubeconfig)}, AlmostOver(), timeout=20).get(OBJECT)
-    assert time.monotonic() - started < 10
 
 
 def test_an_answer_beyond_all_measure_is_not_read_to_its_end(server: ApiServer, tmp_path: Path) -> None:

@@ -41,7 +41,7 @@ the server only:
     github.faults.add(bad_gateway("after"), "dispatch", times=2)
     github.faults.add(Delay(3), where=lambda request: request.method == "GET", times=None, skip=1)
 
-also Close, Silence, Answer(Response), Truncate, Endless and redirect(url). Without sockets (a simulation with
+also Hold, Close, Silence, Answer(Response), Truncate, Endless and redirect(url). Without sockets (a simulation with
 its own clock and network), `github.handle(Request.to("POST", path, token=…, body={…}))` gives a Response; its
 halves are `entry = github.receive(request)` and `github.answer(request, entry)`, and between them
 `github.faults.take(entry.operation, request)` is the plan for this request.
@@ -54,6 +54,7 @@ from .faults import (
     Endless,
     Fault,
     Faults,
+    Hold,
     Planned,
     Reset,
     Silence,
@@ -92,6 +93,7 @@ __all__ = [
     "Faults",
     "Generation",
     "GitHub",
+    "Hold",
     "Installation",
     "Job",
     "Json",

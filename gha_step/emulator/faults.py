@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Generic, Literal, TypeAlias, TypeVar
 
 from .wire import Request, Response
@@ -22,6 +22,18 @@ class Delay:
 
     seconds: float
     when: When = "before"
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """Waits for :meth:`release`, then goes on; the request is processed even if the client has left."""
+
+    released: threading.Event = field(default_factory=threading.Event)
+    when: When = "before"
+
+    def release(self) -> None:
+        """All requests that it holds go on, and later ones are not held."""
+        self.released.set()
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +84,7 @@ class Endless:
     when: When = "after"
 
 
-Fault: TypeAlias = Delay | Reset | Close | Silence | Answer | Truncate | Endless
+Fault: TypeAlias = Delay | Hold | Reset | Close | Silence | Answer | Truncate | Endless
 
 
 def redirect(location: str, status: int = 307, when: When = "before") -> Answer:
@@ -143,4 +155,4 @@ class Faults(Generic[OperationName]):
                 elif planned.used < planned.times:
                     planned.used += 1
                     taken.append(planned.fault)
-        return sorted(taken, key=lambda fault: not isinstance(fault, Delay))
+        return sorted(taken, key=lambda fault: not isinstance(fault, Delay | Hold))

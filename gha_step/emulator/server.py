@@ -24,7 +24,7 @@ from uvicorn import Config
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.server import ServerState
 
-from .faults import Answer, Close, Delay, Endless, Fault, Reset, Silence, Truncate
+from .faults import Answer, Close, Delay, Endless, Fault, Hold, Reset, Silence, Truncate
 from .wire import Request, Response
 
 if TYPE_CHECKING:
@@ -108,6 +108,11 @@ class _Exchange:
                     with contextlib.suppress(TimeoutError):
                         await asyncio.wait_for(self._stopping.wait(), seconds)
                     if not self._stopping.is_set():
+                        continue
+                case Hold(released):
+                    while not released.is_set() and not self._stopping.is_set():
+                        await asyncio.sleep(0.005)
+                    if released.is_set():
                         continue
                 case Reset():
                     self._reset()

@@ -36,7 +36,7 @@ from gha_step.github.errors import Unreachable, Untrusted
 from gha_step.ledger.record import Record, State
 from gha_step.runtime import SystemClock, ThreadWorkers
 from tests.support.calls import INPUTS, body, config, output
-from tests.support.clock import VirtualClock
+from tests.support.clock import VirtualClock, eventually
 from tests.support.core import Program, Start
 from tests.support.ledger import FaultyStore
 from tests.support.network import FaultyConnector, ScriptedConnection
@@ -266,13 +266,6 @@ def test_a_late_answer_mends_even_an_end_that_was_told(
     eventually(lambda: only_record(store).state is State.ACCEPTED)
     assert output(program.call(promotion=""))["runID"] == 4711
     assert connector.posts == 1
-
-
-def eventually(condition: Callable[[], bool], seconds: float = 5.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
 
 
 # ---------------------------------------------------------------- refused

@@ -13,7 +13,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from ipaddress import IPv4Address
@@ -41,6 +41,7 @@ from gha_step.emulator import (
     run,
     serve,
 )
+from tests.support.clock import eventually
 
 from .asking import DISPATCH, INPUTS, REPO
 
@@ -81,14 +82,6 @@ def posted(url: str, timeout: float = 5) -> tuple[int, bytes]:
     """(status, body) of one dispatch."""
     with post(url, timeout) as response:
         return response.status, response.read()
-
-
-def settled(condition: Callable[[], bool]) -> bool:
-    """Whether the condition holds within two seconds."""
-    end = time.monotonic() + 2
-    while not condition() and time.monotonic() < end:
-        time.sleep(0.005)
-    return condition()
 
 
 def test_a_dispatch_over_a_socket_is_a_dispatch(github: GitHub, url: str) -> None:
@@ -172,7 +165,7 @@ def test_silence_lasts_until_the_client_gives_up(github: GitHub, url: str, when:
     github.faults.add(Silence("after" if when == "after" else "before"), "dispatch")
     with pytest.raises(TimeoutError):
         posted(url, timeout=0.15)
-    assert settled(lambda: github.count() == 1 and len(github.runs) == runs)
+    eventually(lambda: github.count() == 1 and len(github.runs) == runs)
 
 
 def test_a_delay_before_processing_survives_the_client(github: GitHub, url: str) -> None:
@@ -180,14 +173,14 @@ def test_a_delay_before_processing_survives_the_client(github: GitHub, url: str)
     with pytest.raises(TimeoutError):
         posted(url, timeout=0.05)
     assert github.runs == []
-    assert settled(lambda: len(github.runs) == 1)
+    eventually(lambda: len(github.runs) == 1)
 
 
 def test_a_delay_after_processing_holds_back_the_answer(github: GitHub, url: str) -> None:
     github.faults.add(Delay(0.5, "after"), "dispatch")
     with ThreadPoolExecutor(1) as pool:
         answer = pool.submit(posted, url)
-        assert settled(lambda: len(github.runs) == 1)
+        eventually(lambda: len(github.runs) == 1)
         assert not answer.done()
         assert answer.result()[0] == 200
 
@@ -255,7 +248,7 @@ def test_stopping_does_not_wait_for_anybody(github: GitHub) -> None:
             calls = []
             for number in range(3):
                 calls.append(pool.submit(posted, url))
-                assert settled(lambda number=number: github.count() == number + 1)  # type: ignore[misc]  # bound now
+                eventually(lambda number=number: github.count() == number + 1)  # type: ignore[misc]  # bound now
             begun = time.monotonic()
         assert time.monotonic() - begun < 10
         for call in calls:

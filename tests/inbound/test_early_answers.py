@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from gha_step.inbound.body import LINGER, MAX_BODY, SILENCE
+from gha_step.inbound.body import MAX_BODY
 from gha_step.inbound.http import Readiness
 from tests.inbound.wire import EXECUTE, PROJECT_TOKEN, Reply, connected, get, head, read_reply
 from tests.support.calls import BEARER
+from tests.support.clock import soon
 from tests.support.core import Program
 from tests.support.secrets import write_secret
 from tests.support.server import serving
@@ -78,31 +79,26 @@ def test_while_it_stops_a_large_call_hears_so(program: Program, secrets: Path) -
 
 
 def test_the_answer_does_not_wait_for_the_body(live: str) -> None:
-    begun = time.monotonic()
-    with connected(live) as sock:
+    with soon(), connected(live) as sock:
         sock.sendall(head(token="wrong", Content_Length=str(LARGE)))
         assert sock.recv(12) == b"HTTP/1.1 403"
-        assert time.monotonic() - begun < SILENCE
 
 
 def test_a_client_that_stays_silent_is_let_go_at_once(live: str) -> None:
     with connected(live) as sock:
         sock.sendall(head(token="wrong", Content_Length=str(LARGE)))
-        begun = time.monotonic()
-        while sock.recv(1000):
-            pass
-        assert time.monotonic() - begun < SILENCE + 0.5
+        with soon():
+            while sock.recv(1000):
+                pass
 
 
 def test_a_client_that_never_ends_is_let_go_soon(live: str) -> None:
     with connected(live) as sock:
         sock.sendall(head(token="wrong", Content_Length=str(MAX_BODY)))
-        begun = time.monotonic()
-        with pytest.raises(OSError, match=r"reset|Broken pipe"):  # noqa: PT012
-            while time.monotonic() - begun < 10:
+        with soon(), pytest.raises(OSError, match=r"reset|Broken pipe"):  # noqa: PT012
+            while True:
                 sock.sendall(b"x")
                 time.sleep(0.02)
-        assert time.monotonic() - begun < LINGER + 1.0
 
 
 def test_a_client_that_sends_more_than_it_said_is_let_go(live: str) -> None:

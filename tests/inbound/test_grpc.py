@@ -25,6 +25,7 @@ from tests.inbound.channels import PROOF, SERVICE, WITHIN, Live, as_http, channe
 from tests.inbound.wire import get, post
 from tests.support.calls import BEARER, body, config
 from tests.support.certificates import Authority
+from tests.support.clock import eventually, soon
 from tests.support.github import github_at
 from tests.support.process import Served, clean_environment, served
 from tests.support.secrets import example_secret
@@ -75,13 +76,6 @@ def fails(call: Callable[[], object]) -> tuple[grpc.StatusCode, str, list[str]]:
     with pytest.raises(grpc.RpcError) as caught:
         call()
     return refusal(caught.value)
-
-
-def eventually(condition: Callable[[], object], seconds: float = 10.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
 
 
 # ---------------------------------------------------------------- Execute
@@ -584,10 +578,10 @@ def test_runs_that_wait_hold_no_threads(at: Live, github: GitHub) -> None:
             return call
 
         calls = [begin(number) for number in range(100)]
-        begun = time.monotonic()
-        assert get(at.url, "/readyz").status == 200
-        assert client.Execute(request(pb.ExecuteRequest), timeout=WITHIN, metadata=PROOF).status == pb.STATUS_SUCCEEDED
-        assert time.monotonic() - begun < 5
+        with soon():
+            assert get(at.url, "/readyz").status == 200
+            done = client.Execute(request(pb.ExecuteRequest), timeout=WITHIN, metadata=PROOF)
+        assert done.status == pb.STATUS_SUCCEEDED
         assert threading.active_count() - before < 50
         for call in calls:
             call.cancel()

@@ -9,30 +9,23 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
 
-from gha_step.emulator import EXAMPLE_TOKEN, Delay, GitHub, Silence
+from gha_step.emulator import EXAMPLE_TOKEN, GitHub, Hold, Silence
 from tests.inbound.wire import connected, get, head, post, read_reply
 from tests.support.calls import BEARER, body
+from tests.support.clock import LONG, eventually
 from tests.support.process import Served, clean_environment, served
 from tests.support.secrets import example_secret
 
 
 @pytest.fixture
 def server(tmp_path: Path, github_url: str) -> Iterator[Served]:
-    with served(tmp_path, GHA_STEP_REPLY_WITHIN="3s") as running:
+    with served(tmp_path, GHA_STEP_REPLY_WITHIN="20s") as running:
         example_secret(running.secrets, github_url)
         yield running
-
-
-def eventually(condition: Any, seconds: float = 5.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
 
 
 # ---------------------------------------------------------------- SIGTERM
@@ -42,7 +35,7 @@ def eventually(condition: Any, seconds: float = 5.0) -> None:
 def test_an_idle_server_ends_at_once_and_with_success(server: Served, number: signal.Signals) -> None:
     assert server.ask()[0] == 200
     server.process.send_signal(number)
-    assert server.process.wait(3) == 0
+    assert server.process.wait(LONG) == 0
 
 
 def test_an_idle_connection_holds_up_no_end(server: Served) -> None:
@@ -52,13 +45,14 @@ def test_an_idle_connection_holds_up_no_end(server: Served) -> None:
         half.sendall(b"POST /api/v1/step.execute HTTP/1.1\r\nHost: x\r\n")
         slow.sendall(head(Content_Length="1000") + b"{")
         time.sleep(0.05)
-        assert server.stop(5) == 0
+        assert server.stop() == 0
 
 
 def test_on_sigterm_it_is_not_ready_first_answers_what_is_in_flight_and_refuses_what_is_new(
     server: Served, github: GitHub
 ) -> None:
-    github.faults.add(Delay(0.8), "dispatch")
+    held = Hold()
+    github.faults.add(held, "dispatch")
     with ThreadPoolExecutor(1) as pool, connected(server.url) as kept:
         in_flight = pool.submit(post, server.url, body())
         eventually(lambda: github.count("dispatch") == 1)
@@ -72,35 +66,41 @@ def test_on_sigterm_it_is_not_ready_first_answers_what_is_in_flight_and_refuses_
         kept.sendall(head(Content_Length=str(len(content))) + content)
         assert read_reply(kept).status == 503
         assert post(server.url, body(), token="wrong").status == 403
+        held.release()
         answer = in_flight.result()
         assert (answer.status, answer.json["status"]) == (200, "Succeeded")
         assert answer.json["output"]["runID"] == github.runs[0].id
-    assert server.process.wait(6) == 0
+    assert server.process.wait(LONG) == 0
     assert github.count("dispatch") == 1
 
 
 def test_a_second_sigterm_does_not_cut_the_first_short(server: Served, github: GitHub) -> None:
-    github.faults.add(Delay(0.6), "dispatch")
+    held = Hold()
+    github.faults.add(held, "dispatch")
     with ThreadPoolExecutor(1) as pool:
         in_flight = pool.submit(post, server.url, body())
         eventually(lambda: github.count("dispatch") == 1)
         server.terminate()
+        eventually(lambda: get(server.url, "/readyz").status == 503)
         server.terminate()
+        held.release()
         assert in_flight.result().json["status"] == "Succeeded"
-    assert server.process.wait(6) == 0
+    assert server.process.wait(LONG) == 0
 
 
 def test_a_post_on_the_wire_is_waited_for_and_its_run_is_in_the_ledger(
     tmp_path: Path, github: GitHub, github_url: str
 ) -> None:
-    github.faults.add(Delay(1.5), "dispatch")
+    held = Hold()
+    github.faults.add(held, "dispatch")
     with served(tmp_path, GHA_STEP_REPLY_WITHIN="300ms") as server:
         example_secret(server.secrets, github_url)
         assert post(server.url, body()).json["status"] == "Running"
         eventually(lambda: github.count("dispatch") == 1)
-        begun = time.monotonic()
-        assert server.stop(10) == 0
-        assert time.monotonic() - begun > 0.3, "it did not wait for the answer"
+        server.terminate()
+        eventually(lambda: get(server.url, "/readyz").status == 503)
+        held.release()
+        assert server.process.wait(LONG) == 0
     with served(tmp_path) as again:
         answer = post(again.url, body()).json
     assert (answer["status"], answer["output"]["runID"]) == ("Succeeded", github.runs[0].id)
@@ -200,10 +200,10 @@ def test_the_log_level_hides_what_is_below_it(tmp_path: Path, github_url: str) -
             except OSError:
                 return False
 
-        eventually(ready, 20)
+        eventually(ready)
         assert post(f"http://127.0.0.1:{port}", body(alias="quiet")).json["status"] == "Succeeded"
         process.terminate()
-        assert process.wait(10) == 0
+        assert process.wait(LONG) == 0
         assert process.stderr is not None
         assert process.stderr.read() == b""
 

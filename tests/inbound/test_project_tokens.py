@@ -18,7 +18,7 @@ from gha_step.inbound.rest.project_tokens import APART, KEPT, ProjectTokens
 from gha_step.kube import connect
 from gha_step.runtime import SystemClock, ThreadWorkers
 from tests.support.api_server import ApiServer, answer, as_secret, silent, status
-from tests.support.clock import VirtualClock
+from tests.support.clock import VirtualClock, soon
 from tests.support.cluster import Cluster, write_kubeconfig
 from tests.support.secrets import write_secret
 
@@ -166,9 +166,8 @@ def test_a_new_token_works_at_once_and_the_old_one_no_longer_when_it_was_seen(ho
         gate = Lease(home.reader)
         assert await gate.accepts("old")
         home.put(token=b"new")
-        begun = time.monotonic()
-        assert await gate.accepts("new")
-        assert time.monotonic() - begun < APART
+        with soon():
+            assert await gate.accepts("new")
         assert not await gate.accepts("old")
 
     run(test)
@@ -228,9 +227,8 @@ def test_who_guesses_asks_for_the_secret_at_most_twice_a_second_and_disturbs_nob
         begun = time.monotonic()
         guesses = [asyncio.create_task(guess(number)) for number in range(200)]
         for _ in range(5):
-            before = time.monotonic()
             assert await gate.accepts("right")
-            assert time.monotonic() - before < 0.2
+            assert not all(task.done() for task in guesses)
         assert not any(await asyncio.gather(*guesses))
         assert gate.reader.reads <= 3 + 2 * (time.monotonic() - begun)
 

@@ -10,6 +10,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from tests.support.calls import BEARER
+from tests.support.clock import LONG
 
 PROJECT_TOKEN = "token-of-the-project-demo"
 EXECUTE = "/api/v1/step.execute"
@@ -46,7 +47,7 @@ class Reply:
 
 
 @contextmanager
-def connected(url: str, timeout: float = 10.0) -> Iterator[socket.socket]:
+def connected(url: str, timeout: float = LONG) -> Iterator[socket.socket]:
     parts = urlsplit(url)
     with socket.create_connection((parts.hostname, parts.port), timeout=timeout) as sock:
         yield sock
@@ -62,7 +63,7 @@ def read_reply(sock: socket.socket, method: str = "POST") -> Reply:
         status = response.status
     finally:
         response.close()
-    sock.settimeout(5 if headers.get("connection") == "close" else 0.02)
+    sock.settimeout(LONG if headers.get("connection") == "close" else 0.02)
     try:
         closed = sock.recv(1) == b""
     except TimeoutError:

@@ -1,10 +1,34 @@
-"""Time that a test moves: see `gha_step.runtime.Clock`."""
+"""Time that a test moves (see `gha_step.runtime.Clock`), and the two ways in which tests look at real time.
+
+How long something really takes says how busy the machine is. So a test waits for a condition, or asks whether something
+was waited for that lasts at least `LONG`; it never asks for less.
+"""
 
 import threading
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Final
 
 START: Final = 1_700_000_000.0  # 2023-11-14T22:13:20Z
+
+LONG: Final = 30.0  # seconds of real time
+
+
+def eventually(condition: Callable[[], object]) -> None:
+    """Wait until the condition holds."""
+    deadline = time.monotonic() + LONG
+    while not condition():
+        assert time.monotonic() < deadline, "it did not come to that"
+        time.sleep(0.005)
+
+
+@contextmanager
+def soon() -> Iterator[None]:
+    """What is done here does not wait for anything that lasts `LONG`."""
+    begun = time.monotonic()
+    yield
+    assert time.monotonic() - begun < LONG / 2
 
 
 class VirtualClock:
