@@ -1,15 +1,15 @@
-"""Which run is ours, where GitHub did not say: decided purely, from listings that others read.
+"""Which run is ours, where GitHub did not say: decided purely, from listings and records that others read.
 
-A run carries none of its inputs, so two dispatches of one workflow by one identity look alike. Three rules may
-name a run, each with its own proof; where none applies the answer is "cannot be told", never a guess.
-Times are GitHub's (its ``Date`` and ``created_at``), because the local clock may be an hour off.
+A run carries none of its inputs, so two dispatches of one workflow by one identity look alike. `RULES` may name a run,
+each with its own proof; where none applies the end is "ambiguous" or "unresolved", never a guess.
+Times are GitHub's (its ``Date`` and ``created_at``) wherever it has said them: the local clock may be an hour off.
 """
 
 import re
-from collections.abc import Collection, Iterable, Sequence
-from typing import Final, Protocol
+from collections.abc import Callable, Collection, Iterable, Sequence
+from typing import Final, NamedTuple, Protocol
 
-from gha_step.ledger.record import Candidate, Record, Run, State
+from gha_step.ledger.record import LOOKING, OPEN, Candidate, Record, Run, State
 from gha_step.ledger.transitions import (
     Event,
     FoundByMarker,
@@ -24,6 +24,7 @@ DATE_SLACK: Final = 5.0  # seconds: one-second timestamps, and servers behind on
 UNKNOWN_SLACK: Final = 300.0  # seconds, where the moment of sending is known by the local clock only
 MIN_LISTINGS: Final = 3
 LOOK_AFTER_SETTLING: Final = 10.0  # seconds
+WAIT_FOR_OTHERS: Final = 300.0  # seconds after its own end for which a dispatch waits for other keys' dispatches
 
 _FOREIGN_MARKER: Final = re.compile(r"(?<![0-9A-Za-z])gs-[a-z2-7]{26}(?![0-9A-Za-z])")
 
@@ -60,11 +61,6 @@ class Listing(Protocol):
     def runs(self) -> Sequence[ListedRun]: ...
 
 
-def looking_ends(record: Record, settle: float) -> float:
-    """When looking ends, in seconds after sending."""
-    return max(record.timeout, settle + LOOK_AFTER_SETTLING)
-
-
 def shows(word: str, title: str) -> bool:
     """Whether ``title`` holds ``word`` as a whole word: its neighbours are not alphanumeric."""
     if not word or word not in title:  # most titles end here, without a pattern to compile
@@ -81,6 +77,58 @@ def shows_name(name: str, title: str) -> bool:
     return bool(name) and re.search(before + re.escape(name) + after, title) is not None
 
 
+# ---------------------------------------------------------------- what other records say
+
+
+class Others(NamedTuple):
+    """What the records of other keys of this ledger say about one that looks for its run."""
+
+    runs: frozenset[int] = frozenset()  # theirs, whoever named them
+    rivals: tuple[Record, ...] = ()  # open, of the same short ref, sent since our floor: a run may be theirs
+    name_is_unique: bool = True  # every other dispatch of the promotion that was sent is accepted or rejected
+
+
+def concerns(record: Record, other: Record, runs: Collection[int]) -> bool:
+    """Whether ``other`` is one of the records that decide about ``record``, where a listing shows ``runs``.
+
+    A store gives these and no others, so that a decision does not read all that a project has ever dispatched.
+    """
+    return (
+        other.key != record.key
+        and other.target.workflow_of_repo == record.target.workflow_of_repo
+        and (
+            other.state in OPEN
+            or (other.run is not None and other.run.id in runs)
+            or (other.project, other.promotion) == (record.project, record.promotion)
+        )
+    )
+
+
+def others_of(record: Record, records: Iterable[Record]) -> Others:
+    """What ``records``, which all concern ``record``, say about it."""
+    records = tuple(records)
+    promotion = (record.project, record.promotion)
+    siblings = [other for other in records if (other.project, other.promotion) == promotion]
+    return Others(
+        runs=frozenset(other.run.id for other in records if other.run is not None),
+        rivals=tuple(other for other in records if _is_rival(record, other)),
+        name_is_unique=all(other.state is State.ACCEPTED or not other.sent for other in siblings),
+    )
+
+
+def _is_rival(record: Record, other: Record) -> bool:
+    if other.state not in OPEN or other.target.short_ref != record.target.short_ref:
+        return False
+    if other.sending_at is None or record.sending_at is None or record.floor is None or record.answered_date is None:
+        return True
+    # The floor by the local clock, at the latest: from the floor to the answer it took at least as long as from the
+    # floor to sending.
+    return other.sending_at >= record.sending_at - (record.answered_date - record.floor)
+
+
+# ---------------------------------------------------------------- one look
+
+
 def floor_of(record: Record, listing: Listing, since_sending: float) -> float | None:
     """GitHub's time before which our run was not created."""
     if record.floor is not None or listing.begun is None:
@@ -88,7 +136,7 @@ def floor_of(record: Record, listing: Listing, since_sending: float) -> float | 
     return listing.begun - since_sending - UNKNOWN_SLACK
 
 
-def eligible(run: ListedRun, record: Record, floor: float | None, claimed: Collection[int]) -> bool:
+def eligible(run: ListedRun, record: Record, floor: float | None, others_runs: Collection[int]) -> bool:
     """Whether ``run`` may be the one that ``record`` started."""
     foreign = any(found != record.marker for found in _FOREIGN_MARKER.findall(run.title))
     return (
@@ -97,75 +145,155 @@ def eligible(run: ListedRun, record: Record, floor: float | None, claimed: Colle
         and run.id not in record.baseline_ids
         and (floor is None or run.created_at >= int(floor))
         and (record.actor is None or run.actor == record.actor)
-        and run.id not in claimed
+        and run.id not in others_runs
         and not foreign
     )
 
 
-def attribute(
-    record: Record,
-    listing: Listing,
-    *,
-    settle: float,
-    since_sending: float,
-    claimed: Collection[int] = (),
-    name_is_unique: bool = True,
-) -> Event:
+def time_left(record: Record, settle: float, now: float, begun: float | None = None) -> float:
+    """Seconds until looking may end; not positive: it may.
+
+    :param now: the local wall clock.
+    :param begun: GitHub's clock when the newest listing was asked for.
+    """
+    shortest = settle + LOOK_AFTER_SETTLING
+    sent = record.sending_at or 0.0
+    left = sent + max(record.timeout, shortest) - now
+    # Another pod may first have watched for 90 s, or the 204 have come late: a look is worth as much then.
+    if record.state is State.ACCEPTED_WITHOUT_ID and record.answered_date is not None and begun is not None:
+        return max(left, record.answered_date + shortest - begun)
+    return max(left, (sent if record.lost_at is None else record.lost_at) + shortest - now)
+
+
+class Look:
+    """One listing, and what it means for one record."""
+
+    def __init__(self, record: Record, listing: Listing, others: Others, *, settle: float, now: float) -> None:
+        self.record = record
+        self.others = others
+        since_sending = now - (record.sending_at or 0.0)
+        self.floor = floor_of(record, listing, since_sending)
+        fresh = [run for run in listing.runs if eligible(run, record, self.floor, others.runs)]
+        self.seen = _union(record, record.seen, fresh, others.runs)
+        self.left = time_left(record, settle, now, listing.begun)
+        self.enough = record.listings + 1 >= MIN_LISTINGS
+        self.settled = self.enough and (
+            since_sending >= settle if record.state is State.UNKNOWN else _settled(record, listing, settle)
+        )
+        self.rivals_settled = all(
+            other.state is State.ACCEPTED_WITHOUT_ID
+            and other.listings >= MIN_LISTINGS
+            and _settled(other, listing, settle)
+            for other in others.rivals
+        )
+
+    @property
+    def waits(self) -> bool:
+        """Whether open dispatches of other keys keep the candidates from being judged yet."""
+        after_204 = self.record.state is State.ACCEPTED_WITHOUT_ID and self.record.marker is None
+        return after_204 and bool(self.others.rivals)
+
+
+def _settled(record: Record, listing: Listing, settle: float) -> bool:
+    """Whether S has surely passed since the 204, by GitHub's clock."""
+    if listing.begun is None or record.answered_date is None:
+        return False
+    # Both times are cut to whole seconds: one second more makes sure that S has really passed.
+    return listing.begun - record.answered_date >= settle + 1
+
+
+# ---------------------------------------------------------------- the rules
+
+
+def _by_marker(look: Look) -> Event | None:
+    marked = tuple(candidate for candidate in look.seen if candidate.marked)
+    if len(marked) > 1:
+        return Indistinguishable(candidates=marked, reason="several runs show this step's marker")
+    return FoundByMarker(run=_run(marked[0], "marker")) if marked else None
+
+
+def _by_promotion_name(look: Look) -> Event | None:
+    named = [candidate for candidate in look.seen if candidate.named]
+    surely_exists = look.record.state is State.ACCEPTED_WITHOUT_ID
+    if len(named) != 1 or not look.others.name_is_unique or not (surely_exists or look.settled):
+        return None
+    return FoundByName(run=_run(named[0], "promotion-name"))
+
+
+def _by_only_candidate(look: Look) -> Event | None:
+    if not look.settled or len(look.seen) != 1 or look.others.rivals:
+        return None
+    return OnlyCandidate(run=_run(look.seen[0], "only-candidate"))
+
+
+def _by_nothing(look: Look) -> Event | None:
+    """Several candidates, and no open dispatch of another key whose end could take one of them away."""
+    dispatches = 1 + len(look.others.rivals)
+    if not look.settled or len(look.seen) < max(2, dispatches) or not look.rivals_settled:
+        return None
+    return Indistinguishable(candidates=look.seen, reason="several runs match this dispatch")
+
+
+def _at_the_deadline(look: Look) -> Event | None:
+    patience = WAIT_FOR_OTHERS if look.waits else 0.0
+    if not look.enough or look.left + patience > 0:
+        return None
+    if look.seen:
+        return Indistinguishable(candidates=look.seen, reason=_undecided(look.record))
+    return NothingFound(reason="no matching run appeared in time")
+
+
+class Rule(NamedTuple):
+    """One line of `RULES`."""
+
+    states: frozenset[State]  # in which it applies
+    marker: frozenset[bool]  # whether with correlationInput, or without, or either way
+    decide: Callable[[Look], Event | None]
+
+
+_AFTER_204: Final = frozenset({State.ACCEPTED_WITHOUT_ID})
+_WITH, _WITHOUT = frozenset({True}), frozenset({False})
+
+# In this order: the first rule that decides is the last that is asked.
+RULES: Final = (
+    #    applies in  correlationInput  decides
+    Rule(LOOKING,    _WITH,            _by_marker),
+    Rule(LOOKING,    _WITHOUT,         _by_promotion_name),
+    Rule(_AFTER_204, _WITHOUT,         _by_only_candidate),
+    Rule(_AFTER_204, _WITHOUT,         _by_nothing),
+    Rule(LOOKING,    _WITH | _WITHOUT, _at_the_deadline),
+)  # fmt: skip
+
+
+def attribute(record: Record, listing: Listing, others: Others, *, settle: float, now: float) -> Event:
     """What ``listing`` proves about a record that looks for its run.
 
     :param record: in `accepted_without_id` or `unknown`.
+    :param others: read after the listing: whoever started a run that it shows had said so in the ledger before.
     :param settle: S, seconds within which a run is surely created and listed.
-    :param since_sending: seconds since the POST, local clock, when the listing was begun.
-    :param claimed: IDs on the same API base that belong to other keys.
-    :param name_is_unique: whether every other dispatch of the same promotion and workflow that was sent is
-        accepted or rejected, so that the promotion's name means this one.
+    :param now: the local wall clock when the listing was begun.
     """
-    floor = floor_of(record, listing, since_sending)
-    fresh = [run for run in listing.runs if eligible(run, record, floor, claimed)]
-    seen = _union(record, record.seen, fresh, claimed)
-    looked = Looked(seen=seen, floor=floor)
-    listings = record.listings + 1
-    without_id = record.state is State.ACCEPTED_WITHOUT_ID
-    settled = listings >= MIN_LISTINGS and _settled(record, listing, settle, since_sending)
-    enough = listings >= MIN_LISTINGS or not without_id or record.marker is not None
-    over = enough and since_sending >= looking_ends(record, settle)
-
-    if record.marker is not None:
-        marked = tuple(candidate for candidate in seen if candidate.marked)
-        if len(marked) == 1:
-            return FoundByMarker(run=_run(marked[0], "marker"))
-        if len(marked) > 1:
-            return Indistinguishable(candidates=marked, reason="several runs show this step's marker")
-    else:
-        named = [candidate for candidate in seen if candidate.named]
-        if len(named) == 1 and name_is_unique and (without_id or settled):
-            return FoundByName(run=_run(named[0], "promotion-name"))
-        if without_id and settled:
-            if len(seen) == 1:
-                only = Run(id=seen[0].id, url=seen[0].url, source="only-candidate")
-                return OnlyCandidate(run=only)
-            if len(seen) > 1:
-                return Indistinguishable(candidates=seen, reason="several runs may be this one")
-    if not over:
-        return looked
-    if seen:
-        return Indistinguishable(candidates=seen, reason=_undecided(record))
-    return NothingFound(reason="no run was seen in time")
+    look = Look(record, listing, others, settle=settle, now=now)
+    for rule in RULES:
+        applies = record.state in rule.states and (record.marker is not None) in rule.marker
+        if applies and (event := rule.decide(look)) is not None:
+            return event
+    return Looked(seen=look.seen, floor=look.floor)
 
 
-def find_marker(record: Record, listing: Listing, claimed: Collection[int] = ()) -> FoundByMarker | None:
+def find_marker(record: Record, listing: Listing, others_runs: Collection[int] = ()) -> FoundByMarker | None:
     """The late look for the marker, of a record that ended without a run."""
-    fresh = [run for run in listing.runs if eligible(run, record, record.floor, claimed)]
-    known = _union(record, (*record.seen, *record.candidates), fresh, claimed)
+    fresh = [run for run in listing.runs if eligible(run, record, record.floor, others_runs)]
+    known = _union(record, (*record.seen, *record.candidates), fresh, others_runs)
     marked = [candidate for candidate in known if candidate.marked]
     return FoundByMarker(run=_run(marked[0], "marker")) if len(marked) == 1 else None
 
 
 def _union(
-    record: Record, before: Iterable[Candidate], fresh: Iterable[ListedRun], claimed: Collection[int]
+    record: Record, before: Iterable[Candidate], fresh: Iterable[ListedRun], others_runs: Collection[int]
 ) -> tuple[Candidate, ...]:
     """All candidates of all listings: one that a listing omits, as a lagging replica does, is not forgotten."""
-    known = {candidate.id: candidate for candidate in before if candidate.id not in claimed}
+    known = {candidate.id: candidate for candidate in before if candidate.id not in others_runs}
     for run in fresh:
         old = known.get(run.id)
         known[run.id] = Candidate(
@@ -178,21 +306,12 @@ def _union(
     return tuple(known[run_id] for run_id in sorted(known))
 
 
-def _settled(record: Record, listing: Listing, settle: float, since_sending: float) -> bool:
-    if record.state is State.ACCEPTED_WITHOUT_ID:
-        if listing.begun is None or record.answered_date is None:
-            return False
-        # Both times are cut to whole seconds: one second more makes sure that S has really passed.
-        return listing.begun - record.answered_date >= settle + 1
-    return since_sending >= settle
-
-
 def _undecided(record: Record) -> str:
     if record.marker is not None:
         return "no run shows this step's marker"
     if record.state is State.UNKNOWN:
-        return "the answer was lost, so that none of these runs need be this one"
-    return "the runs cannot be told apart"
+        return "the answer was lost, so possibly none of these runs belongs to this step"
+    return "nothing tells these runs apart"
 
 
 def _run(run: Candidate, source: str) -> Run:

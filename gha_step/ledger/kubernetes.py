@@ -8,7 +8,7 @@ resourceVersion; every read that decides anything is a quorum read. It remembers
 import re
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from typing import Any, Final, NamedTuple, TypeAlias
 
@@ -19,8 +19,9 @@ from gha_step.contract.errors import LedgerError, LedgerUnavailable
 from gha_step.contract.json_text import compact_json, parse_json
 from gha_step.kube import AlreadyExists, Forbidden, Invalid, KubeApi, KubeError, NotFound, NotServed
 from gha_step.kube import Conflict as KubeConflict
+from gha_step.ledger.attribution import concerns
 from gha_step.ledger.keys import digest
-from gha_step.ledger.lease import Claim, Lease
+from gha_step.ledger.lease import Lease
 from gha_step.ledger.record import Payload, Record, State, Target, Version
 from gha_step.ledger.store import Conflict, Standing
 
@@ -28,8 +29,9 @@ GROUP: Final = "gha-step.dev"
 API_VERSION: Final = f"{GROUP}/v1alpha1"
 KIND: Final = "WorkflowDispatch"
 PROMOTION_LABEL: Final = f"{GROUP}/promotion"
+WORKFLOW_LABEL: Final = f"{GROUP}/workflow"
 TARGET_ANNOTATION: Final = f"{GROUP}/target"
-CLAIMED_ANNOTATION: Final = f"{GROUP}/claimed"
+CLAIMED_ANNOTATION: Final = f"{GROUP}/claimed"  # of 0.1.0, and dropped from its Leases
 PROMOTION_API_VERSION: Final = "kargo.akuity.io/v1alpha1"
 _CENSUS: Final = ("State", "Created")  # printer columns of the CustomResourceDefinition
 
@@ -108,22 +110,20 @@ class KubernetesStore:
     def close(self) -> None:
         """The API server's connections are shared, and end with the process."""
 
-    def siblings(self, record: Record) -> list[Record]:
-        with _translated(RECORDS, "list", record.project):
-            found = list(
-                self._api.items(
-                    RECORDS.path(_namespace(record.project)),
-                    {"labelSelector": f"{PROMOTION_LABEL}={_label(record.promotion)}"},
-                )
-            )
-        workflow = record.target.workflow_of_repo
-        return [
-            other
-            for other in map(_decode, found)
-            if other.promotion == record.promotion
-            and other.key != record.key
-            and other.target.workflow_of_repo == workflow
-        ]
+    def others(self, record: Record, runs: Collection[int]) -> list[Record]:
+        selector = {"labelSelector": f"{WORKFLOW_LABEL}={_workflow_label(record.target)}"}
+        own = RECORDS.path(_namespace(record.project))
+        found: list[_Object] = []
+        for project, path in {(record.project, own), *self._collections()}:
+            with _translated(RECORDS, "list", project):
+                try:
+                    found += self._api.items(path, selector)
+                except Forbidden:
+                    if path == own:
+                        raise  # elsewhere: what this process may not read is as a stranger's
+        # Of all namespaces' records, those of the own one come twice.
+        others = {other.key: other for other in map(_decode, found)}
+        return [other for other in others.values() if concerns(record, other, runs)]
 
     def read_lease(self, project: str, target: Target) -> Lease:
         found = self._get(GATES, project, _gate_name(target))
@@ -281,7 +281,10 @@ def _version(found: _Object) -> str:
 def _of_others(metadata: _Object) -> _Object:
     """What in an object's metadata is not ours, and has to be there after our next PUT as well."""
     kept: _Object = {}
-    for name, ours in (("labels", (PROMOTION_LABEL,)), ("annotations", (TARGET_ANNOTATION, CLAIMED_ANNOTATION))):
+    for name, ours in (
+        ("labels", (PROMOTION_LABEL, WORKFLOW_LABEL)),
+        ("annotations", (TARGET_ANNOTATION, CLAIMED_ANNOTATION)),
+    ):
         if theirs := {key: value for key, value in (metadata.get(name) or {}).items() if key not in ours}:
             kept[name] = theirs
     references = metadata.get("ownerReferences") or ()
@@ -308,7 +311,10 @@ def _encode(record: Record) -> _Object:
     body: _Object = {
         "apiVersion": API_VERSION,
         "kind": KIND,
-        "metadata": {"name": record.key, "labels": {PROMOTION_LABEL: _label(record.promotion)}},
+        "metadata": {
+            "name": record.key,
+            "labels": {PROMOTION_LABEL: _label(record.promotion), WORKFLOW_LABEL: _workflow_label(record.target)},
+        },
         "schemaVersion": fields.pop("schema_version"),
     }
     if record.promotion and record.promotion_uid:  # Kubernetes then deletes the record with its Promotion
@@ -361,15 +367,17 @@ def _label(promotion: str) -> str:
     return promotion if _LABEL.fullmatch(promotion) else f"sha256-{digest(promotion)[:40]}"
 
 
+def _workflow_label(target: Target) -> str:
+    """A label's value by which the records of one workflow are listed, whatever their project and ref."""
+    return digest(list(target.workflow_of_repo))[:40]
+
+
 def _gate_name(target: Target) -> str:
     return f"gha-step-{target.hash[:40]}"
 
 
 def _encode_gate(gate: Lease) -> _Object:
-    annotations = {
-        TARGET_ANNOTATION: compact_json(gate.target.model_dump()),
-        CLAIMED_ANNOTATION: compact_json([claim.model_dump() for claim in gate.claimed]),
-    }
+    annotations = {TARGET_ANNOTATION: compact_json(gate.target.model_dump())}
     return {
         "apiVersion": "coordination.k8s.io/v1",
         "kind": "Lease",
@@ -379,23 +387,13 @@ def _encode_gate(gate: Lease) -> _Object:
 
 
 def _decode_gate(found: _Object, project: str, target: Target) -> Lease:
-    """:raises LedgerError: somebody else has written it."""
-    metadata = found["metadata"]
+    """What others have written into it counts as nobody's turn: a Lease only delays, and never keeps a step."""
+    holder = None
     try:
-        annotations, holder = metadata["annotations"], found["spec"].get("holderIdentity")
-        if parse_json(annotations[TARGET_ANNOTATION]) != target.model_dump():
-            raise ValueError("another target")
-        if holder is not None and not _KEY.fullmatch(holder):
-            raise ValueError("no key of a record")
-        return Lease(
-            project=project,
-            target=target,
-            version=_version(found),
-            holder=holder,
-            claimed=[Claim.model_validate(claim) for claim in parse_json(annotations[CLAIMED_ANNOTATION])],
-        )
+        if parse_json(found["metadata"]["annotations"][TARGET_ANNOTATION]) == target.model_dump():
+            holder = found["spec"].get("holderIdentity")
+        if not _KEY.fullmatch(holder or ""):
+            holder = None
     except (KeyError, TypeError, AttributeError, ValueError):
-        raise LedgerError(
-            f"the Lease {metadata['name']} in the namespace {project} is not as gha-step writes it: see who else does, "
-            "and delete it"
-        ) from None
+        holder = None
+    return Lease(project=project, target=target, version=_version(found), holder=holder)

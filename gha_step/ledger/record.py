@@ -32,6 +32,7 @@ class State(StrEnum):
 FINAL: Final = frozenset({State.ACCEPTED, State.REJECTED, State.AMBIGUOUS, State.UNRESOLVED})
 FULL_REFS: Final = ("refs/heads/", "refs/tags/")
 LOOKING: Final = frozenset({State.ACCEPTED_WITHOUT_ID, State.UNKNOWN})
+OPEN: Final = LOOKING | {State.SENDING}  # sent, and not ended
 
 
 class Frozen(BaseModel):

@@ -4,10 +4,11 @@ One process holds its files for life (`sqlite_files`); sqlite itself stays in no
 read a live ledger. Every commit is durable before it is believed (WAL, synchronous=FULL).
 """
 
+import json
 import os
 import sqlite3
 import threading
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Final
@@ -15,9 +16,10 @@ from typing import Final
 from pydantic import ValidationError
 
 from gha_step.contract.errors import LedgerError, LedgerUnavailable
+from gha_step.ledger.attribution import concerns
 from gha_step.ledger.keys import digest
 from gha_step.ledger.lease import Lease
-from gha_step.ledger.record import Record, State, Target
+from gha_step.ledger.record import OPEN, Record, State, Target
 from gha_step.ledger.sqlite_files import HeldFiles
 from gha_step.ledger.store import Conflict, LedgerUnusable, Standing
 from gha_step.telemetry import log
@@ -40,6 +42,17 @@ CREATE TABLE gates (
   version INTEGER NOT NULL,
   gate    TEXT NOT NULL
 ) WITHOUT ROWID;
+"""
+# One query per index, none over all records. A record that is no JSON has no run, and is refused where it is read.
+_RUN_INDEX: Final = """
+CREATE INDEX IF NOT EXISTS records_by_run
+ON records (CASE WHEN json_valid(record) THEN json_extract(record, '$.run.id') END)
+"""
+_OTHERS: Final = """
+SELECT key, version, record FROM records
+WHERE CASE WHEN json_valid(record) THEN json_extract(record, '$.run.id') END IN (SELECT value FROM json_each(?))
+UNION SELECT key, version, record FROM records WHERE project = ? AND promotion = ?
+UNION SELECT key, version, record FROM records WHERE state IN (SELECT value FROM json_each(?))
 """
 
 
@@ -84,6 +97,7 @@ class SqliteStore:
                 raise LedgerUnusable(_other_schema(self._path, version))
             else:  # a read-only file or directory opens well enough; only a write tells
                 connection.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
+            connection.execute(_RUN_INDEX)
             self._files.remember()
             self._files.check()
         except (sqlite3.Error, LedgerUnavailable) as error:
@@ -129,14 +143,12 @@ class SqliteStore:
             raise Conflict(f"the ledger record {record.key[:12]} is no longer of version {record.version}")
         return stored
 
-    def siblings(self, record: Record) -> list[Record]:
+    def others(self, record: Record, runs: Collection[int]) -> list[Record]:
         with self._session() as connection:
             rows = connection.execute(
-                "SELECT key, version, record FROM records WHERE project = ? AND promotion = ? AND key != ?",
-                (record.project, record.promotion, record.key),
+                _OTHERS, (json.dumps(sorted(runs)), record.project, record.promotion, json.dumps(sorted(OPEN)))
             ).fetchall()
-        workflow = record.target.workflow_of_repo
-        return [other for other in (_decode(*row) for row in rows) if other.target.workflow_of_repo == workflow]
+        return [other for other in (_decode(*row) for row in rows) if concerns(record, other, runs)]
 
     def read_lease(self, project: str, target: Target) -> Lease:
         with self._session() as connection:
@@ -145,7 +157,10 @@ class SqliteStore:
             ).fetchone()
         if row is None:
             return Lease(project=project, target=target)
-        return Lease.model_validate_json(row[1]).model_copy(update={"version": row[0]})
+        try:
+            return Lease.model_validate_json(row[1]).model_copy(update={"version": row[0]})
+        except ValidationError:  # it only delays: nothing depends on what it said
+            return Lease(project=project, target=target, version=row[0])
 
     def write_lease(self, gate: Lease) -> Lease:
         stored = gate.model_copy(update={"version": int(gate.version) + 1})

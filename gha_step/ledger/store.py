@@ -1,6 +1,6 @@
 """What a ledger's store must do. It keeps records; it decides nothing."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import NamedTuple, Protocol
 
 from gha_step.contract.errors import StepError
@@ -48,11 +48,14 @@ class Store(Protocol):
         :raises LedgerUnavailable: no clear answer; the write may have been applied, now or later.
         """
 
-    def siblings(self, record: Record) -> list[Record]:
-        """The other records of the same project, promotion and workflow (API base, repo, file)."""
+    def others(self, record: Record, runs: Collection[int]) -> list[Record]:
+        """The records of other keys that concern ``record``, where a listing shows ``runs``.
+
+        See `gha_step.ledger.attribution.concerns`. Of the whole ledger, as far as this process may read it.
+        """
 
     def read_lease(self, project: str, target: Target) -> Lease:
-        """The gate of a target; an empty one of version 0 if there is none."""
+        """The gate of a target; an empty one if there is none (version 0), or what is there cannot be read."""
 
     def write_lease(self, gate: Lease) -> Lease:
         """Compare-and-set, as :meth:`write` does with records."""

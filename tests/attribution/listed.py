@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterable
 from typing import Any
 
 from gha_step.github.run_pages import WorkflowRun, WorkflowRuns
-from gha_step.ledger.attribution import attribute
+from gha_step.ledger.attribution import Others, attribute
 from gha_step.ledger.keys import marker_of
 from gha_step.ledger.record import Record, State
 from gha_step.ledger.transitions import Event, Looked, advance
@@ -62,17 +62,18 @@ def decide(
     seen: WorkflowRuns,
     *,
     since_sending: float | None = None,
-    claimed: Collection[int] = (),
+    taken: Collection[int] = (),
     name_is_unique: bool = True,
+    rivals: Iterable[Record] = (),
     settle: float = SETTLE,
 ) -> Event:
     """What the listing proves; ``since_sending`` is by default what GitHub's clock tells."""
     if since_sending is None:
         assert seen.begun is not None
         since_sending = seen.begun - EPOCH
-    return attribute(
-        looks, seen, settle=settle, since_sending=since_sending, claimed=claimed, name_is_unique=name_is_unique
-    )
+    assert looks.sending_at is not None
+    others = Others(frozenset(taken), tuple(rivals), name_is_unique)
+    return attribute(looks, seen, others, settle=settle, now=looks.sending_at + since_sending)
 
 
 def follow(looks: Record, listings: Iterable[WorkflowRuns], **options: Any) -> Record:

@@ -13,8 +13,8 @@ from .listed import EPOCH, FOREIGN, MARKER, accepted_without_id, decide, listed,
 FLOOR = EPOCH - 5
 
 
-def may_be_ours(*, claimed: frozenset[int] = frozenset(), floor: float | None = FLOOR, **changes: Any) -> bool:
-    return eligible(listed(**changes), accepted_without_id(), floor, claimed)
+def may_be_ours(*, taken: frozenset[int] = frozenset(), floor: float | None = FLOOR, **changes: Any) -> bool:
+    return eligible(listed(**changes), accepted_without_id(), floor, taken)
 
 
 def test_an_ordinary_new_run_is_eligible() -> None:
@@ -63,9 +63,9 @@ def test_every_actor_may_be_ours_where_ours_is_not_known() -> None:
     assert eligible(listed(actor="alice"), accepted_without_id(actor=None), FLOOR, ())
 
 
-def test_a_run_that_another_key_has_claimed_is_not_eligible() -> None:
-    assert not may_be_ours(run_id=7, claimed=frozenset({7}))
-    assert may_be_ours(run_id=7, claimed=frozenset({8}))
+def test_a_run_that_another_key_has_is_not_eligible() -> None:
+    assert not may_be_ours(run_id=7, taken=frozenset({7}))
+    assert may_be_ours(run_id=7, taken=frozenset({8}))
 
 
 @pytest.mark.parametrize(

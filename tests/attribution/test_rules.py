@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from gha_step.ledger.attribution import find_marker, looking_ends, shows
+from gha_step.ledger.attribution import find_marker, shows, time_left
 from gha_step.ledger.record import Candidate, Record, State
 from gha_step.ledger.transitions import (
     Event,
@@ -144,8 +144,8 @@ def test_without_the_mark_in_any_title_the_end_is_ambiguous_and_says_why(looking
 
 
 @LOOKING
-def test_with_a_marker_the_deadline_counts_from_the_first_listing_on(looking: Any) -> None:
-    assert isinstance(decide(looking(marker=MARKER, listings=0), listing(begun=OVER)), NothingFound)
+def test_a_marker_that_no_title_shows_ends_at_the_deadline(looking: Any) -> None:
+    assert isinstance(decide(looking(marker=MARKER), listing(begun=OVER)), NothingFound)
 
 
 # ---------------------------------------------------------------- the late look for the marker
@@ -193,7 +193,7 @@ def test_a_late_marked_run_is_found_although_others_were_candidates() -> None:
 
 @ENDED
 def test_the_late_look_leaves_a_claimed_run_to_its_owner(state: State) -> None:
-    assert find_marker(ended(state), listing(listed(7, title=MARKED)), claimed={7}) is None
+    assert find_marker(ended(state), listing(listed(7, title=MARKED)), others_runs={7}) is None
 
 
 @ENDED
@@ -276,7 +276,7 @@ def test_a_named_run_that_is_not_eligible_is_not_ours(looking: Any, spoilt: dict
 
 @LOOKING
 def test_a_named_run_of_another_key_is_not_ours(looking: Any) -> None:
-    event = decide(looking(names_promotion=True), listing(listed(7, title=NAMED), begun=SETTLED), claimed={7})
+    event = decide(looking(names_promotion=True), listing(listed(7, title=NAMED), begun=SETTLED), taken={7})
     assert isinstance(event, Looked)
 
 
@@ -306,7 +306,7 @@ def test_a_named_run_that_only_an_earlier_listing_showed_is_ours(looking: Any) -
     looks = follow(
         looking(names_promotion=True, listings=1),
         [listing(listed(7, title=NAMED), listed(8, title=NAMED), begun=15.0), listing(begun=SETTLED + 1)],
-        claimed={8},
+        taken={8},
     )
     assert looks.run is not None
     assert looks.run.id == 7
@@ -382,13 +382,13 @@ def test_the_only_candidate_may_have_been_shown_by_an_earlier_listing_alone() ->
 
 def test_a_candidate_that_another_key_claims_meanwhile_no_longer_counts() -> None:
     seen = (Candidate(id=7, url=url(7)), Candidate(id=8, url=url(8)))
-    event = decide(accepted_without_id(seen=seen), listing(listed(7), listed(8), begun=SETTLED), claimed={7})
+    event = decide(accepted_without_id(seen=seen), listing(listed(7), listed(8), begun=SETTLED), taken={7})
     assert isinstance(event, OnlyCandidate)
     assert event.run.id == 8
 
 
 def test_nothing_is_claimed_where_every_candidate_is_another_keys() -> None:
-    event = decide(accepted_without_id(), listing(listed(7), begun=SETTLED), claimed={7})
+    event = decide(accepted_without_id(), listing(listed(7), begun=SETTLED), taken={7})
     assert isinstance(event, Looked)
     assert event.seen == ()
 
@@ -414,8 +414,37 @@ def test_after_a_lost_answer_a_sole_candidate_ends_ambiguous() -> None:
     ("timeout", "settle", "ends"),
     [(60, 20.0, 60.0), (1, 20.0, 30.0), (30, 20.0, 30.0), (300, 20.0, 300.0), (5, 240.0, 250.0)],
 )
-def test_looking_ends_at_the_timeout_or_ten_seconds_after_settling(timeout: int, settle: float, ends: float) -> None:
-    assert looking_ends(accepted_without_id(timeout=timeout), settle) == ends
+@LOOKING
+def test_looking_ends_at_the_timeout_or_ten_seconds_after_settling(
+    looking: Any, timeout: int, settle: float, ends: float
+) -> None:
+    record = looking(timeout=timeout, sending_at=1000.0)
+    assert time_left(record, settle, 1000.0) == ends
+    assert time_left(record, settle, 1000.0 + ends) == 0
+
+
+@pytest.mark.parametrize("listings", [2, 9])
+def test_a_pod_that_has_first_watched_another_for_90_s_still_looks(listings: int) -> None:
+    late = unknown(lost_at=1_700_000_001.0 + 95, listings=listings, names_promotion=True)
+    assert isinstance(decide(late, listing(begun=96.0)), Looked)
+    assert isinstance(decide(late, listing(begun=95.0 + 29.9)), Looked)
+    assert isinstance(decide(late, listing(begun=95.0 + 30.0)), NothingFound)
+    assert isinstance(decide(late, listing(listed(title=NAMED), begun=120.0)), FoundByName)
+
+
+def test_a_204_that_came_late_is_still_looked_after_by_githubs_clock() -> None:
+    late = accepted_without_id(answered_date=EPOCH + 250)
+    assert isinstance(decide(late, listing(begun=279.9)), Looked)
+    assert isinstance(decide(late, listing(begun=280.0)), NothingFound)
+    assert isinstance(decide(late, listing(listed(at=251), begun=271.0)), OnlyCandidate)
+
+
+@LOOKING
+@pytest.mark.parametrize("marker", [None, MARKER])
+@pytest.mark.parametrize(("listings", "over"), [(0, False), (1, False), (2, True), (3, True)])
+def test_looking_never_ends_before_three_listings(looking: Any, marker: Any, listings: int, over: bool) -> None:
+    event = decide(looking(listings=listings, marker=marker), listing(begun=10 * OVER))
+    assert isinstance(event, NothingFound if over else Looked)
 
 
 @LOOKING
@@ -425,7 +454,7 @@ def test_looking_goes_on_until_the_deadline(looking: Any) -> None:
 
 @LOOKING
 def test_no_run_by_the_deadline_is_unresolved(looking: Any) -> None:
-    assert isinstance(decide(looking(), listing(begun=1.0), since_sending=OVER), NothingFound)
+    assert isinstance(decide(looking(), listing(begun=OVER)), NothingFound)
 
 
 @LOOKING
@@ -436,11 +465,6 @@ def test_the_look_at_the_deadline_still_finds_the_run(looking: Any) -> None:
 
 def test_after_a_204_the_only_candidate_is_still_found_by_a_look_after_the_deadline() -> None:
     assert isinstance(decide(accepted_without_id(), listing(listed(), begun=OVER + 100)), OnlyCandidate)
-
-
-@pytest.mark.parametrize("listings", [0, 1])
-def test_after_a_204_looking_does_not_end_before_three_listings(listings: int) -> None:
-    assert isinstance(decide(accepted_without_id(listings=listings), listing(begun=10 * OVER)), Looked)
 
 
 def test_after_a_204_without_a_date_the_deadline_ends_it_as_ambiguous() -> None:

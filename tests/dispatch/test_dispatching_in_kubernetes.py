@@ -44,7 +44,7 @@ def place(cluster: Cluster, wire: Relay) -> Granted:
 def store(place: Granted, request: pytest.FixtureRequest) -> FaultyStore:
     """Where there is nothing yet the write that counts is a POST, else a PUT."""
     if request.param == "reserved":
-        place.store.write(record(alias="dispatch", version=0, promotion="test.01abc.def5678"))
+        place.store.write(record(alias="dispatch", version=0, promotion="test.01abc.def5678", promotion_uid="uid-1"))
     return FaultyStore(place.store)
 
 

@@ -91,5 +91,5 @@ def test_several_runs_with_the_marker_let_nothing_be_sent(
         github.start_run(workflow="marked.yml", actor="kargo-bot", inputs=INPUTS | {"gha_step": MARKER})
     result = new_pod().call(config(**MARKED))
     assert result.status == "Running"
-    assert "several runs show this step's marker" in (result.message or "")
+    assert "several runs show its marker" in (result.message or "")
     assert connector.posts == 0

@@ -11,6 +11,7 @@ from typing import Final
 
 import pytest
 
+from gha_step.ledger.keys import step_key
 from gha_step.ledger.lease import Lease
 from gha_step.ledger.record import Record, State
 from gha_step.ledger.sqlite import SqliteStore
@@ -38,6 +39,8 @@ def _kubernetes(request: pytest.FixtureRequest) -> Iterator[Store]:
 
 
 STORES: Final[dict[str, OpenStore]] = {"sqlite": _sqlite, "kubernetes": _kubernetes}
+
+OTHER_WORKFLOWS: Final = {"workflow": "test.yml", "repo": "myorg/other", "api_base": "https://ghe/api/v3"}
 
 
 def fresh(alias: str = "dispatch", state: State = State.RESERVED, **changes: object) -> Record:
@@ -135,15 +138,48 @@ class StoreContract:
         assert len(won) == 1
         assert store.read("demo", won[0].key) == won[0]
 
-    def test_siblings_share_project_promotion_and_workflow_whatever_the_ref(self, store: Store) -> None:
+    def test_other_dispatches_of_one_promotion_and_workflow_are_found_whatever_their_ref(self, store: Store) -> None:
         mine = store.write(fresh("mine"))
         same = store.write(fresh("same", target=TARGET.model_copy(update={"ref": "dev"})))
         store.write(fresh("other-promotion", promotion="test.02"))
         store.write(fresh("other-project", key_parts=("other", "uid-1", "other-project")))
-        store.write(fresh("other-file", target=TARGET.model_copy(update={"workflow": "test.yml"})))
-        store.write(fresh("other-repo", target=TARGET.model_copy(update={"repo": "myorg/other"})))
-        store.write(fresh("other-base", target=TARGET.model_copy(update={"api_base": "https://ghe/api/v3"})))
-        assert store.siblings(mine) == [same]
+        for name, value in OTHER_WORKFLOWS.items():
+            store.write(fresh(f"other-{name}", target=TARGET.model_copy(update={name: value})))
+        assert store.others(mine, ()) == [same]
+
+    @pytest.mark.parametrize("project", ["demo", "other"])
+    @pytest.mark.parametrize("state", list(State))
+    def test_open_dispatches_of_one_workflow_are_found_whatever_their_project(
+        self, store: Store, project: str, state: State
+    ) -> None:
+        mine = store.write(fresh("mine"))
+        parts = (project, "uid-2", "theirs")
+        theirs = fresh(state=state, key_parts=parts, key=step_key(*parts), promotion="test.02")
+        theirs = store.write(theirs)
+        for name, value in OTHER_WORKFLOWS.items():
+            target = TARGET.model_copy(update={name: value})
+            store.write(fresh(f"other-{name}", State.SENDING, promotion="test.02", target=target))
+        is_open = state in (State.SENDING, State.UNKNOWN, State.ACCEPTED_WITHOUT_ID)
+        assert store.others(mine, ()) == ([theirs] if is_open else [])
+
+    def test_whoever_has_one_of_the_runs_is_found(self, store: Store) -> None:
+        mine = store.write(fresh("mine", State.ACCEPTED, run=run("marker", 5)))
+        theirs = [
+            store.write(fresh(f"theirs-{number}", State.ACCEPTED, promotion="test.02", run=run("response", number)))
+            for number in (5, 2**62, 7)
+        ]
+        store.write(
+            fresh(
+                "elsewhere",
+                State.ACCEPTED,
+                promotion="test.02",
+                run=run("response", 5),
+                target=TARGET.model_copy(update=OTHER_WORKFLOWS),
+            )
+        )
+        assert sorted(found.alias for found in store.others(mine, (5, 2**62, 8))) == sorted(
+            found.alias for found in theirs[:2]
+        )
 
     def test_a_gate_that_was_never_written_is_empty(self, store: Store) -> None:
         assert store.read_lease("demo", TARGET) == Lease(project="demo", target=TARGET)
@@ -154,10 +190,10 @@ class StoreContract:
         assert store.read_lease("demo", TARGET) == entered
         with pytest.raises(Conflict):
             store.write_lease(empty.entered("b"))
-        claimed = store.write_lease(entered.claiming(5, "a"))
+        again = store.write_lease(entered.entered("c"))
         with pytest.raises(Conflict):
-            store.write_lease(entered.claiming(6, "b"))
-        assert store.read_lease("demo", TARGET) == claimed
+            store.write_lease(entered.entered("d"))
+        assert store.read_lease("demo", TARGET) == again
 
     def test_each_target_of_each_project_has_its_own_gate(self, store: Store) -> None:
         store.write_lease(store.read_lease("demo", TARGET).entered("a"))

@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from gha_step.ledger.keys import MARKER_SHAPE, digest, marker_of, step_key
-from gha_step.ledger.lease import Lease
 from gha_step.ledger.record import FINAL, Payload, Record, Run, State
 from gha_step.ledger.transitions import (
     TABLE,
@@ -315,7 +314,7 @@ def test_final_states_are_exactly_those_that_are_told_as_final(state: State) -> 
     assert record(state).final == (state in {ACCEPTED, REJECTED, AMBIGUOUS, UNRESOLVED}) == (state in FINAL)
 
 
-# ---------------------------------------------------------------- payload, keys, gate
+# ---------------------------------------------------------------- payload, keys
 
 
 def payload(**changes: Any) -> Payload:
@@ -373,15 +372,6 @@ def test_a_marker_is_fixed_by_its_key_and_has_githubs_alphabet(alias: str) -> No
 
 def test_equal_values_have_equal_digests_whatever_their_order() -> None:
     assert digest({"a": "1", "b": "2"}) == digest({"b": "2", "a": "1"}) != digest({"a": "1", "b": "3"})
-
-
-def test_a_gate_remembers_the_last_fifty_claims_and_each_run_once() -> None:
-    gate = Lease(project="demo", target=TARGET)
-    for number in range(60):
-        gate = gate.claiming(number, f"key-{number}")
-    gate = gate.claiming(59, "another")
-    assert len(gate.claimed) == 50
-    assert gate.taken_from("another") == frozenset(range(10, 59))
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ from gha_step.contract.errors import LedgerError, LedgerUnavailable
 from gha_step.ledger.record import State
 from gha_step.ledger.sqlite import SqliteStore
 from gha_step.ledger.store import LedgerUnusable
-from tests.ledger.records import record
+from tests.ledger.records import TARGET, record
 from tests.ledger.store_contract import fresh
 
 HOLD = """
@@ -387,6 +387,18 @@ def test_another_writers_transaction_makes_a_write_wait(path: Path, held: Sqlite
     assert held.write(stored).version == 2
 
 
+@pytest.mark.parametrize("written", ["{", "{}", '{"holder": 1}'])
+def test_a_gate_that_cannot_be_read_is_free_and_can_be_taken(path: Path, written: str) -> None:
+    store = SqliteStore(path)
+    store.write_lease(store.read_lease("demo", TARGET).entered("a"))
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("UPDATE gates SET gate = ?", (written,))
+    free = store.read_lease("demo", TARGET)
+    assert free.holder is None
+    assert store.write_lease(free.entered("b")) == store.read_lease("demo", TARGET)
+    store.close()
+
+
 def test_a_closed_ledger_is_unavailable(path: Path) -> None:
     store = SqliteStore(path)
     stored = store.write(fresh())
@@ -394,7 +406,7 @@ def test_a_closed_ledger_is_unavailable(path: Path) -> None:
     for attempt in (
         lambda: store.read("demo", stored.key),
         lambda: store.write(stored),
-        lambda: store.siblings(stored),
+        lambda: store.others(stored, ()),
         lambda: store.read_lease("demo", stored.target),
         store.records,
         store.census,

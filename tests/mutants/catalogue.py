@@ -76,10 +76,10 @@ MUTANTS: Final = (
     Mutant(
         "newest run wins",
         ATTRIBUTION,
-        "        if without_id and settled:\n",
-        "        if without_id and fresh:\n"
-        '            return OnlyCandidate(run=_run(max(fresh, key=lambda run: run.id), "only-candidate"))\n'
-        "        if without_id and settled:\n",
+        "    if not look.settled or len(look.seen) != 1 or look.others.rivals:\n        return None\n"
+        '    return OnlyCandidate(run=_run(look.seen[0], "only-candidate"))\n',
+        "    if not look.seen:\n        return None\n"
+        '    return OnlyCandidate(run=_run(look.seen[-1], "only-candidate"))\n',
     ),
     Mutant(
         "no baseline and no floor",
@@ -117,28 +117,82 @@ MUTANTS: Final = (
     Mutant(
         "the only candidate is claimed from unknown",
         ATTRIBUTION,
-        "    without_id = record.state is State.ACCEPTED_WITHOUT_ID\n",
-        "    without_id = True\n    OnlyCandidate.sources = frozenset({State.ACCEPTED_WITHOUT_ID, State.UNKNOWN})\n",
+        "_AFTER_204: Final = frozenset({State.ACCEPTED_WITHOUT_ID})\n",
+        "from gha_step.ledger.transitions import TABLE  # noqa: E402\n\n"
+        "_AFTER_204 = LOOKING\nTABLE[OnlyCandidate] = TABLE[OnlyCandidate]._replace(states=LOOKING)\n",
     ),
     Mutant(
         "no settling",
         ATTRIBUTION,
-        "    settled = listings >= MIN_LISTINGS and _settled(record, listing, settle, since_sending)\n",
-        "    settled = True\n",
+        "            since_sending >= settle if record.state is State.UNKNOWN else _settled(record, listing, settle)\n",
+        "            True\n",
     ),
     Mutant(
         "candidates of the last listing only",
         ATTRIBUTION,
-        "    known = {candidate.id: candidate for candidate in before if candidate.id not in claimed}\n",
+        "    known = {candidate.id: candidate for candidate in before if candidate.id not in others_runs}\n",
         "    known: dict[int, Candidate] = {}\n",
         "tests/attribution",
     ),
     Mutant(
         "runs of other keys are candidates",
         ATTRIBUTION,
-        "        and run.id not in claimed\n",
+        "        and run.id not in others_runs\n",
         "",
         "tests/attribution",
+    ),
+    Mutant(
+        "the runs of other keys are not read",
+        ATTRIBUTION,
+        "        runs=frozenset(other.run.id for other in records if other.run is not None),\n",
+        "        runs=frozenset(),\n",
+    ),
+    Mutant(
+        "the only candidate waits for no other key",
+        ATTRIBUTION,
+        "    if not look.settled or len(look.seen) != 1 or look.others.rivals:\n",
+        "    if not look.settled or len(look.seen) != 1:\n",
+        "tests/attribution",
+    ),
+    Mutant(
+        "whoever waits for other keys ends at its own deadline",
+        ATTRIBUTION,
+        "    patience = WAIT_FOR_OTHERS if look.waits else 0.0\n",
+        "    patience = 0.0\n",
+        "tests/attribution",
+    ),
+    Mutant(
+        "whoever waits for other keys waits for ever",
+        ATTRIBUTION,
+        "WAIT_FOR_OTHERS: Final = 300.0",
+        "WAIT_FOR_OTHERS: Final = 1e9",
+        "tests/attribution",
+    ),
+    Mutant(
+        "looking ends by the time of sending alone",
+        ATTRIBUTION,
+        "    return max(left, (sent if record.lost_at is None else record.lost_at) + shortest - now)\n",
+        "    return left\n",
+    ),
+    Mutant(
+        "looking may end with the first listing",
+        ATTRIBUTION,
+        "    if not look.enough or look.left + patience > 0:\n",
+        "    if look.left + patience > 0:\n",
+        "tests/attribution",
+    ),
+    Mutant(
+        "a gate that cannot be written holds for ever",
+        "gha_step/steps/dispatch/gate.py",
+        '            if self._run_finder.stands_still(here, "hindered") < TAKEOVER:\n',
+        "            if True:\n",
+    ),
+    Mutant(
+        "whoever holds the gate without a record holds it for ever",
+        "gha_step/steps/dispatch/gate.py",
+        "        if holder is None or holder.final or",
+        "        if holder is None:\n            raise LedgerUnavailable('no record')\n        if holder.final or",
+        "tests/dispatch",
     ),
     Mutant(
         "runs that show another marker are candidates",

@@ -5,7 +5,7 @@ every boundary, as the schedule's dice say.
 """
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from email.utils import formatdate
@@ -19,6 +19,7 @@ from gha_step.emulator import Request as GitHubRequest
 from gha_step.emulator import Response as GitHubResponse
 from gha_step.github.endpoint import Endpoint
 from gha_step.github.errors import Unreachable
+from gha_step.ledger.attribution import concerns
 from gha_step.ledger.lease import Lease
 from gha_step.ledger.record import Record, State, Target
 from gha_step.ledger.store import Conflict, Standing
@@ -156,15 +157,9 @@ class SimStore:
     def close(self) -> None:
         """It dies with its process."""
 
-    def siblings(self, record: Record) -> list[Record]:
-        self._ask("siblings")
-        return [
-            other
-            for other in self._disk.records.values()
-            if other.key != record.key
-            and other.promotion == record.promotion
-            and other.target.workflow_of_repo == record.target.workflow_of_repo
-        ]
+    def others(self, record: Record, runs: Collection[int]) -> list[Record]:
+        self._ask("others")
+        return [other for other in self._disk.records.values() if concerns(record, other, runs)]
 
     def read_lease(self, project: str, target: Target) -> Lease:
         self._ask("read gate")

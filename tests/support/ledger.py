@@ -1,6 +1,6 @@
 """A ledger that a test can make fail."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 
 from gha_step.ledger.lease import Lease
 from gha_step.ledger.record import Record, Target
@@ -32,8 +32,8 @@ class FaultyStore:
     def close(self) -> None:
         self.real.close()
 
-    def siblings(self, record: Record) -> list[Record]:
-        return self.real.siblings(record)
+    def others(self, record: Record, runs: Collection[int]) -> list[Record]:
+        return self.real.others(record, runs)
 
     def read_lease(self, project: str, target: Target) -> Lease:
         return self.real.read_lease(project, target)

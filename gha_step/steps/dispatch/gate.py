@@ -7,10 +7,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Final
 
+from gha_step.contract.errors import LedgerError, LedgerUnavailable
 from gha_step.github.errors import GitHubError, Refused
 from gha_step.github.listings import Listings
 from gha_step.github.server_capabilities import ServerCapabilities
-from gha_step.ledger.attribution import DATE_SLACK
+from gha_step.ledger.attribution import DATE_SLACK, WAIT_FOR_OTHERS, time_left
 from gha_step.ledger.lease import Lease
 from gha_step.ledger.record import LOOKING, Record, State
 from gha_step.ledger.store import Conflict
@@ -108,16 +109,13 @@ class Gate:
 
     def _enter(self, task: Task, record: Record, request: DispatchRequest, pause: Callable[[float], bool]) -> bool:
         """One dispatch at a time per target, so that each can be told from the others. False: still busy."""
-        project, target = record.project, request.payload.target.short
-        while True:
-            gate = self._journal.store.read_lease(project, target)
-            if gate.holder == record.key or self._is_free(gate, request):
-                try:
-                    if gate.holder != record.key:
-                        self._journal.store.write_lease(gate.entered(record.key))
-                except Conflict:
-                    continue
-                return True
+        if record.version == 0:  # a holder without a record counts as gone
+            try:
+                task.record = record = self._journal.write(record)
+            except Conflict:
+                task.record = self._journal.reread(task, record)
+                return False
+        while not self._try_to_enter(record, request):
             if record.trouble_since is not None:  # waiting here is no trouble
                 self._journal.move(task, record, Reached())
                 if task.record.state is not State.RESERVED:
@@ -128,20 +126,53 @@ class Gate:
             )
             if task.request is not request or not pause(1.0):
                 return False
+        return True
 
-    def _is_free(self, gate: Lease, request: DispatchRequest) -> bool:
-        """Whether whoever holds the gate has left it. Whoever waits may finish the holder's work."""
+    def _try_to_enter(self, record: Record, request: DispatchRequest) -> bool:
+        """Take one's turn, if nobody else has it. A Lease only delays: what it does not let happen it does not stop."""
+        store, here = self._journal.store, f"gate of {record.key}"
+        try:
+            gate = store.read_lease(record.project, request.payload.target.short)
+            if gate.holder == record.key:
+                return True
+            held_by = self._holder(gate, request)
+            if held_by is not None:
+                not_begun = held_by.state is State.RESERVED
+                waited = self._run_finder.stands_still(here, "not begun" if not_begun else "held")
+                if not not_begun or waited < TAKEOVER:
+                    return False
+            store.write_lease(gate.entered(record.key))
+        except (Conflict, LedgerError, LedgerUnavailable) as error:
+            # Somebody else was quicker, or touches it all the time, or has made it unreadable or unwritable.
+            if self._run_finder.stands_still(here, "hindered") < TAKEOVER:
+                return False
+            log.warning("the gate cannot be used, so this dispatch does not wait: %s", error, extra=subject_of(record))
+        self._run_finder.stands_still(here, "entered")
+        return True
+
+    def _holder(self, gate: Lease, request: DispatchRequest) -> Record | None:
+        """The record for which others have to wait; ``None``: nobody has to. Whoever waits may finish its work.
+
+        :raises LedgerUnavailable: it cannot be read now.
+        """
         if gate.holder is None:
-            return True
-        holder = self._journal.store.read(gate.project, gate.holder)
-        if holder is None or holder.state is State.RESERVED or holder.target.short != gate.target:
-            stamp = (gate.version, holder.version if holder is not None else 0)
-            return self._run_finder.stands_still(f"gate {gate.holder}", stamp) >= TAKEOVER
-        if not holder.final and not self._at_work(gate.holder):
+            return None
+        try:
+            holder = self._journal.store.read(gate.project, gate.holder)
+        except LedgerError:  # no record that anybody can go on with
+            return None
+        if holder is None or holder.final or holder.target.short != gate.target or holder.key != gate.holder:
+            return None
+        if not self._at_work(gate.holder):
             holder = self._help(holder, request)
-        if holder.state is State.UNKNOWN:
-            return self._run_finder.stands_still(f"unknown {holder.key}", holder.nonce) >= self._run_finder.settle
-        return holder.final
+        return None if holder.final or self._is_over(holder) else holder
+
+    def _is_over(self, holder: Record) -> bool:
+        """Whether looking for a holder's run no longer keeps others out."""
+        settle = self._run_finder.settle
+        if holder.state is State.UNKNOWN and self._run_finder.stands_still(holder.key, holder.nonce) >= settle:
+            return True
+        return holder.state in LOOKING and time_left(holder, settle, self._clock.now()) + WAIT_FOR_OTHERS < 0
 
     def _help(self, holder: Record, request: DispatchRequest) -> Record:
         """Do one turn of another key's work, whose own host may never ask again."""

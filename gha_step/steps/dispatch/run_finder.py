@@ -9,18 +9,10 @@ from typing import Final
 from gha_step.contract.errors import LedgerError
 from gha_step.github.errors import GitHubError, RateLimited, Refused, Unclear, Unreachable
 from gha_step.github.listings import Listings
-from gha_step.ledger.attribution import attribute, find_marker, looking_ends, shows
+from gha_step.github.run_pages import WorkflowRuns
+from gha_step.ledger.attribution import Others, attribute, find_marker, others_of, shows, time_left
 from gha_step.ledger.record import Owner, Record, State
-from gha_step.ledger.store import Conflict
-from gha_step.ledger.transitions import (
-    AnswerLost,
-    FoundByName,
-    Indistinguishable,
-    NothingFound,
-    OnlyCandidate,
-    OwnerGone,
-    OwnersEvent,
-)
+from gha_step.ledger.transitions import AnswerLost, Indistinguishable, NothingFound, OwnerGone, OwnersEvent
 from gha_step.runtime import Clock
 from gha_step.steps.dispatch.answers import HOLD_LIMIT, Note
 from gha_step.steps.dispatch.journal import Journal, subject_of
@@ -73,7 +65,7 @@ class RunFinder:
         ):
             event = OwnerGone(nonce=nonce, at=now, reason="the process that was sending it is gone")
         else:
-            task.note = Note("another process is sending it, or was", 5.0)
+            task.note = Note("another process may be sending it", 5.0)
             return False
         self._journal.move(task, record, event)
         return True
@@ -87,14 +79,16 @@ class RunFinder:
         looks = record.listings
         try:
             if request is None:
-                raise Refused("the credentials cannot be used to look for the run", 0, "")
+                raise Refused("the step's credentials cannot be used, so its run cannot be looked for", 0, "")
             self.look_once(task, record, request)
+            self.stands_still(f"listing {record.key}", "read")
             task.note = None
         except GitHubError as error:
-            # Never without a last look, unless there cannot be one.
+            # Never without a last look, unless there cannot be one: whoever comes late has its minute as well.
             transient = isinstance(error, Unreachable | RateLimited | Unclear)
             patience = LAST_LOOK_WITHIN if transient else 0.0
-            if self._since_sending(record) >= looking_ends(record, self.settle) + patience:
+            failing = self.stands_still(f"listing {record.key}", "failed")
+            if failing >= patience and time_left(record, self.settle, self._clock.now()) + patience <= 0:
                 self._end(task, record, str(error))
                 return 0.0
             task.note = Note(str(error), min(max(2.0, error.retry_after or 2.0), HOLD_LIMIT))
@@ -107,28 +101,15 @@ class RunFinder:
 
         :raises GitHubError: there is no listing now.
         """
-        since_sending = self._since_sending(record) - SHARED_FOR  # a listing that is shared was begun before
+        now = self._clock.now() - SHARED_FOR  # a listing that is shared was begun before
         listing = self._listings.read(request.workflow, request.token, record.floor, SHARED_FOR)
-        # After the listing: whoever started a run that it shows has said so in the ledger before.
-        gate = self._journal.store.read_lease(record.project, record.target.short)
-        siblings = self._journal.store.siblings(record) if record.names_promotion else []
-        # A run that GitHub itself named to another step of this promotion stands in no gate.
-        claimed = gate.taken_from(record.key) | {sibling.run.id for sibling in siblings if sibling.run is not None}
-        unique = all(sibling.state in (State.ACCEPTED, State.REJECTED) or not sibling.sent for sibling in siblings)
-        event = attribute(
-            record,
-            listing,
-            settle=self.settle,
-            since_sending=since_sending,
-            claimed=claimed,
-            name_is_unique=unique,
-        )
-        if isinstance(event, FoundByName | OnlyCandidate):
-            try:
-                self._journal.store.write_lease(gate.claiming(event.run.id, record.key))
-            except Conflict:
-                return  # somebody has claimed a run meanwhile: look again
-        self._journal.move(task, record, event)
+        others = self._others(record, listing)
+        self._journal.move(task, record, attribute(record, listing, others, settle=self.settle, now=now))
+
+    def _others(self, record: Record, listing: WorkflowRuns) -> Others:
+        """What the ledger says of other keys, read after the listing: who started a run was in the ledger before."""
+        runs = {run.id for run in listing.runs} | {candidate.id for candidate in (*record.seen, *record.candidates)}
+        return others_of(record, self._journal.store.others(record, runs))
 
     def look_back(self, task: Task, record: Record, request: DispatchRequest) -> bool:
         """Whether a run shows our marker already, of an attempt that a ledger knew which has died with its pod.
@@ -141,12 +122,13 @@ class RunFinder:
         except Refused:
             return False
         if (found := find_marker(record, listing)) is not None:
-            log.error("the ledger has lost a dispatch, whose run shows its marker", extra=subject_of(record))
+            log.error("the ledger lost a dispatch; its run was found by its marker", extra=subject_of(record))
             self._journal.move(task, record, found)
             return True
         if record.marker is not None and any(shows(record.marker, run.title) for run in listing.runs):
             raise LedgerError(
-                "the ledger knows of no dispatch, but several runs show this step's marker: nothing is sent"
+                "the ledger has no dispatch of this step, but several runs show its marker; nothing is sent. "
+                "Fix: look at these runs, and start a new promotion"
             )
         return False
 
@@ -156,11 +138,8 @@ class RunFinder:
         else:
             self._journal.move(task, record, NothingFound(reason=why))
 
-    def _since_sending(self, record: Record) -> float:
-        return self._clock.now() - (record.sending_at or 0.0)
-
     def late_look(self, record: Record, request: DispatchRequest | None) -> bool:
-        """Whether a record that ended without a run may still be mended by its marker."""
+        """Whether the marker may still find the run of a record that ended without one."""
         ended_without = record.state in (State.AMBIGUOUS, State.UNRESOLVED)
         return ended_without and record.marker is not None and request is not None
 
@@ -172,6 +151,5 @@ class RunFinder:
         except GitHubError as error:
             log.info("the late look for the marker failed: %s", error, extra=subject_of(record))
             return
-        claimed = self._journal.store.read_lease(record.project, record.target.short).taken_from(record.key)
-        if (found := find_marker(record, listing, claimed)) is not None:
+        if (found := find_marker(record, listing, self._others(record, listing).runs)) is not None:
             self._journal.move(task, record, found)

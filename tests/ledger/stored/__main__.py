@@ -89,7 +89,7 @@ def main() -> None:
         with closing(SqliteStore(path)) as store:
             for record in made:
                 store.write(record)
-            store.write_lease(Lease(project="demo", target=TARGET).entered(made[0].key).claiming(13, made[0].key))
+            store.write_lease(Lease(project="demo", target=TARGET).entered(made[0].key))
         with closing(sqlite3.connect(path)) as connection:
             dump = "\n".join(connection.iterdump())
     (folder / "records.sql").write_text(f"{dump}\nPRAGMA user_version={SCHEMA_VERSION};\n")
