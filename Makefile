@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 .DEFAULT_GOAL := help
-.PHONY: help install demo demo-grpc test test-cluster test-image check fix proto soak mutants bench lock clean
+.PHONY: help install demo demo-grpc test test-alarms test-cluster test-image check fix proto soak mutants bench lock clean
 
 help:            ## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | awk -F'\t' '{printf "make %-14s %s\n", $$1, $$2}'
@@ -30,13 +30,22 @@ demo: install    ## Kargo's example, from request to run ID, on this machine alo
 demo-grpc: install ## the same over gRPC
 	$(BIN)/gha-step demo --grpc
 
-test: $(VENV)/.installed-dev  ## all tests but those of test-cluster and test-image
-	$(BIN)/python -m pytest -n 4 --dist worksteal -m "not soak and not cluster and not image"
-	@echo "Left out: make test-cluster (needs a kube-apiserver), make test-image (installs what the image holds)."
+test: $(VENV)/.installed-dev  ## all tests but those of test-alarms, test-cluster and test-image
+	$(BIN)/python -m pytest -n 4 --dist worksteal -m "not soak and not cluster and not image and not alarms"
+	@echo "Left out: make test-cluster (needs a kube-apiserver), make test-alarms (needs promtool), make test-image (installs"
+	@echo "what the image holds)."
 
 test-cluster: $(VENV)/.installed-dev ## the ledger, the roles and deploy/ on a real kube-apiserver: KUBEBUILDER_ASSETS
 	@$(BIN)/python -c 'import os, sys; from tests.support.cluster import missing; sys.exit(missing(os.environ))'
 	$(BIN)/python -m pytest -n 2 -m "cluster and not soak"
+
+test-alarms: $(VENV)/.installed-dev ## the alarms and the dashboard, by promtool and prometheus
+	@if command -v promtool >/dev/null && command -v prometheus >/dev/null; then \
+	  $(BIN)/python -m pytest -n 2 -m alarms; \
+	else \
+	  echo "LEFT OUT: ALL OF make test-alarms. promtool or prometheus is not on the PATH, so no alarm was seen to fire" >&2; \
+	  echo "and no query of the dashboard was asked. Both come with Prometheus (Debian: apt-get install prometheus)." >&2; \
+	fi
 
 test-image: $(VENV)/.installed-dev ## the Dockerfile's commands, without a container engine
 	$(BIN)/python -m pytest -m image

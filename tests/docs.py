@@ -100,6 +100,24 @@ def permissions_table() -> str:
     return _table(("Folder", "Resource", "Verbs", "What for"), rows)
 
 
+def alarms_table() -> str:
+    """Every alarm of the PrometheusRule, and what to do about it."""
+    (rules,) = documents(DEPLOY / "service/alarms/prometheusrule.yaml")
+    rows = [
+        (
+            f"`{rule['alert']}`",
+            rule["labels"]["severity"],
+            *(
+                re.sub(r"{{ \$labels\.(\w+) }}", lambda label: label[1].upper(), rule["annotations"][name])
+                for name in ("summary", "description")
+            ),
+        )
+        for group in rules["spec"]["groups"]
+        for rule in group["rules"]
+    ]
+    return _table(("Alarm", "Severity", "What it says", "What it means, and what to do"), rows)
+
+
 PARTS: Final[dict[str, Callable[[], str]]] = {
     "repository": lambda: repository_table("v1.9"),
     "repository-by-secret": lambda: repository_table("v1.8"),
@@ -110,6 +128,7 @@ PARTS: Final[dict[str, Callable[[], str]]] = {
     "settings": settings_table,
     **{name: partial(messages_table, name) for name in ("messages", "messages-repo-url", "messages-wait")},
     "permissions": permissions_table,
+    "alarms": alarms_table,
 }
 CONFIG_HEAD: Final = ("Name", "Type", "Required", "Description")
 

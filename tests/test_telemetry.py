@@ -13,7 +13,7 @@ from gha_step.emulator import GitHub, serve
 from gha_step.telemetry import MOST_HOSTS, Telemetry
 from tests.support.calls import BEARER, config
 from tests.support.host import KargoHost, Promotion, Step
-from tests.support.process import served
+from tests.support.process import Served, served
 from tests.support.secrets import example_secret
 
 LOG = """
@@ -101,8 +101,9 @@ def test_of_more_hosts_than_a_bound_the_later_ones_share_a_name() -> None:
     assert shown["ghe-0.example.com"] == 0.5
 
 
-def samples(text: str) -> set[str]:
-    """Names and labels, without values."""
+def exposed(server: Served) -> set[str]:
+    """The series that it shows: names and labels, without values."""
+    text = server.ask(path="/metrics")[1].decode()
     return {line.rpartition(" ")[0] for line in text.splitlines() if line and not line.startswith("#")}
 
 
@@ -114,23 +115,29 @@ def test_a_server_shows_what_runs_and_that_it_is_ready(tmp_path: Path) -> None:
 
 
 def test_every_counter_is_there_before_its_first_event(tmp_path: Path) -> None:
-    """Steps that succeed, fail and are unknown, and requests to the resource: no series begins with an event."""
-    with served(tmp_path, GHA_STEP_PROJECT_API="on", GHA_STEP_ALLOW_HTTP="true") as server:
-        github = GitHub()
-        with serve(github) as url:
-            example_secret(server.secrets, url)
-            before = samples(server.ask(path="/metrics")[1].decode())
-            host, promotion = KargoHost(server.url, BEARER, pace=0.1), Promotion("demo")
-            dispatched = host.run(promotion, Step("dispatch", config()))
-            where = {name: config()[name] for name in ("credentials", "owner", "repo")}
-            host.call(promotion, Step("wait", where | {"runID": dispatched.run_id}, kind="gha-wait-for-workflow"))
-            host.run(promotion, Step("refused", config(ref="nowhere")))
-            host.run(promotion, Step("unknown", {}, kind="invented"))
-            server.ask("PUT", "/api/v1/projects/demo/dispatches/p/a", {}, token="wrong")
-            server.ask("PUT", "/api/v1/projects/demo/nothing/p/a", {}, token="wrong")
-        after = samples(server.ask(path="/metrics")[1].decode())
+    """Steps that succeed, fail and are unknown: no series begins with an event."""
+    with served(tmp_path) as server, serve(GitHub()) as url:
+        example_secret(server.secrets, url)
+        before = exposed(server)
+        host, promotion = KargoHost(server.url, BEARER, pace=0.1), Promotion("demo")
+        dispatched = host.run(promotion, Step("dispatch", config()))
+        assert dispatched.status == "Succeeded"
+        where = {name: config()[name] for name in ("credentials", "owner", "repo")}
+        host.call(promotion, Step("wait", where | {"runID": dispatched.run_id}, kind="gha-wait-for-workflow"))
+        host.run(promotion, Step("refused", config(ref="nowhere")))
+        host.run(promotion, Step("unknown", {}, kind="invented"))
+        after = exposed(server)
     # Gauges say what is now: a host's budget, and when the oldest record of a state was made.
     gauges = ("gha_step_github_budget_ratio", "gha_step_ledger_oldest_record_timestamp_seconds")
     assert {name for name in after - before if not name.startswith(gauges)} == set()
     assert 'gha_step_dispatches_total{outcome="ambiguous"}' in before
     assert 'gha_step_github_requests_total{request="dispatch",status="unclear"}' in before
+
+
+def test_every_counter_of_the_rest_resource_is_there_before_its_first_event(tmp_path: Path) -> None:
+    with served(tmp_path, GHA_STEP_PROJECT_API="on") as server:
+        before = exposed(server)
+        server.ask("PUT", "/api/v1/projects/demo/dispatches/p/a", {}, token="wrong")
+        server.ask("PUT", "/api/v1/projects/demo/waits/p/a", {}, token="wrong")
+        server.ask("PUT", "/api/v1/projects/demo/nothing/p/a", {}, token="wrong")
+        assert exposed(server) == before

@@ -24,6 +24,8 @@ COMPONENTS = [
     ("step-plugin/project", "step-plugin/git-credentials"),
     ("service/project", "service/git-credentials"),
     ("service", "service/service-monitor"),
+    ("service", "service/alarms"),
+    ("service", "service/dashboard"),
 ]
 
 
