@@ -1,0 +1,156 @@
+"""Port's routes as this way in uses them. Thin: each method is one request, and says what its answer is.
+
+Source: facts/port.md 3 and 4. Claims and acks are described for workflow nodes only, there with the organisation in the
+path, while Port's own integration uses another form: whichever is served is used.
+"""
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any, Final, TypeVar
+from urllib.parse import quote, urlencode
+
+from gha_step.github.messages import Answer
+from gha_step.inbound.port.client import MAX_LISTING, PortClient, words
+from gha_step.inbound.port.errors import Lost, Refused
+from gha_step.inbound.port.messages import Kind
+from gha_step.inbound.port.reports import Line, NodeAtPort, RunAtPort, line_body, node_at_port, run_at_port
+from gha_step.inbound.port.wire_json import read_json
+
+APP_TYPE: Final = "github-ocean"  # the only one that an action of type "GitHub" can choose
+MOST_NODES: Final = 100  # in one claim
+MOST_ACTIVE: Final = 1000  # runs in one listing
+PLAIN: Final = "/v1/workflows/runs"
+T = TypeVar("T")
+
+
+class PortApi:
+    """See the module. Methods raise what `PortClient.ask` does, and `Refused` for a status that they do not name."""
+
+    def __init__(self, client: PortClient) -> None:
+        self._client = client
+        self._node_routes: str | None = None  # the beginning of the routes that this Port serves, once known
+
+    def read_run(self, run_id: str) -> RunAtPort | None:
+        """An action run; ``None``: Port knows none of this ID, or does not show it yet."""
+        answer = self._client.ask("get_run", "GET", _run(run_id))
+        return None if answer.status == 404 else _read(run_at_port, self._fine(answer, "get_run"), "get_run")
+
+    def read_node(self, external_id: str) -> NodeAtPort | None:
+        """A node run, which can be found by its external ID only; ``None``: there is none."""
+        target = f"/v1/workflows/nodes/runs?{urlencode({'external_run_id': external_id})}"
+        answer = self._fine(self._client.ask("get_node", "GET", target), "get_node")
+        return _read(node_at_port, answer, "get_node")
+
+    def patch(self, kind: Kind, run_id: str, body: Mapping[str, Any]) -> Answer:
+        """Change a run. Its caller looks at the status: 409 and 422 may mean that the run has ended."""
+        return self._client.ask(f"patch_{kind}", "PATCH", _run(run_id) if kind == "run" else _node(run_id), body)
+
+    def log(self, kind: Kind, run_id: str, line: Line) -> Answer:
+        """Add a line to a run's log. Statuses as for `patch`."""
+        where = _run(run_id) if kind == "run" else _node(run_id)
+        return self._client.ask(f"log_{kind}", "POST", f"{where}/logs", line_body(line, node=kind == "node"))
+
+    def ack(self, kind: Kind, run_id: str) -> bool:
+        """A claimed run comes no more; done, too, where it had been done before. ``False``: Port knows no such run."""
+        if kind == "run":
+            answer = self._client.ask("ack_run", "PATCH", "/v1/actions/runs/ack", {"runId": run_id}, reserved=True)
+        else:
+            answer = self._of_nodes("ack_node", "PATCH", "ack", {"nodeRunIdentifier": run_id})
+        if answer.status not in (404, 409):
+            self._fine(answer, f"ack_{kind}")
+        return answer.status != 404
+
+    def claim_runs(
+        self, installation: str, limit: int, visibility: float, exclude: Collection[str] = ()
+    ) -> Sequence[Any]:
+        """Action runs that wait, hidden from others for ``visibility`` seconds, as `messages.of_claimed_run` reads."""
+        body: dict[str, Any] = _claim(installation, limit, visibility)
+        if exclude:
+            body["exclude"] = sorted(exclude)
+        answer = self._client.ask(
+            "claim_runs", "POST", "/v1/actions/runs/claim-pending", body, reserved=True, max_body=MAX_LISTING
+        )
+        return _listed(self._fine(answer, "claim_runs"), "runs")
+
+    def claim_nodes(self, installation: str, limit: int, visibility: float) -> Sequence[Any]:
+        """Node runs that wait, as `messages.of_claimed_node` reads them."""
+        body = _claim(installation, min(limit, MOST_NODES), visibility)
+        return _listed(
+            self._fine(self._of_nodes("claim_nodes", "POST", "claim-pending", body), "claim_nodes"), "nodeRuns"
+        )
+
+    def active_runs(self) -> frozenset[str]:
+        """The IDs of action runs that have not ended, as many as one listing holds."""
+        target = f"/v1/actions/runs?{urlencode({'version': 'v2', 'active': 'true', 'limit': MOST_ACTIVE})}"
+        answer = self._fine(self._client.ask("list_runs", "GET", target, max_body=MAX_LISTING), "list_runs")
+        runs = _listed(answer, "runs")
+        return frozenset(run["id"] for run in runs if isinstance(run, dict) and isinstance(run.get("id"), str))
+
+    def register(self, installation: str, version: str) -> bool:
+        """Make an installation of our own selectable in actions; whether it was not there before."""
+        found = self._client.ask("get_integration", "GET", f"/v1/integration/{quote(installation, safe='')}")
+        if found.status != 404:
+            self._fine(found, "get_integration")
+            return False
+        body = {
+            "installationId": installation,
+            "installationAppType": APP_TYPE,
+            "version": version,
+            "config": {},
+            "changelogDestination": {},
+            "actionsProcessingEnabled": True,
+        }
+        made = self._client.ask("create_integration", "POST", "/v1/integration", body)
+        if made.status != 409:  # another replica was quicker
+            self._fine(made, "create_integration")
+        return True
+
+    def _of_nodes(self, route: str, method: str, last: str, body: Mapping[str, Any]) -> Answer:
+        def ask(form: str) -> Answer:
+            answer = self._client.ask(route, method, f"{form}/{last}", body, reserved=True, max_body=MAX_LISTING)
+            if answer.status != 404:
+                self._node_routes = form
+            return answer
+
+        answer = ask(self._node_routes or PLAIN)
+        grant = self._client.grant
+        if self._node_routes is None and grant is not None and grant.org_id:
+            return ask(f"/v1/org/{quote(grant.org_id, safe='')}/workflows/runs")
+        return answer
+
+    def _fine(self, answer: Answer, route: str) -> Answer:
+        if not 200 <= answer.status < 300:
+            raise Refused(
+                f"{self._client.endpoint.host} refuses {route}: {answer.status} ({words(answer)})", answer.status
+            )
+        return answer
+
+
+def _run(run_id: str) -> str:
+    return f"/v1/actions/runs/{quote(run_id, safe='')}"
+
+
+def _node(run_id: str) -> str:
+    return f"/v1/workflows/nodes/runs/{quote(run_id, safe='')}"
+
+
+def _claim(installation: str, limit: int, visibility: float) -> dict[str, Any]:
+    return {"installationId": installation, "limit": limit, "visibilityTimeoutMs": round(visibility * 1000)}
+
+
+def _listed(answer: Answer, name: str) -> list[Any]:
+    """The list of a 200. An odd answer counts as lost: what was claimed comes again after its time-out."""
+    try:
+        body = read_json(answer.body)
+    except ValueError as error:
+        raise Lost(f"Port answered 200, but {error}") from None
+    listed = body.get(name) if isinstance(body, dict) else None
+    if not isinstance(listed, list):
+        raise Lost(f"Port answered 200, but without {name}")
+    return listed
+
+
+def _read(parse: Callable[[bytes], T], answer: Answer, route: str) -> T:
+    try:
+        return parse(answer.body)
+    except ValueError as error:
+        raise Lost(f"Port answered 200 to {route}, but with {error}") from None

@@ -1,0 +1,262 @@
+"""Asks Port's REST API: one request per call, over a connection of its own, with the process's one token.
+
+It keeps the token and Port's limits, bounds every answer and lets no secret into one. It repeats nothing but, once, a
+request that Port refused for its token. What an answer means is its caller's to decide.
+"""
+
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+import h11
+
+from gha_step.contract.json_text import compact_json, parse_json
+from gha_step.contract.secret import Token
+from gha_step.github.connection import Connector
+from gha_step.github.endpoint import Endpoint, resolve_endpoint
+from gha_step.github.errors import BadEndpoint, Unclear, Unreachable, Untrusted
+from gha_step.github.exchange import Exchange
+from gha_step.github.messages import USER_AGENT, Answer, Request
+from gha_step.github.runs import shown
+from gha_step.inbound.port.errors import Limited, LoginRefused, Lost, NotSent
+from gha_step.inbound.port.limits import wait_of
+from gha_step.inbound.port.tokens import Grant, TokenKeeper, read_grant
+from gha_step.runtime import Clock
+
+ANSWER_WITHIN: Final = 30.0  # seconds
+MAX_BODY: Final = 2 << 20  # a run with its payload; Port takes no body over 1 MiB
+MAX_LISTING: Final = 16 << 20  # claims and listings hold up to a thousand runs
+TOKEN: Final = "token"  # noqa: S105  the name of a route
+US_API: Final = "https://api.us.port.io"
+DEFAULT_API: Final = "https://api.port.io"
+_RESERVED: Final = ("x-port-reserved-usage", "true")  # what Port's own integration sends with claims and acks
+
+
+@dataclass(frozen=True)
+class PortCredentials:
+    """A client ID and its secret, as the Secret has them now."""
+
+    client_id: str
+    client_secret: Token
+
+
+def port_endpoint(url: str) -> Endpoint:
+    """Where Port's API is: scheme and host. :raises BadEndpoint: saying what is wrong."""
+    endpoint = resolve_endpoint(url, allow_http=False)
+    if urlsplit(url.strip()).path.strip("/"):
+        raise BadEndpoint(f"must be scheme and host only, such as {DEFAULT_API}")
+    base = f"{'https' if endpoint.tls else 'http'}://{endpoint.authority}"
+    return replace(endpoint, path="", base=base, named_by="GHA_STEP_PORTIO_API")
+
+
+class PortClient:
+    """See the module.
+
+    :param credentials: reads them anew; what it raises is raised.
+    :param observe: hears of each request: the route's name, and its status or `unreachable`, `lost`.
+    """
+
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        credentials: Callable[[], PortCredentials],
+        *,
+        connector: Connector,
+        clock: Clock,
+        observe: Callable[[str, str], None] = lambda route, result: None,
+    ) -> None:
+        self.endpoint = endpoint
+        self._credentials = credentials
+        self._connector = connector
+        self._clock = clock
+        self._observe = observe
+        self._lock = threading.Lock()
+        self._keeper = TokenKeeper()
+        self._kept_for: PortCredentials | None = None
+        self._asking = False
+        self._held_until = {False: float("-inf"), True: float("-inf")}  # by whether it is for a token
+
+    @property
+    def grant(self) -> Grant | None:
+        """The token's own words about itself, once there was one."""
+        return self._keeper.grant
+
+    def ask(
+        self,
+        route: str,
+        method: str,
+        target: str,
+        body: Mapping[str, Any] | None = None,
+        *,
+        reserved: bool = False,
+        max_body: int = MAX_BODY,
+    ) -> Answer:
+        """Port's answer, of whatever status but 401, 429 and 5xx.
+
+        :param route: its name, for metrics and messages.
+        :raises NotSent: it has not happened (`Limited`, `LoginRefused` among them).
+        :raises Lost: it may have happened.
+        """
+        token = self._token()
+        answer = self._with_token(route, method, target, body, token, reserved=reserved, max_body=max_body)
+        if answer.status == 401:
+            token = self._token(token, f"the token is refused ({words(answer)})")
+            answer = self._with_token(route, method, target, body, token, reserved=reserved, max_body=max_body)
+            if answer.status == 401:
+                with self._lock:
+                    self._keeper.refused(token)
+                raise LoginRefused(f"{self._host}: the token is refused ({words(answer)})", 60.0)
+        with self._lock:
+            self._keeper.accepted(token)
+        if answer.status >= 500 or answer.status < 200:
+            raise Lost(f"{self._host} answered {answer.status} to {route} ({words(answer)})")
+        return answer
+
+    def _with_token(
+        self,
+        route: str,
+        method: str,
+        target: str,
+        body: Mapping[str, Any] | None,
+        token: Token,
+        *,
+        reserved: bool,
+        max_body: int,
+    ) -> Answer:
+        headers = [("Authorization", f"Bearer {token.reveal()}"), *([_RESERVED] if reserved else [])]
+        return self._send(route, method, target, headers, body, max_body).without(token)
+
+    def _token(self, instead_of: Token | None = None, why: str = "no token") -> Token:
+        """The token that holds, or a new one. :raises NotSent: there is none now."""
+        credentials = self._credentials()
+        with self._lock:
+            if credentials != self._kept_for:
+                self._keeper = TokenKeeper()  # all that is known is of other credentials
+                self._kept_for = credentials
+            now = self._clock.monotonic()
+            if instead_of is not None:
+                self._keeper.refused(instead_of)
+            if (token := self._keeper.current(now)) is not None:
+                return token
+            if self._asking:
+                raise NotSent(f"{self._host}: the token is being asked for", 1.0)
+            if (wait := self._keeper.wait(now)) > 0:
+                raise LoginRefused(f"{self._host}: {why}; the next one is asked for in {wait:.0f} s", wait)
+            self._asking = True
+            self._keeper.asks(now)
+        try:
+            grant = self._ask_for_token(credentials)
+        finally:
+            with self._lock:
+                self._asking = False
+        with self._lock:
+            if credentials == self._kept_for:
+                self._keeper.given(grant, self._clock.monotonic())
+        return grant.token
+
+    def _ask_for_token(self, credentials: PortCredentials) -> Grant:
+        body = {"clientId": credentials.client_id, "clientSecret": credentials.client_secret.reveal()}
+        try:
+            answer = self._send(TOKEN, "POST", "/v1/auth/access_token", [], body, MAX_BODY)
+        except Lost as error:  # what the token was wanted for was not sent
+            raise NotSent(f"no token: {error}", 60.0) from None
+        if answer.status >= 500:
+            raise NotSent(f"{self._host} answered {answer.status} to a request for a token", 60.0)
+        if answer.status != 200:
+            answer = answer.without(credentials.client_secret)
+            hint = "; organisations in the US use GHA_STEP_PORTIO_API=" + US_API
+            raise LoginRefused(
+                f"{self._host} refuses the client ID and secret: {answer.status} ({words(answer)})"
+                + (hint if self.endpoint.base == DEFAULT_API else ""),
+                60.0,
+            )
+        try:
+            return read_grant(answer.body)
+        except ValueError as error:
+            raise NotSent(f"{self._host} answered 200 to a request for a token, but with {error}", 60.0) from None
+
+    def _send(
+        self,
+        route: str,
+        method: str,
+        target: str,
+        headers: list[tuple[str, str]],
+        body: Mapping[str, Any] | None,
+        max_body: int,
+    ) -> Answer:
+        self._check_hold(route)
+        content = b"" if body is None else compact_json(body).encode()
+        request = Request(
+            method=method,
+            target=target,
+            headers=[
+                ("Host", self.endpoint.authority),
+                ("User-Agent", USER_AGENT),
+                ("Accept", "application/json"),
+                *headers,
+                *(
+                    []
+                    if body is None
+                    else [("Content-Type", "application/json"), ("Content-Length", str(len(content)))]
+                ),
+                ("Connection", "close"),
+            ],
+            body=content,
+        )
+        try:
+            answer = self._exchange(route, request, max_body)
+        except Lost:
+            self._observe(route, "lost")
+            raise
+        except NotSent:
+            self._observe(route, "unreachable")
+            raise
+        self._observe(route, str(answer.status))
+        if (wait := wait_of(answer)) is not None:
+            with self._lock:
+                self._held_until[route == TOKEN] = self._clock.monotonic() + wait
+            if answer.status == 429:
+                raise Limited(f"rate limited by {self._host}", wait)
+        return answer
+
+    def _check_hold(self, route: str) -> None:
+        with self._lock:
+            left = self._held_until[route == TOKEN] - self._clock.monotonic()
+        if left > 0:
+            raise Limited(f"rate limited by {self._host}; no requests for {left:.0f} s", left)
+
+    def _exchange(self, route: str, request: Request, max_body: int) -> Answer:
+        try:
+            exchange = Exchange(self._connector.connect(self.endpoint), self._clock, max_body=max_body)
+        except (Unreachable, Untrusted) as error:
+            raise NotSent(str(error)) from None
+        try:
+            exchange.send(request)
+            answer = exchange.receive(ANSWER_WITHIN)
+        except h11.LocalProtocolError:
+            raise NotSent(f"{route}: no request that HTTP can carry") from None
+        except Unclear as error:
+            raise Lost(f"{self._host}, {route}: {error}") from None
+        finally:
+            exchange.close()
+        if answer is None:
+            raise Lost(f"{self._host} did not answer {route} within {ANSWER_WITHIN:.0f} s")
+        return answer
+
+    @property
+    def _host(self) -> str:
+        return self.endpoint.host
+
+
+def words(answer: Answer) -> str:
+    """Port's own words of a refusal, for a message: bounded, on one line."""
+    try:
+        body = parse_json(answer.body)
+    except ValueError:
+        return "no words"
+    if not isinstance(body, dict):
+        return "no words"
+    parts = [value for name in ("error", "message") if isinstance(value := body.get(name), str) and value]
+    return shown(": ".join(parts), 500) if parts else "no words"
