@@ -5,8 +5,10 @@ It decides how the server is reached and what its answer means to a caller; it k
     KubeError
     ├─ AccessUnknown     no way to the API server is configured, or not a usable one   (a failed start)
     ├─ NotFound          the API server knows the resource, and this object is not there
-    ├─ NotServed         it serves no such resource: the CustomResourceDefinition is missing
-    ├─ Forbidden         it refuses this subject (RBAC), or an admission rule refuses the request
+    ├─ Denied            a starting API server says so to everybody for a moment: final only once ``lasting``
+    │  ├─ Unauthorized   it does not accept our credentials (401); a token may have been replaced this moment
+    │  ├─ Forbidden      it refuses this subject (RBAC), or an admission rule refuses the request
+    │  └─ NotServed      it serves no such resource: the CustomResourceDefinition is missing
     ├─ Conflict          replace: the object is of another resourceVersion or uid
     │  └─ AlreadyExists  create: there is an object of that name
     ├─ Invalid           it refuses the object, or the request, as such
@@ -16,7 +18,9 @@ No message holds a token: they quote the API server's own words, with our token 
 """
 
 import re
-from collections.abc import Iterator, Mapping
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 from urllib.parse import urlencode, urlsplit
@@ -34,6 +38,11 @@ MAX_ANSWER: Final = 32 << 20  # bytes; etcd keeps objects under 2 MiB, and lists
 PAGE: Final = 500  # objects in one answer to a list, as kubectl asks
 _JSON: Final = "application/json"
 _TABLE: Final = "application/json;as=Table;v=v1;g=meta.k8s.io"
+LASTING: Final = 15.0  # seconds after which a denial is believed …
+TRIES: Final = 3  # … if it was heard so often
+ASK_AGAIN: Final = 5.0  # seconds between two tries
+_FORGOTTEN_AFTER: Final = 600.0  # seconds without a try: what came in between is not known
+_REMEMBERED: Final = 10_000
 CONNECTIONS: Final = 64  # at once; who comes when all are in use waits, which costs less than another handshake
 _WORDS: Final = 500  # characters of the API server's message that a message of ours repeats
 
@@ -58,17 +67,49 @@ class NotFound(KubeError):
     """There is no such object (or, on create, no such namespace); the API server itself says so."""
 
 
-class NotServed(KubeError):
+class Denied(KubeError):
+    """``lasting``: the same request has been denied for `LASTING` seconds and `TRIES` times, without a success."""
+
+    lasting = False
+
+    def told_as(
+        self, words: str, final: Callable[[str], StepError], passing: Callable[[str, float], StepError]
+    ) -> StepError:
+        """What a caller raises: the same words, and an end only once it lasts."""
+        return final(words) if self.lasting else passing(words, ASK_AGAIN)
+
+
+class Unauthorized(Denied):
+    """Our own credentials are not accepted."""
+
+
+class NotServed(Denied):
     """There is no such resource at all: not this object's absence, which stays unknown."""
 
 
-class Forbidden(KubeError):
+class Forbidden(Denied):
     """Not allowed. ``subject`` is whom the API server takes us for, ``None`` if it does not say."""
 
     def __init__(self, message: str, words: str = "") -> None:
         super().__init__(message, words)
         found = _SUBJECT.search(words)
         self.subject = found.group(1) if found else None
+
+    def fix(self, namespace: str | None, rule: str, component: str) -> str:
+        """Which right is missing, and which folder of deploy/ gives it; the API server's own words last.
+
+        :param namespace: ``None``: in all.
+        :param rule: as it stands in a Role.
+        :param component: the folder's name below that of the host.
+        """
+        if self.subject is None and self.words:  # a policy, a quota or a webhook: no Role helps
+            return self.words
+        whom = self.subject or "the ServiceAccount of this process"
+        role = "ClusterRole" if namespace is None else f"Role in the namespace {namespace}"
+        host = "step-plugin" if whom.endswith(":default") else "service"
+        folder = f"deploy/{host}/{component}".rstrip("/")
+        words = f" ({self.words})" if self.words else ""
+        return f"give {whom} a {role} with the rule {rule}, as in {folder}{words}"
 
 
 class Conflict(KubeError):
@@ -94,6 +135,31 @@ class KubeUnavailable(KubeError):
         self.retry_after = retry_after
 
 
+class _Denials:
+    """Since when each request has been denied, and how often."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._known: OrderedDict[tuple[str, str], tuple[float, float, int]] = OrderedDict()  # first, last, how often
+
+    def last(self, request: tuple[str, str]) -> bool:
+        """Whether this denial, counted now, is one that lasts."""
+        now = self._clock.monotonic()
+        with self._lock:
+            first, last, tries = self._known.pop(request, (now, now, 0))
+            if now - last > _FORGOTTEN_AFTER:
+                first, tries = now, 0
+            self._known[request] = first, now, tries + 1
+            if len(self._known) > _REMEMBERED:
+                self._known.popitem(last=False)
+        return tries + 1 >= TRIES and now - first >= LASTING
+
+    def end(self, request: tuple[str, str]) -> None:
+        with self._lock:
+            self._known.pop(request, None)
+
+
 class KubeApi:
     """One API server under one identity; made by :func:`connect`. Threads may share it.
 
@@ -112,6 +178,7 @@ class KubeApi:
         self._pool = RESTClientObject(configuration).pool_manager
         self._pool.connection_pool_kw["block"] = True
         self._clock = clock
+        self._denials = _Denials(clock)
         self._timeout = timeout
         self._host = str(configuration.host).rstrip("/")
         address = urlsplit(self._host)
@@ -204,9 +271,15 @@ class KubeApi:
         except ValueError:
             answer = None
         if 200 <= status < 300 and isinstance(answer, dict):
+            self._denials.end((method, path))
             return answer
         words = _words(answer, authorization)
-        raise _refusal(f"{self._name}: {method} {path}", status, answer, words, retry_after)
+        error = _refusal(f"{self._name}: {method} {path}", status, answer, words, retry_after)
+        if isinstance(error, Denied):
+            error.lasting = self._denials.last((method, path))
+        elif not isinstance(error, KubeUnavailable):
+            self._denials.end((method, path))
+        raise error
 
     def _authorization(self) -> str | None:
         try:
@@ -353,8 +426,8 @@ def _refusal(asked: str, status: int, answer: object, words: str, retry_after: f
             return AlreadyExists(f"{asked}: already exists", words)
         case 409:
             return Conflict(f"{asked}: conflict", words)
-        case 401:  # a token may have been replaced this moment, and the next request reads it anew
-            return KubeUnavailable(f"{asked}: our credentials are not accepted (401)", words)
+        case 401:
+            return Unauthorized(f"{asked}: our credentials are not accepted (401)", words)
         case 408 | 410 | 429:
             return KubeUnavailable(f"{asked}: try again later ({status})", words, retry_after)
         case _ if 400 <= status < 500:

@@ -1,5 +1,6 @@
 """The Kubernetes client: one request on the wire per call, and what each answer means to a caller."""
 
+import contextlib
 import logging
 import time
 import traceback
@@ -14,6 +15,7 @@ from gha_step.kube import (
     AccessUnknown,
     AlreadyExists,
     Conflict,
+    Denied,
     Forbidden,
     Invalid,
     KubeApi,
@@ -21,6 +23,7 @@ from gha_step.kube import (
     KubeUnavailable,
     NotFound,
     NotServed,
+    Unauthorized,
     connect,
 )
 from gha_step.runtime import SystemClock
@@ -38,7 +41,7 @@ from tests.support.api_server import (
     then_closed,
 )
 from tests.support.certificates import Authority
-from tests.support.clock import soon
+from tests.support.clock import VirtualClock, soon
 from tests.support.cluster import Cluster, write_kubeconfig
 
 OBJECTS: Final = "/apis/gha-step.dev/v1/namespaces/project-a/workflowdispatches"
@@ -64,7 +67,6 @@ NO_ANSWERS: Final = [
     answer(200, b"\xff\xfe"),
     answer(200, [STORED]),
     answer(307, b"", {"Location": "/elsewhere"}),
-    answer(401, status(401, "Unauthorized", "Unauthorized"), {"WWW-Authenticate": "Bearer"}),
     answer(408, b"", {"Connection": "close"}),
     answer(410, status(410, "Expired", "too old resource version")),
     answer(413, b"", {"Retry-After": "0"}),
@@ -330,6 +332,7 @@ def test_a_list_that_breaks_off_is_not_taken_for_a_whole_one(server: ApiServer, 
         (404, {"message": "Not Found"}, NotServed),
         (404, {"kind": "Status", "details": None}, NotServed),
         (404, b"", NotServed),
+        (401, status(401, "Unauthorized", "Unauthorized"), Unauthorized),
         (403, status(403, "Forbidden", "no"), Forbidden),
         (403, b"", Forbidden),
         (409, status(409, "Conflict", "the object has been modified", "one"), Conflict),
@@ -355,6 +358,79 @@ def test_a_clear_no_is_told_by_its_kind(
     if isinstance(body, dict) and "reason" in body:
         assert caught.value.words == body["message"]
         assert str(caught.value).endswith(f": {body['message']}")
+
+
+DENIED: Final = [answer(401, b""), answer(403, b""), answer(404, b"404 page not found")]
+
+
+@pytest.mark.parametrize("denial", DENIED)
+@pytest.mark.parametrize(
+    ("pauses", "lasting"),
+    [
+        ((), [False]),
+        ((15.0,), [False, False]),  # too few
+        ((1.0, 1.0, 1.0, 11.9), [False] * 5),  # too soon
+        ((1.0, 14.0), [False, False, True]),
+        ((1.0, 1.0, 13.0, 5.0), [False, False, False, True, True]),
+        ((20.0, 700.0, 1.0, 14.0), [False, False, False, False, True]),  # nobody knows what was in between
+    ],
+)
+def test_a_denial_lasts_after_fifteen_seconds_and_three_tries(
+    server: ApiServer, tmp_path: Path, denial: Scripted, pauses: tuple[float, ...], lasting: list[bool]
+) -> None:
+    clock = VirtualClock()
+    kubeconfig = write_kubeconfig(tmp_path / "kubeconfig", server.url, token=BEARER)
+    api = connect({"KUBECONFIG": str(kubeconfig)}, clock)
+    told = []
+    for pause in (0.0, *pauses):
+        clock.forward(pause)
+        server.scripted.append(denial)
+        with pytest.raises(Denied) as caught:
+            api.get(OBJECT)
+        told.append(caught.value.lasting)
+    assert told == lasting
+
+
+@pytest.mark.parametrize(
+    ("between", "ends_it"),
+    [
+        (answer(200, STORED), True),
+        (answer(404, status(404, "NotFound", "not found", "one")), True),
+        (answer(409, status(409, "Conflict", "conflict", "one")), True),
+        (answer(503, b""), False),
+        (reset, False),
+    ],
+)
+def test_only_what_shows_that_we_are_let_in_ends_a_denial(
+    server: ApiServer, tmp_path: Path, between: Scripted, ends_it: bool
+) -> None:
+    clock = VirtualClock()
+    kubeconfig = write_kubeconfig(tmp_path / "kubeconfig", server.url, token=BEARER)
+    api = connect({"KUBECONFIG": str(kubeconfig)}, clock)
+    server.scripted.extend([DENIED[1], DENIED[1], between, DENIED[1]])
+    for pause in (7.0, 8.0, 0.0):
+        with contextlib.suppress(KubeError):
+            api.get(OBJECT)
+        clock.forward(pause)
+    with pytest.raises(Denied) as caught:
+        api.get(OBJECT)
+    assert caught.value.lasting is not ends_it
+
+
+def test_each_object_is_denied_for_itself(server: ApiServer, tmp_path: Path) -> None:
+    """Under a Role with resourceNames one Secret may be read, and another never."""
+    clock = VirtualClock()
+    kubeconfig = write_kubeconfig(tmp_path / "kubeconfig", server.url, token=BEARER)
+    api = connect({"KUBECONFIG": str(kubeconfig)}, clock)
+    told = []
+    for _ in range(3):
+        server.scripted.extend([DENIED[1], answer(200, STORED)])
+        with pytest.raises(Denied) as caught:
+            api.get(OBJECT)
+        told.append(caught.value.lasting)
+        api.get(f"{OBJECTS}/two")
+        clock.forward(8.0)
+    assert told == [False, False, True]
 
 
 def test_a_refusal_tells_whom_the_api_server_takes_us_for(server: ApiServer, api: KubeApi) -> None:
@@ -665,7 +741,7 @@ class TestRealApiServer:
         assert caught.value.subject == f"system:serviceaccount:{namespace}:default"
 
     def test_a_token_that_it_did_not_make_is_not_accepted_now(self, cluster: Cluster, maps: str) -> None:
-        with pytest.raises(KubeUnavailable, match="our credentials are not accepted"):
+        with pytest.raises(Unauthorized, match="our credentials are not accepted"):
             cluster.api(BEARER).get(f"{maps}/one")
 
     def test_a_list_in_pages_is_whole(self, cluster: Cluster, maps: str) -> None:

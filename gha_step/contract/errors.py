@@ -69,7 +69,14 @@ class TokenUnavailable(Unavailable):
 
 
 class LedgerUnavailable(Unavailable):
-    """The ledger cannot be read or written: nothing is sent without it."""
+    """The ledger cannot be read or written: nothing is sent without it.
+
+    :param lasting: whether it has refused for so long that waiting will not help.
+    """
+
+    def __init__(self, message: str, retry_after: float = 10.0, *, lasting: bool = False) -> None:
+        super().__init__(message, retry_after)
+        self.lasting = lasting
 
 
 class LedgerError(StepError):

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from gha_step.contract.errors import CredentialsError, SecretsUnavailable
 from gha_step.credentials.secrets import LabelledSecret, NoSecret, check_names, check_namespace
-from gha_step.kube import Forbidden, KubeApi, KubeError, NotFound
+from gha_step.kube import Denied, Forbidden, KubeApi, KubeError, NotFound
 
 GIT_CREDENTIALS: Final = "kargo.akuity.io/cred-type=git"
 
@@ -33,13 +33,15 @@ class KubernetesSecrets:
                 f"project {project}: the Secret {name} does not exist: create it, for example by "
                 f"kubectl create secret generic {name} --namespace {project} --from-literal=accessToken=TOKEN"
             ) from None
-        except Forbidden as error:
-            whom = error.subject or "the ServiceAccount of this process"
-            raise CredentialsError(
-                f"project {project}: the Secret {name} may not be read: give {whom} a Role in the namespace "
-                f'{project} with the rule {{apiGroups: [""], resources: [secrets], resourceNames: [{name}], '
-                f"verbs: [get]}} ({error.words or error})"
-            ) from None
+        except Denied as error:
+            why = f"{_not_now(project, name)}: {error}"
+            if isinstance(error, Forbidden):
+                rule = f'{{apiGroups: [""], resources: [secrets], resourceNames: [{name}], verbs: [get]}}'
+                why = (
+                    f"project {project}: the Secret {name} may not be read: see first whether this is its name (the "
+                    f"Role allows only the names in it); else {error.fix(project, rule, 'project')}"
+                )
+            raise error.told_as(why, CredentialsError, SecretsUnavailable) from None
         except KubeError as error:
             raise SecretsUnavailable(f"{_not_now(project, name)}: {error}", error.retry_after or 10.0) from None
         if secret.get("kind") != "Secret":
@@ -58,13 +60,15 @@ class KubernetesSecrets:
             ):
                 metadata = secret["metadata"]
                 yield LabelledSecret(str(metadata["name"]), _data(secret), dict(metadata.get("annotations") or {}))
-        except Forbidden as error:
-            whom = error.subject or "the ServiceAccount of this process"
-            raise CredentialsError(
-                f"the Secrets of the namespace {namespace} may not be listed, among which repoURL is looked up: give "
-                f'{whom} a Role in the namespace {namespace} with the rule {{apiGroups: [""], resources: [secrets], '
-                f"verbs: [list]}} ({error.words or error})"
-            ) from None
+        except Denied as error:
+            why = f"{not_now}: {error}"
+            if isinstance(error, Forbidden):
+                rule = '{apiGroups: [""], resources: [secrets], verbs: [list]}'
+                why = (
+                    f"the Secrets of the namespace {namespace} may not be listed, among which repoURL is looked up: "
+                    f"{error.fix(namespace, rule, 'git-credentials')}"
+                )
+            raise error.told_as(why, CredentialsError, SecretsUnavailable) from None
         except KubeError as error:
             raise SecretsUnavailable(f"{not_now}: {error}", error.retry_after or 10.0) from None
         except (AttributeError, KeyError, TypeError, ValueError):

@@ -17,7 +17,7 @@ from pydantic.alias_generators import to_camel, to_snake
 
 from gha_step.contract.errors import LedgerError, LedgerUnavailable
 from gha_step.contract.json_text import compact_json, parse_json
-from gha_step.kube import AlreadyExists, Forbidden, Invalid, KubeApi, KubeError, NotFound, NotServed
+from gha_step.kube import ASK_AGAIN, AlreadyExists, Denied, Forbidden, Invalid, KubeApi, KubeError, NotFound, NotServed
 from gha_step.kube import Conflict as KubeConflict
 from gha_step.ledger.attribution import concerns
 from gha_step.ledger.keys import digest
@@ -228,21 +228,8 @@ def _translated(resource: Resource, verb: str, project: str | None) -> Iterator[
     where = "all namespaces" if project is None else f"the namespace {project}"
     try:
         yield
-    except NotServed as error:
-        raise LedgerUnavailable(
-            f"the API server knows no {resource.plural}.{resource.group}: install the CustomResourceDefinition of this "
-            f"version of gha-step (kubectl apply -k deploy/crd) ({error})"
-        ) from None
-    except Forbidden as error:
-        if error.subject is None:
-            raise LedgerUnavailable(
-                f"to {verb} {resource.plural} in {where} is forbidden: {error.words or error}"
-            ) from None
-        role = "ClusterRole" if project is None else f"Role in {where}"
-        raise LedgerUnavailable(
-            f"{error.subject} may not {verb} {resource.plural}.{resource.group} in {where}: give it a {role} with the "
-            f"rule {resource.rule()}"
-        ) from None
+    except Denied as error:
+        raise LedgerUnavailable(_why(error, resource, verb, project), ASK_AGAIN, lasting=error.lasting) from None
     except Invalid as error:
         raise LedgerUnavailable(
             f"the API server does not take this {resource.plural} in {where}: see whether the CustomResourceDefinition "
@@ -250,6 +237,19 @@ def _translated(resource: Resource, verb: str, project: str | None) -> Iterator[
         ) from None
     except KubeError as error:
         raise LedgerUnavailable(str(error), error.retry_after or 10.0) from None
+
+
+def _why(error: Denied, resource: Resource, verb: str, project: str | None) -> str:
+    where = "all namespaces" if project is None else f"the namespace {project}"
+    if isinstance(error, NotServed):
+        return (
+            f"the API server knows no {resource.plural}.{resource.group}: install the CustomResourceDefinition of this "
+            f"version of gha-step (kubectl apply -k deploy/crd) ({error})"
+        )
+    if isinstance(error, Forbidden):
+        fix = error.fix(project, resource.rule(), "" if project is None else "project")
+        return f"{error.subject or 'this process'} may not {verb} {resource.plural}.{resource.group} in {where}: {fix}"
+    return str(error)
 
 
 def _namespace(project: str) -> str:

@@ -53,9 +53,10 @@ class Steps:
         try:
             return kind.execute(Call(request, arrived))
         except LedgerUnavailable as error:
-            return StepResult.running(
-                f"nothing is sent without the ledger: {error}", error.retry_after or INTERNAL_RETRY
-            )
+            why = f"nothing is sent without the ledger: {error}"
+            if error.lasting:
+                return StepResult.failed(why)
+            return StepResult.running(why, error.retry_after or INTERNAL_RETRY)
         except StepError as error:
             if error.retry_after is None:
                 return StepResult.failed(str(error))

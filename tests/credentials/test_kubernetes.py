@@ -9,7 +9,7 @@ import pytest
 from gha_step.contract.errors import CredentialsError, SecretsUnavailable
 from gha_step.credentials.kubernetes import KubernetesSecrets
 from gha_step.kube import connect
-from gha_step.runtime import SystemClock
+from gha_step.runtime import Clock, SystemClock
 from tests.support.api_server import (
     ApiServer,
     Scripted,
@@ -23,7 +23,9 @@ from tests.support.api_server import (
     silent,
     status,
 )
+from tests.support.clock import VirtualClock
 from tests.support.cluster import Cluster, write_kubeconfig
+from tests.support.denials import told_at_last
 
 PATH = "/api/v1/namespaces/project-a/secrets/github"
 BEARER = "eyJhbGciOiJFUzI1NiJ9.a-service-account-token"
@@ -31,11 +33,11 @@ VALUE = b"ghp_0123456789abcdefghijklmnopqrstuvwxyz"
 SUBJECT = "system:serviceaccount:project-a:default"
 
 
-def reader(server: ApiServer, folder: Path, timeout: float = 2.0) -> KubernetesSecrets:
+def reader(server: ApiServer, folder: Path, timeout: float = 2.0, clock: Clock | None = None) -> KubernetesSecrets:
     """Under the identity that ``BEARER`` stands for."""
     server.users = {BEARER: SUBJECT}
     kubeconfig = write_kubeconfig(folder / "kubeconfig", server.url, token=BEARER)
-    return KubernetesSecrets(connect({"KUBECONFIG": str(kubeconfig)}, SystemClock(), timeout=timeout))
+    return KubernetesSecrets(connect({"KUBECONFIG": str(kubeconfig)}, clock or SystemClock(), timeout=timeout))
 
 
 def test_one_read_is_one_get_of_one_secret(server: ApiServer, tmp_path: Path) -> None:
@@ -62,21 +64,63 @@ def test_a_missing_secret_tells_how_to_create_it(server: ApiServer, tmp_path: Pa
     )
 
 
-def test_a_forbidden_secret_tells_the_rule_that_is_missing_and_for_whom(server: ApiServer, tmp_path: Path) -> None:
+def test_a_forbidden_secret_suspects_the_name_then_the_role_and_names_its_folder(
+    server: ApiServer, tmp_path: Path
+) -> None:
     server.forbidden = lambda user, path: user == SUBJECT and path == PATH
-    with pytest.raises(CredentialsError) as caught:
-        reader(server, tmp_path).read("project-a", "github")
-    assert f"give {SUBJECT} a Role in the namespace project-a with the rule" in str(caught.value)
-    assert '{apiGroups: [""], resources: [secrets], resourceNames: [github], verbs: [get]}' in str(caught.value)
-    assert 'cannot get resource "secrets"' in str(caught.value)
-    assert caught.value.retry_after is None
+    clock = VirtualClock()
+    secrets = reader(server, tmp_path, clock=clock)
+    said = str(told_at_last(lambda: secrets.read("project-a", "github"), clock, CredentialsError))
+    wanted = (
+        "the Secret github may not be read: see first whether this is its name",
+        f"else give {SUBJECT} a Role in the namespace project-a with the rule",
+        '{apiGroups: [""], resources: [secrets], resourceNames: [github], verbs: [get]}',
+        "as in deploy/step-plugin/project",
+        'cannot get resource "secrets"',
+    )
+    assert [said.index(words) for words in wanted] == sorted(said.index(words) for words in wanted)
 
 
-@pytest.mark.parametrize("body", [b"", b"<html>no</html>", status(403, "Forbidden", "denied by a webhook")])
+@pytest.mark.parametrize("body", [b"", b"<html>no</html>"])
 def test_a_refusal_that_names_nobody_still_tells_the_rule(server: ApiServer, tmp_path: Path, body: object) -> None:
-    server.scripted.append(answer(403, body))
-    with pytest.raises(CredentialsError, match="give the ServiceAccount of this process a Role"):
-        reader(server, tmp_path).read("project-a", "github")
+    clock = VirtualClock()
+    secrets = reader(server, tmp_path, clock=clock)
+    server.scripted.extend([answer(403, body)] * 3)
+    said = told_at_last(lambda: secrets.read("project-a", "github"), clock, CredentialsError)
+    assert "give the ServiceAccount of this process a Role" in str(said)
+
+
+def test_what_a_webhook_denies_is_told_in_its_words_and_without_a_role(server: ApiServer, tmp_path: Path) -> None:
+    clock = VirtualClock()
+    secrets = reader(server, tmp_path, clock=clock)
+    server.scripted.extend([answer(403, status(403, "Forbidden", "denied by a webhook"))] * 3)
+    said = str(told_at_last(lambda: secrets.read("project-a", "github"), clock, CredentialsError))
+    assert said.endswith("denied by a webhook")
+    assert "with the rule" not in said
+
+
+@pytest.mark.parametrize(
+    "denial",
+    [
+        answer(401, status(401, "Unauthorized", "Unauthorized")),
+        answer(403, b""),
+        answer(404, b"404 page not found"),
+    ],
+)
+def test_an_api_server_that_starts_is_waited_for(server: ApiServer, tmp_path: Path, denial: Scripted) -> None:
+    """For a moment it denies everybody everything; a step then ended for good."""
+    server.objects[PATH] = as_secret("github", {"accessToken": VALUE})
+    clock = VirtualClock()
+    secrets = reader(server, tmp_path, clock=clock)
+    for _ in range(2):  # the second time all of it counts anew
+        server.scripted.extend([denial] * 2)
+        for _ in range(2):
+            with pytest.raises(SecretsUnavailable):
+                secrets.read("project-a", "github")
+            clock.forward(10.0)
+        assert secrets.read("project-a", "github") == {"accessToken": VALUE}
+    server.scripted.extend([denial] * 3)
+    told_at_last(lambda: secrets.read("project-a", "github"), clock, CredentialsError)
 
 
 @pytest.mark.parametrize(

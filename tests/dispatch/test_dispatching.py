@@ -579,6 +579,37 @@ def test_without_a_ledger_the_answer_says_that_nothing_is_sent(program: Program,
     assert "nothing is sent without the ledger" in result.message
 
 
+def test_a_ledger_that_denies_writes_for_long_ends_the_step_where_nothing_was_sent(
+    program: Program, store: FaultyStore, connector: FaultyConnector
+) -> None:
+    def denied(*_: object) -> None:
+        raise LedgerUnavailable("you may not create workflowdispatches", lasting=True)
+
+    store.before_write = denied
+    result = program.follow()
+    assert result.status == "Failed"
+    assert "nothing was dispatched" in (result.message or "")
+    assert "you may not create workflowdispatches" in (result.message or "")
+    assert connector.posts == 0
+
+
+def test_a_ledger_that_denies_all_for_long_ends_no_step_that_may_have_been_sent(
+    program: Program, github: GitHub, store: FaultyStore, connector: FaultyConnector
+) -> None:
+    def denied(*_: object) -> None:
+        raise LedgerUnavailable("you may not update workflowdispatches", lasting=True)
+
+    def denied_from_now_on() -> None:
+        store.before_read = store.before_write = denied
+
+    github.faults.add(Reset(), "dispatch")
+    store.after_write = Once(State.SENDING, denied_from_now_on)
+    for _ in range(3):
+        assert program.call(reply_within=0.2).status == "Running"
+    store.before_read = store.before_write = nothing
+    assert connector.posts == 1
+
+
 def test_a_ledger_that_cannot_be_written_lets_nothing_be_sent(
     program: Program, github: GitHub, store: FaultyStore, connector: FaultyConnector
 ) -> None:

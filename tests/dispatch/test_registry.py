@@ -80,6 +80,15 @@ def test_what_may_pass_is_running_with_its_own_time(error: SecretsUnavailable | 
     assert str(error) in result.message
 
 
+def test_a_ledger_that_refuses_for_long_ends_the_step_in_the_same_words() -> None:
+    passing, _ = executed(LedgerUnavailable("you may not get workflowdispatches", 5.0))
+    lasting, _ = executed(LedgerUnavailable("you may not get workflowdispatches", 5.0, lasting=True))
+    assert (passing.status, lasting.status) == ("Running", "Failed")
+    assert (
+        passing.message == lasting.message == "nothing is sent without the ledger: you may not get workflowdispatches"
+    )
+
+
 @pytest.mark.parametrize("error", [ValueError("ghp_hidden"), KeyError("x"), RuntimeError(), RecursionError("deep")])
 def test_a_bug_is_running_and_its_words_are_for_the_log_only(error: Exception) -> None:
     result, _ = executed(error)

@@ -16,7 +16,7 @@ from gha_step.credentials.kubernetes import KubernetesSecrets
 from gha_step.credentials.secrets import SecretReader
 from gha_step.inbound.rest.project_tokens import APART, KEPT, ProjectTokens
 from gha_step.kube import connect
-from gha_step.runtime import SystemClock, ThreadWorkers
+from gha_step.runtime import Clock, SystemClock, ThreadWorkers
 from tests.support.api_server import ApiServer, answer, as_secret, silent, status
 from tests.support.clock import VirtualClock, soon
 from tests.support.cluster import Cluster, write_kubeconfig
@@ -64,10 +64,11 @@ class Files:
 
 
 class Objects:
-    def __init__(self, server: ApiServer, folder: Path) -> None:
+    def __init__(self, server: ApiServer, folder: Path, clock: Clock | None = None) -> None:
         self._server = server
         kubeconfig = write_kubeconfig(folder / "kubeconfig", server.url)
-        self.reader: SecretReader = KubernetesSecrets(connect({"KUBECONFIG": str(kubeconfig)}, SystemClock()))
+        api = connect({"KUBECONFIG": str(kubeconfig)}, clock or SystemClock())
+        self.reader: SecretReader = KubernetesSecrets(api)
 
     def put(self, **data: bytes) -> None:
         self._server.objects[PATH] = as_secret("gha-step", data)
@@ -256,13 +257,18 @@ def test_a_read_that_fails_for_now_is_no_refusal_and_forgets_nothing(server: Api
     run(test)
 
 
-def test_a_read_that_may_not_be_looks_like_a_wrong_token_and_the_log_tells_why(
+def test_a_read_that_may_not_be_looks_like_a_wrong_token_once_that_lasts_and_the_log_tells_why(
     server: ApiServer, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    home = Objects(server, tmp_path)
+    clock = VirtualClock()
+    home = Objects(server, tmp_path, clock)
     home.put(token=b"right")
     server.users = {}
     server.forbidden = lambda user, path: True
+    for _ in range(2):
+        with pytest.raises(SecretsUnavailable, match=r"resourceNames: \[gha-step\]"):
+            run(lambda: Lease(home.reader).accepts("right"))
+        clock.forward(8.0)
     with caplog.at_level(logging.WARNING, "gha_step"):
         assert not run(lambda: Lease(home.reader).accepts("right"))
     assert "resourceNames: [gha-step]" in caplog.text

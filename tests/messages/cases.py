@@ -17,12 +17,12 @@ from gha_step.credentials.secrets import SecretReader
 from gha_step.emulator import EXAMPLE_TOKEN, Answer, GitHub, Job, Repository, Response, Token, serve
 from gha_step.kube import connect
 from gha_step.ledger.sqlite import SqliteStore
-from gha_step.runtime import SystemClock
+from gha_step.runtime import Clock
 from tests.support.api_server import ApiServer, answer, serving, status
 from tests.support.app_keys import locked_key, rsa_key
 from tests.support.calls import config
 from tests.support.certificates import Authority
-from tests.support.clock import START
+from tests.support.clock import START, VirtualClock
 from tests.support.cluster import write_kubeconfig
 from tests.support.core import Program
 from tests.support.secrets import write_secret
@@ -124,7 +124,7 @@ def _forbidden(verb: str, what: str, group: str = 'in API group ""') -> Callable
     words = f'{what} is forbidden: User "{user}" cannot {verb} resource "secrets" {group} in the namespace "demo"'
 
     def prepare(server: ApiServer) -> None:
-        server.scripted.extend([answer(403, status(403, "Forbidden", words))] * 5)
+        server.scripted.extend([answer(403, status(403, "Forbidden", words))] * 10)
 
     return prepare
 
@@ -392,7 +392,8 @@ def tell(case: Case) -> str:
         tls = Authority(root / "ca").issue("server") if case.tls else None
         url = stack.enter_context(serve(github, tls=(tls.certificate, tls.key) if tls else None))
         store = stack.enter_context(closing(SqliteStore(root / "ledger.db")))
-        program = Program(store=store, secrets=_secrets(case, root, url, stack))
+        clock = VirtualClock()
+        program = Program(store=store, secrets=_secrets(case, root, url, stack, clock), clock=clock)
         try:
             result = program.follow(_config(case, url), kind=case.kind)
         finally:
@@ -405,12 +406,12 @@ def tell(case: Case) -> str:
     return re.sub(r"(?<=by the CAs in )\S+(?=:)", "/etc/ssl/cert.pem", text)
 
 
-def _secrets(case: Case, root: Path, url: str, stack: ExitStack) -> SecretReader:
+def _secrets(case: Case, root: Path, url: str, stack: ExitStack, clock: Clock) -> SecretReader:
     if case.cluster is not None:
         server = stack.enter_context(serving())
         case.cluster(server)
         kubeconfig = write_kubeconfig(root / "kubeconfig", server.url)
-        return KubernetesSecrets(connect({"KUBECONFIG": str(kubeconfig)}, SystemClock()))
+        return KubernetesSecrets(connect({"KUBECONFIG": str(kubeconfig)}, clock))
     secret = {"accessToken": EXAMPLE_TOKEN} if case.secret is None else case.secret
     write_secret(root / "secrets", baseURL=case.base_url or url, **secret)
     if case.git is not None:

@@ -38,14 +38,14 @@ MUTANTS: Final = (
     Mutant(
         "no compare-and-set: a conflict counts as success",
         ATTEMPT,
-        '            except (Conflict, LedgerUnavailable) as error:\n                trouble = f": {error}"\n',
-        '            except (Conflict, LedgerUnavailable):\n                return sending, ""\n',
+        "            except (Conflict, LedgerUnavailable) as error:\n                trouble = error\n",
+        "            except (Conflict, LedgerUnavailable):\n                return sending, None\n",
     ),
     Mutant(
         "a write without an answer counts as applied",
         ATTEMPT,
-        '            except (Conflict, LedgerUnavailable) as error:\n                trouble = f": {error}"\n',
-        '            except LedgerUnavailable:\n                return sending, ""\n'
+        "            except (Conflict, LedgerUnavailable) as error:\n                trouble = error\n",
+        "            except LedgerUnavailable:\n                return sending, None\n"
         "            except Conflict:\n                pass\n",
     ),
     Mutant(
@@ -284,6 +284,27 @@ MUTANTS: Final = (
         "            if now.st_size < held.st_size:",
         "            if now.st_size < 0:",
         "tests/ledger/test_sqlite.py",
+    ),
+    Mutant(
+        "a denial of the API server is final on first sight",
+        "gha_step/kube.py",
+        "return tries + 1 >= TRIES and now - first >= LASTING",
+        "return True",
+        "tests/test_kube.py",
+    ),
+    Mutant(
+        "a success does not end a denial",
+        "gha_step/kube.py",
+        "        if 200 <= status < 300 and isinstance(answer, dict):\n            self._denials.end((method, path))\n",
+        "        if 200 <= status < 300 and isinstance(answer, dict):\n",
+        "tests/test_kube.py",
+    ),
+    Mutant(
+        "a ledger that denies for good is waited for for ever",
+        "gha_step/steps/registry.py",
+        "if error.lasting:",
+        "if False:",
+        "tests/dispatch",
     ),
     Mutant(
         "the store's client repeats its PUT",

@@ -3,7 +3,7 @@
 from typing import Final
 
 from gha_step.contract.errors import StepError, Unavailable
-from gha_step.kube import Forbidden, Invalid, KubeApi, KubeError, NotFound, NotServed
+from gha_step.kube import Denied, Forbidden, Invalid, KubeApi, KubeError, NotFound, NotServed
 
 API: Final = "/apis/kargo.akuity.io/v1alpha1"
 
@@ -24,25 +24,15 @@ class Promotions:
     def uid(self, project: str, name: str) -> str:
         """The UID of the Promotion ``name``; both are names as Kubernetes has them.
 
-        :raises NoPromotion: there is none, or we may not see it; the message says what to do.
+        :raises NoPromotion: there is none, or we lastingly may not see it; the message says what to do.
         :raises Unavailable: this cannot be told now.
         """
         try:
             promotion = self._api.get(f"{API}/namespaces/{project}/promotions/{name}")
         except NotFound:
             raise NoPromotion(f"the project {project} has no Promotion {name}") from None
-        except Forbidden as error:
-            whom = error.subject or "the ServiceAccount of gha-step"
-            raise NoPromotion(
-                f"project {project}: the Promotion {name} may not be read: give {whom} a Role in the namespace "
-                f"{project} with the rule {{apiGroups: [kargo.akuity.io], resources: [promotions], verbs: [get]}} "
-                f"({error.words or error})"
-            ) from None
-        except NotServed as error:
-            raise NoPromotion(
-                "the API server knows no Promotions of kargo.akuity.io/v1alpha1: is Kargo installed in the cluster "
-                f"that gha-step runs in? ({error})"
-            ) from None
+        except Denied as error:
+            raise error.told_as(_why(error, project, name), NoPromotion, Unavailable) from None
         except Invalid as error:
             raise NoPromotion(f"project {project}: the Promotion {name} cannot be read: {error}") from None
         except KubeError as error:
@@ -54,3 +44,15 @@ class Promotions:
         if not isinstance(uid, str) or not uid:
             raise Unavailable(f"project {project}: the Promotion {name} cannot be read now: the answer is none")
         return uid
+
+
+def _why(error: Denied, project: str, name: str) -> str:
+    if isinstance(error, Forbidden):
+        rule = "{apiGroups: [kargo.akuity.io], resources: [promotions], verbs: [get]}"
+        return f"project {project}: the Promotion {name} may not be read: {error.fix(project, rule, 'project')}"
+    if isinstance(error, NotServed):
+        return (
+            "the API server knows no Promotions of kargo.akuity.io/v1alpha1: is Kargo installed in the cluster that "
+            f"gha-step runs in? ({error})"
+        )
+    return f"project {project}: the Promotion {name} cannot be read: {error}"

@@ -26,10 +26,14 @@ _HOW: Final = {
 
 @dataclass(frozen=True)
 class Note:
-    """Why a step waits: what to tell, and when to ask again, in seconds."""
+    """Why a step waits: what to tell, and when to ask again, in seconds.
+
+    ``final``: waiting will not help; where nothing was sent, the step ends.
+    """
 
     message: str
     retry_after: float
+    final: bool = False
 
 
 BUSY: Final = Note("busy: no worker is free at the moment; nothing is known of this step yet", 2.0)
@@ -75,6 +79,8 @@ def tell(
             return StepResult.failed(_unresolved(record) + also, output)
         case State.RESERVED:
             note = note or Note("the dispatch is being prepared", 2.0)
+            if note.final:
+                return StepResult.failed(f"nothing was dispatched: {note.message}", output)
             return StepResult.running(f"nothing dispatched yet: {note.message}", note.retry_after, output)
         case State.ACCEPTED_WITHOUT_ID:
             said = f"dispatched {_subject(record)}; looking for the run"

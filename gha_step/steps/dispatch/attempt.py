@@ -116,7 +116,9 @@ class Attempts:
                 self._pending.abandon(nonce)
                 task.record = self._journal.reread(task, record)
                 if task.record.version == record.version:
-                    raise LedgerUnavailable(f"it can be read, but takes no writes{trouble}", LEDGER_RETRY)
+                    why = f"the ledger can be read, but takes no writes: {trouble}"
+                    lasting = isinstance(trouble, LedgerUnavailable) and trouble.lasting
+                    raise LedgerUnavailable(why, LEDGER_RETRY, lasting=lasting)
                 return
             task.record = sending
             self._journal.report(record, sending)
@@ -128,17 +130,17 @@ class Attempts:
         finally:
             self._count_wire(-1)
 
-    def _take(self, sending: Record) -> tuple[Record | None, str]:
+    def _take(self, sending: Record) -> tuple[Record | None, StepError | None]:
         """Move the record to `sending`. A write without a clear answer is not ours until a fresh read says so.
 
         :returns: the record, with our nonce; ``None``: the attempt is to be abandoned. And what stood in the way.
         """
-        trouble = ""
+        trouble: StepError | None = None
         for _ in range(3):
             try:
-                return self._journal.write(sending), ""
+                return self._journal.write(sending), None
             except (Conflict, LedgerUnavailable) as error:
-                trouble = f": {error}"
+                trouble = error
             try:
                 found = self._journal.store.read(sending.project, sending.key)
             except LedgerUnavailable:
@@ -147,7 +149,7 @@ class Attempts:
                 if found.state is not State.SENDING:
                     break
                 self._journal.remember(found)
-                return found, ""
+                return found, None
             if (found.version if found is not None else 0) != sending.version:
                 break
         return None, trouble

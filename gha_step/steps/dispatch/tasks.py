@@ -253,7 +253,8 @@ class DispatchTasks:
         try:
             self._work(task)
         except LedgerUnavailable as error:
-            task.note = Note(f"nothing is sent without the ledger ({error})", LEDGER_RETRY)
+            message = f"nothing is sent without the ledger ({error})"
+            task.note = Note(message, error.retry_after or LEDGER_RETRY, final=error.lasting)
         except StepError as error:
             task.note = Note(str(error), LEDGER_RETRY)
         except Exception:  # noqa: BLE001  a thread has nobody else to tell
