@@ -1,9 +1,10 @@
-"""One call of one step, as a host sends it and as it reads the answer.
+"""One call of one step: who calls, which step, and what the host remembers. Each way in makes it.
 
-Source: facts/kargo-host.md A, ``POST /api/v1/step.execute``. Keys that we do not use are tolerated: hosts add
-some with every version.
+Source of the wire form: facts/kargo-host.md A, ``POST /api/v1/step.execute``. Keys that we do not use are tolerated:
+hosts add some with every version.
 """
 
+from dataclasses import dataclass, field
 from typing import Annotated, Any, Self
 
 from pydantic import (
@@ -14,10 +15,37 @@ from pydantic import (
     StrictStr,
     StringConstraints,
     ValidationError,
+    model_validator,
 )
 
 from gha_step.contract.errors import EnvelopeError
 from gha_step.contract.values import encodable
+
+
+@dataclass(frozen=True)
+class Caller:
+    """Who calls: one promotion step of one project.
+
+    :param key_parts: which promotion step it is, for the ledger: the project first, the step's alias last.
+    :param promotion: name of the Promotion; '' where the host does not say.
+    :param promotion_uid: its UID; '' where the caller knows it by name only, and nobody was asked.
+    :param proved: whether the caller has proved the project; a host's bearer proves the host alone.
+    """
+
+    key_parts: tuple[str, ...]
+    promotion: str = ""
+    promotion_uid: str = ""
+    proved: bool = False
+
+    @property
+    def project(self) -> str:
+        """Namespace of the Kargo project."""
+        return self.key_parts[0]
+
+    @property
+    def alias(self) -> str:
+        """The step's alias, `task::step` inside a task."""
+        return self.key_parts[-1]
 
 
 class _Received(BaseModel):
@@ -25,13 +53,21 @@ class _Received(BaseModel):
         frozen=True, extra="ignore", validate_by_alias=True, validate_by_name=True, hide_input_in_errors=True
     )
 
+    @model_validator(mode="before")
+    @classmethod
+    def _null_is_absent(cls, received: object) -> object:
+        """Go writes null for a map, a slice or a pointer that it does not have."""
+        if not isinstance(received, dict):
+            return received
+        return {name: value for name, value in received.items() if value is not None}
+
 
 Text = Annotated[StrictStr, AfterValidator(encodable)]
 NonEmpty = Annotated[StrictStr, StringConstraints(min_length=1), AfterValidator(encodable)]
 
 
 class StepContext(_Received):
-    """Where a promotion stands. Strings are absent where the host has nothing to say."""
+    """Where a promotion stands, as a host sends it. Strings are absent where the host has nothing to say."""
 
     project: NonEmpty = Field(alias="project", description="Namespace of the Kargo project.")
     promotion: Text = Field(default="", alias="promotion", description="Name of the Promotion.")
@@ -42,26 +78,6 @@ class StepContext(_Received):
         default_factory=dict, alias="sharedState", description="Last output of each step, by alias."
     )
 
-    @property
-    def key_parts(self) -> tuple[str, ...]:
-        """Which promotion step this is, for the ledger."""
-        return self.project, self.promotion_uid, self.alias
-
-
-class CallerContext(StepContext):
-    """The context of a caller that knows its Promotion by name only, as stock Kargo's `http` step does.
-
-    It never comes off a wire: the server that proved the caller's project makes it.
-    """
-
-    promotion_uid: Text = Field(
-        default="", alias="promotionUID", description="UID of the Promotion, where the API server was asked for it."
-    )
-
-    @property
-    def key_parts(self) -> tuple[str, ...]:
-        return self.project, "caller", self.promotion, self.alias
-
 
 class Step(_Received):
     """Which step, with its config after expressions were evaluated."""
@@ -70,29 +86,41 @@ class Step(_Received):
     config: dict[str, Any] = Field(alias="config")
 
 
-class StepRequest(_Received):
-    """The body of one call."""
-
+class _Envelope(_Received):
     context: StepContext = Field(alias="context")
     step: Step = Field(alias="step")
 
+
+@dataclass(frozen=True)
+class StepRequest:
+    """One call.
+
+    :param shared_state: the last output of each step, by alias, as the caller remembers it.
+    """
+
+    caller: Caller
+    step: Step
+    shared_state: dict[str, Any] = field(default_factory=dict, repr=False)
+
     @classmethod
     def parse(cls, body: object) -> Self:
-        """The request in a decoded JSON value.
+        """The request of a host in a decoded JSON value.
 
         :raises EnvelopeError: naming each field that is missing or of a wrong type.
         """
         if not isinstance(body, dict):
             raise EnvelopeError("the body must be a JSON object with context and step")
         try:
-            request = cls.model_validate(body)
+            envelope = _Envelope.model_validate(body)
         except ValidationError as error:
             problems = [
                 (tuple(map(str, problem["loc"])), _WORDS.get(problem["type"], problem["msg"]))
                 for problem in error.errors(include_url=False, include_input=False)
             ]
         else:
-            return request
+            sent = envelope.context
+            caller = Caller((sent.project, sent.promotion_uid, sent.alias), sent.promotion, sent.promotion_uid)
+            return cls(caller, envelope.step, sent.shared_state)
         raise EnvelopeError("; ".join(f"{'.'.join(path)}: {words}" for path, words in problems), problems)
 
 

@@ -1,7 +1,7 @@
 """The answer to one call, as a host reads it."""
 
 from enum import StrEnum
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, SerializeAsAny
 
@@ -62,6 +62,10 @@ class StepResult(_Sent):
     def failed(cls, message: str, output: Output | None = None) -> Self:
         """Finished for good, and not as wished."""
         return cls(status=Status.FAILED, message=message, output=output or Output(), terminal=True)
+
+    def output_to_wire(self) -> dict[str, Any]:
+        """``output`` as a JSON value."""
+        return self.output.model_dump(mode="json", by_alias=True, exclude_none=True)
 
     def to_wire(self) -> bytes:
         """The answer as JSON."""

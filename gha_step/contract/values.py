@@ -138,7 +138,7 @@ def _inputs(value: object) -> dict[str, str]:
         if not value.strip():
             return {}
         try:
-            value = parse_json(value)
+            value = parse_json(value, unique=True)
         except ValueError as error:
             raise _refuse(f"as text, it must be a JSON object: {error}") from None
     if value is None:

@@ -1,6 +1,7 @@
 """Who may call: the bearer token that the host and this server share."""
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from gha_step.contract.errors import StepError
@@ -41,6 +42,11 @@ def _whose(path: Path) -> str:
         f"it belongs to uid {owner.st_uid}, gid {owner.st_gid}, mode {owner.st_mode & 0o777:04o}, and this process "
         f"runs as uid {os.getuid()}, gid {os.getgid()}: set runAsUser and runAsGroup of the container to the owner's"
     )
+
+
+def only(values: Sequence[str]) -> str | None:
+    """The one value of a header that must not come twice: two proxies may each read another one."""
+    return values[0] if len(values) == 1 else None
 
 
 def bearer(authorization: str | None) -> str | None:

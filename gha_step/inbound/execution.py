@@ -9,11 +9,10 @@ from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from typing import Any, Final
 
-from gha_step.contract.request import StepContext, StepRequest
+from gha_step.contract.request import Caller, StepRequest
 from gha_step.contract.result import StepResult
 from gha_step.runtime import Clock, Workers
-from gha_step.steps.dispatch.answers import BUSY
-from gha_step.steps.kind import Underway
+from gha_step.steps.kind import BUSY, SOON, Underway
 from gha_step.steps.registry import Steps
 from gha_step.telemetry import Telemetry, log, subject
 
@@ -53,16 +52,16 @@ class Execution:
         kind = request.step.kind if request.step.kind in self._steps.kinds else "unknown"
         self._telemetry.step(kind, result.status, self._clock.monotonic() - arrived)
         # The caller need not wait for a line to be written: it follows when the answer is on its way.
-        asyncio.get_running_loop().call_soon(_log, kind, request.context, result)
+        asyncio.get_running_loop().call_soon(_log, kind, request.caller, result)
         return result
 
     async def _answer(self, request: StepRequest, arrived: float, deadline: float) -> StepResult:
         job = self._workers.spawn(lambda: self._steps.execute(request, arrived))
         answerable = _answerable(job)
         if not await self._by(answerable, (arrived + deadline) / 2) and job.cancel():
-            return StepResult.running(BUSY.message, BUSY.retry_after)
+            return BUSY
         if not await self._by(answerable, deadline) and not job.done():
-            return StepResult.running(READING, BUSY.retry_after)
+            return StepResult.running(READING, SOON)
         outcome = job.result()
         return outcome if isinstance(outcome, StepResult) else outcome.answer()
 
@@ -99,6 +98,6 @@ def _answerable(job: "Future[StepResult | Underway]") -> "asyncio.Future[None]":
     return answerable
 
 
-def _log(kind: str, context: StepContext, result: StepResult) -> None:
+def _log(kind: str, caller: Caller, result: StepResult) -> None:
     run = getattr(result.output, "run_id", None)
-    log.info("%s: %s %s", kind, result.status, result.message, extra=subject(context.key_parts, context.promotion, run))
+    log.info("%s: %s %s", kind, result.status, result.message, extra=subject(caller.key_parts, caller.promotion, run))

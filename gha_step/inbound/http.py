@@ -1,11 +1,11 @@
-"""The HTTP server: ``POST /api/v1/step.execute``, health and metrics; `gha_step.inbound.rest.resource` beside it.
+"""The HTTP server: ``POST /api/v1/step.execute``, health and metrics, and whatever resource is mounted beside them.
 
 Source: facts/kargo-host.md A. The bearer is proved before the body is read.
 """
 
 import asyncio
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Final
+from typing import Final, Protocol
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -15,22 +15,22 @@ from gha_step.contract.errors import EnvelopeError
 from gha_step.contract.json_text import parse_json
 from gha_step.contract.request import StepRequest
 from gha_step.contract.secret import Token
-from gha_step.inbound.bearer import bearer
+from gha_step.inbound.bearer import bearer, only
 from gha_step.inbound.body import BodyRefused, give, json_answer, read_body
 from gha_step.inbound.execution import Execution
-
-if TYPE_CHECKING:
-    from gha_step.inbound.rest.resource import ProjectApi
+from gha_step.inbound.readiness import Readiness
 
 EXECUTE: Final = "/api/v1/step.execute"
 
 
-class Readiness:
-    """Whether this server wants calls: not before everything is constructed, and not once it has to stop."""
+class Resource(Protocol):
+    """Paths below ``/api/v1/`` that another way in answers; `gha_step.wiring` mounts it."""
 
-    def __init__(self) -> None:
-        self.ready = False
-        self.draining = False
+    def owns(self, raw_path: bytes) -> bool:
+        """Whether a request is this resource's to answer."""
+
+    async def answer(self, request: Request) -> Response:
+        """The answer to such a request."""
 
 
 def http_app(
@@ -39,7 +39,7 @@ def http_app(
     token: Token | None,
     readiness: Readiness,
     collect: Callable[[], bytes],
-    projects: "ProjectApi | None" = None,
+    projects: Resource | None = None,
 ) -> ASGIApp:
     """The server's ASGI application.
 
@@ -59,8 +59,7 @@ def http_app(
             if path == "/healthz":
                 return _text(200, "ok")
             if path == "/readyz":
-                serving = readiness.ready and not readiness.draining
-                return _text(200, "ready") if serving else _text(503, "not ready")
+                return _text(200, "ready") if readiness.serving else _text(503, "not ready")
             if path == "/metrics":
                 content = await asyncio.to_thread(collect)
                 return Response(content, media_type="text/plain; version=0.0.4; charset=utf-8")
@@ -71,7 +70,11 @@ def http_app(
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":  # lifespan and websockets are not for us
             return
-        response = await answer(Request(scope, receive))
+        request = Request(scope, receive)
+        response = await answer(request)
+        if "content-length" in request.headers and "transfer-encoding" in request.headers:
+            # Whoever reads the other of the two sees another request in what follows (RFC 9112, 6.3).
+            response.headers["connection"] = "close"
         await give(response, scope, receive, send)
 
     return app
@@ -79,7 +82,7 @@ def http_app(
 
 async def _execute(request: Request, execution: Execution, token: Token | None, readiness: Readiness) -> Response:
     if token is not None:
-        given = bearer(request.headers.get("authorization"))
+        given = bearer(only(request.headers.getlist("authorization")))
         if given is None or not token.matches(given):
             return _error(403, "the bearer token is missing or wrong", close=True)
     if readiness.draining:
@@ -90,9 +93,9 @@ async def _execute(request: Request, execution: Execution, token: Token | None, 
         except BodyRefused as error:
             return _error(error.status, str(error), close=True)
         try:
-            step = StepRequest.parse(parse_json(body))
+            step = StepRequest.parse(parse_json(body, unique=True))
         except (EnvelopeError, ValueError) as error:
-            return _error(400, f"the request is not one that a host sends: {error}")
+            return _error(400, f"the request is not a step.execute request: {error}")
         result = await execution.execute(step)
         return Response(result.to_wire(), media_type="application/json")
 

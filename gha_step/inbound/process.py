@@ -18,7 +18,7 @@ from starlette.types import ASGIApp
 
 from gha_step.contract.errors import StepError
 from gha_step.inbound.execution import Execution
-from gha_step.inbound.http import Readiness
+from gha_step.inbound.readiness import Readiness
 from gha_step.runtime import Clock
 from gha_step.telemetry import log
 

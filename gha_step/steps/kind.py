@@ -2,11 +2,14 @@
 
 from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Final, Protocol
 
 from gha_step.contract.request import StepRequest
 from gha_step.contract.result import StepResult
 from gha_step.contract.values import ConfigModel
+
+SOON: Final = 2.0  # seconds
+BUSY: Final = StepResult.running("busy: no worker is free at the moment; nothing is known of this step yet", SOON)
 
 
 class Underway(Protocol):

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from gha_step.contract.errors import LedgerUnavailable, StepError
-from gha_step.contract.request import CallerContext, StepRequest
+from gha_step.contract.request import StepRequest
 from gha_step.contract.result import StepResult
 from gha_step.contract.values import ConfigModel
 from gha_step.runtime import Clock
@@ -40,15 +40,14 @@ class Steps:
 
         :param arrived: when the call came, monotonic seconds.
         """
-        context = request.context
+        caller = request.caller
         kind = self._kinds.get(request.step.kind)
         if kind is None:
             known = ", ".join(self._kinds)
             return StepResult.failed(f"there is no step kind {request.step.kind[:80]!r} here; known are: {known}")
-        proved = isinstance(context, CallerContext)
-        if self._projects is not None and not proved and context.project not in self._projects:
+        if self._projects is not None and not caller.proved and caller.project not in self._projects:
             return StepResult.failed(
-                f"this server does not serve the project {context.project[:80]!r}: add it to GHA_STEP_PROJECTS"
+                f"this server does not serve the project {caller.project[:80]!r}: add it to GHA_STEP_PROJECTS"
             )
         try:
             return kind.execute(Call(request, arrived))
@@ -64,6 +63,6 @@ class Steps:
         except Exception:  # noqa: BLE001  a host takes a 500 as final; whatever was begun goes on
             log.exception(
                 "a step call failed",
-                extra=subject(context.key_parts, context.promotion),
+                extra=subject(caller.key_parts, caller.promotion),
             )
-            return StepResult.running("an internal error, which the log of gha-step tells", INTERNAL_RETRY)
+            return StepResult.running("internal error; see gha-step's log", INTERNAL_RETRY)

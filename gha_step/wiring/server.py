@@ -14,8 +14,9 @@ from gha_step.github.connection import SocketConnector
 from gha_step.github.egress import Egress
 from gha_step.inbound.bearer import TokenFileError, read_token_file
 from gha_step.inbound.execution import Execution
-from gha_step.inbound.http import Readiness, http_app
+from gha_step.inbound.http import http_app
 from gha_step.inbound.process import ListenError, ServerProcess
+from gha_step.inbound.readiness import Readiness
 from gha_step.ledger.record import Owner, State
 from gha_step.ledger.storage import objection
 from gha_step.ledger.store import LedgerUnusable, Standing, Store

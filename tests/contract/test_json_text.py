@@ -91,3 +91,10 @@ def test_writing_a_value_nested_too_deeply_is_a_value_error() -> None:
         compact_json(value)
     while isinstance(value, list):  # else freeing it would overflow the stack of some interpreters
         value = value[0]
+
+
+@pytest.mark.parametrize("text", ['{"a": 1, "a": 1}', '[{"x": {"a": 1, "b": 2, "a": 3}}]'])
+def test_a_key_that_is_there_twice_is_named_where_it_matters(text: str) -> None:
+    with pytest.raises(ValueError, match="the key 'a' is there twice"):
+        parse_json(text, unique=True)
+    parse_json(text)

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from gha_step.contract.request import Caller
 from gha_step.contract.result import StepResult
 from gha_step.contract.secret import Token
 from gha_step.ledger.record import Candidate, State
@@ -13,7 +14,7 @@ from tests.github.answers import workflow
 from tests.ledger.records import TARGET, record, run
 from tests.support.calls import output
 
-KEY = Key(("demo", "uid-1", "dispatch"), "test.01abc")
+KEY = Key.of(Caller(("demo", "uid-1", "dispatch"), "test.01abc"))
 SENT = [state for state in State if state not in (State.RESERVED, State.REJECTED)]
 OPEN = [State.SENDING, State.UNKNOWN, State.ACCEPTED_WITHOUT_ID]
 FINAL = [State.ACCEPTED, State.REJECTED, State.AMBIGUOUS, State.UNRESOLVED]

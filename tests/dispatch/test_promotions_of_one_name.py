@@ -5,7 +5,7 @@ from concurrent.futures import wait
 
 import pytest
 
-from gha_step.contract.request import CallerContext, Step, StepRequest
+from gha_step.contract.request import Caller, Step, StepRequest
 from gha_step.contract.result import StepResult
 from gha_step.emulator import Delay, GitHub
 from gha_step.ledger.sqlite import SqliteStore
@@ -16,8 +16,8 @@ from tests.support.ledger import FaultyStore
 
 
 def call(program: Program, uid: str) -> StepResult:
-    context = CallerContext(project="demo", promotion="test.01", promotion_uid=uid, alias="dispatch")
-    request = StepRequest(context=context, step=Step(kind="gha-dispatch-workflow", config=config()))
+    caller = Caller(("demo", "caller", "test.01", "dispatch"), "test.01", uid, proved=True)
+    request = StepRequest(caller, step=Step(kind="gha-dispatch-workflow", config=config()))
     outcome: StepResult | Underway = program.steps.execute(request, program.clock.monotonic())
     if isinstance(outcome, StepResult):
         return outcome

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from gha_step.inbound.body import MAX_BODY
-from gha_step.inbound.http import Readiness
+from gha_step.inbound.readiness import Readiness
 from tests.inbound.wire import EXECUTE, PROJECT_TOKEN, Reply, connected, get, head, read_reply
 from tests.support.calls import BEARER
 from tests.support.clock import soon

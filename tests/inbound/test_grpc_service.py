@@ -17,6 +17,7 @@ from gha_step.contract.secret import Token
 from gha_step.inbound.grpc import messages as service
 from gha_step.pb.v1 import step_pb2 as pb
 from gha_step.steps.dispatch.config import DispatchOutput, DispatchWorkflowConfig
+from gha_step.steps.follow import Following
 from gha_step.steps.wait.config import WaitForWorkflowConfig, WaitForWorkflowOutput
 from tests.inbound.channels import as_http, request
 from tests.support.calls import BEARER, body, config
@@ -49,12 +50,12 @@ class Servicer:
             return pb.ExecuteResponse()
 
     def Run(self, message: pb.RunRequest, context: grpc.ServicerContext) -> Iterator[pb.RunEvent]:  # noqa: N802
-        following = service.Following(service.step_request(message))
+        following = Following(service.step_request(message))
         while following.wait is not None:
             self.waited.append(following.wait)
-            event = following.hear(self._execute(following.request))
-            if event is not None:
-                yield event
+            result = self._execute(following.request)
+            if following.hear(result):
+                yield service.fill(pb.RunEvent(), result)
 
     def ListKinds(self, message: pb.ListKindsRequest, context: grpc.ServicerContext) -> pb.ListKindsResponse:  # noqa: N802
         return service.kinds({"gha-dispatch-workflow": DispatchWorkflowConfig})
@@ -98,7 +99,7 @@ def test_a_message_is_the_call_that_a_host_sends_over_http() -> None:
     assert servicer.executed == [StepRequest.parse(content)]
     # 1 is equal to 1.0 and reads otherwise as text: integers have to come as integers.
     assert json.dumps(servicer.executed[0].step.config) == json.dumps(content["step"]["config"], sort_keys=True)
-    assert json.dumps(servicer.executed[0].context.shared_state) == json.dumps({"x": {"runID": RUN}})
+    assert json.dumps(servicer.executed[0].shared_state) == json.dumps({"x": {"runID": RUN}})
 
 
 def test_an_object_is_read_in_one_order_whatever_the_order_in_which_it_was_sent() -> None:
@@ -273,9 +274,9 @@ def test_run_hands_back_its_own_output_as_a_host_does() -> None:
     first = StepResult.running("a", 1.0, DispatchOutput(run_id=RUN, dispatch={"record": "r", "target": "t"}))
     servicer = Servicer(first, StepResult.running("b", 1.0, Output()), DONE)
     run(servicer, request(pb.RunRequest, body(sharedState=other)))
-    states = [step.context.shared_state for step in servicer.executed]
+    states = [step.shared_state for step in servicer.executed]
     assert states == [other, other | {"dispatch": mine}, other | {"dispatch": {}}]
-    assert len({step.context.key_parts for step in servicer.executed}) == 1
+    assert len({step.caller.key_parts for step in servicer.executed}) == 1
 
 
 # ---------------------------------------------------------------- ListKinds

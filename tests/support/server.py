@@ -6,8 +6,9 @@ from contextlib import contextmanager
 
 from gha_step.contract.secret import Token
 from gha_step.inbound.execution import Execution
-from gha_step.inbound.http import Readiness, http_app
+from gha_step.inbound.http import http_app
 from gha_step.inbound.process import ServerProcess
+from gha_step.inbound.readiness import Readiness
 from gha_step.inbound.rest.project_tokens import ProjectTokens
 from gha_step.inbound.rest.promotions import Promotions
 from gha_step.inbound.rest.resource import ProjectApi

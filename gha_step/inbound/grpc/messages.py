@@ -3,7 +3,6 @@
 It knows nothing of connections, streams and time; `gha_step.inbound.grpc.server` does.
 """
 
-import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,7 +19,7 @@ from gha_step.contract.request import StepRequest
 from gha_step.contract.result import Status, StepResult
 from gha_step.contract.secret import Token
 from gha_step.contract.values import EXACT_FLOAT, ConfigModel
-from gha_step.inbound.bearer import bearer
+from gha_step.inbound.bearer import bearer, only
 from gha_step.pb.v1 import step_pb2 as pb
 
 SERVICE: Final = pb.DESCRIPTOR.services_by_name["StepService"].full_name
@@ -86,9 +85,7 @@ def admit(metadata: Metadata, token: Token | None) -> None:
     """Let a caller in who knows the token; ``None``: everyone. :raises Refused: it does not, or says two things."""
     if token is None:
         return
-    given = [value for key, value in metadata if key == "authorization"]
-    only = given[0] if len(given) == 1 and isinstance(given[0], str) else None
-    proof = bearer(only)
+    proof = bearer(only([str(value) for key, value in metadata if key == "authorization"]))
     if proof is None or not token.matches(proof):
         raise Refused(grpc.StatusCode.UNAUTHENTICATED, "the bearer token is missing or wrong")
 
@@ -201,7 +198,7 @@ def fill(answer: Answer, result: StepResult) -> Answer:
     answer.status = _STATUS[result.status]
     answer.message = result.message or ""
     answer.output.SetInParent()  # always an object, if need be an empty one
-    answer.output.update(_exact(wire_output(result)))
+    answer.output.update(_exact(result.output_to_wire()))
     if result.retry_after is not None:
         answer.retry_after.FromMilliseconds(round(result.retry_after * 1000))
     answer.terminal = result.terminal is True
@@ -209,12 +206,6 @@ def fill(answer: Answer, result: StepResult) -> Answer:
     if run_id is not None:
         answer.run_id = run_id
     return answer
-
-
-def wire_output(result: StepResult) -> dict[str, Any]:
-    """``output`` as it goes over HTTP."""
-    output: dict[str, Any] = json.loads(result.output.model_dump_json(by_alias=True, exclude_none=True))
-    return output
 
 
 def _exact(value: Any) -> Any:
@@ -235,28 +226,3 @@ def kinds(configs: Mapping[str, type[ConfigModel]]) -> pb.ListKindsResponse:
     for kind, config in configs.items():
         response.kinds.add(kind=kind).config_schema.update(config.json_schema())
     return response
-
-
-class Following:
-    """A step that is followed to its end: what to observe next, and which observations are events."""
-
-    def __init__(self, request: StepRequest) -> None:
-        self.request = request
-        """The next observation."""
-        self.wait: float | None = 0.0
-        """Seconds until then; ``None``: the step is over."""
-        self._told: tuple[Any, ...] | None = None
-
-    def hear(self, result: StepResult) -> pb.RunEvent | None:
-        """What was observed. Gives the event, unless it says the same as the one before."""
-        self.wait = result.retry_after
-        output = wire_output(result)
-        # As a host does: the step's own output is a second memory of what was dispatched.
-        context = self.request.context
-        state = {**context.shared_state, context.alias: output}
-        self.request = self.request.model_copy(update={"context": context.model_copy(update={"shared_state": state})})
-        told = (result.status, result.message, output)
-        if told == self._told:
-            return None
-        self._told = told
-        return fill(pb.RunEvent(), result)

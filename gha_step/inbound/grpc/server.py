@@ -22,11 +22,12 @@ from gha_step.contract.values import ConfigModel
 from gha_step.inbound.body import MAX_BODY
 from gha_step.inbound.execution import Execution
 from gha_step.inbound.grpc import messages as service
-from gha_step.inbound.http import Readiness
 from gha_step.inbound.process import cannot_listen, socket_address
+from gha_step.inbound.readiness import Readiness
 from gha_step.inbound.tls import TlsContent, TlsFileError, TlsFiles
 from gha_step.pb.v1 import step_pb2 as pb
 from gha_step.pb.v1 import step_pb2_grpc
+from gha_step.steps.follow import Following
 from gha_step.telemetry import log
 
 MAX_CALLS: Final = 4096  # at once: a Run that waits costs some 40 kB
@@ -35,7 +36,7 @@ MAX_RPCS: Final = 2 * MAX_CALLS  # of all kinds: so a probe of health is answere
 MESSAGE_WITHIN: Final = 10.0  # seconds, from a call's beginning to its message
 MAX_STREAMS: Final = 1024  # calls at once on one connection
 STREAMS_GRACE: Final = 1.0  # seconds in which last words get out, once every call is answered
-INTERNAL: Final = "an internal error, which the log of gha-step tells: call again"
+INTERNAL: Final = "internal error; see gha-step's log, and call again"
 
 OPTIONS: Final = (
     ("grpc.max_receive_message_length", MAX_BODY),
@@ -144,14 +145,14 @@ class _Servicer(step_pb2_grpc.StepServiceServicer):
             return service.fill(pb.ExecuteResponse(), await self._execution.execute(step))
 
     async def Run(self, request: pb.RunRequest, context: Context) -> None:  # type: ignore[override]  # noqa: N802  it writes
-        following = service.Following(service.step_request(request))
+        following = Following(service.step_request(request))
         while following.wait is not None:
             if await self._stops_within(following.wait):
                 raise service.Refused(grpc.StatusCode.UNAVAILABLE, service.STOPPING)
             with self._execution.counted():
-                event = following.hear(await self._execution.execute(following.request))
-            if event is not None:
-                await context.write(event)
+                result = await self._execution.execute(following.request)
+            if following.hear(result):
+                await context.write(service.fill(pb.RunEvent(), result))
 
     async def ListKinds(self, request: pb.ListKindsRequest, context: Context) -> pb.ListKindsResponse:  # noqa: N802
         return self._kinds

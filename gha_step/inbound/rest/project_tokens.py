@@ -121,7 +121,7 @@ class ProjectTokens:
             return _Read(begun, why=error)
         except Exception:  # noqa: BLE001  the caller hears that this cannot be told, and asks again
             log.exception("the Secret %s of the project %s cannot be read", SECRET, project)
-            return _Read(begun, why=SecretsUnavailable("an internal error, which the log of gha-step tells"))
+            return _Read(begun, why=SecretsUnavailable("internal error; see gha-step's log"))
         text = _text(value)
         if text is None:
             return _Read(begun, why=CredentialsError(f"its Secret {SECRET} has no key {KEY} that holds a token"))

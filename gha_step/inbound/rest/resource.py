@@ -20,17 +20,17 @@ from starlette.responses import Response
 
 from gha_step.contract.errors import SecretsUnavailable, Unavailable
 from gha_step.contract.json_text import parse_json
-from gha_step.contract.request import CallerContext, Step, StepRequest
+from gha_step.contract.memory import Memory
+from gha_step.contract.request import Caller, Step, StepRequest
 from gha_step.contract.result import StepResult
 from gha_step.credentials.secrets import is_namespace_name, is_object_name
-from gha_step.inbound.bearer import bearer
+from gha_step.inbound.bearer import bearer, only
 from gha_step.inbound.body import BodyRefused, json_answer, read_body
 from gha_step.inbound.execution import Execution
 from gha_step.inbound.rest.project_tokens import KEY, SECRET, ProjectTokens
 from gha_step.inbound.rest.promotions import NoPromotion, Promotions
 from gha_step.runtime import Clock, Workers
 from gha_step.steps.dispatch import config as dispatch_workflow
-from gha_step.steps.dispatch.task import Memory
 from gha_step.steps.wait import config as wait_for_workflow
 from gha_step.telemetry import Telemetry, log, subject
 
@@ -79,6 +79,11 @@ class Address:
                 f"the alias in the path is none: at most {MAX_ALIAS} printable characters, none of which is / \\ or %"
             )
         return cls(parts[1].decode(), KINDS[parts[1]], project, promotion, alias)
+
+    def caller(self, promotion_uid: str) -> Caller:
+        """Who calls, once the project is proved. Stock Kargo knows its Promotion by name only."""
+        parts = (self.project, "caller", self.promotion, self.alias)
+        return Caller(parts, self.promotion, promotion_uid, proved=True)
 
 
 def _decoded(segment: bytes) -> str | None:
@@ -149,7 +154,7 @@ class ProjectApi:
 
     async def _put(self, request: Request, address: Address) -> Response:
         deadline = self._clock.monotonic() + self._within
-        given = bearer(request.headers.get("authorization"))
+        given = bearer(only(request.headers.getlist("authorization")))
         try:
             proved = given is not None and await self._tokens.accepts(address.project, given, deadline)
         except SecretsUnavailable as error:
@@ -165,7 +170,7 @@ class ProjectApi:
             return _told(error.status, str(error), close=True)
         deadline += self._clock.monotonic() - asked
         try:
-            config = parse_json(body)
+            config = parse_json(body, unique=True)
         except ValueError as error:
             return _result(StepResult.failed(f"the body must be the step's config as JSON: {error}"))
         if not isinstance(config, dict):
@@ -178,12 +183,8 @@ class ProjectApi:
                 return _result(StepResult.failed(f"this call dispatched nothing: {error}"))
             except Unavailable as error:
                 return _told(503, f"{error}: call again")
-        context = CallerContext(
-            project=address.project, promotion=address.promotion, promotion_uid=uid, alias=address.alias
-        )
-        step = StepRequest(context=context, step=Step(kind=address.kind, config=config))
-        result = await self._execution.execute(step, deadline)
-        return _result(result)
+        call = StepRequest(address.caller(uid), Step(kind=address.kind, config=config))
+        return _result(await self._execution.execute(call, deadline))
 
     async def _uid(self, promotions: Promotions, address: Address, deadline: float) -> str:
         whose = f"{address.project}/{address.promotion}"
@@ -214,7 +215,7 @@ def _told(status: int, message: str, *, close: bool = False) -> Response:
 
 def _result(result: StepResult) -> Response:
     """Flat, as expressions read it: ``response.body.runID``. An ID is text: a template may do arithmetic in floats."""
-    content: dict[str, Any] = result.output.model_dump(mode="json", by_alias=True, exclude_none=True)
+    content: dict[str, Any] = result.output_to_wire()
     if "status" in content:  # GitHub's of a run, beside the step's own
         content["runStatus"] = content.pop("status")
     if "runID" in content:

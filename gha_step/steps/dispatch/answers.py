@@ -36,9 +36,6 @@ class Note:
     final: bool = False
 
 
-BUSY: Final = Note("busy: no worker is free at the moment; nothing is known of this step yet", 2.0)
-
-
 def tell(
     record: Record,
     *,

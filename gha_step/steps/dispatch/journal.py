@@ -4,13 +4,14 @@ import threading
 from typing import Any, Final
 
 from gha_step.contract.errors import LedgerError, LedgerUnavailable
+from gha_step.contract.memory import Memory
 from gha_step.ledger.record import LOOKING, Payload, Record, Run, State, payload_of
 from gha_step.ledger.store import Conflict, Store
 from gha_step.ledger.transitions import Event, IllegalMove, RecordLost, ToldByHost, advance
 from gha_step.runtime import Clock
 from gha_step.steps.dispatch.answers import run_page
 from gha_step.steps.dispatch.request import Key, blank
-from gha_step.steps.dispatch.task import Memory, Task, Witness
+from gha_step.steps.dispatch.task import Task, Witness
 from gha_step.telemetry import Telemetry, log, subject
 
 _LEVELS: Final = {
@@ -62,7 +63,7 @@ class Journal:
 
         :raises LedgerError: it is that of another Promotion, which had the same name.
         """
-        record = self.store.read(key.project, key.hash)
+        record = self.store.read(key.caller.project, key.hash)
         if record is not None:
             refuse_foreign(record, key)
         return record
@@ -101,7 +102,7 @@ class Journal:
 
         :raises LedgerUnavailable: it cannot be read, or it is gone and nobody can say what it was.
         """
-        key = Key(record.key_parts, record.promotion, record.promotion_uid)
+        key = Key.of_record(record)
         found = self.read(key, payload_of(record))
         if found is None:  # gone, and this call cannot say what to dispatch
             raise LedgerUnavailable("the ledger's record is gone", LEDGER_RETRY)
@@ -133,13 +134,13 @@ def refuse_foreign(record: Record, key: Key) -> None:
     if _is_foreign(record, key):
         raise LedgerError(
             f"the ledger record {record.key} in the project {record.project} is that of another Promotion with the "
-            f"name {record.promotion!r} (UID {record.promotion_uid}, this one has {key.promotion_uid}): nothing is "
-            "sent; start a promotion under a new name"
+            f"name {record.promotion!r} (UID {record.promotion_uid}, this one has {key.caller.promotion_uid}): "
+            "nothing is sent; start a promotion under a new name"
         )
 
 
 def _is_foreign(record: Record, key: Key) -> bool:
-    return bool(record.promotion_uid and key.promotion_uid and record.promotion_uid != key.promotion_uid)
+    return bool(record.promotion_uid and key.caller.promotion_uid and record.promotion_uid != key.caller.promotion_uid)
 
 
 def _testimony(fresh: Record, witness: Witness) -> Event:

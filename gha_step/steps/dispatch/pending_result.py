@@ -4,13 +4,14 @@ import threading
 from typing import Final
 
 from gha_step.contract.errors import LedgerUnavailable
+from gha_step.contract.memory import Memory
 from gha_step.ledger.record import Record, Run, State
 from gha_step.ledger.store import Conflict
 from gha_step.ledger.transitions import AnswerLost, ExactId, IllegalMove, NotSent, OwnersEvent, advance
 from gha_step.runtime import Clock
 from gha_step.steps.dispatch.answers import Note
 from gha_step.steps.dispatch.journal import LEDGER_RETRY, Journal
-from gha_step.steps.dispatch.task import Memory, Task
+from gha_step.steps.dispatch.task import Task
 
 WITHIN: Final = 120.0  # seconds for which a task tries to write down what it knows
 

@@ -5,10 +5,10 @@ Memory of this process alone: a restart costs one more request at most.
 
 import threading
 
+from gha_step.contract.memory import Memory
 from gha_step.contract.secret import Token
 from gha_step.github.errors import RateLimited
 from gha_step.runtime import Clock
-from gha_step.steps.dispatch.task import Memory
 
 
 class Refusals:

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from gha_step.contract.request import StepContext
+from gha_step.contract.request import Caller
 from gha_step.contract.secret import Token
 from gha_step.github.dispatch import Workflow
 from gha_step.github.endpoint import Endpoint
@@ -14,27 +14,18 @@ from gha_step.ledger.record import Payload, Record, Target
 
 @dataclass(frozen=True)
 class Key:
-    """Whose dispatch it is: one promotion step."""
+    """Whose dispatch it is, and the hash by which the ledger knows it; computed once per call."""
 
-    parts: tuple[str, ...]
-    promotion: str
-    promotion_uid: str = ""
+    caller: Caller
+    hash: str
 
     @classmethod
-    def of(cls, context: StepContext) -> "Key":
-        return cls(context.key_parts, context.promotion, context.promotion_uid)
+    def of(cls, caller: Caller) -> "Key":
+        return cls(caller, step_key(*caller.key_parts))
 
-    @property
-    def project(self) -> str:
-        return self.parts[0]
-
-    @property
-    def alias(self) -> str:
-        return self.parts[-1]
-
-    @property
-    def hash(self) -> str:
-        return step_key(*self.parts)
+    @classmethod
+    def of_record(cls, record: Record) -> "Key":
+        return cls(Caller(record.key_parts, record.promotion, record.promotion_uid), record.key)
 
 
 @dataclass(frozen=True)
@@ -72,7 +63,7 @@ class DispatchRequest:
             timeout=timeout,
             marker=marker,
             marker_input=correlation_input,
-            names_promotion=marker is None and any(shows(key.promotion, text) for text in inputs.values()),
+            names_promotion=marker is None and any(shows(key.caller.promotion, text) for text in inputs.values()),
         )
         return cls(key, workflow, token, sent, payload, validate_inputs, renew)
 
@@ -95,9 +86,9 @@ def blank(key: Key, payload: Payload, now: float) -> Record:
     """The record of a key that the ledger does not know: nothing was sent."""
     return Record(
         key=key.hash,
-        key_parts=key.parts,
-        promotion=key.promotion,
-        promotion_uid=key.promotion_uid,
+        key_parts=key.caller.key_parts,
+        promotion=key.caller.promotion,
+        promotion_uid=key.caller.promotion_uid,
         created_at=now,
         **dict(payload),
     )

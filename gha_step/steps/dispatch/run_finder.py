@@ -7,6 +7,7 @@ import threading
 from typing import Final
 
 from gha_step.contract.errors import LedgerError
+from gha_step.contract.memory import Memory
 from gha_step.github.errors import GitHubError, RateLimited, Refused, Unclear, Unreachable
 from gha_step.github.listings import Listings
 from gha_step.github.run_pages import WorkflowRuns
@@ -17,7 +18,7 @@ from gha_step.runtime import Clock
 from gha_step.steps.dispatch.answers import HOLD_LIMIT, Note
 from gha_step.steps.dispatch.journal import Journal, subject_of
 from gha_step.steps.dispatch.request import DispatchRequest
-from gha_step.steps.dispatch.task import Memory, Task
+from gha_step.steps.dispatch.task import Task
 from gha_step.telemetry import log
 
 WATCH: Final = 90.0  # seconds for which another process's `sending` must stand still

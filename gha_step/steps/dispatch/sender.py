@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import Final
 
 from gha_step.contract.errors import StepError, Unavailable
+from gha_step.contract.memory import Memory
 from gha_step.github.client import Client
 from gha_step.github.connection import Connection, Connector
 from gha_step.github.errors import GitHubError, RateLimited, Untrusted
@@ -26,7 +27,7 @@ from gha_step.steps.dispatch.journal import LEDGER_RETRY, Journal, subject_of
 from gha_step.steps.dispatch.refusals import Refusals
 from gha_step.steps.dispatch.request import DispatchRequest
 from gha_step.steps.dispatch.run_finder import RunFinder
-from gha_step.steps.dispatch.task import Memory, Task
+from gha_step.steps.dispatch.task import Task
 from gha_step.steps.dispatch.trouble import time_left, too_late
 from gha_step.telemetry import log
 

@@ -6,7 +6,7 @@ It turns a call into a request (config, Secret, endpoint) and leaves what happen
 from typing import Any
 
 from gha_step.contract.errors import ConfigError, CredentialsError, StepError, TokenUnavailable, Unavailable
-from gha_step.contract.request import StepContext
+from gha_step.contract.request import StepRequest
 from gha_step.contract.result import StepResult
 from gha_step.contract.values import EXACT_FLOAT, ConfigModel, check_inputs_size
 from gha_step.github.dispatch import Workflow
@@ -33,8 +33,7 @@ class DispatchWorkflow:
         self._clock = clock
 
     def execute(self, call: Call) -> StepResult | Underway:
-        context = call.request.context
-        key = Key.of(context)
+        key = Key.of(call.request.caller)
         config: DispatchWorkflowConfig | None = None
         request: DispatchRequest | None = None
         problem: StepError | None = None
@@ -45,7 +44,7 @@ class DispatchWorkflow:
             problem = error
         why = None if problem is None else str(problem)
         payload = request.payload if request is not None else None if config is None else _unaddressed(config)
-        witness = _witness(context)
+        witness = _witness(call.request)
         answer = self._tasks.call(key, request, payload, why, witness, call.arrived)
         if answer is not None:
             return answer
@@ -68,7 +67,7 @@ class DispatchWorkflow:
         return StepResult.failed(f"nothing was dispatched: {problem}")
 
     def _requested(self, key: Key, config: DispatchWorkflowConfig) -> DispatchRequest:
-        repository = self._access.repository(key.project, config)
+        repository = self._access.repository(key.caller.project, config)
         return DispatchRequest.of(
             key,
             Workflow(repository.endpoint, repository.owner, repository.name, config.workflow_file, config.ref),
@@ -110,9 +109,9 @@ def _unaddressed(config: DispatchWorkflowConfig) -> Payload:
     )
 
 
-def _witness(context: StepContext) -> Witness | None:
+def _witness(call: StepRequest) -> Witness | None:
     """What the host kept of our own earlier output for this step, if it is ours and speaks of a dispatch."""
-    output = context.shared_state.get(context.alias)
+    output = call.shared_state.get(call.caller.alias)
     evidence = output.get("dispatch") if isinstance(output, dict) else None
     target = evidence.get("target") if isinstance(evidence, dict) else None
     if not isinstance(output, dict) or not isinstance(target, str):

@@ -1,18 +1,15 @@
 """One key's work in this process, as calls see it while it goes on."""
 
 import threading
-from collections import OrderedDict
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
-from typing import Any, Final
 
 from gha_step.contract.result import StepResult
 from gha_step.ledger.record import Record, Run
-from gha_step.steps.dispatch.answers import BUSY, Note, tell
+from gha_step.steps.dispatch.answers import Note, tell
 from gha_step.steps.dispatch.request import DispatchRequest
-
-_REMEMBERED: Final = 10_000
+from gha_step.steps.kind import BUSY
 
 
 @dataclass(frozen=True)
@@ -71,7 +68,7 @@ class Joined:
 
     def answer(self) -> StepResult:
         if self.withdraw(self.task):
-            return StepResult.running(BUSY.message, BUSY.retry_after)
+            return BUSY
         task = self.task
         return tell(
             task.record,
@@ -82,12 +79,3 @@ class Joined:
             warning=task.warning,
             diagnosis=task.diagnosis,
         )
-
-
-class Memory(OrderedDict[str, Any]):
-    """A dictionary that forgets its oldest entry."""
-
-    def __setitem__(self, key: str, value: Any) -> None:
-        super().__setitem__(key, value)
-        if len(self) > _REMEMBERED:
-            self.popitem(last=False)

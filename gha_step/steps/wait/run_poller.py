@@ -155,7 +155,7 @@ class RunPoller:
             watch.seen = self._see(watch, run, token, renew)
         except Exception:  # noqa: BLE001  a host takes a 500 as final; the next look may do better
             log.exception("a look at %s failed", run)
-            internal = Unclear("an internal error, which the log of gha-step tells")
+            internal = Unclear("internal error; see gha-step's log")
             watch.seen = self._troubled(watch, run, token, internal)
         look.end(watch.seen, self._clock.monotonic())
 

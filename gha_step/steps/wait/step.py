@@ -31,7 +31,7 @@ class WaitForWorkflow:
 
     def execute(self, call: Call) -> StepResult | Underway:
         config = WaitForWorkflowConfig.parse(call.request.step.config)
-        repository = self._access.repository(call.request.context.project, config)
+        repository = self._access.repository(call.request.caller.project, config)
         run = RunReference(repository.endpoint, repository.owner, repository.name, config.run_id)
         wish = Wish(run, config.expected_conclusion, config.poll_interval)
         look = self._run_poller.look(run, repository.token, repository.renew)

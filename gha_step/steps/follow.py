@@ -1,0 +1,30 @@
+"""A step to its end, for a way in whose caller does not ask again: what to ask next, when, and what is news. Pure."""
+
+from dataclasses import replace
+from typing import Any
+
+from gha_step.contract.request import StepRequest
+from gha_step.contract.result import StepResult
+
+
+class Following:
+    """One step that is followed; whoever follows it executes `request` after `wait` seconds, and tells the result."""
+
+    def __init__(self, request: StepRequest) -> None:
+        self.request = request
+        """The next call."""
+        self.wait: float | None = 0.0
+        """Seconds until then; ``None``: the step is over."""
+        self._heard: tuple[Any, ...] | None = None
+
+    def hear(self, result: StepResult) -> bool:
+        """Take in the answer to `request`. Whether it says anything that the one before did not."""
+        self.wait = result.retry_after
+        output = result.output_to_wire()
+        # As a host does: the step's own output is a second memory of what was dispatched.
+        state = {**self.request.shared_state, self.request.caller.alias: output}
+        self.request = replace(self.request, shared_state=state)
+        heard = (result.status, result.message, output)
+        news = heard != self._heard
+        self._heard = heard
+        return news
