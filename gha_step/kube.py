@@ -22,13 +22,18 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 from urllib.parse import urlencode, urlsplit
 
 from gha_step import __version__
 from gha_step.contract.errors import StepError
 from gha_step.contract.json_text import compact_json, parse_json
+from gha_step.proxies import Proxies
 from gha_step.runtime import Clock
+from gha_step.trust import as_go_does, client_context
+
+if TYPE_CHECKING:
+    import ssl
 
 JsonObject: TypeAlias = dict[str, Any]
 
@@ -176,6 +181,8 @@ class KubeApi:
         # The client's pool, not its request methods: they repeat what urllib3 finds worth repeating (four
         # PUTs on the wire after a reset), and some of their versions log Secrets at level debug.
         self._pool = RESTClientObject(configuration).pool_manager
+        if str(configuration.host).startswith("https:"):
+            self._pool.connection_pool_kw["ssl_context"] = _tls(configuration)
         self._pool.connection_pool_kw["block"] = True
         self._clock = clock
         self._denials = _Denials(clock)
@@ -359,7 +366,31 @@ def connect(
     configuration, namespace = (
         _in_pod(environ, service_account) if environ.get("KUBERNETES_SERVICE_HOST") else _kubeconfig(environ)
     )
+    _go_through_proxy(configuration, Proxies.parse(environ))
     return KubeApi(configuration, clock, namespace=namespace, timeout=timeout)
+
+
+def _tls(configuration: Any) -> "ssl.SSLContext":
+    """The context of all connections; the client's own refuses CAs that kubectl and Kargo accept (see `trust`)."""
+    import ssl
+
+    from urllib3.util.ssl_ import create_urllib3_context
+
+    required = ssl.CERT_REQUIRED if configuration.verify_ssl else ssl.CERT_NONE
+    context = as_go_does(create_urllib3_context(cert_reqs=required))
+    if not (configuration.ssl_ca_cert or configuration.ca_cert_data):
+        context.load_default_certs()
+    return context
+
+
+def _go_through_proxy(configuration: Any, proxies: Proxies) -> None:
+    """Through the proxy that a kubeconfig names for its cluster, whatever NO_PROXY says, or else the environment's."""
+    address = urlsplit(configuration.host)
+    if not configuration.proxy and address.scheme == "https":
+        found = proxies.for_tls(address.hostname or "", address.port or 443)
+        configuration.proxy = found.url if found else None
+    configuration.no_proxy = ""
+    configuration.proxy_ssl_context = client_context() if (configuration.proxy or "").startswith("https:") else None
 
 
 def _in_pod(environ: Mapping[str, str], service_account: Path) -> tuple[Any, str | None]:
@@ -368,7 +399,7 @@ def _in_pod(environ: Mapping[str, str], service_account: Path) -> tuple[Any, str
     from kubernetes.config.incluster_config import InClusterConfigLoader
 
     token, authority = service_account / "token", service_account / "ca.crt"
-    configuration: Any = Configuration()
+    configuration: Any = Configuration(proxy="")  # read from the environment below, as Go does
     try:
         InClusterConfigLoader(  # type: ignore[no-untyped-call]
             str(token), str(authority), try_refresh_token=False, environ=environ
@@ -397,7 +428,7 @@ def _kubeconfig(environ: Mapping[str, str]) -> tuple[Any, str | None]:
     from kubernetes.config.kube_config import list_kube_config_contexts, load_kube_config
 
     path = environ.get("KUBECONFIG") or "~/.kube/config"
-    configuration: Any = Configuration()
+    configuration: Any = Configuration(proxy="")  # read from the environment below, as Go does
     try:
         load_kube_config(  # type: ignore[no-untyped-call]
             config_file=path, client_configuration=configuration

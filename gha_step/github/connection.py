@@ -7,18 +7,19 @@ why the bytes are handled here and framed by h11 (see `gha_step.github.exchange`
 
 import base64
 import ipaddress
+import os
 import socket
 import ssl
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Final, Protocol, TypeAlias
-from urllib.parse import unquote, urlsplit
-from urllib.request import getproxies, proxy_bypass
 
 import h11
 
 from gha_step.github.egress import Address, Egress, parse_address
 from gha_step.github.endpoint import Endpoint
-from gha_step.github.errors import Unreachable, Untrusted
+from gha_step.github.errors import GitHubError, Unreachable, Untrusted
+from gha_step.proxies import VARIABLE, Proxies, Proxy
+from gha_step.trust import client_context, wrong_with
 
 CONNECT_SECONDS: Final = 10.0
 _CHUNK: Final = 65_536
@@ -66,7 +67,7 @@ class SocketConnection:
     def receive(self, seconds: float) -> bytes | None:
         self._socket.settimeout(max(seconds, 0.001))
         try:
-            return self._socket.recv(_CHUNK)
+            return self._socket.recv(_CHUNK) or b""  # TLS within TLS says 0 of an end without a farewell
         except TimeoutError:
             return None
 
@@ -82,13 +83,20 @@ def resolve(host: str, port: int | None, flags: int) -> Sequence[Found]:
 class SocketConnector:
     """Connections by the system's resolver, CAs (SSL_CERT_FILE counts), HTTPS_PROXY and NO_PROXY.
 
+    :param proxies: those of the environment, unless they are given.
     :param bounds: where not to connect to. Behind a proxy, which resolves names itself, it is held to names.
     :param api_server: the hosts of the Kubernetes API server.
     """
 
     def __init__(
-        self, bounds: Egress | None = None, api_server: Iterable[str] = (), *, resolve: Resolve = resolve
+        self,
+        bounds: Egress | None = None,
+        api_server: Iterable[str] = (),
+        *,
+        proxies: Proxies | None = None,
+        resolve: Resolve = resolve,
     ) -> None:
+        self._proxies = Proxies.parse(os.environ) if proxies is None else proxies
         self._bounds = bounds or Egress()
         self._resolve = resolve
         self._api_server = tuple(api_server)
@@ -97,36 +105,58 @@ class SocketConnector:
 
     def connect(self, endpoint: Endpoint) -> Connection:
         self._bounds.check_host(endpoint)
-        proxy = _proxy_for(endpoint)
-        where = f"{endpoint.host} port {endpoint.port}" + (f" through the proxy {proxy[0]}" if proxy else "")
-        hint = f"is {endpoint.named_by} right, and may gha-step reach it?" if not proxy else "is HTTPS_PROXY right?"
-        try:
-            sock = socket.create_connection(proxy[:2], timeout=CONNECT_SECONDS) if proxy else self._dial(endpoint)
-        except socket.gaierror as error:
-            name = proxy[0] if proxy else endpoint.host
-            raise Unreachable(f"the name {name} does not resolve ({error.strerror}): {hint}") from None
-        except OSError as error:
-            raise Unreachable(f"{where} cannot be reached ({cause_of(error)}): {hint}") from None
+        proxy = self._proxies.for_tls(endpoint.host, endpoint.port) if endpoint.tls else None
+        where = f"{endpoint.host} port {endpoint.port}" + (f" through the proxy {proxy.host}" if proxy else "")
+        sock = self._dial_or_explain(endpoint, proxy, where)
         try:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            if proxy and proxy.tls:
+                sock = self._secure_proxy(proxy, sock)
             if proxy:
-                _open_tunnel(sock, endpoint, proxy[2])
+                _open_tunnel(sock, endpoint, proxy.login)
             if endpoint.tls:
-                sock = self._context(endpoint.verify).wrap_socket(sock, server_hostname=endpoint.host)
-        except ssl.SSLCertVerificationError as error:
-            sock.close()
-            raise Untrusted(
-                f"the certificate of {where} is not trusted ({error.verify_message}) by the CAs in "
-                f"{_ca_file()}: if the server has a CA of its own, add that CA there, or name a file that "
-                "holds it in SSL_CERT_FILE"
-            ) from None
-        except Unreachable:
+                sock = self._secure(sock, endpoint, where)
+        except GitHubError:
             sock.close()
             raise
         except OSError as error:
             sock.close()
             raise Unreachable(f"{where} accepts no TLS connection ({cause_of(error)})") from None
         return SocketConnection(sock)
+
+    def _dial_or_explain(self, endpoint: Endpoint, proxy: Proxy | None, where: str) -> socket.socket:
+        hint = f"is {endpoint.named_by} right, and may gha-step reach it?" if not proxy else f"is {VARIABLE} right?"
+        try:
+            if proxy:
+                return socket.create_connection((proxy.host, proxy.port), timeout=CONNECT_SECONDS)
+            return self._dial(endpoint)
+        except socket.gaierror as error:
+            name = proxy.host if proxy else endpoint.host
+            raise Unreachable(f"the name {name} does not resolve ({error.strerror}): {hint}") from None
+        except OSError as error:
+            raise Unreachable(f"{where} cannot be reached ({cause_of(error)}): {hint}") from None
+
+    def _secure_proxy(self, proxy: Proxy, sock: socket.socket) -> socket.socket:
+        try:
+            return self._context(verify=True).wrap_socket(sock, server_hostname=proxy.host)
+        except ssl.SSLCertVerificationError as error:
+            raise Untrusted(
+                f"the certificate of the proxy {proxy.host} port {proxy.port} is not trusted: "
+                f"{wrong_with(error, proxy.host, VARIABLE)}"
+            ) from None
+
+    def _secure(self, sock: socket.socket, endpoint: Endpoint, where: str) -> socket.socket:
+        context = self._context(endpoint.verify)
+        try:
+            if not isinstance(sock, ssl.SSLSocket):
+                return context.wrap_socket(sock, server_hostname=endpoint.host)
+            from urllib3.util.ssltransport import SSLTransport  # ssl itself has no TLS within TLS
+
+            return SSLTransport(sock, context, server_hostname=endpoint.host)  # type: ignore[return-value]
+        except ssl.SSLCertVerificationError as error:
+            raise Untrusted(
+                f"the certificate of {where} is not trusted: {wrong_with(error, endpoint.host, endpoint.named_by)}"
+            ) from None
 
     def _dial(self, endpoint: Endpoint) -> socket.socket:
         """A TCP connection to an address that was checked. :raises OSError: none of the host's addresses takes one."""
@@ -161,19 +191,9 @@ class SocketConnector:
     def _context(self, verify: bool) -> ssl.SSLContext:
         context = self._contexts.get(verify)
         if context is None:
-            if verify:
-                context = ssl.create_default_context()
-            else:
-                context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-                context.check_hostname = False
-                context.verify_mode = ssl.CERT_NONE
+            context = client_context(verify=verify)
             self._contexts[verify] = context
         return context
-
-
-def _ca_file() -> str:
-    paths = ssl.get_default_verify_paths()
-    return paths.cafile or paths.capath or paths.openssl_cafile
 
 
 def cause_of(error: OSError) -> str:
@@ -181,30 +201,13 @@ def cause_of(error: OSError) -> str:
     return "timed out" if isinstance(error, TimeoutError) else error.strerror or type(error).__name__
 
 
-def _proxy_for(endpoint: Endpoint) -> tuple[str, int, str | None] | None:
-    """Host, port and Authorization of the proxy that the environment names for ``endpoint``, if any."""
-    if not endpoint.tls or not (url := getproxies().get("https")) or proxy_bypass(endpoint.authority):
-        return None
-    try:
-        parts = urlsplit(url if "://" in url else f"http://{url}")
-        port = parts.port or 3128
-        host = (parts.hostname or "").encode("idna").decode("ascii")
-    except ValueError:
-        host = ""
-    if not host:
-        raise Unreachable("HTTPS_PROXY is not the URL of a proxy: write http://proxy.example.com:3128")
-    login = None
-    if parts.username is not None:
-        pair = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
-        login = "Basic " + base64.b64encode(pair.encode()).decode()
-    return host, port, login
-
-
 def _open_tunnel(sock: socket.socket, endpoint: Endpoint, login: str | None) -> None:
     """Ask the proxy for a tunnel (RFC 9110, CONNECT)."""
     host = f"[{endpoint.host}]" if _is_ipv6(endpoint.host) else endpoint.host
     target = f"{host}:{endpoint.port}"
-    headers = [("Host", target)] + ([("Proxy-Authorization", login)] if login else [])
+    headers = [("Host", target)]
+    if login is not None:
+        headers.append(("Proxy-Authorization", "Basic " + base64.b64encode(login.encode()).decode()))
     framing = h11.Connection(h11.CLIENT)
     request = framing.send(h11.Request(method="CONNECT", target=target, headers=headers))
     sock.sendall(request or b"")

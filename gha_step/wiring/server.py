@@ -20,6 +20,7 @@ from gha_step.inbound.readiness import Readiness
 from gha_step.ledger.record import Owner, State
 from gha_step.ledger.storage import objection
 from gha_step.ledger.store import LedgerUnusable, Standing, Store
+from gha_step.proxies import BadProxy, Proxies
 from gha_step.runtime import SystemClock, ThreadWorkers
 from gha_step.settings import NO_TLS, NO_TOKEN, NOT_SERVED, Address, Settings, SqliteLedger
 from gha_step.telemetry import Telemetry
@@ -74,6 +75,10 @@ def build(settings: Settings, environment: Mapping[str, str]) -> Server:
 
     :raises StartError: it cannot be.
     """
+    try:
+        proxies = Proxies.parse(environment)
+    except BadProxy as error:
+        raise StartError(str(error)) from None
     token = _bearer(settings)
     clock = SystemClock()
     telemetry = Telemetry()
@@ -86,7 +91,7 @@ def build(settings: Settings, environment: Mapping[str, str]) -> Server:
     core = Core(
         store=store,
         secrets=secrets,
-        connector=SocketConnector(egress, _api_server_hosts(environment, cluster)),
+        connector=SocketConnector(egress, _api_server_hosts(environment, cluster), proxies=proxies),
         clock=clock,
         workers=ThreadWorkers,
         owner=Owner(pod=settings.pod_uid or None, incarnation=randomness.token_hex(16)),

@@ -2,10 +2,13 @@
 
 import base64
 import socket
+import ssl
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+
+from tests.support.certificates import Issued
 
 
 @dataclass(frozen=True)
@@ -63,18 +66,22 @@ def _pump(source: socket.socket, sink: socket.socket) -> None:
 
 
 @contextmanager
-def proxy() -> Iterator[Proxy]:
-    """A running one on loopback."""
+def proxy(issued: Issued | None = None) -> Iterator[Proxy]:
+    """A running one on loopback, spoken to over TLS if it has a certificate."""
+    tls = None
+    if issued is not None:
+        tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        tls.load_cert_chain(issued.certificate, issued.key)
     with socket.create_server(("127.0.0.1", 0)) as listener:
         listener.settimeout(0.05)
-        running = Proxy(f"http://127.0.0.1:{listener.getsockname()[1]}")
+        running = Proxy(f"{'https' if tls else 'http'}://127.0.0.1:{listener.getsockname()[1]}")
         stop = threading.Event()
         threads: list[threading.Thread] = []
 
         def one(client: socket.socket) -> None:
-            with client, suppress(OSError):
-                client.settimeout(10)
-                running.serve(client)
+            client.settimeout(10)
+            with suppress(OSError), tls.wrap_socket(client, server_side=True) if tls else client as spoken:
+                running.serve(spoken)
 
         def loop() -> None:
             while not stop.is_set():
