@@ -18,7 +18,7 @@ from gha_step.github.messages import VERSION_HEADER, Answer, Request, date, gith
 
 RUN_DETAILS: Final = "return_run_details"
 
-_REFUSED: Final = frozenset({400, 401, 403, 404, 405, 407, 410, 413, 415, 421, 422, 451})
+_REFUSED: Final = frozenset({400, 401, 403, 404, 405, 406, 407, 410, 413, 415, 421, 422, 451})
 
 
 @dataclass(frozen=True)
@@ -216,6 +216,8 @@ def invisible(endpoint: Endpoint, name: str, token: Token) -> str:
     )
 
 
+# GitHub says why in JSON. A login page, a firewall or a website answers so without, whatever the token is.
+NOT_GITHUBS: Final = frozenset({400, 401, 403, 404, 405, 406, 410, 422})
 _COMMIT: Final = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}", re.IGNORECASE)
 
 
@@ -229,13 +231,13 @@ def _advice(answer: Answer, words: str, workflow: Workflow, token: str) -> str:
         if re.search(pattern, words, re.IGNORECASE):
             names = {"ref": workflow.ref, "file": workflow.file, "owner": workflow.owner, "repo": workflow.repo}
             return advice.format(token=token, **names)
+    if not words and answer.status in NOT_GITHUBS:
+        return workflow.endpoint.not_a_github
     match answer.status:
         case 401:
             return f"{token} is wrong, expired or revoked: renew it"
         case 403:
             return f"{token} may not start workflows here: it needs Actions: write (classic: scope repo)"
-        case 404 | 405 | 410 if not words:
-            return workflow.endpoint.not_a_github
         case 404:
             return (
                 f"either {workflow.owner}/{workflow.repo} does not exist or {token} cannot see it, or the "

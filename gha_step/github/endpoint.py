@@ -70,7 +70,7 @@ def resolve_endpoint(base_url: str | None, *, allow_http: bool, verify: bool = T
     """The endpoint of a Secret's ``baseURL`` (``None`` or blank: github.com).
 
     The rule is go-github's ``WithEnterpriseURLs``, which Kargo uses: ``/api/v3/`` is added unless the path
-    ends so, or the host starts with ``api.`` or contains ``.api.``.
+    ends so, or the host starts with ``api.`` or contains ``.api.``. ``SUB.ghe.com`` is taken for ``api.SUB.ghe.com``.
 
     :param allow_http: whether plain http is allowed off loopback.
     :param verify: whether the server's certificate is checked.
@@ -100,6 +100,8 @@ def resolve_endpoint(base_url: str | None, *, allow_http: bool, verify: bool = T
     path = parts.path.rstrip("/")
     if not path.endswith("/api/v3") and not host.startswith("api.") and ".api." not in host:
         path += "/api/v3"
+    if host.endswith(".ghe.com") and not host.startswith("api.") and path == "/api/v3":
+        host, path = f"api.{host}", ""  # GitHub Enterprise Cloud with data residency has its API there
     endpoint = Endpoint(base="", tls=tls, host=host, port=port or (443 if tls else 80), path=path)
     base = f"{'https' if tls else 'http'}://{endpoint.authority}{path}"
     return replace(endpoint, base=base, verify=verify)

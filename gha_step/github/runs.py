@@ -14,7 +14,7 @@ from urllib.parse import quote
 
 from gha_step.contract.json_text import parse_json
 from gha_step.contract.secret import Token
-from gha_step.github.dispatch import Workflow, rate_limit
+from gha_step.github.dispatch import NOT_GITHUBS, Workflow, rate_limit
 from gha_step.github.endpoint import Endpoint
 from gha_step.github.errors import GitHubError, RateLimited, Refused, Unclear
 from gha_step.github.messages import Answer, github_words
@@ -170,6 +170,8 @@ def _advice(answer: Answer, words: str, run: RunReference, token: str) -> str:
     sso = re.search(r"url=(https?://\S+)", answer.headers.get("x-github-sso", ""))
     if sso:
         return f"authorise {token} for the organisation's single sign-on: {shown(sso[1], 500)}"
+    if not words and answer.status in NOT_GITHUBS:
+        return run.endpoint.not_a_github
     match answer.status:
         case 401:
             return f"{token} is wrong, expired or revoked: renew it"
@@ -179,8 +181,6 @@ def _advice(answer: Answer, words: str, run: RunReference, token: str) -> str:
             return f"give {token} the permission Actions: read on this repository"
         case 403:
             return f"{token} may not read runs here: it needs Actions: read (classic: scope repo)"
-        case 404 if not words:
-            return run.endpoint.not_a_github
         case 404:
             return f"correct {run.endpoint.fields('runID')}, or let {token} see the repository"
         case status if 300 <= status < 400:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from gha_step.contract.errors import ConfigError, CredentialsError
 from gha_step.contract.secret import Token
@@ -14,9 +14,12 @@ from gha_step.github.endpoint import Endpoint, resolve_endpoint
 from gha_step.github.errors import BadEndpoint, BadPrivateKey, GitHubError
 from gha_step.github.repo_url import endpoint_of
 from gha_step.steps.repository import REPO_URL, RepositoryByUrl, RepositoryConfig
+from gha_step.telemetry import log
 
 if TYPE_CHECKING:
     from gha_step.credentials.git import GitHubApp
+
+MOST_SAID: Final = 1000  # lines in the log about other APIs than are written
 
 
 @dataclass(frozen=True)
@@ -48,6 +51,7 @@ class Access:
         self._allow_http = allow_http
         self._shared_namespace = shared_namespace
         self._app_tokens = app_tokens
+        self._said: set[str] = set()
 
     def repository(self, project: str, config: RepositoryConfig) -> Repository:
         """The repository of a step in ``project``.
@@ -70,9 +74,19 @@ class Access:
         missing = "" if url else " (missing: github.com)"
         named_by = f"the key {field} of the Secret {name} in project {project}{missing}"
         try:
-            return replace(resolve_endpoint(url, allow_http=self._allow_http), named_by=named_by)
+            endpoint = replace(resolve_endpoint(url, allow_http=self._allow_http), named_by=named_by)
         except BadEndpoint as error:
             raise CredentialsError(f"project {project}: the Secret {name}: the key {field} {error}") from None
+        if field == BASE_URL:
+            self._say_once(named_by, endpoint, url or "")
+        return endpoint
+
+    def _say_once(self, named_by: str, endpoint: Endpoint, url: str) -> None:
+        """Log that another API is asked than is written."""
+        as_written = not endpoint.host.endswith(".ghe.com") or "//api." in url.lower()
+        if not as_written and named_by not in self._said and len(self._said) < MOST_SAID:
+            self._said.add(named_by)
+            log.info("%s is %s; its API is %s, which is asked", named_by, endpoint.web, endpoint.base)
 
     def _by_url(self, project: str, named: RepositoryByUrl) -> Repository:
         from gha_step.credentials.git import Password, git_credentials  # 15 ms, and only those pay who use it

@@ -467,11 +467,12 @@ def test_an_unreachable_github_is_waited_for_until_the_timeout(
     connector.on_connect = refuse
     first = program.call(config(timeout=30))
     assert first.status == "Running"
-    assert first.message == "nothing dispatched yet: ghe.example.com port 443 cannot be reached (refused)"
+    subject = "myorg/my-app workflow deploy.yml on ref main: ghe.example.com port 443"
+    assert first.message == f"nothing dispatched yet: {subject} cannot be reached (refused)"
     result = program.follow(config(timeout=30))
     assert (result.status, result.terminal) == ("Failed", True)
     assert result.message is not None
-    assert "nothing was dispatched: ghe.example.com port 443" in result.message
+    assert f"nothing was dispatched: {subject}" in result.message
     assert nothing_dispatched(github)
 
 
@@ -518,7 +519,7 @@ def test_a_certificate_that_nobody_trusts_fails_at_once(
     result = program.call(config(timeout=300))
     assert (result.status, result.terminal) == ("Failed", True)
     assert result.message is not None
-    assert "nothing was dispatched: the certificate of ghe.example.com" in result.message
+    assert "on ref main: the certificate of ghe.example.com" in result.message
     assert nothing_dispatched(github)
 
 

@@ -100,8 +100,16 @@ CASES: dict[str, tuple[Spoil, str, str]] = {
     "reply limit a number": (setting("GHA_STEP_REPLY_WITHIN", "5"), "GHA_STEP_REPLY_WITHIN", "Go duration"),
     "unknown setting": (setting("GHA_STEP_LEDGERS", "x"), "GHA_STEP_LEDGERS", "did you mean GHA_STEP_LEDGER?"),
     "log level unknown": (setting("GHA_STEP_LOG_LEVEL", "loud"), "GHA_STEP_LOG_LEVEL", "debug"),
-    "proxy of another kind": (setting("HTTPS_PROXY", "socks5://p:1080"), "HTTPS_PROXY", "socks5:// is no kind of proxy"),
-    "proxy that is no URL": (setting("https_proxy", "http://p:port"), "https_proxy", "write http://proxy.example.com:3128"),
+    "proxy of another kind": (
+        setting("HTTPS_PROXY", "socks5://p:1080"),
+        "HTTPS_PROXY",
+        "socks5:// is no kind of proxy",
+    ),
+    "proxy that is no URL": (
+        setting("https_proxy", "http://p:port"),
+        "https_proxy",
+        "write http://proxy.example.com:3128",
+    ),
     "line breaks in a value": (setting("GHA_STEP_LEDGER", "sqlite:{folder}/a\nb/c"), "GHA_STEP_LEDGER", ""),
 }
 

@@ -237,10 +237,35 @@ DISPATCHES: Final = (
     Case("Secret missing", ("does not exist", "absent"), config={"credentials": {"secretName": "absent"}}),
     Case("key missing", ("the key accessToken is missing",), secret={"token": "x"}),
     Case("key empty", ("the key accessToken is empty",), secret={"accessToken": " "}),
-    Case("baseURL that does not resolve", ("does not resolve",), base_url="https://ghe.invalid"),
-    Case("baseURL that refuses", ("cannot be reached",), base_url="http://127.0.0.1:9"),
+    Case("baseURL that does not resolve", ("myorg/my-app", "does not resolve"), base_url="https://ghe.invalid"),
+    Case("baseURL that refuses", ("myorg/my-app", "cannot be reached"), base_url="http://127.0.0.1:9"),
     Case("baseURL with a certificate nobody trusts", ("is not trusted", "SSL_CERT_FILE"), tls=True),
     Case("baseURL over http", ("must start with https://",), base_url="http://ghe.example.com"),
+    Case(
+        "baseURL of no GitHub: it answers 400",
+        ("the API of a GitHub?", "Correct the key baseURL"),
+        prepare=_website(400, *HTML),
+    ),
+    Case(
+        "baseURL of no GitHub: it answers 401",
+        ("the API of a GitHub?", "Correct the key baseURL"),
+        prepare=_website(401, *HTML),
+    ),
+    Case(
+        "baseURL of no GitHub: it answers 403",
+        ("the API of a GitHub?", "Correct the key baseURL"),
+        prepare=_website(403, *HTML),
+    ),
+    Case(
+        "baseURL of no GitHub: it answers 406",
+        ("the API of a GitHub?", "Correct the key baseURL"),
+        prepare=_website(406, *HTML),
+    ),
+    Case(
+        "baseURL of no GitHub: it answers 422",
+        ("the API of a GitHub?", "Correct the key baseURL"),
+        prepare=_website(422, *HTML),
+    ),
     Case(
         "baseURL of a website: it answers 404",
         ("the API of a GitHub?", "Correct the key baseURL"),
@@ -369,6 +394,7 @@ WAITS: Final = (
         kind=WAIT,
     ),
     Case("SSO not authorised", ("single sign-on",), prepare=_run_and(_token(sso_authorized=False)), kind=WAIT),
+    Case("baseURL of a login page", ("the API of a GitHub?",), prepare=_website(401, *HTML), kind=WAIT),
     Case("baseURL of a website", ("the API of a GitHub?",), prepare=_website(404, *HTML), kind=WAIT),
     Case("baseURL of another API", ("the API of a GitHub?",), prepare=_website(200, "text/plain", b"{}"), kind=WAIT),
     Case("baseURL with a certificate nobody trusts", ("is not trusted",), tls=True, kind=WAIT),
@@ -403,7 +429,7 @@ def tell(case: Case) -> str:
     assert github.count("dispatch") <= 1
     text = str(result.message).replace(folder, "/secrets").replace(url, f"https://{SERVER}")
     text = re.sub(r"127\.0\.0\.1 port [0-9]+", f"{SERVER} port 443", text).replace("127.0.0.1", SERVER)
-    return re.sub(r"(?<=by the CAs in )\S+(?=:)", "/etc/ssl/cert.pem", text)
+    return re.sub(r"(?<=among the CAs in )\S+", "/etc/ssl/cert.pem", text)
 
 
 def _secrets(case: Case, root: Path, url: str, stack: ExitStack, clock: Clock) -> SecretReader:

@@ -12,7 +12,7 @@ from gha_step.contract.errors import StepError, Unavailable
 from gha_step.contract.memory import Memory
 from gha_step.github.client import Client
 from gha_step.github.connection import Connection, Connector
-from gha_step.github.errors import GitHubError, RateLimited, Untrusted
+from gha_step.github.errors import GitHubError, RateLimited, Unreachable, Untrusted
 from gha_step.github.runs import shown
 from gha_step.github.server_capabilities import ServerCapabilities
 from gha_step.github.workflow_file import Unreadable
@@ -97,8 +97,10 @@ class Sender:
                 return True
             connection = self._connector.connect(request.endpoint)
         except Untrusted as error:
-            self._journal.move(task, task.record, GaveUp(reason=str(error)))
+            self._journal.move(task, task.record, GaveUp(reason=f"{request.workflow}: {error}"))
             return True
+        except Unreachable as error:  # a connection knows of no repository
+            return self._trouble(task, task.record, Unreachable(f"{request.workflow}: {error}"), None)
         except GitHubError as error:
             return self._trouble(task, task.record, error, getattr(error, "wait", None))
         return self._send_over(task, request, connection, preparation)
