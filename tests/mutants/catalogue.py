@@ -340,15 +340,29 @@ MUTANTS: Final = (
     Mutant(
         "waiting: one 404 is final",
         OBSERVING,
-        "        if now - watch.missing_since < MISSING_APART:\n",
-        "        if False:\n",
+        "at_once=False, final=why_missing",
+        "final=why_missing",
         "tests/wait",
     ),
     Mutant(
-        "waiting: two 404s are final however close they are",
+        "waiting: two refused looks are final however close they are",
         OBSERVING,
-        "MISSING_APART: Final = 10.0",
-        "MISSING_APART: Final = 1e-9",
+        "REFUSED_APART: Final = 10.0",
+        "REFUSED_APART: Final = 1e-9",
+        "tests/wait",
+    ),
+    Mutant(
+        "waiting: one refused look after a good one is final",
+        OBSERVING,
+        "        if now < again_at and (watch.good or not at_once):\n",
+        "        if now < again_at and not at_once:\n",
+        "tests/wait",
+    ),
+    Mutant(
+        "waiting: a new token forgets the good looks of the old one",
+        OBSERVING,
+        "                watch.good, watch.refused_since = before.good, before.refused_since\n",
+        "                pass\n",
         "tests/wait",
     ),
     Mutant(
@@ -398,10 +412,10 @@ MUTANTS: Final = (
         OBSERVING,
         "        except GitHubError as error:\n"
         "            return self._troubled(watch, run, token, error)\n"
-        "        watch.missing_since",
+        "        watch.good, watch.refused_since",
         "        except GitHubError as error:\n"
         "            return replace(watch.seen, trouble=None, failure=str(error))\n"
-        "        watch.missing_since",
+        "        watch.good, watch.refused_since",
         "tests/wait",
     ),
     Mutant(

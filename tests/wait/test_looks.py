@@ -30,7 +30,7 @@ from gha_step.emulator import (
     serve,
 )
 from gha_step.github.endpoint import resolve_endpoint
-from gha_step.github.errors import Unreachable
+from gha_step.github.errors import Unreachable, Untrusted
 from gha_step.github.runs import RunReference
 from gha_step.steps.wait.run_poller import Look
 from gha_step.steps.wait.snapshot import Snapshot
@@ -364,8 +364,118 @@ def test_a_token_that_is_revoked_meanwhile_keeps_what_was_known(here: Site) -> N
     here.run()
     here.call()
     here.github.remove_token(EXAMPLE_TOKEN)
+    here.clock.forward(1)
+    assert here.call().status == "Running"
+    here.clock.forward(10)
     result = here.call()
     assert (result.status, told(result)["output"]["status"]) == ("Failed", "in_progress")
+
+
+ODD = [
+    *(Response.of(status, {"message": "odd"}) for status in (400, 401, 403, 404, 405, 410, 422, 451)),
+    Response(302, (("Location", "https://login.example.com/"),), b""),
+]
+
+
+@pytest.mark.parametrize("odd", ODD, ids=lambda odd: str(odd.status))
+def test_one_odd_look_after_a_good_one_does_not_end_the_wait(here: Site, odd: Response) -> None:
+    run = here.run()
+    assert here.call().status == "Running"
+    here.github.faults.add(Answer(odd), "get-run")
+    here.clock.forward(20)
+    result = here.call()
+    assert (result.status, told(result)["output"]["status"]) == ("Running", "in_progress")
+    assert "looked at once more" in str(result.message)
+    run.finish()
+    here.clock.forward(10)
+    assert here.call().status == "Succeeded"
+
+
+@pytest.mark.parametrize("first", ODD, ids=lambda odd: str(odd.status))
+@pytest.mark.parametrize("second", ODD[2:5], ids=lambda odd: str(odd.status))
+def test_two_refused_looks_ten_seconds_apart_end_the_wait_whatever_they_are(
+    here: Site, first: Response, second: Response
+) -> None:
+    here.run()
+    here.call()
+    here.github.faults.add(Answer(first), "get-run")
+    here.clock.forward(20)
+    assert here.call().status == "Running"
+    here.github.faults.add(Answer(second), "get-run", times=2)
+    here.clock.forward(9)
+    assert here.call().status == "Running"
+    here.clock.forward(1.5)
+    result = here.call()
+    assert (result.status, result.terminal) == ("Failed", True)
+    assert str(second.status) in str(result.message) or second.status == 404
+
+
+def test_an_untrusted_certificate_after_a_good_look_ends_the_wait_only_if_it_lasts(here: Site) -> None:
+    here.run()
+    here.call()
+
+    def refuse(endpoint: object) -> None:
+        raise Untrusted("github.example.com shows a certificate that nobody here trusts")
+
+    here.connector.on_connect = refuse
+    here.clock.forward(20)
+    assert here.call().status == "Running"
+    here.clock.forward(10)
+    assert here.call().status == "Failed"
+
+
+def test_a_good_look_between_two_refused_ones_begins_anew(here: Site) -> None:
+    here.run()
+    for _ in range(3):
+        assert "in progress" in str(here.call().message)
+        here.github.faults.add(Answer(ODD[1]), "get-run")
+        here.clock.forward(20)
+        assert here.call().status == "Running"
+        here.clock.forward(20)
+
+
+@pytest.mark.parametrize("status", [408, 409, 429, 500, 502, 503, 504])
+def test_what_is_no_refusal_never_counts_as_one(here: Site, status: int) -> None:
+    here.run()
+    here.call()
+    for _ in range(5):
+        here.github.faults.add(Answer(Response.of(status, {"message": "later"})), "get-run")
+        here.clock.forward(120)
+        assert here.call().status == "Running"
+    here.github.faults.add(Answer(ODD[1]), "get-run")
+    here.clock.forward(120)
+    assert here.call().status == "Running"
+
+
+def test_the_secret_is_read_again_before_the_second_look(here: Site) -> None:
+    here.run()
+    here.call()
+    here.github.remove_token(EXAMPLE_TOKEN)
+    here.clock.forward(20)
+    assert here.call().status == "Running"
+    here.github.add_token(Token("rotated-token"))
+    here.token("rotated-token")
+    here.clock.forward(20)
+    assert "in progress" in str(here.call().message)
+
+
+def test_a_new_token_that_is_refused_once_does_not_end_a_wait_that_has_seen_its_run(here: Site) -> None:
+    here.run()
+    here.call()
+    here.token("not-yet-known")
+    here.clock.forward(20)
+    assert here.call().status == "Running"
+    here.token("nor-this-one")
+    here.clock.forward(11)
+    assert here.call().status == "Failed"  # the second refused look, though with another token
+
+
+def test_what_one_project_has_seen_does_not_make_another_wait(here: Site) -> None:
+    here.run()
+    here.call()
+    here.token("wrong-token")
+    write_secret(here.folder, "other", "github", accessToken="wrong-token", baseURL=here.url)
+    assert here.call(project="other").status == "Failed"
 
 
 @pytest.mark.parametrize(

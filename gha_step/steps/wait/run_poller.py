@@ -9,6 +9,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, Final, TypeVar
 
 from gha_step.contract.errors import StepError
@@ -37,7 +38,7 @@ from gha_step.steps.wait.snapshot import Snapshot, Trouble
 from gha_step.telemetry import Telemetry, log
 
 FRESH_FOR: Final = 30.0  # seconds for which a look that ended after its call was answered serves the next call
-MISSING_APART: Final = 10.0  # seconds between two looks that must both find nothing
+REFUSED_APART: Final = 10.0  # seconds between the two looks whose refusal ends a wait
 PAUSE: Final = 5.0  # seconds after the first trouble, then doubled
 MAX_PAUSE: Final = 60.0
 TRIES: Final = 3  # looks for which a failed run's jobs may be in trouble, before it is told without them
@@ -45,6 +46,7 @@ MAX_PAGES: Final = 10  # of jobs: a thousand, while a matrix has at most 256
 MAX_FAILED_JOBS: Final = 50  # that are kept and told: a host writes them into its own database
 _REMEMBERED: Final = 10_000  # runs, and their answers: some hundred bytes each
 Renew = Callable[[Token], Token]
+K = TypeVar("K")
 T = TypeVar("T")
 
 
@@ -80,7 +82,8 @@ class _Watch:
     seen: Snapshot = field(default_factory=Snapshot)
     look: Look | None = None
     turn: float | None = None  # a reserved time to look, monotonic
-    missing_since: float | None = None
+    good: bool = False  # whether a look has shown the run to this project, be it with an earlier token
+    refused_since: float | None = None  # the first refused look since the last good one
     odd_since: float | None = None
     ask_after: float = float("-inf")
     troubles: int = 0  # in a row
@@ -111,17 +114,21 @@ class RunPoller:
         self._telemetry = telemetry
         self._lock = threading.Lock()
         self._watches: OrderedDict[tuple[RunReference, Token], _Watch] = OrderedDict()
+        self._latest: OrderedDict[tuple[RunReference, str], _Watch] = OrderedDict()  # by run and project
         self._answers: OrderedDict[tuple[str, str, Token], tuple[str, Any]] = OrderedDict()  # ETag, parsed
 
-    def look(self, run: RunReference, token: Token, renew: Renew | None = None) -> Look | Snapshot:
+    def look(
+        self, run: RunReference, token: Token, renew: Renew | None = None, *, project: str = ""
+    ) -> Look | Snapshot:
         """A look that has begun, be it by this call; or what is known, where none may begin now.
 
+        :param project: who waits. Its Secret is read for every call: a new token goes on where the old one stopped.
         :param renew: gives another token for one that GitHub refused with 401, where that may help; it may raise.
         """
         now = self._clock.monotonic()
         held = self._rate_limits.held_until(run.endpoint, token)
         with self._lock:
-            watch = self._watch(run, token)
+            watch = self._watch(run, token, project)
             if watch.look is not None and watch.look.serves(now):
                 return watch.look
             if watch.ask_after > now and watch.seen.trouble is not None:
@@ -140,14 +147,14 @@ class RunPoller:
         self._workers.spawn(lambda: self._look(watch, look, run, token, renew))
         return look
 
-    def _watch(self, run: RunReference, token: Token) -> _Watch:
-        key = (run, token)
-        watch = self._watches.get(key)
+    def _watch(self, run: RunReference, token: Token, project: str) -> _Watch:
+        watch = self._watches.get((run, token))
         if watch is None:
-            watch = self._watches[key] = _Watch(run.repository_path)
-        self._watches.move_to_end(key)
-        if len(self._watches) > _REMEMBERED:
-            self._watches.popitem(last=False)
+            watch = _Watch(run.repository_path)
+            if (before := self._latest.get((run, project))) is not None:
+                watch.good, watch.refused_since = before.good, before.refused_since
+        _keep(self._watches, (run, token), watch)
+        _keep(self._latest, (run, project), watch)
         return watch
 
     def _look(self, watch: _Watch, look: Look, run: RunReference, token: Token, renew: Renew | None) -> None:
@@ -172,21 +179,21 @@ class RunPoller:
         except RateLimited as error:
             return self._limited(watch, run, token, error)
         except Refused as error:
-            if error.status == 404:
-                return self._missing(watch, run, token, error)
             if error.status == 401 and renew is not None:
                 return self._renewed(watch, run, token, renew, error)
             if error.status == 401 and renewed:
-                why = f"{_app_refused(run, error)}, and a fresh one in its place: {_SUSPENDED}"
-                return replace(watch.seen, trouble=None, failure=why)
-            return replace(watch.seen, trouble=None, failure=str(error))
+                return self._refused(watch, f"{_app_refused(run, error)}, and a fresh one in its place: {_SUSPENDED}")
+            if error.status == 404:
+                why_missing = partial(self._why_missing, watch, run, token, error)
+                return self._refused(watch, str(error), at_once=False, final=why_missing)
+            return self._refused(watch, str(error))
         except Untrusted as error:
-            return replace(watch.seen, trouble=None, failure=f"{run} was not looked at: {error}")
+            return self._refused(watch, f"{run} was not looked at: {error}")
         except _Odd as error:
             return self._odd(watch, run, token, error)
         except GitHubError as error:
             return self._troubled(watch, run, token, error)
-        watch.missing_since = watch.odd_since = None
+        watch.good, watch.refused_since, watch.odd_since = True, None, None
         watch.troubles = 0
         return self._details(watch, Snapshot(observed), run, token)
 
@@ -272,24 +279,29 @@ class RunPoller:
             fresh = renew(token)
         except StepError as error:
             if error.retry_after is None:
-                why = f"{_app_refused(run, refusal)}, and there is no other: {error}"
-                return replace(watch.seen, trouble=None, failure=why)
+                return self._refused(watch, f"{_app_refused(run, refusal)}, and there is no other: {error}")
             until = self._clock.monotonic() + error.retry_after
             return replace(watch.seen, trouble=Trouble(str(error), until), failure=None)
         if fresh == token:
-            why = f"{_app_refused(run, refusal)}, and gives no other: {_SUSPENDED}"
-            return replace(watch.seen, trouble=None, failure=why)
+            return self._refused(watch, f"{_app_refused(run, refusal)}, and gives no other: {_SUSPENDED}")
         return self._see(watch, run, fresh, None, renewed=True)
 
-    def _missing(self, watch: _Watch, run: RunReference, token: Token, error: Refused) -> Snapshot:
-        """GitHub does not show the run: final when two looks saw that, some seconds apart."""
+    def _refused(
+        self, watch: _Watch, why: str, *, at_once: bool = True, final: Callable[[], str] | None = None
+    ) -> Snapshot:
+        """The look was refused, or not even asked for. Failing a wait may mean a second deployment: one odd answer
+        after a good look does not; two do, some seconds apart, without a good one in between.
+
+        :param at_once: whether one such look is enough where none was good yet.
+        :param final: better words for the end of the wait.
+        """
         now = self._clock.monotonic()
-        if watch.missing_since is None:
-            watch.missing_since = now
-        if now - watch.missing_since < MISSING_APART:
-            until = watch.missing_since + MISSING_APART
-            return replace(watch.seen, trouble=Trouble(f"{error}; it is looked for once more", until), failure=None)
-        return replace(watch.seen, trouble=None, failure=self._why_missing(watch, run, token, error))
+        if watch.refused_since is None:
+            watch.refused_since = now
+        again_at = watch.refused_since + REFUSED_APART
+        if now < again_at and (watch.good or not at_once):
+            return replace(watch.seen, trouble=Trouble(f"{why}; it is looked at once more", again_at), failure=None)
+        return replace(watch.seen, trouble=None, failure=final() if final is not None else why)
 
     def _why_missing(self, watch: _Watch, run: RunReference, token: Token, error: Refused) -> str:
         """The repository tells whether the run or the whole repository is invisible: one request, after the failure."""
@@ -315,7 +327,7 @@ class RunPoller:
         now = self._clock.monotonic()
         if watch.odd_since is None:
             watch.odd_since = now
-        if watch.seen.run is None and now - watch.odd_since >= MISSING_APART:
+        if watch.seen.run is None and now - watch.odd_since >= REFUSED_APART:
             return replace(watch.seen, trouble=None, failure=str(error))
         return self._troubled(watch, run, token, error)
 
@@ -374,6 +386,13 @@ class RunPoller:
 
 class _Odd(Unclear):
     """A 200 that is not the run."""
+
+
+def _keep(memory: OrderedDict[K, T], key: K, value: T) -> None:
+    memory[key] = value
+    memory.move_to_end(key)
+    if len(memory) > _REMEMBERED:
+        memory.popitem(last=False)
 
 
 _SUSPENDED: Final = "see whether the installation is suspended"

@@ -34,7 +34,7 @@ class WaitForWorkflow:
         repository = self._access.repository(call.request.caller.project, config)
         run = RunReference(repository.endpoint, repository.owner, repository.name, config.run_id)
         wish = Wish(run, config.expected_conclusion, config.poll_interval)
-        look = self._run_poller.look(run, repository.token, repository.renew)
+        look = self._run_poller.look(run, repository.token, repository.renew, project=call.request.caller.project)
         if isinstance(look, Look):
             return LookUnderway(wish, look, self._clock)
         return tell(wish, look, self._clock.monotonic())
