@@ -171,8 +171,7 @@ def ended(seen: AtPort, run: ObservedRun, jobs: Sequence[ObservedJob], more_jobs
         own = {"workflowRunUrl": run.url, "workflowRunId": run.url.rsplit("/", 1)[-1], "conclusion": conclusion}
         result = "SUCCESS" if conclusion in _GOOD else "CANCELLED" if conclusion == "cancelled" else "FAILED"
         return End(line, {**_node_end(result, words), "output": {**own, **seen.output}})
-    status = "SUCCESS" if conclusion in _GOOD else "FAILURE"
-    return End(line, _run_end(seen, status, words, _summary(run, words, why, jobs, more_jobs)))
+    return End(line, _run_end(seen, status_of(conclusion), words, _summary(run, words, why, jobs, more_jobs)))
 
 
 def not_dispatched(seen: AtPort, message: str) -> End:
@@ -213,6 +212,16 @@ def line_body(line: Line, *, node: bool) -> dict[str, Any]:
 def status_alone(patch: Mapping[str, Any]) -> dict[str, Any]:
     """The PATCH of an end without what Port may have refused in it."""
     return {key: patch[key] for key in ("status", "result") if key in patch}
+
+
+def is_good(conclusion: str | None) -> bool:
+    """Whether a workflow that ended so counts as SUCCESS."""
+    return conclusion in _GOOD
+
+
+def status_of(conclusion: str) -> str:
+    """A conclusion as the status of an action run."""
+    return "SUCCESS" if is_good(conclusion) else "FAILURE"
 
 
 def _run_end(seen: RunAtPort, status: str, label: str, summary: str) -> dict[str, Any]:

@@ -1,0 +1,478 @@
+"""What comes next for a report that Port is owed, and what an outcome changes. Pure: times are given.
+
+A follower carries out one `Step` after another and writes what has changed of the `Duty` into the ledger in between.
+What it merely `Known`s may be lost with its process: then it is asked for again, and at worst a log line is said or a
+PATCH is sent once more. Nothing here licenses a dispatch.
+
+Source: port.md rules 1, 2, 5 to 8; model/port_model.py.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Final, Literal, TypeAlias
+
+from gha_step.github.runs import ObservedJob, ObservedRun, Phase
+from gha_step.inbound.port import reports
+from gha_step.inbound.port.messages import Kind
+from gha_step.inbound.port.reports import AtPort, Line, NodeAtPort, RunAtPort
+from gha_step.ledger.record import FINAL, State
+
+Cancelling: TypeAlias = Literal["none", "asked", "forced"]
+Part: TypeAlias = Literal["link", "external ID", "label", "end", "status alone"]
+
+FIRST_LOOK: Final = 5.0  # seconds between looks at a run, growing to the last
+LAST_LOOK: Final = 60.0
+LINK_WITHIN: Final = 5.0  # seconds in which the first look, which knows the external ID, may still come before the link
+FRESH: Final = 10.0  # seconds after the send within which no workflow can have told Port anything yet
+GONE_AFTER: Final = 600.0  # seconds: a 404 is believed when another one follows so much later
+FORCE_AFTER: Final = 360.0  # seconds; GitHub gives clean-up steps under `if: always()` five minutes
+LINGER: Final = 30.0  # seconds between two looks at what nothing happens to
+
+
+@dataclass(frozen=True)
+class Dispatch:
+    """The record, as far as a report follows from it. ``page``: the run's, or the workflow's where none is known."""
+
+    state: State
+    page: str
+    created_at: float
+    sent_at: float | None = None
+    timeout: float = 0.0
+    exact: bool = False  # GitHub itself named the run
+    reason: str = ""
+    candidates: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Duty:
+    """The record's report. Its parts only go from open to closed."""
+
+    kind: Kind
+    wanted: bool = True
+    ack: Literal["open", "closed", "none"] = "open"
+    linked: bool = False
+    said: frozenset[Literal["link", "end"]] = frozenset()
+    label: str = ""
+    cancel: Cancelling = "none"
+    closed: bool = False
+
+
+@dataclass(frozen=True)
+class Known:
+    """What this process knows besides. ``port``: as Port showed it last; ``stale``: it may be another by now."""
+
+    since: float = 0.0
+    port: AtPort | None = None
+    stale: bool = True
+    missing_since: float | None = None  # Port's 404
+    id_told: bool = False  # a node's external ID went out after its link
+    unreadable: bool = False  # a node that no read by its external ID shows, although it was told
+    doubted: bool = False  # a listing of active runs does not show it
+    refusal: "tuple[Patch | Say, int] | None" = None  # what Port would not take, until that is settled
+    end_refused: int = 0  # how often Port refused the end of a run that is open
+    run: ObservedRun | None = None
+    next_look: float = 0.0
+    interval: float = FIRST_LOOK
+    gone_since: float | None = None  # GitHub's 404
+    gone: bool = False
+    external_id: str | None = None
+    jobs: tuple[ObservedJob, ...] | None = None
+    more_jobs: int = 0
+    environments: tuple[str, ...] = ()
+    line_said: bool = False  # of what is unknown, on a node
+    cancelled_at: float | None = None
+
+
+@dataclass(frozen=True)
+class Rules:
+    """The settings. Seconds."""
+
+    queue: float = 3600.0
+    unknown: float = 3600.0
+    cancel: Literal["off", "on", "force"] = "off"
+
+
+@dataclass(frozen=True)
+class Wait:
+    """Nothing to do for so many seconds, unless something is heard meanwhile."""
+
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Ack:
+    """Acknowledge the claim."""
+
+
+@dataclass(frozen=True)
+class ReadPort:
+    """Read the run at Port."""
+
+
+@dataclass(frozen=True)
+class Look:
+    """Look at the run at GitHub."""
+
+
+@dataclass(frozen=True)
+class LookForJobs:
+    """Read which jobs failed."""
+
+
+@dataclass(frozen=True)
+class Resume:
+    """Let the ledger's own work on this key go on: it finds out what became of the send."""
+
+
+@dataclass(frozen=True)
+class Reject:
+    """Move the record from reserved to rejected."""
+
+    reason: str
+
+
+@dataclass(frozen=True)
+class Patch:
+    """PATCH the run at Port. ``label``: what it shows then, where it says so."""
+
+    part: Part
+    body: dict[str, Any] = field(hash=False)
+    label: str = ""
+
+
+@dataclass(frozen=True)
+class Say:
+    """Add a line to the run's log at Port."""
+
+    part: Part
+    line: Line
+
+
+@dataclass(frozen=True)
+class Cancel:
+    """Cancel the run at GitHub."""
+
+    force: bool
+
+
+@dataclass(frozen=True)
+class Close:
+    """Nothing more is owed. ``words`` for our log; ``differs``: Port and GitHub tell two different ends."""
+
+    words: str
+    error: bool = False
+    differs: bool = False
+
+
+@dataclass(frozen=True)
+class Done:
+    """The report is closed."""
+
+
+Step: TypeAlias = Wait | Ack | ReadPort | Look | LookForJobs | Resume | Reject | Patch | Say | Cancel | Close | Done
+
+
+def next_step(dispatch: Dispatch, duty: Duty, known: Known, now: float, rules: Rules) -> Step:
+    """The one thing to do now."""
+    if duty.closed:
+        return Done()
+    if dispatch.state is State.RESERVED:
+        return _reserved(dispatch, duty, known, now, rules)
+    if dispatch.state is State.SENDING:
+        return Resume() if known.next_look <= now else Wait(known.next_look - now)
+    if duty.ack == "open":
+        return Ack()
+    if (step := _settled(dispatch, duty, known, now, rules)) is not None:
+        return step
+    match dispatch.state:
+        case State.REJECTED:
+            return _not_dispatched(dispatch, duty, known)
+        case State.ACCEPTED if not known.gone:
+            return _accepted(dispatch, duty, known, now)
+        case State.ACCEPTED | State.AMBIGUOUS | State.UNRESOLVED:
+            return _unknown(dispatch, duty, known, now, rules)
+        case _:
+            return Resume() if known.next_look <= now else Wait(known.next_look - now)
+
+
+def _reserved(dispatch: Dispatch, duty: Duty, known: Known, now: float, rules: Rules) -> Step:
+    if known.port is not None and known.port.ended:
+        return Reject("withdrawn")
+    if (left := dispatch.created_at + rules.queue - now) <= 0:
+        waited = f": {dispatch.reason}" if dispatch.reason else ""
+        return Reject(f"waited longer than {rules.queue:.0f} s to be sent{waited}")
+    if known.doubted and duty.kind == "run":
+        return ReadPort()
+    return Wait(min(left, LINGER))
+
+
+def _settled(dispatch: Dispatch, duty: Duty, known: Known, now: float, rules: Rules) -> Step | None:
+    """What Port's own view of the run asks for, before anything more is told; ``None``: to go on."""
+    seen = known.port
+    if known.missing_since is not None and not known.id_told and duty.kind == "node" and _readable(duty, known):
+        return Patch("external ID", {"externalRunId": known.external_id})  # the link went out before it was known
+    if (known.refusal is not None or known.doubted) and _readable(duty, known) and known.stale:
+        return ReadPort()
+    if known.refusal is not None and known.refusal[1] == 409 and not _readable(duty, known):
+        return _ended(known, "has ended")
+    if seen is not None and seen.ended:
+        if rules.cancel != "off" and dispatch.state not in FINAL:
+            return None  # until its run is known, which may have to be cancelled
+        return _cancelling(dispatch, duty, known, now, rules) or _ended(known, f"is {seen.status}")
+    if known.end_refused > 1:
+        return Close("Port refuses the end of an open run: nothing more can be told", error=True)
+    return None
+
+
+def _cancelling(dispatch: Dispatch, duty: Duty, known: Known, now: float, rules: Rules) -> Step | None:
+    """A person withdrew the run: its workflow is cancelled, if that is wanted and it surely is this one."""
+    by_hand = isinstance(known.port, RunAtPort) and known.port.status == "FAILURE" and known.port.by_a_person
+    if rules.cancel == "off" or not (by_hand and duty.wanted and dispatch.exact and dispatch.state is State.ACCEPTED):
+        return None
+    if known.gone or (known.run is not None and known.run.phase is Phase.COMPLETED):
+        return None
+    if duty.cancel == "none":
+        return Cancel(force=False)
+    if rules.cancel != "force" or duty.cancel == "forced":
+        return None
+    if known.next_look <= now:
+        return Look()
+    # After a death nobody knows when it was asked for: the six minutes begin anew.
+    if (left := (known.cancelled_at or known.since) + FORCE_AFTER - now) <= 0:
+        return Cancel(force=True)
+    return Wait(min(left, known.next_look - now))
+
+
+def _ended(known: Known, how: str) -> Close:
+    conclusion = known.run.conclusion if known.run is not None and known.run.phase is Phase.COMPLETED else None
+    differs = (
+        conclusion is not None
+        and isinstance(known.port, RunAtPort)
+        and known.port.status in ("SUCCESS", "FAILURE")
+        and known.port.status != reports.status_of(conclusion)
+    )
+    at_github = "still running or unknown" if conclusion is None else conclusion
+    return Close(f"the run {how} at Port; at GitHub: {at_github}", differs=differs)
+
+
+def _accepted(dispatch: Dispatch, duty: Duty, known: Known, now: float) -> Step:
+    run = known.run
+    if not duty.linked:
+        sent = dispatch.sent_at or dispatch.created_at
+        if run is None and (not known.next_look or known.next_look <= now < max(sent, known.since) + LINK_WITHIN):
+            return Look()
+        if known.stale and _readable(duty, known) and now > sent + FRESH:
+            return ReadPort()
+        body = reports.link_patch(_seen(duty, known), dispatch.page, known.external_id)
+        label = reports.label_of(run) if run is not None and duty.kind == "node" else ""
+        if label:
+            body["statusLabel"] = {"text": label}
+        return Patch("link", body, label)
+    if "link" not in duty.said:
+        return Say("link", reports.dispatched(dispatch.page, run))
+    if run is not None and run.phase is Phase.COMPLETED:
+        return _told_end(duty, known, run)
+    if run is not None and reports.label_of(run) != duty.label:
+        line = reports.progress(run, known.environments)
+        if duty.kind == "node":
+            return Patch("label", {"statusLabel": {"text": line.label}}, line.label or "")
+        return Say("label", line)
+    return Look() if known.next_look <= now else Wait(known.next_look - now)
+
+
+def _told_end(duty: Duty, known: Known, run: ObservedRun) -> Step:
+    if not reports.is_good(run.conclusion) and known.jobs is None:
+        return LookForJobs()
+    end = reports.ended(_seen(duty, known), run, known.jobs or (), known.more_jobs, wanted=duty.wanted)
+    return _tell(duty, known, end, wanted=duty.wanted, label=(run.conclusion or "").replace("_", " "))
+
+
+def _not_dispatched(dispatch: Dispatch, duty: Duty, known: Known) -> Step:
+    end = reports.not_dispatched(_seen(duty, known), dispatch.reason)
+    return _tell(duty, known, end, wanted=True, label=reports.NOT_DISPATCHED)
+
+
+def _unknown(dispatch: Dispatch, duty: Duty, known: Known, now: float, rules: Rules) -> Step:
+    line = reports.unknown_line(dispatch.page, dispatch.candidates)
+    if duty.label != reports.UNKNOWN:
+        if duty.kind == "node" and known.line_said:
+            return Patch("label", {"statusLabel": {"text": reports.UNKNOWN}}, reports.UNKNOWN)
+        return Say("label", line)
+    since = known.gone_since if known.gone and known.gone_since is not None else None
+    if since is None:
+        since = (dispatch.sent_at or dispatch.created_at) + dispatch.timeout
+    if (left := since + rules.unknown - now) > 0:
+        return Resume() if known.next_look <= now else Wait(min(left, known.next_look - now))
+    if not duty.wanted:
+        return Close("what became of the dispatch is not known")
+    if known.stale and _readable(duty, known):
+        return ReadPort()
+    end = reports.unknown_end(_seen(duty, known), dispatch.page, dispatch.candidates)
+    return _end_patch(known, end.patch, reports.UNKNOWN)
+
+
+def _tell(duty: Duty, known: Known, end: reports.End, *, wanted: bool, label: str) -> Step:
+    """Read, one line, one PATCH."""
+    if known.stale and _readable(duty, known):
+        return ReadPort()
+    if "end" not in duty.said:
+        return Say("end", end.line)
+    if not wanted:
+        return Close(f"told by the workflow itself; {end.line.message}")
+    return _end_patch(known, dict(end.patch), label)
+
+
+def _end_patch(known: Known, body: Any, label: str) -> Patch:
+    if known.end_refused:
+        return Patch("status alone", reports.status_alone(body))
+    return Patch("end", dict(body), label)
+
+
+def _readable(duty: Duty, known: Known) -> bool:
+    """A node can be read by its external ID only, once that was told."""
+    return duty.kind == "run" or (duty.linked and known.external_id is not None and not known.unreadable)
+
+
+def _seen(duty: Duty, known: Known) -> AtPort:
+    if known.port is not None:
+        return known.port
+    return RunAtPort("IN_PROGRESS") if duty.kind == "run" else NodeAtPort("IN_PROGRESS")
+
+
+@dataclass(frozen=True)
+class Took:
+    """Port has taken it, or GitHub has."""
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """Port refuses it, with this status."""
+
+    status: int
+
+
+@dataclass(frozen=True)
+class Unheard:
+    """No answer; ``sent``: it may have been done all the same."""
+
+    sent: bool
+
+
+Outcome: TypeAlias = Took | Refusal | Unheard
+
+
+def told(
+    step: Ack | Patch | Say | Cancel, outcome: Outcome, duty: Duty, known: Known, now: float
+) -> tuple[Duty, Known]:
+    """What the outcome of telling something changes."""
+    match outcome:
+        case Unheard(sent):
+            # A PATCH that may have been taken is followed by a read before it is repeated.
+            return duty, replace(known, stale=True) if sent and isinstance(step, Patch) else known
+        case Refusal(404) if not isinstance(step, Cancel):
+            return _missing(duty, known, now)
+        case Refusal(status) if isinstance(step, Patch | Say):
+            return _refused(step, status, duty, known)
+        case Refusal(status) if not (isinstance(step, Cancel) and status == 409):  # 409: the run has ended already
+            return duty, known
+    if isinstance(step, Patch) and step.part == "external ID":
+        return duty, replace(known, id_told=True)
+    known = replace(known, missing_since=None)
+    match step:
+        case Ack():
+            return replace(duty, ack="closed"), known
+        case Cancel(force):
+            how: Cancelling = "forced" if force else "asked"
+            return replace(duty, cancel=how), replace(known, cancelled_at=now, next_look=now + LAST_LOOK)
+        case Patch("link", _, label):
+            return replace(duty, linked=True, label=label or duty.label), replace(known, refusal=None)
+        case Patch("label", _, label):
+            return replace(duty, label=label), replace(known, refusal=None)
+        case Patch():
+            return replace(duty, closed=True), known
+        case Say("link", line):
+            return replace(duty, said=duty.said | {"link"}, label=line.label or duty.label), known
+        case Say("end"):
+            return replace(duty, said=duty.said | {"end"}), known
+        case Say(_, line) if duty.kind == "node":
+            return duty, replace(known, line_said=True)
+        case Say(_, line):
+            return replace(duty, label=line.label or duty.label), known
+
+
+def _missing(duty: Duty, known: Known, now: float) -> tuple[Duty, Known]:
+    """Port knows no such run; believed when it says so again ten minutes later."""
+    if known.missing_since is not None and now >= known.missing_since + GONE_AFTER:
+        return replace(duty, closed=True), known
+    return duty, known if known.missing_since is not None else replace(known, missing_since=now)
+
+
+def _refused(step: Patch | Say, status: int, duty: Duty, known: Known) -> tuple[Duty, Known]:
+    """The run is read, whatever Port's words; a node that cannot be read counts as open unless Port says 409."""
+    known = replace(known, refusal=(step, status), stale=True)
+    return (duty, known) if _readable(duty, known) or status == 409 else _open_all_the_same(duty, known)
+
+
+def _open_all_the_same(duty: Duty, known: Known) -> tuple[Duty, Known]:
+    """The run is open, and Port has refused something: a 409 is repeated like a 503; of a 422 the end is tried once
+    more with its status alone, and anything else is given up, so that the rest goes on."""
+    assert known.refusal is not None
+    step, status = known.refusal
+    known = replace(known, refusal=None)
+    if status == 409:
+        return duty, known
+    match step:
+        case Patch("end" | "status alone"):
+            return duty, replace(known, end_refused=known.end_refused + 1)
+        case Patch("link"):
+            return replace(duty, linked=True), known
+        case Patch("external ID"):
+            return duty, replace(known, unreadable=True)
+        case Patch(_, _, label):
+            return replace(duty, label=label), known
+        case Say("link", line):
+            return replace(duty, said=duty.said | {"link"}, label=line.label or duty.label), known
+        case Say("end"):
+            return replace(duty, said=duty.said | {"end"}), known
+        case Say(_, line):
+            return replace(duty, label=line.label or duty.label), replace(known, line_said=True)
+
+
+def read(seen: AtPort | None, duty: Duty, known: Known, now: float) -> tuple[Duty, Known]:
+    """What a read of the run at Port changes; ``None``: Port shows none, which calls for a pause as a failure does."""
+    if seen is None and duty.kind == "node":
+        since = now if known.missing_since is None else known.missing_since
+        return duty, replace(known, missing_since=since, unreadable=now >= since + GONE_AFTER)
+    if seen is None:
+        return _missing(duty, known, now)
+    known = replace(known, port=seen, stale=False, doubted=False, missing_since=None)
+    return (duty, known) if seen.ended or known.refusal is None else _open_all_the_same(duty, known)
+
+
+def looked(run: ObservedRun | None, known: Known, now: float, external_id: str | None = None) -> Known:
+    """What a look at GitHub changes; ``None``: GitHub knows no such run."""
+    interval = min(known.interval * 1.5, LAST_LOOK)
+    known = replace(known, next_look=now + known.interval, interval=interval)
+    if run is None:
+        since = now if known.gone_since is None else known.gone_since
+        return replace(known, gone_since=since, gone=now >= since + GONE_AFTER)
+    # A run that has ended since is another one to Port's reader: what the workflow told may be new.
+    over = run.phase is Phase.COMPLETED and (known.run is None or known.run.phase is not Phase.COMPLETED)
+    return replace(
+        known,
+        run=run,
+        gone_since=None,
+        gone=False,
+        external_id=external_id or known.external_id,
+        stale=known.stale or over,
+    )
+
+
+def found_jobs(jobs: Sequence[ObservedJob], more: int, known: Known) -> Known:
+    """The failed jobs are known, or cannot be."""
+    return replace(known, jobs=tuple(jobs), more_jobs=more)
+
+
+def unseen(known: Known, now: float) -> Known:
+    """A look failed, or the ledger's work was resumed: the next one comes later."""
+    return replace(known, next_look=now + known.interval, interval=min(known.interval * 1.5, LAST_LOOK))
