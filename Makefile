@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 .DEFAULT_GOAL := help
-.PHONY: help install demo demo-grpc test test-alarms test-cluster test-image check fix proto soak mutants bench lock clean
+.PHONY: help install demo demo-grpc test test-alarms test-cluster test-image check dist fix proto soak mutants bench lock clean
 
 help:            ## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | awk -F'\t' '{printf "make %-14s %s\n", $$1, $$2}'
@@ -50,14 +50,21 @@ test-alarms: $(VENV)/.installed-dev ## the alarms and the dashboard, by promtool
 test-image: $(VENV)/.installed-dev ## the Dockerfile's commands, without a container engine
 	$(BIN)/python -m pytest -m image
 
-check: $(VENV)/.installed-dev ## format, lint, types, import arrows, generated docs and code current, tests
+check: $(VENV)/.installed-dev ## format, lint, types, import arrows, workflows, generated docs and code current, tests
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/zizmor --offline --quiet --persona=pedantic .github
+	$(BIN)/check-jsonschema --quiet --builtin-schema vendor.github-workflows .github/workflows/*.yml
+	$(BIN)/check-jsonschema --quiet --builtin-schema vendor.dependabot .github/dependabot.yml
 	$(BIN)/python -m tests.docs --check
 	$(BIN)/python -m tests.proto --check
 	$(MAKE) --no-print-directory test
+
+dist: $(VENV)/.installed ## wheel and sdist in dist/
+	rm -rf dist && mkdir dist
+	$(BIN)/python -c "from flit_core import buildapi; buildapi.build_wheel('dist'); buildapi.build_sdist('dist')"
 
 fix: $(VENV)/.installed-dev   ## format, mend what lint can mend, write the generated parts of the docs
 	$(BIN)/ruff format .
