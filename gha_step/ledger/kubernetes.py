@@ -23,7 +23,7 @@ from gha_step.ledger.attribution import concerns
 from gha_step.ledger.keys import digest
 from gha_step.ledger.lease import Lease
 from gha_step.ledger.record import Payload, Record, State, Target, Version
-from gha_step.ledger.store import Conflict, Standing
+from gha_step.ledger.store import Conflict, RecordRefused, Standing
 
 GROUP: Final = "gha-step.dev"
 API_VERSION: Final = f"{GROUP}/v1alpha1"
@@ -231,7 +231,7 @@ def _translated(resource: Resource, verb: str, project: str | None) -> Iterator[
     except Denied as error:
         raise LedgerUnavailable(_why(error, resource, verb, project), ASK_AGAIN, lasting=error.lasting) from None
     except Invalid as error:
-        raise LedgerUnavailable(
+        raise RecordRefused(
             f"the API server does not take this {resource.plural} in {where}: see whether the CustomResourceDefinition "
             f"is that of this version of gha-step (kubectl apply -k deploy/crd): {error.words or error}"
         ) from None
@@ -342,6 +342,7 @@ def _decode(found: _Object) -> Record:
         fields = {name: value for part in parts for name, value in part.items()}
         if "run" in found:
             fields["run"] = found["run"]
+        fields["state"] = found["progress"]["state"]  # a record without one must not look like one that was never sent
         return Record.model_validate({**fields, "schema_version": found["schemaVersion"], "version": _version(found)})
     except ValidationError as error:
         problems = ", ".join(sorted({".".join(map(str, problem["loc"])) for problem in error.errors()}))

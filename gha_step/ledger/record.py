@@ -6,7 +6,7 @@ What may become of it is in `gha_step.ledger.transitions`, where it is kept in `
 from enum import StrEnum
 from typing import Final, Literal, TypeAlias
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from gha_step.ledger.keys import digest
 
@@ -113,7 +113,9 @@ class Record(Frozen):
 
     schema_version: Literal[1] = SCHEMA
     key: str
-    key_parts: tuple[str, ...]  # (project, promotionUID, alias), or (project, "caller", promotion, alias)
+    key_parts: tuple[str, ...] = Field(
+        min_length=3, max_length=4
+    )  # (project, promotionUID, alias), or (project, "caller", promotion, alias)
     promotion: str = ""  # the Promotion's name: for people, and for the promotion-name rule
     promotion_uid: str = ""  # whose record it is, where that is known
     version: Version = 0

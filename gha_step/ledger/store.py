@@ -3,7 +3,7 @@
 from collections.abc import Collection, Iterator
 from typing import NamedTuple, Protocol
 
-from gha_step.contract.errors import StepError
+from gha_step.contract.errors import LedgerUnavailable, StepError
 from gha_step.ledger.lease import Lease
 from gha_step.ledger.record import Record, Target
 
@@ -13,6 +13,10 @@ class Conflict(StepError):
 
     The write may still have been our own, applied earlier: only a fresh read tells.
     """
+
+
+class RecordRefused(LedgerUnavailable):
+    """The store does not take this content, too large for example, and has not applied it; it may take less."""
 
 
 class LedgerUnusable(StepError):
@@ -45,6 +49,7 @@ class Store(Protocol):
         another content never has.
 
         :raises Conflict: the stored record has another version.
+        :raises RecordRefused: the store does not take this content.
         :raises LedgerUnavailable: no clear answer; the write may have been applied, now or later.
         """
 

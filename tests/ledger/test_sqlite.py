@@ -422,6 +422,7 @@ def test_a_closed_ledger_is_unavailable(path: Path) -> None:
         "no json",
         "",
         "[]",
+        record().model_copy(update={"key_parts": ()}).model_dump_json(),
         record().model_dump_json().replace('"schema_version":1', '"schema_version":2'),
         record().model_dump_json().replace('"state":"reserved"', '"state":"invented"'),
         record().model_dump_json().replace('"timeout":60', '"timeout":60,"invented":1'),

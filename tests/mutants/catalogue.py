@@ -307,6 +307,13 @@ MUTANTS: Final = (
         "tests/dispatch",
     ),
     Mutant(
+        "a record without a state was never sent",
+        "gha_step/ledger/kubernetes.py",
+        '        fields["state"] = found["progress"]["state"]',
+        "        pass",
+        "tests/ledger/test_bounds.py",
+    ),
+    Mutant(
         "the store's client repeats its PUT",
         "gha_step/kube.py",
         "retries=False",

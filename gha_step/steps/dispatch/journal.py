@@ -5,8 +5,9 @@ from typing import Any, Final
 
 from gha_step.contract.errors import LedgerError, LedgerUnavailable
 from gha_step.contract.memory import Memory
+from gha_step.ledger.bounds import fitted, without_optional
 from gha_step.ledger.record import LOOKING, Payload, Record, Run, State, payload_of
-from gha_step.ledger.store import Conflict, Store
+from gha_step.ledger.store import Conflict, RecordRefused, Store
 from gha_step.ledger.transitions import Event, IllegalMove, RecordLost, ToldByHost, advance
 from gha_step.runtime import Clock
 from gha_step.steps.dispatch.answers import run_page
@@ -69,8 +70,15 @@ class Journal:
         return record
 
     def write(self, record: Record) -> Record:
-        """One compare-and-set; a state that is new is counted and logged."""
-        stored = self.store.write(record)
+        """One compare-and-set; what a store refuses as it is, it is given again without what is optional."""
+        record = fitted(record, lambda run_id: run_page(record, run_id))
+        try:
+            stored = self.store.write(record)
+        except RecordRefused as error:
+            if (less := without_optional(record)) == record:
+                raise
+            log.warning("the ledger refuses a record, which is written shorter: %s", error, extra=subject_of(record))
+            stored = self.store.write(less)
         self.remember(stored)
         return stored
 

@@ -6,10 +6,11 @@ It turns a call into a request (config, Secret, endpoint) and leaves what happen
 from typing import Any
 
 from gha_step.contract.errors import ConfigError, CredentialsError, StepError, TokenUnavailable, Unavailable
-from gha_step.contract.request import StepRequest
+from gha_step.contract.request import Caller, StepRequest
 from gha_step.contract.result import StepResult
 from gha_step.contract.values import EXACT_FLOAT, ConfigModel, check_inputs_size
 from gha_step.github.dispatch import Workflow
+from gha_step.ledger.bounds import too_long
 from gha_step.ledger.keys import MARKER_SHAPE, digest
 from gha_step.ledger.record import Payload, Target
 from gha_step.runtime import Clock
@@ -19,6 +20,7 @@ from gha_step.steps.dispatch.request import DispatchRequest, Key, blank
 from gha_step.steps.dispatch.task import Witness
 from gha_step.steps.dispatch.tasks import DispatchTasks
 from gha_step.steps.kind import Call, Underway
+from gha_step.steps.repository import REPO_URL, RepositoryByUrl
 
 
 class DispatchWorkflow:
@@ -33,7 +35,10 @@ class DispatchWorkflow:
         self._clock = clock
 
     def execute(self, call: Call) -> StepResult | Underway:
-        key = Key.of(call.request.caller)
+        caller = call.request.caller
+        if (why := too_long(_names(caller))) is not None:  # no record can hold them: nothing was ever sent for them
+            return StepResult.failed(f"nothing was dispatched: {why}")
+        key = Key.of(caller)
         config: DispatchWorkflowConfig | None = None
         request: DispatchRequest | None = None
         problem: StepError | None = None
@@ -68,6 +73,8 @@ class DispatchWorkflow:
 
     def _requested(self, key: Key, config: DispatchWorkflowConfig) -> DispatchRequest:
         repository = self._access.repository(key.caller.project, config)
+        if (why := too_long([(repository.endpoint.named_by, repository.endpoint.base)])) is not None:
+            raise CredentialsError(f"project {key.caller.project}: {why}")
         return DispatchRequest.of(
             key,
             Workflow(repository.endpoint, repository.owner, repository.name, config.workflow_file, config.ref),
@@ -82,6 +89,8 @@ class DispatchWorkflow:
 
 def _parse(raw: dict[str, Any]) -> DispatchWorkflowConfig:
     config = DispatchWorkflowConfig.parse(raw)
+    if (why := too_long(_fields(config))) is not None:
+        raise ConfigError(why)
     if config.correlation_input is None:
         return config
     filled = config.correlation_input.lower()  # a workflow ignores the case of its inputs' names
@@ -95,6 +104,30 @@ def _parse(raw: dict[str, Any]) -> DispatchWorkflowConfig:
     except ValueError as error:
         raise ConfigError(f"config.inputs: with the one that correlationInput names, {error}") from None
     return config
+
+
+def _names(caller: Caller) -> list[tuple[str, str]]:
+    return [
+        ("context.project", caller.project),
+        ("context.promotion", caller.promotion),
+        ("context.promotionUID", caller.promotion_uid),
+        ("context.alias", caller.alias),
+    ]
+
+
+def _fields(config: DispatchWorkflowConfig) -> list[tuple[str, str]]:
+    named = config.repository
+    if isinstance(named, RepositoryByUrl):
+        repository = [(f"config.{REPO_URL}", named.url.full_name)]
+    else:
+        repository = [("config.owner", named.owner), ("config.repo", named.repo)]
+        repository.append(("config.owner and config.repo", config.full_name))
+    return [
+        *repository,
+        ("config.workflowFile", config.workflow_file),
+        ("config.ref", config.ref),
+        ("config.correlationInput", config.correlation_input or ""),
+    ]
 
 
 def _unaddressed(config: DispatchWorkflowConfig) -> Payload:

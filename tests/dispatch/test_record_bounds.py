@@ -1,0 +1,64 @@
+"""What no record can hold is refused by name before anything is sent; what a store refuses is written shorter."""
+
+from typing import Any
+
+import pytest
+
+from gha_step.emulator import GitHub
+from gha_step.ledger.record import Record, State
+from gha_step.ledger.store import RecordRefused
+from tests.support.calls import config
+from tests.support.core import Program
+from tests.support.ledger import FaultyStore
+
+LONG = "x" * 2049
+
+
+@pytest.mark.parametrize(
+    ("name", "context", "fields"),
+    [
+        ("context.alias", {"alias": LONG}, {}),
+        ("context.promotion", {"promotion": LONG}, {}),
+        ("context.promotionUID", {"promotionUID": LONG}, {}),
+        ("config.ref", {}, {"ref": LONG}),
+        ("config.workflowFile", {}, {"workflowFile": f"{LONG}.yml"}),
+        ("config.owner", {}, {"owner": LONG}),
+        ("config.repo", {}, {"repo": LONG}),
+        ("config.owner and config.repo", {}, {"owner": "x" * 2000, "repo": "y" * 100}),
+        ("config.correlationInput", {}, {"correlationInput": LONG}),
+    ],
+)
+def test_a_name_that_no_record_can_hold_fails_the_step_before_anything_is_sent(
+    program: Program, github: GitHub, store: FaultyStore, name: str, context: dict[str, Any], fields: dict[str, Any]
+) -> None:
+    result = program.call(config(**fields), **context)
+    assert result.status == "Failed"
+    assert f"{name}: has 2" in (result.message or "")
+    assert "the maximum is 2048" in (result.message or "")
+    assert LONG not in (result.message or "")
+    assert github.count() == 0
+    assert list(store.records()) == []
+
+
+def test_a_record_that_the_store_refuses_is_written_without_what_is_optional(
+    program: Program, github: GitHub, store: FaultyStore
+) -> None:
+    """Too large, by an older definition: that is no outage, and evidence is not thrown away for it."""
+
+    def picky(record: Record) -> None:
+        if record.reason is not None and len(record.reason) > 100:
+            raise RecordRefused("the API server does not take this: too long")
+
+    store.before_write = picky
+    github.faults.add(_refusal("w" * 400), "dispatch", times=None)
+    assert program.follow().status == "Failed"
+    (record,) = store.records()
+    assert record.state is State.REJECTED
+    assert record.reason is not None
+    assert len(record.reason) == 100
+
+
+def _refusal(words: str) -> Any:
+    from gha_step.emulator import Answer, Response
+
+    return Answer(Response.of(422, {"message": words}))
