@@ -96,14 +96,25 @@ class Schedule:
             listing=dice.choice((1.0, 5.0, SETTLE)),
             zombie=dice.random() < 0.3,
         )
-        self.ordinary = self.weather.budget == 0
+        self.play = dice.choice(("any", "any", "mixed answers", "forged gate", "late pod"))
+        if self.play == "mixed answers":
+            self.generation = dice.choice(("github.com", "ghes-3.21"))
+            self.weather.names = dice.choice((0.3, 0.6))
+        if self.play == "forged gate":
+            self.generation = dice.choice(("ghes-3.19", "ghes-3.20"))
+        if self.play == "late pod":  # the sender dies once; another pod takes over, and must find what it started
+            self.generation, self.mark, self.polls_slowly = dice.choice(("ghes-3.19", "ghes-3.20")), "promotion", False
+            self.shared_store, self.replicas = True, 1
+            self.weather = Weather(crash=0.05, budget=1, listing=dice.choice((1.0, 5.0, SETTLE)))
+        self.ordinary = self.weather.budget == 0 and self.play == "any"
         self.weather.creation = dice.uniform(0.0, 0.6) * self.weather.listing
         self.boundaries = Boundaries(kernel, self.weather)
         self.github = self._github()
         self.network = Network(kernel, self.github, self.boundaries)
         self.disk = Disk()
-        self.one_promotion = dice.random() < 0.3
-        self.promotions = [self._promotion(number) for number in range(dice.choice((1, 1, 2, 3)))]
+        self.one_promotion = dice.random() < 0.3 and self.play != "late pod"
+        most = (2, 3, 3) if self.play == "mixed answers" else (1, 1, 2, 3)
+        self.promotions = [self._promotion(number) for number in range(dice.choice(most))]
         self.processes: list[tuple[Process, Steps]] = []
         self.host = Process("host")
         self._incarnations = 0
@@ -170,7 +181,8 @@ class Schedule:
         self.processes.append((process, steps))
         kernel.note(f"{process.name} starts in pod {pod}")
         delay = kernel.random.uniform(0.5, 20.0)
-        successor = pod if kernel.random.random() < 0.6 else f"pod{self._incarnations}"
+        stays = kernel.random.random() < 0.6 and self.play != "late pod"
+        successor = pod if stays else f"pod{self._incarnations}"
         process.at_death.append(lambda: kernel.at(delay, lambda: self._replace(process, successor)))
 
     def _replace(self, dead: Process, pod: str) -> None:
@@ -304,6 +316,8 @@ class Schedule:
             if self.ordinary and (promotion.ended is None or promotion.ended.status != "Succeeded"):
                 raise Broken(f"{promotion.name}: nothing went wrong, and yet: {promotion.ended}")
             runs = self.runs_of(promotion)
+            if self.play == "late pod" and runs and (promotion.ended is None or promotion.ended.status != "Succeeded"):
+                raise Broken(f"{promotion.name}: its run shows its name, and yet: {promotion.ended}")
             if len(runs) > 1:
                 raise Broken(f"{promotion.name}: {len(runs)} runs for one key")
             posts = [when for when, body in self.network.posts if f'"{promotion.tag}"' in body]
@@ -334,7 +348,10 @@ class Schedule:
         kernel, dice = self.kernel, self.kernel.random
         for number in range(self.replicas):
             self.start_process(f"pod-{number}")
-        for _ in range(dice.choice((0, 0, 1, 2))):
+        if self.play == "forged gate":
+            self.weather.gate_refused = dice.random() < 0.3
+            kernel.spawn(self.host, self._forge)
+        for _ in range(0 if self.play == "late pod" else dice.choice((0, 0, 1, 2))):
             self.ordinary = False
             kernel.at(dice.uniform(0.0, 60.0), self._stranger)
         kernel.at(CALM_AFTER, self._calm)
@@ -357,6 +374,17 @@ class Schedule:
         self.kernel.note("from here on nothing goes wrong")
         self.weather.budget = 0
 
+    def _forge(self) -> None:
+        """Somebody who may write Leases holds the gate for whom he likes, or touches it without end."""
+        dice, gates = self.kernel.random, self.disk.gates
+        touches = dice.random() < 0.5
+        while self.kernel.now < STUCK_AFTER:
+            self.kernel.sleep(dice.uniform(0.05, 0.5) if touches else dice.uniform(0.5, 20.0))
+            for name, gate in list(gates.items()):
+                holders = ("f" * 64, None, gate.holder, *self.disk.records)
+                holder = gate.holder if touches and dice.random() < 0.9 else dice.choice(holders)
+                gates[name] = gate.model_copy(update={"holder": holder, "version": int(gate.version) + 1})
+
     def _stranger(self) -> None:
         """Somebody starts the same workflow with the same token."""
         actor = self.kernel.random.choice(("kargo-bot", "kargo-bot", "alice"))
@@ -372,8 +400,8 @@ def _run_id(result: StepResult) -> int | None:
 def describe(schedule: Schedule) -> str:
     """What the seed decided, and everything that happened."""
     head = (
-        f"seed {schedule.seed}: {schedule.generation}, titles show {schedule.mark}, {schedule.replicas} replica(s), "
-        f"{'shared' if schedule.shared_store else 'exclusive'} store, {len(schedule.promotions)} promotion(s), "
+        f"seed {schedule.seed}: {schedule.play}, {schedule.generation}, titles show {schedule.mark}, "
+        f"{schedule.replicas} replica(s), {'shared' if schedule.shared_store else 'exclusive'} store, {len(schedule.promotions)} promotion(s), "
         f"{schedule.weather}"
     )
     return "\n".join([head, *schedule.kernel.trace])

@@ -49,6 +49,8 @@ class Weather:
     clock_skew: float = 0.0  # GitHub's clock minus ours
     listing: float = 3.0  # seconds after which a run is surely created and listed
     creation: float = 1.0  # seconds of these within which it is created
+    names: float = 1.0  # how often a server that can name the run does so
+    gate_refused: bool = False  # somebody has made the gate's Lease one that cannot be written
     zombie: bool = False  # a POST whose answer is lost may be processed minutes later
 
 
@@ -166,6 +168,9 @@ class SimStore:
         return self._disk.gates.get((project, target.hash)) or Lease(project=project, target=target)
 
     def write_lease(self, gate: Lease) -> Lease:
+        if self._boundaries.weather.gate_refused:
+            self._ask("write gate")
+            raise LedgerUnavailable("the API server does not take this Lease")
         return self._apply(lambda: self._disk.put_gate(gate), "write gate")
 
     def records(self) -> Iterator[Record]:
@@ -286,6 +291,9 @@ class Network:
                     self.kernel.at(dice.uniform(5.0, 300.0), lambda: self._process(request))
                 case _:
                     response = self.github.handle(request)
+                    if is_post and response.status == 200 and dice.random() >= weather.names:
+                        self.kernel.note("the answer names no run")
+                        response = GitHubResponse(204, tuple(self._date().items()), b"")
                     if fate == "reset after":
                         answer(None, back, reset=True)
                     elif fate == "closed after":
