@@ -85,6 +85,7 @@ class Others(NamedTuple):
 
     runs: frozenset[int] = frozenset()  # theirs, whoever named them
     rivals: tuple[Record, ...] = ()  # open, of the same short ref, sent since our floor: a run may be theirs
+    unidentified: bool = False  # one that GitHub accepted since our floor ended without its run
     name_is_unique: bool = True  # every other dispatch of the promotion that was sent is accepted or rejected
 
 
@@ -98,6 +99,7 @@ def concerns(record: Record, other: Record, runs: Collection[int]) -> bool:
         and other.target.workflow_of_repo == record.target.workflow_of_repo
         and (
             other.state in OPEN
+            or _is_unidentified(record, other)
             or (other.run is not None and other.run.id in runs)
             or (other.project, other.promotion) == (record.project, record.promotion)
         )
@@ -112,12 +114,23 @@ def others_of(record: Record, records: Iterable[Record]) -> Others:
     return Others(
         runs=frozenset(other.run.id for other in records if other.run is not None),
         rivals=tuple(other for other in records if _is_rival(record, other)),
+        unidentified=any(_is_unidentified(record, other) for other in records),
         name_is_unique=all(other.state is State.ACCEPTED or not other.sent for other in siblings),
     )
 
 
 def _is_rival(record: Record, other: Record) -> bool:
-    if other.state not in OPEN or other.target.short_ref != record.target.short_ref:
+    return other.state in OPEN and _may_be_mistaken(record, other)
+
+
+def _is_unidentified(record: Record, other: Record) -> bool:
+    accepted = other.state in (State.AMBIGUOUS, State.UNRESOLVED) and other.answered_date is not None
+    return accepted and _may_be_mistaken(record, other)
+
+
+def _may_be_mistaken(record: Record, other: Record) -> bool:
+    """Whether the other's run would be eligible for ours: of the same short ref, and sent since our floor."""
+    if other.target.short_ref != record.target.short_ref:
         return False
     if other.sending_at is None or record.sending_at is None or record.floor is None or record.answered_date is None:
         return True
@@ -221,7 +234,8 @@ def _by_promotion_name(look: Look) -> Event | None:
 
 
 def _by_only_candidate(look: Look) -> Event | None:
-    if not look.settled or len(look.seen) != 1 or look.others.rivals:
+    """Not where another key's run exists that nobody has identified: this may be it, and ours be late."""
+    if not look.settled or len(look.seen) != 1 or look.others.rivals or look.others.unidentified:
         return None
     return OnlyCandidate(run=_run(look.seen[0], "only-candidate"))
 

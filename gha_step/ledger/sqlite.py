@@ -44,6 +44,7 @@ CREATE TABLE gates (
 ) WITHOUT ROWID;
 """
 # One query per index, none over all records. A record that is no JSON has no run, and is refused where it is read.
+_WITHOUT_RUN: Final = OPEN | {State.AMBIGUOUS, State.UNRESOLVED}
 _RUN_INDEX: Final = """
 CREATE INDEX IF NOT EXISTS records_by_run
 ON records (CASE WHEN json_valid(record) THEN json_extract(record, '$.run.id') END)
@@ -146,7 +147,7 @@ class SqliteStore:
     def others(self, record: Record, runs: Collection[int]) -> list[Record]:
         with self._session() as connection:
             rows = connection.execute(
-                _OTHERS, (json.dumps(sorted(runs)), record.project, record.promotion, json.dumps(sorted(OPEN)))
+                _OTHERS, (json.dumps(sorted(runs)), record.project, record.promotion, json.dumps(sorted(_WITHOUT_RUN)))
             ).fetchall()
         return [other for other in (_decode(*row) for row in rows) if concerns(record, other, runs)]
 

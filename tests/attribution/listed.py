@@ -65,6 +65,7 @@ def decide(
     taken: Collection[int] = (),
     name_is_unique: bool = True,
     rivals: Iterable[Record] = (),
+    unidentified: bool = False,
     settle: float = SETTLE,
 ) -> Event:
     """What the listing proves; ``since_sending`` is by default what GitHub's clock tells."""
@@ -72,7 +73,7 @@ def decide(
         assert seen.begun is not None
         since_sending = seen.begun - EPOCH
     assert looks.sending_at is not None
-    others = Others(frozenset(taken), tuple(rivals), name_is_unique)
+    others = Others(frozenset(taken), tuple(rivals), unidentified=unidentified, name_is_unique=name_is_unique)
     return attribute(looks, seen, others, settle=settle, now=looks.sending_at + since_sending)
 
 

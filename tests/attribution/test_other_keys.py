@@ -90,6 +90,21 @@ def test_fewer_candidates_than_dispatches_are_waited_for() -> None:
     assert isinstance(event, Looked)
 
 
+def test_the_only_candidate_may_be_the_run_of_an_accepted_dispatch_that_ended_without_one() -> None:
+    # Both had a 204, one run is late: the first ends ambiguous with it, and the second must not take it then.
+    early = decide(accepted_without_id(), listing(listed(), begun=SETTLED), unidentified=True)
+    assert isinstance(early, Looked)
+    late = decide(accepted_without_id(), listing(listed(), begun=OVER), unidentified=True)
+    assert isinstance(late, Indistinguishable)
+
+
+@pytest.mark.parametrize("state", list(State))
+def test_only_an_accepted_dispatch_without_a_run_is_unidentified(state: State) -> None:
+    expected = state in (State.AMBIGUOUS, State.UNRESOLVED)
+    assert others_of(accepted_without_id(), [theirs(state, answered_date=EPOCH)]).unidentified is expected
+    assert not others_of(accepted_without_id(), [theirs(state, answered_date=None)]).unidentified
+
+
 def test_a_lost_answer_waits_for_nobody() -> None:
     assert isinstance(decide(unknown(), listing(listed(), begun=OVER), rivals=[theirs()]), Indistinguishable)
 

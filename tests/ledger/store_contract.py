@@ -162,6 +162,14 @@ class StoreContract:
         is_open = state in (State.SENDING, State.UNKNOWN, State.ACCEPTED_WITHOUT_ID)
         assert store.others(mine, ()) == ([theirs] if is_open else [])
 
+    @pytest.mark.parametrize("state", [State.AMBIGUOUS, State.UNRESOLVED])
+    def test_accepted_dispatches_that_ended_without_their_run_are_found(self, store: Store, state: State) -> None:
+        mine = store.write(fresh("mine", State.ACCEPTED_WITHOUT_ID, answered_date=5.0, floor=0.0, sending_at=5.0))
+        theirs = store.write(fresh("theirs", state, promotion="test.02", answered_date=5.0, sending_at=1.0))
+        store.write(fresh("lost", state, promotion="test.02", answered_date=None, sending_at=1.0))
+        store.write(fresh("before", state, promotion="test.02", answered_date=5.0, sending_at=-1.0))
+        assert store.others(mine, ()) == [theirs]
+
     def test_whoever_has_one_of_the_runs_is_found(self, store: Store) -> None:
         mine = store.write(fresh("mine", State.ACCEPTED, run=run("marker", 5)))
         theirs = [

@@ -76,7 +76,8 @@ MUTANTS: Final = (
     Mutant(
         "newest run wins",
         ATTRIBUTION,
-        "    if not look.settled or len(look.seen) != 1 or look.others.rivals:\n        return None\n"
+        "    if not look.settled or len(look.seen) != 1 or look.others.rivals or look.others.unidentified:\n"
+        "        return None\n"
         '    return OnlyCandidate(run=_run(look.seen[0], "only-candidate"))\n',
         "    if not look.seen:\n        return None\n"
         '    return OnlyCandidate(run=_run(look.seen[-1], "only-candidate"))\n',
@@ -146,12 +147,13 @@ MUTANTS: Final = (
         ATTRIBUTION,
         "        runs=frozenset(other.run.id for other in records if other.run is not None),\n",
         "        runs=frozenset(),\n",
+        "tests/attribution",
     ),
     Mutant(
         "the only candidate waits for no other key",
         ATTRIBUTION,
-        "    if not look.settled or len(look.seen) != 1 or look.others.rivals:\n",
-        "    if not look.settled or len(look.seen) != 1:\n",
+        " or look.others.rivals or look.others.unidentified:\n",
+        ":\n",
         "tests/attribution",
     ),
     Mutant(
@@ -173,6 +175,7 @@ MUTANTS: Final = (
         ATTRIBUTION,
         "    return max(left, (sent if record.lost_at is None else record.lost_at) + shortest - now)\n",
         "    return left\n",
+        "tests/attribution",
     ),
     Mutant(
         "looking may end with the first listing",
@@ -186,13 +189,6 @@ MUTANTS: Final = (
         "gha_step/steps/dispatch/gate.py",
         '            if self._run_finder.stands_still(here, "hindered") < TAKEOVER:\n',
         "            if True:\n",
-    ),
-    Mutant(
-        "whoever holds the gate without a record holds it for ever",
-        "gha_step/steps/dispatch/gate.py",
-        "        if holder is None or holder.final or",
-        "        if holder is None:\n            raise LedgerUnavailable('no record')\n        if holder.final or",
-        "tests/dispatch",
     ),
     Mutant(
         "runs that show another marker are candidates",

@@ -401,7 +401,8 @@ def describe(schedule: Schedule) -> str:
     """What the seed decided, and everything that happened."""
     head = (
         f"seed {schedule.seed}: {schedule.play}, {schedule.generation}, titles show {schedule.mark}, "
-        f"{schedule.replicas} replica(s), {'shared' if schedule.shared_store else 'exclusive'} store, {len(schedule.promotions)} promotion(s), "
+        f"{schedule.replicas} replica(s), {'shared' if schedule.shared_store else 'exclusive'} store, "
+        f"{len(schedule.promotions)} promotion(s), "
         f"{schedule.weather}"
     )
     return "\n".join([head, *schedule.kernel.trace])

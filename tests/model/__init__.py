@@ -1,0 +1,1 @@
+"""Explicit-state models: every course of events within bounds."""
