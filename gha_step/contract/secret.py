@@ -1,6 +1,14 @@
-"""A secret value that cannot be printed by accident."""
+"""A secret value that cannot be printed by accident, and that is found in what others say, also in disguise."""
 
+import base64
 import hmac
+import re
+from functools import cached_property
+from typing import Final
+from urllib.parse import unquote
+
+_SHORTEST_IN_BASE64: Final = 8  # characters: of less, what base64 makes is found in ordinary text
+_ESCAPE: Final = re.compile(r"\\+u00([0-9a-fA-F]{2})|\\+(/)")
 
 
 class Token:
@@ -8,8 +16,6 @@ class Token:
 
     :param subject: what messages call it: whose it is, or where it lies. Equality is that of the values.
     """
-
-    __slots__ = ("_value", "subject")
 
     def __init__(self, value: str, subject: str = "the token") -> None:
         self._value = value
@@ -23,9 +29,38 @@ class Token:
         """Whether ``other`` is the same value, in time that does not depend on where they differ."""
         return hmac.compare_digest(self._value.encode(), other.encode("utf-8", "surrogatepass"))
 
+    def is_in(self, text: str) -> bool:
+        """Whether ``text`` repeats this value: as it is, with JSON's escapes, percent-encoded or in base64."""
+        if not self._value:
+            return False
+        plain = _ESCAPE.sub(lambda found: found[2] or chr(int(found[1], 16)), text) if "\\" in text else text
+        for _ in range(2):  # percent-encoded once, or once more on the way
+            plain = unquote(plain) if "%" in plain else plain
+        return any(form in text or form in plain for form in self._forms)
+
     def hide(self, text: str) -> str:
         """``text`` with this value taken out: whatever somebody else says may repeat it."""
-        return text.replace(self._value, "***") if self._value else text
+        return self._disguised.sub("***", text) if self.is_in(text) else text
+
+    @cached_property
+    def _forms(self) -> tuple[str, ...]:
+        """The value, and what any base64 of a text that holds it has in common, by where it begins in that text."""
+        if len(self._value) < _SHORTEST_IN_BASE64:
+            return (self._value,)
+        forms = [self._value]
+        raw = self._value.encode("utf-8", "surrogatepass")
+        for offset in range(3):
+            whole = base64.b64encode(b"\0" * offset + raw).decode().rstrip("=")
+            # What the neighbours have a part in is left out: the first characters, and the last.
+            middle = whole[(0, 2, 3)[offset] : (len(raw) + offset) * 8 // 6]
+            forms += [middle, middle.translate(str.maketrans("+/", "-_"))]
+        return tuple(dict.fromkeys(forms))
+
+    @cached_property
+    def _disguised(self) -> re.Pattern[str]:
+        value, *encoded = (_spelled(form) for form in self._forms)
+        edges = [rf"[\w+/-]{{0,4}}{form}[\w+/-]{{0,4}}={{0,2}}" for form in encoded]
+        return re.compile("|".join([value, *edges]))
 
     def __repr__(self) -> str:
         return "***"
@@ -40,3 +75,19 @@ class Token:
 
     def __reduce__(self) -> str:
         raise TypeError("a token is never serialised")
+
+
+def _spelled(text: str) -> str:
+    """A pattern of all spellings of ``text``: each character as it is, or escaped as in a URL or in JSON."""
+    return "".join(_spellings(character) for character in text)
+
+
+def _spellings(character: str) -> str:
+    escaped = "".join(rf"%(?:25)*{_hex(byte)}" for byte in character.encode("utf-8", "surrogatepass"))
+    json = rf"|\\+u00{_hex(ord(character))}" if ord(character) < 256 else ""
+    slash = r"|\\+/" if character == "/" else ""
+    return rf"(?:{re.escape(character)}|{escaped}{json}{slash})"
+
+
+def _hex(number: int) -> str:
+    return f"(?i:{number:02x})"

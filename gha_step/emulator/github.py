@@ -100,10 +100,12 @@ class GitHub(State):
         filtered_lag: Lag = 0.0,
         first_run_id: int = 17_000_000_001,
         run_id_step: int = 1,
+        lost_headers: frozenset[str] = frozenset(),
     ) -> None:
         """`example`: begin with EXAMPLE_REPOSITORY, its EXAMPLE_WORKFLOW and EXAMPLE_TOKEN, else empty.
         `rate_limit`: requests per hour and token, enforced; None: shown on github.com but never reached, and
-        switched off on an Enterprise Server, as it is there by default. The rest as in `State`. ValueError if
+        switched off on an Enterprise Server, as it is there by default. `lost_headers`: those of requests that a
+        proxy before it takes away, in lower case. The rest as in `State`. ValueError if
         there is no such generation."""
         time = {} if now is None else {"now": now}
         super().__init__(
@@ -118,6 +120,7 @@ class GitHub(State):
         )
         self.generation = Generation.named(generation) if isinstance(generation, str) else generation
         self.rate_limit = rate_limit
+        self.lost_headers = lost_headers
         self.faults: Faults[OperationName] = Faults()
         self._log: deque[Logged] = deque(maxlen=_LOG_LENGTH)
         self._counts: Counter[OperationName] = Counter()
@@ -226,7 +229,8 @@ class GitHub(State):
         operation = found[0] if found is not None else None
         authorization = request.headers.get("authorization")
         token = None if authorization is None else self._authenticated(authorization)
-        version = request.headers.get("x-github-api-version", API_2022)
+        named = "x-github-api-version"
+        version = API_2022 if named in self.lost_headers else request.headers.get(named, API_2022)
         rate = self._rate(token)
         try:
             if version not in self.generation.api_versions:

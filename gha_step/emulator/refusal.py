@@ -83,12 +83,13 @@ def sso_required(owner: str, site: str) -> Refusal:
 
 def unknown_version(sent: str, supported: tuple[str, ...]) -> Refusal:
     """X-GitHub-Api-Version names none that this server has."""
-    versions = ", ".join(f'"{version}"' for version in reversed(supported))
-    return Refusal(
-        400,
-        'Bad Request: The version you specified in the "X-GitHub-API-Version" request header, '
-        f'"{sent}", is not a supported version. The following versions are currently supported: {versions}.',
+    newest, *older = (f'"{version}"' for version in reversed(supported))
+    versions = " and ".join([f"{newest} (most recent)", *older])
+    why = (
+        f'The version you specified in the "X-GitHub-API-Version" request header, "{sent}", is not a supported '
+        f"version. The following versions are currently supported: {versions}."
     )
+    return Refusal(400, "Bad Request", more={"errors": why})
 
 
 def rate_limited(who: str, status: int, headers: Mapping[str, str]) -> Refusal:

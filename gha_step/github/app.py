@@ -8,18 +8,15 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
-from gha_step.contract.json_text import parse_json
 from gha_step.contract.secret import Token
-from gha_step.github.dispatch import Workflow, rate_limit
 from gha_step.github.endpoint import Endpoint
-from gha_step.github.errors import BadPrivateKey, RateLimited, Refused, Unclear
-from gha_step.github.messages import Answer, date, github_words
+from gha_step.github.errors import BadPrivateKey, Refused, Unclear
+from gha_step.github.messages import Answer, ErrorBody, date, error_body
+from gha_step.github.refusals import PASSING, Asked, known_cause, rate_limit, said
 
 ISSUED_BEFORE: Final = 60  # seconds: GitHub's clock may be behind
 EXPIRES_AFTER: Final = 540  # seconds; GitHub takes at most 600, by its own clock
 MARGIN: Final = 300.0  # seconds before its end at which a token counts as used up: a step may look for its run so long
-
-_PASSING: Final = frozenset({408, 409, 423, 425, 429})
 
 
 @dataclass(frozen=True)
@@ -43,6 +40,11 @@ class Installation:
     def path(self) -> str:
         """Path of the request below the API base."""
         return f"/app/installations/{self.number}/access_tokens"
+
+    @property
+    def asked(self) -> Asked:
+        """The request for a token, for messages."""
+        return Asked(self.endpoint, "give a token to", str(self), self.owner, self.repo)
 
     @property
     def body(self) -> dict[str, Any]:
@@ -92,25 +94,18 @@ def installation_token(answer: Answer, app: Installation, now: float) -> Install
     """
     if answer.status == 201:
         return _granted(answer, app, now)
-    words = github_words(answer)
-    said = f"{answer.status}: {words!r}" if words else str(answer.status)
-    # What counts as a limit, and for how long, is told in one place; its message is about a dispatch.
-    if limited := rate_limit(answer, words, Workflow(app.endpoint, app.owner, app.repo, file="", ref="")):
-        until = "" if limited.wait is None else f": it asks to wait {limited.wait:.0f} s"
-        raise RateLimited(f"{app.endpoint.host} has rate-limited {app} ({said}){until}", limited.wait)
-    if 300 <= answer.status < 500 and answer.status not in _PASSING:
-        raise Refused(
-            f"{app.endpoint.host} gives no token to {app} ({said}): {_advice(answer.status, words, app)}",
-            answer.status,
-            words,
-            answer.headers.get("location"),
-        )
-    raise Unclear(f"{app.endpoint.host} answered {said} to the request for a token for {app}")
+    body, asked = error_body(answer), app.asked
+    if limited := rate_limit(answer, body, asked):
+        raise limited
+    if 300 <= answer.status < 500 and answer.status not in PASSING:
+        message = f"{app.endpoint.host} gives no token to {app} ({said(answer, body)}): {_advice(answer, body, app)}"
+        raise Refused(message, answer.status, body.words, answer.headers.get("location"))
+    raise Unclear(f"{app.endpoint.host} answered {said(answer, body)} to the request for a token for {app}")
 
 
 def _granted(answer: Answer, app: Installation, now: float) -> InstallationToken:
     try:
-        body = parse_json(answer.body)
+        body = answer.json()
         token, ends = body["token"], datetime.fromisoformat(body["expires_at"])
         if not isinstance(token, str) or not token or any(not 33 <= ord(c) <= 126 for c in token):
             raise ValueError
@@ -131,10 +126,13 @@ def clock_error(answer: Answer, assumed: float) -> float | None:
     return told - assumed
 
 
-def _advice(status: int, words: str, app: Installation) -> str:
-    if "suspended" in words:
+def _advice(answer: Answer, body: ErrorBody, app: Installation) -> str:
+    if app.asked.says(body.message, "This installation has been suspended"):
         return "the installation is suspended: lift that on its page"
-    match status:
+    own = Token("", f"the GitHub App {app.issuer}")
+    if (cause := known_cause(answer, body, app.asked, own)) is not None:
+        return cause
+    match answer.status:
         case 401:
             return (
                 "the private key is none of this App's, or was deleted: make one on the App's settings page; or the "
@@ -149,7 +147,7 @@ def _advice(status: int, words: str, app: Installation) -> str:
             )
         case 422:
             return f"the installation cannot see {app.owner}/{app.repo}: add the repository on the installation's page"
-        case _ if 300 <= status < 400:
+        case status if 300 <= status < 400:
             return f"{app.endpoint.base} is not the API of this server, or it has moved: correct the address"
         case _:
             return "correct the credentials"

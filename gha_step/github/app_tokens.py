@@ -18,9 +18,7 @@ from gha_step.github.client import Client
 from gha_step.github.endpoint import Endpoint
 from gha_step.github.errors import GitHubError, RateLimited, Unclear, Unreachable
 from gha_step.github.messages import Answer
-from gha_step.github.server_capabilities import ServerCapabilities
 from gha_step.runtime import Clock, Workers
-from gha_step.telemetry import Telemetry
 
 CALL_WAITS: Final = 2.0  # seconds: a call has to answer within some
 TASK_WAITS: Final = 45.0  # seconds: twice connecting and twice an answer
@@ -47,14 +45,10 @@ class AppTokens:
     :param workers: threads for requests, each up to half a minute.
     """
 
-    def __init__(
-        self, *, client: Client, servers: ServerCapabilities, clock: Clock, workers: Workers, telemetry: Telemetry
-    ) -> None:
+    def __init__(self, *, client: Client, clock: Clock, workers: Workers) -> None:
         self._client = client
-        self._servers = servers
         self._clock = clock
         self._workers = workers
-        self._telemetry = telemetry
         self._lock = threading.Lock()  # never held across a call into any of the above
         self._cells: OrderedDict[_Key, _Cell] = OrderedDict()
         self._ahead: dict[Endpoint, float] = {}  # GitHub's clock minus ours, where a JWT was refused for it
@@ -142,18 +136,11 @@ class AppTokens:
 
     def _post(self, app: Installation, now: float) -> Answer:
         proof = app_jwt(app, now)
-        begun = self._clock.monotonic()
-        status = "error"
-        try:
-            answer = self._client.post(
-                app.endpoint, app.path, proof, app.body, without=self._servers.without(app.endpoint)
-            )
-            status = str(answer.status)
-        finally:
-            self._telemetry.github_request("app_token", status, self._clock.monotonic() - begun)
-        return answer
+        return self._client.post("app_token", app.asked, app.path, proof, app.body, owner=("app", app.issuer))
 
 
 def _unavailable(error: GitHubError, retry_after: float) -> TokenUnavailable:
-    asked = isinstance(error, RateLimited) and error.wait is not None
-    return TokenUnavailable(str(error), min(max(retry_after, 1.0), 60.0), retry_after if asked else None)
+    asked = None
+    if isinstance(error, RateLimited) and error.wait is not None:
+        asked = max(0.0, error.wait - (error.retry_after - retry_after))
+    return TokenUnavailable(str(error), min(max(retry_after, 1.0), 60.0), asked)

@@ -1,181 +1,188 @@
-"""Every request to GitHub but the dispatch: one request per call through PyGithub's requester.
+"""Every request to GitHub but the dispatch: sent once over a fresh connection, metered, and held back by rate limits.
 
-PyGithub is imported with the first such call: on github.com an ordinary dispatch needs none. Its own transport
-is not used: it repeats requests, and settles CAs and proxies by other rules than the dispatch's connection.
-So the requester gets a connection that opens anew through the same `Connector`; nothing is retried here.
+What holds for each of them is here and nowhere else: the API version that this server knows, rate limits, metrics, and
+that no answer shows the token. It follows no redirect, and repeats nothing but what the server refused for its version.
 """
 
-from collections.abc import ItemsView, Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from collections.abc import Callable, Mapping
+from typing import Any, Final, TypeVar
+from urllib.parse import urlencode
 
 import h11
 
+from gha_step.contract.json_text import compact_json
 from gha_step.contract.secret import Token
 from gha_step.github.connection import Connector
-from gha_step.github.endpoint import Endpoint
-from gha_step.github.errors import Unclear
+from gha_step.github.errors import RateLimited, TooLarge, Unclear
 from gha_step.github.exchange import Exchange
-from gha_step.github.messages import API_VERSION, USER_AGENT, VERSION_HEADER, Answer, Request
+from gha_step.github.messages import VERSION_HEADER, Answer, Request, error_body, headers, number, time_of_day
+from gha_step.github.rate_limits import RateLimits
+from gha_step.github.refusals import Asked, rate_limit, refuses_version
+from gha_step.github.server_capabilities import ServerCapabilities
 from gha_step.runtime import Clock
-
-if TYPE_CHECKING:
-    from github.Requester import Requester
+from gha_step.telemetry import Telemetry
 
 ANSWER_WITHIN: Final = 10.0  # seconds
-MAX_BODY: Final = 32 << 20
+MAX_BODY: Final = {  # bytes, by the name of the request: a run takes some 20 kB with its repository, a job 5 kB
+    "runs": 8 << 20,
+    "jobs": 8 << 20,
+    "workflow_file": 2 << 20,  # 1 MiB in base64
+}
+MAX_BODY_ELSEWHERE: Final = 1 << 20
+PAGES: Final = (100, 50, 25, 12)  # sizes: the first is the most that GitHub gives
+T = TypeVar("T")
 
 
-class Client(Protocol):
-    """Asks GitHub."""
+def in_smaller_pages(read: Callable[[int], T]) -> T:
+    """What ``read`` finds with the largest pages that the server can serve; each time it begins again at page 1.
+
+    GitHub answers 502 to 100 jobs of a large run, where 30 work.
+    """
+    for size in PAGES[:-1]:
+        try:
+            return read(size)
+        except TooLarge:
+            continue
+    return read(PAGES[-1])
+
+
+class Client:
+    """Asks GitHub. Every answer is without the token.
+
+    :param rate_limits: shared by all who ask with the same tokens.
+    """
+
+    def __init__(
+        self,
+        connector: Connector,
+        clock: Clock,
+        *,
+        servers: ServerCapabilities,
+        rate_limits: RateLimits,
+        telemetry: Telemetry,
+    ) -> None:
+        self._connector = connector
+        self._clock = clock
+        self._servers = servers
+        self._rate_limits = rate_limits
+        self._telemetry = telemetry
 
     def get(
         self,
-        endpoint: Endpoint,
+        name: str,
+        asked: Asked,
         path: str,
         token: Token,
         parameters: Mapping[str, str] | None = None,
         *,
-        without: frozenset[str] = frozenset(),
         etag: str | None = None,
     ) -> Answer:
-        """The answer to ``GET path`` below the API base, whatever its status. Redirects are not followed.
+        """The answer to ``GET path`` below the API base, whatever its status but a rate limit.
 
-        Where it repeats the token, that is taken out.
-
-        :param without: request headers that this server is known to refuse.
+        :param name: of the request, for metrics and bounds.
+        :param asked: what it is for, for messages.
         :param etag: of an earlier answer to this very request: 304 says that nothing has changed since.
+        :raises RateLimited: for now; or nothing was asked, because GitHub asked to wait before.
         :raises Unreachable: no connection.
         :raises Untrusted: the certificate.
+        :raises TooLarge: the answer is longer than such an answer can be.
         :raises Unclear: no answer that can be read within ten seconds.
         """
+        query = f"?{urlencode(parameters)}" if parameters else ""
+        given = [] if etag is None else [("If-None-Match", etag)]
+        return self._ask(name, asked, "GET", path + query, token, token, given, b"")
 
     def post(
-        self,
-        endpoint: Endpoint,
-        path: str,
-        token: Token,
-        body: Mapping[str, Any],
-        *,
-        without: frozenset[str] = frozenset(),
+        self, name: str, asked: Asked, path: str, token: Token, body: Mapping[str, Any], *, owner: tuple[str, ...]
     ) -> Answer:
-        """The answer to ``POST path`` with ``body`` as JSON, sent once. For what may be done twice: a dispatch may not.
+        """The answer to ``POST path`` with ``body`` as JSON. For what may be done twice: a dispatch may not.
 
-        Parameters and errors as for `get`; after `Unclear` it may have been done. ``token`` may be an App's JWT.
+        Parameters and errors as for `get`; after `Unclear` it may have been done.
+
+        :param token: may be an App's JWT, which is new each time: so limits are kept by ``owner``.
         """
-
-
-class PyGithubClient:
-    """See `Client`."""
-
-    def __init__(self, connector: Connector, clock: Clock) -> None:
-        self._connector = connector
-        self._clock = clock
-
-    def get(
-        self,
-        endpoint: Endpoint,
-        path: str,
-        token: Token,
-        parameters: Mapping[str, str] | None = None,
-        *,
-        without: frozenset[str] = frozenset(),
-        etag: str | None = None,
-    ) -> Answer:
-        headers = None if etag is None else {"If-None-Match": etag}
-        return self._ask(endpoint, token, without, "GET", path, parameters=dict(parameters or {}), headers=headers)
-
-    def post(
-        self,
-        endpoint: Endpoint,
-        path: str,
-        token: Token,
-        body: Mapping[str, Any],
-        *,
-        without: frozenset[str] = frozenset(),
-    ) -> Answer:
-        return self._ask(endpoint, token, without, "POST", path, input=dict(body))
+        return self._ask(name, asked, "POST", path, token, owner, [], compact_json(body).encode())
 
     def _ask(
-        self, endpoint: Endpoint, token: Token, without: frozenset[str], verb: str, path: str, **content: Any
+        self,
+        name: str,
+        asked: Asked,
+        method: str,
+        target: str,
+        token: Token,
+        owner: Token | tuple[str, ...],
+        given: list[tuple[str, str]],
+        content: bytes,
     ) -> Answer:
-        """:param content: as ``Requester.requestJson`` names it."""
-        wire = _Wire(self._connector, self._clock, endpoint)
-        _requester(endpoint, token, without).requestJson(verb, path, cnx=wire, **content)  # type: ignore[arg-type]
-        assert wire.answer is not None
-        return wire.answer.without(token)
+        endpoint = asked.endpoint
+        self._check_hold(asked, owner)
+        if content:
+            given = [*given, ("Content-Type", "application/json"), ("Content-Length", str(len(content)))]
+        while True:
+            dialect = self._servers.dialect(endpoint)
+            request = Request(
+                method=method,
+                target=f"{endpoint.path}{target}",
+                headers=[
+                    ("Host", endpoint.authority),
+                    *headers(token, dialect).items(),
+                    *given,
+                    ("Connection", "close"),
+                ],
+                body=content,
+            )
+            answer = self._metered(name, asked, request).hiding(token)
+            self._servers.saw(endpoint, answer.headers)
+            if dialect.version is None or not refuses_version(answer):
+                break
+            self._servers.refused(endpoint, dialect, VERSION_HEADER)
+        return self._within_limits(answer, asked, owner)
 
+    def _check_hold(self, asked: Asked, owner: Token | tuple[str, ...]) -> None:
+        """:raises RateLimited: GitHub has asked to wait, and that is not over."""
+        hold = self._rate_limits.hold(asked.endpoint, owner)
+        now = self._clock.monotonic()
+        if (left := hold.until - now) > 0:
+            until = time_of_day(self._clock.now() + left)
+            message = f"{asked.subject}: rate limited by {asked.endpoint.host}; no requests until {until}"
+            raise RateLimited(message, hold.asked(now), pause=left)
 
-def _requester(endpoint: Endpoint, token: Token, without: frozenset[str]) -> "Requester":
-    from github.Auth import AppAuthToken  # 140 ms, and only those pay who need it
-    from github.Requester import Requester
+    def _within_limits(self, answer: Answer, asked: Asked, owner: Token | tuple[str, ...]) -> Answer:
+        """``answer``, if it is none of a rate limit. :raises RateLimited: it is."""
+        endpoint, now = asked.endpoint, self._clock.monotonic()
+        body = error_body(answer) if answer.status >= 400 else None
+        if body is not None and (limited := rate_limit(answer, body, asked)):
+            limited.retry_after = self._rate_limits.limited(endpoint, owner, limited.wait, now).until - now
+            raise limited
+        after = number(answer.headers.get("retry-after"))
+        if answer.status >= 500 and after is not None:  # a 503 may ask to wait as a limit does
+            self._rate_limits.limited(endpoint, owner, after, now)
+        else:
+            self._rate_limits.answered(endpoint, owner)
+        return answer
 
-    return Requester(
-        auth=AppAuthToken(token.reveal()),  # the scheme Bearer, which is right for every token; a JWT needs it
-        base_url=endpoint.base,
-        timeout=int(ANSWER_WITHIN),
-        user_agent=USER_AGENT,
-        per_page=100,
-        verify=True,
-        retry=None,
-        pool_size=None,
-        api_version=None if VERSION_HEADER in without else API_VERSION,
-    )
+    def _metered(self, name: str, asked: Asked, request: Request) -> Answer:
+        begun = self._clock.monotonic()
+        status = "error"
+        try:
+            answer = self._send(name, asked, request)
+            status = str(answer.status)
+        finally:
+            self._telemetry.github_request(name, status, self._clock.monotonic() - begun)
+        self._telemetry.github_budget(asked.endpoint.host, answer.headers)
+        return answer
 
-
-@dataclass(frozen=True)
-class _Response:
-    """What the requester reads of a response."""
-
-    status: int
-    headers: Mapping[str, str]
-    text: str
-
-    def getheaders(self) -> ItemsView[str, str]:
-        return self.headers.items()
-
-    def read(self) -> str:
-        return self.text
-
-
-class _Wire:
-    """A connection as the requester uses one: each request goes over a connection of its own, once."""
-
-    def __init__(self, connector: Connector, clock: Clock, endpoint: Endpoint) -> None:
-        self._connector = connector
-        self._clock = clock
-        self._endpoint = endpoint
-        self.answer: Answer | None = None
-
-    def request(self, verb: str, url: str, body: str | None, headers: dict[str, Any], stream: bool = False) -> None:
-        del stream
-        content = (body or "").encode()
-        request = Request(
-            method=verb,
-            target=url,
-            headers=[
-                ("Host", self._endpoint.authority),
-                *((name, str(value)) for name, value in headers.items()),
-                ("Accept", "application/vnd.github+json"),
-                *([("Content-Length", str(len(content)))] if content else []),
-                ("Connection", "close"),
-            ],
-            body=content,
-        )
-        exchange = Exchange(self._connector.connect(self._endpoint), self._clock, max_body=MAX_BODY)
+    def _send(self, name: str, asked: Asked, request: Request) -> Answer:
+        most = MAX_BODY.get(name, MAX_BODY_ELSEWHERE)
+        exchange = Exchange(self._connector.connect(asked.endpoint), self._clock, max_body=most)
         try:
             try:
                 exchange.send(request)
             except h11.LocalProtocolError:
-                raise Unclear(f"{verb} {url[:80]!r} is no request that HTTP can carry") from None
-            self.answer = exchange.receive(ANSWER_WITHIN)
+                raise Unclear(f"the request to {asked.verb} {asked.subject} is none that HTTP can carry") from None
+            answer = exchange.receive(ANSWER_WITHIN)
         finally:
             exchange.close()
-        if self.answer is None:
-            raise Unclear(f"{self._endpoint.host} did not answer within {ANSWER_WITHIN:.0f} s")
-
-    def getresponse(self) -> _Response:
-        assert self.answer is not None
-        # The requester waits and repeats by itself on 202, and follows a 301: neither may happen here, so it
-        # is told of a success and the caller reads the real answer.
-        return _Response(200, {}, "")
+        if answer is None:
+            raise Unclear(f"{asked.endpoint.host} did not answer within {ANSWER_WITHIN:.0f} s")
+        return answer

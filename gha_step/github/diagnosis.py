@@ -4,38 +4,35 @@ import re
 from typing import Any
 from urllib.parse import urlsplit
 
-from gha_step.contract.json_text import parse_json
 from gha_step.contract.secret import Token
 from gha_step.github.client import Client
-from gha_step.github.dispatch import Workflow, invisible
+from gha_step.github.dispatch import Workflow
 from gha_step.github.errors import GitHubError, Refused
+from gha_step.github.messages import shown, text
+from gha_step.github.refusals import Asked, invisible
 
 
 def diagnose(refusal: Refused, workflow: Workflow, token: Token, client: Client) -> str:
     """The message for the operator: the refusal's own, or a surer one."""
-    message = _diagnose(refusal, workflow, token, client)
-    return token.hide(message).encode("utf-8", "replace").decode()  # whatever GitHub's answer held
-
-
-def _diagnose(refusal: Refused, workflow: Workflow, token: Token, client: Client) -> str:
     if refusal.status == 404 and refusal.words:  # without them, it is no GitHub's
-        path = workflow.path.partition("/actions/")[0]
+        path = workflow.repository_path
     elif 300 <= refusal.status < 400 and (moved := _moved_to(refusal, workflow)):
         path = moved
     else:
         return str(refusal)
+    name = f"{workflow.owner}/{workflow.repo}"
+    asked = Asked(workflow.endpoint, "show", name, workflow.owner, workflow.repo)
     try:
-        answer = client.get(workflow.endpoint, path, token)
-        repository = parse_json(answer.body) if answer.status == 200 else {}
+        answer = client.get("repository", asked, path, token)
+        repository = answer.json() if answer.status == 200 else {}
     except (GitHubError, ValueError):
         return str(refusal)
     said = f"GitHub refused to dispatch {workflow} ({refusal.status}: {refusal.words!r})"
-    name = f"{workflow.owner}/{workflow.repo}"
     if refusal.status != 404:
         now = repository.get("full_name") if isinstance(repository, dict) else None
         if not isinstance(now, str):
             return str(refusal)
-        return f"{said}: the repository is now {now}: correct {workflow.endpoint.fields()}"
+        return f"{said}: the repository is now {shown(now)}: correct {workflow.endpoint.fields()}"
     if answer.status == 404:
         return f"{said}: {invisible(workflow.endpoint, name, token)}"
     if answer.status != 200 or not isinstance(repository, dict):
@@ -45,7 +42,7 @@ def _diagnose(refusal: Refused, workflow: Workflow, token: Token, client: Client
 
 def _visible(repository: dict[str, Any], name: str, workflow: Workflow, token: str) -> str:
     permissions = repository.get("permissions")
-    branch = repository.get("default_branch")
+    branch = text(repository.get("default_branch"))
     if isinstance(permissions, dict) and permissions.get("push") is False:
         return (
             f"{token} can read {name} but not write to it: it needs Actions: write (classic: scope repo, and write "

@@ -1,7 +1,6 @@
 """Where a GitHub is, and how to get there: base URL, TLS and proxy, decided once for every client.
 
-What is decided here holds for the dispatch's own connection and for PyGithub alike; on its own, PyGithub
-ignores SSL_CERT_FILE and reads NO_PROXY otherwise than the standard library (facts: design, "One decision").
+What is decided here holds for the dispatch and for every other request alike (facts: design, "One decision").
 """
 
 import ipaddress

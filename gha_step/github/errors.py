@@ -10,6 +10,7 @@ GitHubError
 ├─ Unsupported      refused only for a key or API version             try again at once, without it
 ├─ Refused          refused for good                                  terminal
 └─ Unclear          a request went out, and what came of it is not known
+   └─ TooLarge      a page that the server cannot serve whole           try again with a smaller one
 """
 
 from gha_step.contract.errors import StepError
@@ -45,20 +46,23 @@ class RateLimited(GitHubError):
     """GitHub asks to wait.
 
     :param wait: seconds from GitHub's own Date on; ``None`` where it does not say how long.
+    :param pause: seconds after which it makes sense to ask again, where more is known than ``wait``.
     """
 
-    def __init__(self, message: str, wait: float | None) -> None:
+    retry_after: float
+
+    def __init__(self, message: str, wait: float | None, *, pause: float | None = None) -> None:
         super().__init__(message)
         self.wait = wait
-        self.retry_after = 60.0 if wait is None else wait
+        self.retry_after = pause if pause is not None else 60.0 if wait is None else max(wait, 1.0)
 
 
 class Unsupported(GitHubError):
-    """This server does not know ``return_run_details`` or the API version we named."""
+    """This server does not know ``return_run_details`` or the API version that was named: ``feature``."""
 
     retry_after = 0.0
 
-    def __init__(self, message: str, feature: "str") -> None:
+    def __init__(self, message: str, feature: str) -> None:
         super().__init__(message)
         self.feature = feature
 
@@ -80,3 +84,7 @@ class Refused(GitHubError):
 
 class Unclear(GitHubError):
     """The request went out; whether it was done is not known."""
+
+
+class TooLarge(Unclear):
+    """The answer is larger than it may be, or the server broke down over it: a smaller page may do."""

@@ -8,7 +8,7 @@ from typing import Final
 import h11
 
 from gha_step.github.connection import Connection, cause_of
-from gha_step.github.errors import Unclear
+from gha_step.github.errors import TooLarge, Unclear
 from gha_step.github.messages import Answer, Request
 from gha_step.runtime import Clock
 
@@ -70,7 +70,7 @@ class Exchange:
             elif isinstance(event, h11.Data):
                 self._body += event.data
                 if len(self._body) > self._max_body:
-                    raise Unclear(f"the answer is longer than {self._max_body >> 20} MiB")
+                    raise TooLarge(f"the answer is longer than {self._max_body / (1 << 20):g} MiB")
             elif isinstance(event, h11.EndOfMessage) and self._response is not None:
                 headers = {name.decode(): value.decode("latin-1") for name, value in self._response.headers}
                 return Answer(self._response.status_code, headers, bytes(self._body))

@@ -6,17 +6,16 @@ from dataclasses import dataclass
 from typing import Final
 
 from gha_step.contract.secret import Token
-from gha_step.github.client import Client
-from gha_step.github.dispatch import Workflow, rate_limit, refused
+from gha_step.github.client import Client, in_smaller_pages
+from gha_step.github.dispatch import Workflow
 from gha_step.github.endpoint import Endpoint
 from gha_step.github.errors import GitHubError, Unclear
-from gha_step.github.messages import Answer, date, github_words
-from gha_step.github.run_pages import PER_PAGE, WorkflowRun, WorkflowRuns, enterprise_version, runs_page, user_login
-from gha_step.github.server_capabilities import ServerCapabilities
+from gha_step.github.messages import Answer, date
+from gha_step.github.refusals import Asked, read_refusal
+from gha_step.github.run_pages import WorkflowRun, WorkflowRuns, runs_page, user_login
 from gha_step.runtime import Clock, Workers
-from gha_step.telemetry import Telemetry
 
-MAX_PAGES: Final = 10  # a thousand runs within one look: beyond that nobody can tell anything
+MOST_RUNS: Final = 1_000  # within one look: beyond that nobody can tell anything
 _JOIN_SECONDS: Final = 30.0
 
 
@@ -30,14 +29,10 @@ class _Flight:
 class Listings:
     """Reads listings, each request once, and lets others share them."""
 
-    def __init__(
-        self, client: Client, servers: ServerCapabilities, clock: Clock, workers: Workers, telemetry: Telemetry
-    ) -> None:
+    def __init__(self, client: Client, clock: Clock, workers: Workers) -> None:
         self._client = client
-        self._servers = servers
         self._clock = clock
         self._workers = workers
-        self._telemetry = telemetry
         self._lock = threading.Lock()
         self._flights: dict[object, _Flight] = {}
         self._actors: dict[tuple[Endpoint, Token], str | None] = {}
@@ -59,7 +54,8 @@ class Listings:
                 self._flights[subject] = flight = mine
         if flight is mine:
             try:
-                mine.result.set_result(self._read(workflow, token, floor))
+                runs = in_smaller_pages(lambda size: self._read(workflow, token, floor, size))
+                mine.result.set_result(runs)
             except BaseException as error:
                 mine.result.set_exception(error)
                 raise
@@ -75,57 +71,48 @@ class Listings:
         with self._lock:
             if (workflow.endpoint, token) in self._actors:
                 return self._actors[workflow.endpoint, token]
-        without = self._servers.without(workflow.endpoint)
         try:
-            answer = self._client.get(workflow.endpoint, "/user", token, without=without)
-            login = user_login(answer)
+            login = user_login(self._client.get("user", _asked(workflow), "/user", token))
         except GitHubError:
             return None  # asked again with the next dispatch
         with self._lock:
             self._actors[workflow.endpoint, token] = login
         return login
 
-    def _read(self, workflow: Workflow, token: Token, floor: float | None) -> WorkflowRuns:
+    def _read(self, workflow: Workflow, token: Token, floor: float | None, size: int) -> WorkflowRuns:
         begun = self._clock.monotonic()
-        first = self._page(workflow, token, 1)
+        first = self._page(workflow, token, size, 1)
         told = date(first)
         started = None if told is None else told - (self._clock.monotonic() - begun)
-        runs: list[WorkflowRun] = list(runs_page(first, workflow.endpoint))
+        runs: list[WorkflowRun] = list(runs_page(first, workflow))
         page = 1
-        while floor is not None and len(runs) == page * PER_PAGE and page < MAX_PAGES:
+        while floor is not None and len(runs) == page * size and len(runs) < MOST_RUNS:
             if min(run.created_at for run in runs) < floor:
                 break
             page += 1
-            runs += runs_page(self._page(workflow, token, page), workflow.endpoint)
+            runs += runs_page(self._page(workflow, token, size, page), workflow)
         unique = {run.id: run for run in runs}  # a run that is new meanwhile moves others to the next page
         return WorkflowRuns(date=told, begun=started, runs=tuple(unique.values()))
 
-    def _page(self, workflow: Workflow, token: Token, page: int) -> Answer:
-        parameters = {"per_page": str(PER_PAGE)} | ({"page": str(page)} if page > 1 else {})
-        begun = self._clock.monotonic()
-        try:
-            answer = self._client.get(
-                workflow.endpoint,
-                f"{workflow.path}/runs",
-                token,
-                parameters,
-                without=self._servers.without(workflow.endpoint),
-            )
-        except GitHubError:
-            self._telemetry.github_request("runs", "error", self._clock.monotonic() - begun)
-            raise
-        self._telemetry.github_request("runs", str(answer.status), self._clock.monotonic() - begun)
-        self._telemetry.github_budget(workflow.endpoint.host, answer.headers)
-        if (version := enterprise_version(answer)) is not None:
-            self._servers.learn_version(workflow.endpoint, version)
-        if answer.status == 200:
-            return answer
-        words = github_words(answer, token)
-        if limited := rate_limit(answer, words, workflow):
-            raise limited
-        if 400 <= answer.status < 500 or 300 <= answer.status < 400:
-            raise refused(answer, words, workflow, token)
-        raise Unclear(f"{workflow.endpoint.host} answered {answer.status} to a listing of the workflow's runs")
+    def _page(self, workflow: Workflow, token: Token, size: int, page: int) -> Answer:
+        parameters = {"per_page": str(size)} | ({"page": str(page)} if page > 1 else {})
+        asked = _asked(workflow)
+        answer = self._client.get("runs", asked, f"{workflow.path}/runs", token, parameters)
+        if answer.status != 200:
+            raise read_refusal(answer, asked, token)
+        return answer
+
+
+def _asked(workflow: Workflow) -> Asked:
+    """A listing names no ref."""
+    return Asked(
+        workflow.endpoint,
+        "list the runs of",
+        f"{workflow.owner}/{workflow.repo} workflow {workflow.file}",
+        workflow.owner,
+        workflow.repo,
+        file=workflow.file,
+    )
 
 
 def _covers(had: float | None, wanted: float | None) -> bool:

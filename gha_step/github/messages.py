@@ -1,13 +1,29 @@
-"""A request to GitHub and an answer of it, as values."""
+"""A request to GitHub, an answer of it, and what an answer may hold: values that cannot be are refused. Pure.
+
+Nothing that is read here repeats the token, however it is disguised, or the signed query of a redirect.
+"""
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from typing import Final
+from typing import Any, Final
+from urllib.parse import urlsplit
 
 from gha_step.contract.json_text import parse_json
 from gha_step.contract.secret import Token
+from gha_step.github.endpoint import Endpoint
+
+API_2022: Final = "2022-11-28"
+API_2026: Final = "2026-03-10"
+USER_AGENT: Final = "gha-step"
+VERSION_HEADER: Final = "X-GitHub-Api-Version"
+ENTERPRISE_VERSION: Final = "x-github-enterprise-version"
+LONGEST_WORDS: Final = 500  # characters of GitHub's own message
+LONGEST_TEXT: Final = 200  # characters of a name that somebody else chose
+LONGEST_LINK: Final = 2_000
+_LONE_SURROGATE: Final = re.compile("[\ud800-\udfff]")
 
 
 @dataclass(frozen=True)
@@ -22,52 +38,108 @@ class Request:
 
 @dataclass(frozen=True)
 class Answer:
-    """A whole answer; header names are lower case."""
+    """A whole answer; header names are lower case. ``secrets``: what nothing that is read in it shows."""
 
     status: int
     headers: Mapping[str, str]
     body: bytes
+    secrets: tuple[Token, ...] = ()
 
-    def without(self, token: Token) -> "Answer":
-        """The answer as if it never repeated the token, as a wrong ``baseURL``'s may: its words end up in messages."""
-        headers = {name: token.hide(value) for name, value in self.headers.items()}
-        return Answer(self.status, headers, token.hide(self.body.decode("latin-1")).encode("latin-1"))
+    def hiding(self, token: Token) -> "Answer":
+        """The answer as if it never repeated the token, and as if a redirect led to no signed place."""
+        target, mark, query = self.headers.get("location", "").partition("?")
+        secrets = (*self.secrets, token, *([Token(query)] if len(query) >= 8 else []))
+        shown = dict(self.headers) | ({"location": target} if mark else {})
+        headers = {name: _without(secrets, value) for name, value in shown.items()}
+        # `json` finds every disguise; whoever reads the bytes by other means finds no plain one either.
+        plain = token.reveal().encode()
+        body = self.body.replace(plain, b"***") if plain else self.body
+        return replace(self, headers=headers, body=body, secrets=secrets)
+
+    def hide(self, text: str) -> str:
+        """``text``, which is read in the body by other means than `json`, without the secrets."""
+        return _without(self.secrets, text)
+
+    def json(self) -> Any:
+        """The body, every string in it without the secrets and without half of a surrogate pair.
+
+        :raises ValueError: it is no JSON.
+        """
+        value = parse_json(self.body)
+        text = self.body.decode()
+        if any(secret.is_in(text) for secret in self.secrets) or re.search(r"\\u[dD][89a-fA-F]", text):
+            return self._cleaned(value)
+        return value
+
+    def _cleaned(self, value: Any) -> Any:
+        if isinstance(value, str):
+            return _without(self.secrets, _LONE_SURROGATE.sub("\N{REPLACEMENT CHARACTER}", value))
+        if isinstance(value, list):
+            return [self._cleaned(one) for one in value]
+        if isinstance(value, dict):
+            return {self._cleaned(name): self._cleaned(one) for name, one in value.items()}
+        return value
 
 
-API_VERSION: Final = "2022-11-28"
+def _without(secrets: tuple[Token, ...], text: str) -> str:
+    for secret in secrets:
+        text = secret.hide(text)
+    return text
 
 
-USER_AGENT: Final = "gha-step"
+@dataclass(frozen=True)
+class Dialect:
+    """How a server is asked. ``version``: the API version that is named; `None`: none is.
+
+    ``asks_details``: whether a dispatch may ask for the run's details by a key. Since 2026-03-10 they always come.
+    """
+
+    version: str | None = API_2022
+    key_known: bool = True
+
+    @property
+    def asks_details(self) -> bool:
+        return self.key_known and self.version != API_2026
 
 
-VERSION_HEADER: Final = "X-GitHub-Api-Version"
-
-
-def headers(token: Token, *, without: frozenset[str] = frozenset()) -> dict[str, str]:
-    """The headers of every request to GitHub's API; ``without``: what this server does not know."""
+def headers(token: Token, dialect: Dialect) -> dict[str, str]:
+    """The headers of every request to GitHub's API."""
     given = {
         "Accept": "application/vnd.github+json",
         "Authorization": f"Bearer {token.reveal()}",
         "User-Agent": USER_AGENT,
-        VERSION_HEADER: API_VERSION,
     }
-    return {name: value for name, value in given.items() if name not in without}
+    return given if dialect.version is None else given | {VERSION_HEADER: dialect.version}
 
 
-def github_words(answer: Answer, token: Token | None = None) -> str:
-    """GitHub's own message in an error body, on one line and not longer than a line may be; or ''.
+@dataclass(frozen=True)
+class ErrorBody:
+    """GitHub's JSON of an error. ``message``: as it came; ``errors``: where GitHub says more in one string.
 
-    :param token: what it must not repeat, whoever it is that answers; ``None`` where that is seen to already.
+    Texts of the user may be repeated in both, never in ``documentation``.
     """
+
+    message: str = ""
+    errors: str = ""
+    documentation: str = ""
+
+    @property
+    def words(self) -> str:
+        """The message on one line and not longer than a line may be; a link in it is never cut off."""
+        line = shown(self.message, LONGEST_WORDS)
+        lost = [link for link in re.findall(r"https://[!-~]{1,500}", self.message) if link not in line]
+        return " ".join([line, *lost[:1]])
+
+
+def error_body(answer: Answer) -> ErrorBody:
+    """What GitHub says of an error; all is empty where the answer is none of GitHub's."""
     try:
-        body = parse_json(answer.body)
+        body = answer.json()
     except ValueError:
-        return ""
-    message = body.get("message") if isinstance(body, dict) else None
-    if not isinstance(message, str):
-        return ""
-    shown = message if token is None else token.hide(message)
-    return re.sub("[\ud800-\udfff]", "\ufffd", " ".join(shown.split())[:500])  # half a surrogate pair is no text
+        return ErrorBody()
+    given = body if isinstance(body, dict) else {}
+    texts = (given.get(name) for name in ("message", "errors", "documentation_url"))
+    return ErrorBody(*(text if isinstance(text, str) else "" for text in texts))
 
 
 def date(answer: Answer) -> float | None:
@@ -76,3 +148,55 @@ def date(answer: Answer) -> float | None:
         return parsedate_to_datetime(answer.headers.get("date", "")).timestamp()
     except (ValueError, OverflowError):
         return None
+
+
+def enterprise_version(headers: Mapping[str, str]) -> tuple[int, int] | None:
+    """The version of the GitHub Enterprise Server that gave an answer, e.g. (3, 19); nobody else says one."""
+    numbers = headers.get(ENTERPRISE_VERSION, "").split(".")[:2]
+    if len(numbers) < 2 or not all(re.fullmatch("[0-9]{1,6}", one) for one in numbers):
+        return None
+    return int(numbers[0]), int(numbers[1])
+
+
+def number(text: str | None) -> float | None:
+    """A header's number of seconds."""
+    return float(text) if text is not None and re.fullmatch(r"[0-9]{1,12}", text) else None
+
+
+def time_of_day(seconds: float) -> str:
+    """A moment, in seconds since 1970, for people."""
+    return datetime.fromtimestamp(min(seconds, 1e11), UTC).strftime("%H:%M:%SZ")
+
+
+def positive_id(value: object) -> int:
+    """An ID of GitHub's. :raises ValueError: it cannot be one."""
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 < value < 2**63:
+        raise ValueError("not an ID")
+    return value
+
+
+def own_link(value: object, endpoint: Endpoint) -> str | None:
+    """A link for people, if it leads to a page of this very server."""
+    if not isinstance(value, str) or not re.fullmatch(rf"https?://[!-~]{{1,{LONGEST_LINK}}}", value):
+        return None
+    here = urlsplit(endpoint.web)
+    try:
+        there = urlsplit(value)
+    except ValueError:
+        return None
+    same = (there.scheme, there.netloc.lower()) == (here.scheme, here.netloc) and not re.search(r"[\\*<>\"`]", value)
+    return value if same else None
+
+
+def text(value: object) -> str:
+    """A name in an answer, as `shown`; '' where it is none."""
+    return shown(value) if isinstance(value, str) else ""
+
+
+def shown(text: str, longest: int = LONGEST_TEXT) -> str:
+    """``text`` as a message may hold it: one line, printable, not too long.
+
+    What GitHub sends may hold half of a surrogate pair, with which no answer could be written.
+    """
+    line = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in " ".join(text.split()))
+    return line if len(line) <= longest else line[: longest - 1] + "…"

@@ -18,47 +18,76 @@ PACE: Final = 0.1  # seconds between two requests with one token: 600 points a m
 BURST: Final = 60  # requests that may be sent at once after a pause
 WAIT: Final = 60.0  # seconds, where GitHub does not say how long
 MAX_WAIT: Final = 900.0  # seconds, doubled from `WAIT` on
+SHORTEST: Final = 1.0  # seconds, however soon GitHub lets ask again; doubled with each refusal …
+MAX_SHORTEST: Final = 60.0  # … up to this: a limit that asks for 0 s is no leave to ask at once
 MAX_HOLD: Final = 86_400.0  # seconds: GitHub's windows are an hour, more is some proxy's mistake
-_REMEMBERED: Final = 1_000  # tokens; an App's change every hour
+READS: Final = "reads"
+DISPATCHES: Final = "dispatches"  # GitHub limits what creates content apart
+_REMEMBERED: Final = 1_000  # of each kind; an App's tokens change every hour
+_Owner = Token | tuple[str, ...]  # a token, or where that is made anew for each request, who makes it
+
+
+@dataclass(frozen=True)
+class Hold:
+    """Until when nothing may be asked, monotonic. ``asked_until``: what GitHub itself asked for; `None`: nothing."""
+
+    until: float
+    asked_until: float | None
+    why: str
+
+    def asked(self, now: float) -> float | None:
+        """For how many seconds from now on GitHub itself asked to wait; ``None``: it did not say."""
+        return None if self.asked_until is None else max(0.0, self.asked_until - now)
+
+
+_FREE: Final = Hold(float("-inf"), None, "")
 
 
 @dataclass
 class _Budget:
-    held_until: float = 0.0
-    strikes: int = 0  # refusals in a row that did not say how long to wait
-    next_turn: float = 0.0
+    hold: Hold = _FREE
+    strikes: int = 0  # refusals in a row, each after what the one before had asked for
+    next_turn: float = float("-inf")
 
 
 class RateLimits:
-    """One memory per process, by API base and token. Lost with the process, and learned again."""
+    """One memory per process, by API base, token and kind of request. Lost with the process, and learned again."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._rate_limits: OrderedDict[tuple[str, Token], _Budget] = OrderedDict()
+        self._budgets: OrderedDict[tuple[str, _Owner, str], _Budget] = OrderedDict()
 
-    def held_until(self, endpoint: Endpoint, token: Token) -> float:
+    def hold(self, endpoint: Endpoint, owner: _Owner, kind: str = READS) -> Hold:
         """Until when nothing may be asked; long past, if it may."""
         with self._lock:
-            return self._of(endpoint, token).held_until
+            return self._of(endpoint, owner, kind).hold
 
-    def limited(self, endpoint: Endpoint, token: Token, wait: float | None, now: float) -> float:
+    def limited(
+        self, endpoint: Endpoint, owner: _Owner, wait: float | None, now: float, *, kind: str = READS, why: str = ""
+    ) -> Hold:
         """GitHub has refused for its limits; until when nothing may be asked.
 
         :param wait: seconds that it asked for; ``None``: it did not say.
         """
         with self._lock:
-            budget = self._of(endpoint, token)
-            if wait is None:
-                wait = min(WAIT * 2.0**budget.strikes, MAX_WAIT)
+            budget = self._of(endpoint, owner, kind)
+            before = budget.hold
+            if now >= before.until:  # else it was asked before the hold began: that is one refusal, told twice
                 budget.strikes = min(budget.strikes + 1, 10)
+            doubled = 2.0 ** max(budget.strikes - 1, 0)
+            least = min(WAIT * doubled, MAX_WAIT) if wait is None else min(SHORTEST * doubled, MAX_SHORTEST)
+            pause = min(max(wait or 0.0, least), MAX_HOLD)
             # Reset and Date are cut to whole seconds. Answers may come in another order than they were given.
-            budget.held_until = max(budget.held_until, now + min(wait, MAX_HOLD) + 1.0)
-            return budget.held_until
+            until = now + pause + 1.0
+            asked = None if wait is None else now + min(wait, MAX_HOLD)
+            if until > before.until:
+                budget.hold = Hold(until, asked, why)
+            return budget.hold
 
-    def answered(self, endpoint: Endpoint, token: Token) -> None:
+    def answered(self, endpoint: Endpoint, owner: _Owner, kind: str = READS) -> None:
         """GitHub has answered within its limits."""
         with self._lock:
-            self._of(endpoint, token).strikes = 0
+            self._of(endpoint, owner, kind).strikes = 0
 
     def take_turn(self, endpoint: Endpoint, token: Token, now: float, requests: int = 1) -> float:
         """When a look may begin: ``now``, or later if many wait with this token. The turn is the caller's.
@@ -66,17 +95,15 @@ class RateLimits:
         :param requests: how many the look is likely to take.
         """
         with self._lock:
-            budget = self._of(endpoint, token)
+            budget = self._of(endpoint, token, READS)
             turn = max(budget.next_turn, now - BURST * PACE)
             budget.next_turn = turn + PACE * requests
             return max(turn, now)
 
-    def _of(self, endpoint: Endpoint, token: Token) -> _Budget:
-        key = (endpoint.base, token)
-        budget = self._rate_limits.get(key)
-        if budget is None:
-            budget = self._rate_limits[key] = _Budget(next_turn=float("-inf"))
-        self._rate_limits.move_to_end(key)
-        if len(self._rate_limits) > _REMEMBERED:
-            self._rate_limits.popitem(last=False)
+    def _of(self, endpoint: Endpoint, owner: _Owner, kind: str) -> _Budget:
+        key = (endpoint.base, owner, kind)
+        budget = self._budgets.setdefault(key, _Budget())
+        self._budgets.move_to_end(key)
+        if len(self._budgets) > _REMEMBERED:
+            self._budgets.popitem(last=False)
         return budget

@@ -3,18 +3,13 @@
 Source: https://docs.github.com/en/rest/actions/workflow-runs#list-workflow-runs-for-a-workflow
 """
 
-import re
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final
+from typing import Any
 
-from gha_step.contract.json_text import parse_json
-from gha_step.github.endpoint import Endpoint
+from gha_step.github.dispatch import Workflow
 from gha_step.github.errors import Unclear
-from gha_step.github.messages import Answer
-
-PER_PAGE: Final = 100  # the most that GitHub gives
-ENTERPRISE_VERSION: Final = "x-github-enterprise-version"
+from gha_step.github.messages import Answer, own_link, positive_id
 
 
 @dataclass(frozen=True)
@@ -43,31 +38,38 @@ class WorkflowRuns:
     runs: tuple[WorkflowRun, ...]
 
 
-def runs_page(answer: Answer, endpoint: Endpoint) -> tuple[WorkflowRun, ...]:
-    """The runs on one page of a listing.
+def runs_page(answer: Answer, workflow: Workflow) -> tuple[WorkflowRun, ...]:
+    """The runs on one page of a listing of ``workflow``.
 
     :raises Unclear: the body is not what GitHub's API describes.
     """
     try:
-        body = parse_json(answer.body)
-        return tuple(_run(entry) for entry in body["workflow_runs"])
-    except (ValueError, KeyError, TypeError, AttributeError):
+        return tuple(_run(entry, workflow) for entry in answer.json()["workflow_runs"])
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError):
+        endpoint = workflow.endpoint
         raise Unclear(
             f"{endpoint.host} answered 200, but not with a listing of the workflow's runs: {endpoint.not_a_github}"
         ) from None
 
 
-def _run(entry: dict[str, Any]) -> WorkflowRun:
+def _run(entry: dict[str, Any], workflow: Workflow) -> WorkflowRun:
     actor = entry.get("actor") or {}
+    run_id = positive_id(entry["id"])
     return WorkflowRun(
-        id=int(entry["id"]),
-        url=str(entry["html_url"]),
-        event=str(entry["event"]),
-        head_branch=str(entry.get("head_branch") or ""),
+        id=run_id,
+        url=own_link(entry["html_url"], workflow.endpoint) or workflow.run_page(run_id),
+        event=_string(entry["event"]),
+        head_branch=_string(entry.get("head_branch") or ""),
         created_at=datetime.fromisoformat(entry["created_at"]).timestamp(),
-        actor=str(actor.get("login") or ""),
-        title=str(entry.get("display_title") or ""),
+        actor=_string(actor.get("login") or ""),
+        title=_string(entry.get("display_title") or ""),
     )
+
+
+def _string(value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError("not a string")
+    return value
 
 
 def user_login(answer: Answer) -> str | None:
@@ -75,15 +77,7 @@ def user_login(answer: Answer) -> str | None:
     if answer.status != 200:
         return None
     try:
-        login = parse_json(answer.body)["login"]
+        login = answer.json()["login"]
     except (ValueError, KeyError, TypeError):
         return None
     return login if isinstance(login, str) and login else None
-
-
-def enterprise_version(answer: Answer) -> tuple[int, int] | None:
-    """The version of the GitHub Enterprise Server that gave this answer, e.g. (3, 19); nobody else says one."""
-    numbers = answer.headers.get(ENTERPRISE_VERSION, "").split(".")[:2]
-    if len(numbers) < 2 or not all(re.fullmatch("[0-9]{1,6}", number) for number in numbers):
-        return None
-    return int(numbers[0]), int(numbers[1])

@@ -12,15 +12,14 @@ from enum import Enum
 from typing import Any, Final
 from urllib.parse import quote
 
-from gha_step.contract.json_text import parse_json
-from gha_step.contract.secret import Token
-from gha_step.github.dispatch import NOT_GITHUBS, Workflow, rate_limit
 from gha_step.github.endpoint import Endpoint
-from gha_step.github.errors import GitHubError, RateLimited, Refused, Unclear
-from gha_step.github.messages import Answer, github_words
+from gha_step.github.errors import Refused, Unclear
+from gha_step.github.messages import Answer, own_link, positive_id, shown, text
+from gha_step.github.refusals import Asked
 
-JOBS_PER_PAGE: Final = 100  # the most that GitHub gives
-LONGEST_TEXT: Final = 200  # characters of a name that somebody else chose
+_MOST_ATTEMPTS: Final = 1_000_000  # of a run; what is more is no number of attempts
+_MOST_JOBS: Final = 1_000_000
+_LONGEST_TIMER: Final = 43_200  # minutes, as GitHub documents it
 
 
 class Phase(Enum):
@@ -86,6 +85,11 @@ class RunReference:
         owner, repo = (quote(part, safe="") for part in (self.owner, self.repo))
         return f"{self.endpoint.web}/{owner}/{repo}/actions/runs/{self.run_id}"
 
+    @property
+    def asked(self) -> Asked:
+        """A request about it, for messages."""
+        return Asked(self.endpoint, "show", str(self), self.owner, self.repo, fields=("runID",))
+
 
 @dataclass(frozen=True)
 class ObservedRun:
@@ -142,56 +146,6 @@ class PendingDeployment:
     wait_minutes: int
 
 
-def decipher_refusal(answer: Answer, run: RunReference, token: Token) -> GitHubError:
-    """What an answer that is neither 200 nor 304 says to a request about ``run``.
-
-    :returns: `RateLimited` (its ``wait`` counts from now on), `Refused`, or `Unclear` for what may pass; its
-        ``retry_after``: the seconds that the answer asks for, if it does.
-    """
-    words = shown(github_words(answer))
-    said = f"{answer.status}: {words!r}" if words else str(answer.status)
-    # What counts as a limit, and for how long, is told in one place; its message is about a dispatch.
-    if limited := rate_limit(answer, words, Workflow(run.endpoint, run.owner, run.repo, file="", ref="")):
-        return RateLimited(f"{run.endpoint.host} has rate-limited {token.subject} ({said})", limited.wait)
-    if 300 <= answer.status < 500 and answer.status not in _PASSING:
-        message = f"GitHub does not show {run} ({said}): {_advice(answer, words, run, token.subject)}"
-        return Refused(message, answer.status, words, answer.headers.get("location"))
-    unclear = Unclear(f"{run.endpoint.host} answered {said}")
-    asked = answer.headers.get("retry-after", "")
-    if re.fullmatch(r"[0-9]{1,9}", asked):
-        unclear.retry_after = float(asked)
-    return unclear
-
-
-_PASSING: Final = frozenset({304, 408, 409, 423, 425})
-
-
-def _advice(answer: Answer, words: str, run: RunReference, token: str) -> str:
-    sso = re.search(r"url=(https?://\S+)", answer.headers.get("x-github-sso", ""))
-    if sso:
-        return f"authorise {token} for the organisation's single sign-on: {shown(sso[1], 500)}"
-    if not words and answer.status in NOT_GITHUBS:
-        return run.endpoint.not_a_github
-    match answer.status:
-        case 401:
-            return f"{token} is wrong, expired or revoked: renew it"
-        case 403 if "by integration" in words:
-            return "give the GitHub App the permission Actions: read on this repository"
-        case 403 if "by personal access token" in words:
-            return f"give {token} the permission Actions: read on this repository"
-        case 403:
-            return f"{token} may not read runs here: it needs Actions: read (classic: scope repo)"
-        case 404:
-            return f"correct {run.endpoint.fields('runID')}, or let {token} see the repository"
-        case status if 300 <= status < 400:
-            return (
-                f"the repository was renamed or moved to another server, or {run.endpoint.base} is not its API: "
-                f"correct {run.endpoint.fields(address=True)}"
-            )
-        case _:
-            return "correct the step's config"
-
-
 def moved_to(refusal: Refused, run: RunReference) -> str | None:
     """The path below the API base under which a renamed repository is found, if it stays on its server.
 
@@ -211,41 +165,45 @@ def observed_run(answer: Answer, run: RunReference) -> ObservedRun:
     :raises Unclear: it is not this run.
     """
     try:
-        body = parse_json(answer.body)
-        if body["id"] != run.run_id or not isinstance(body["status"], str):
+        body = answer.json()
+        if positive_id(body["id"]) != run.run_id or not isinstance(body["status"], str):
             raise ValueError
-        conclusion, attempt = body.get("conclusion"), body.get("run_attempt")
         return ObservedRun(
             status=shown(body["status"]),
-            conclusion=shown(conclusion) if isinstance(conclusion, str) and conclusion else None,
-            attempt=attempt if isinstance(attempt, int) and attempt > 0 else 1,
-            url=_url(body.get("html_url")) or run.page,
-            workflow=_text(body.get("path")),
-            ref=_text(body.get("head_branch")),
+            conclusion=text(body.get("conclusion")) or None,
+            attempt=_count(body.get("run_attempt"), _MOST_ATTEMPTS) or 1,
+            url=own_link(body.get("html_url"), run.endpoint) or run.page,
+            workflow=text(body.get("path")),
+            ref=text(body.get("head_branch")),
         )
     except (ValueError, KeyError, TypeError, AttributeError):
         raise Unclear(f"{run.endpoint.host} answered 200, but not with {run}: {run.endpoint.not_a_github}") from None
 
 
-def jobs_page(answer: Answer) -> JobsPage:
+def _count(value: object, most: int) -> int:
+    """A number of things; 0 where it cannot be one."""
+    return value if isinstance(value, int) and not isinstance(value, bool) and 0 < value <= most else 0
+
+
+def jobs_page(answer: Answer, run: RunReference) -> JobsPage:
     """The jobs in a 200.
 
     :raises Unclear: they are none.
     """
     try:
-        body = parse_json(answer.body)
-        return JobsPage(tuple(_job(entry) for entry in body["jobs"]), int(body["total_count"]))
+        body = answer.json()
+        total = _count(body["total_count"], _MOST_JOBS)
+        return JobsPage(tuple(_job(entry, run.endpoint) for entry in body["jobs"]), total)
     except (ValueError, KeyError, TypeError, AttributeError):
         raise Unclear("GitHub answered 200, but not with the run's jobs") from None
 
 
-def _job(entry: dict[str, Any]) -> ObservedJob:
-    conclusion = entry.get("conclusion")
+def _job(entry: dict[str, Any], endpoint: Endpoint) -> ObservedJob:
     return ObservedJob(
-        name=_text(entry["name"]),
-        conclusion=shown(conclusion) if isinstance(conclusion, str) else None,
+        name=text(entry["name"]),
+        conclusion=text(entry.get("conclusion")) or None,
         failed_step=_failed_step(entry.get("steps") or []),
-        url=_url(entry.get("html_url")),
+        url=own_link(entry.get("html_url"), endpoint),
     )
 
 
@@ -253,7 +211,7 @@ def _failed_step(steps: list[dict[str, Any]]) -> str | None:
     for failed in (("failure", "timed_out"), ("cancelled",)):
         for step in steps:
             if step.get("conclusion") in failed:
-                return _text(step.get("name")) or f"step {step.get('number')}"
+                return text(step.get("name")) or f"step {_count(step.get('number'), _MOST_JOBS)}"
     return None
 
 
@@ -270,41 +228,21 @@ def pending_deployments(answer: Answer) -> tuple[PendingDeployment, ...]:
     :raises Unclear: the answer does not tell.
     """
     try:
-        return tuple(_pending(entry) for entry in parse_json(answer.body))
+        return tuple(_pending(entry) for entry in answer.json())
     except (ValueError, KeyError, TypeError, AttributeError):
         raise Unclear("GitHub answered 200, but not with the run's pending deployments") from None
 
 
 def _pending(entry: dict[str, Any]) -> PendingDeployment:
-    timer = entry.get("wait_timer")
     return PendingDeployment(
-        environment=_text(entry["environment"]["name"]),
+        environment=text(entry["environment"]["name"]),
         reviewers=tuple(_reviewer(one) for one in entry.get("reviewers") or []),
-        wait_minutes=timer if isinstance(timer, int) else 0,
+        wait_minutes=_count(entry.get("wait_timer"), _LONGEST_TIMER),
     )
 
 
 def _reviewer(entry: dict[str, Any]) -> str:
     reviewer = entry["reviewer"]
     if entry.get("type") == "Team":
-        return f"team {_text(reviewer.get('slug') or reviewer.get('name'))}"
-    return _text(reviewer.get("login"))
-
-
-def shown(text: str, longest: int = LONGEST_TEXT) -> str:
-    """``text`` as a message may hold it: one line, printable, not too long.
-
-    What GitHub sends may hold half of a surrogate pair, with which no answer could be written.
-    """
-    line = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in " ".join(text.split()))
-    return line if len(line) <= longest else line[: longest - 1] + "…"
-
-
-def _text(value: object) -> str:
-    return shown(value) if isinstance(value, str) else ""
-
-
-def _url(value: object) -> str | None:
-    if not isinstance(value, str) or not re.fullmatch(r"https?://[!-~]{1,2000}", value):
-        return None
-    return value
+        return f"team {text(reviewer.get('slug') or reviewer.get('name'))}"
+    return text(reviewer.get("login"))

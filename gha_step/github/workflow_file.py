@@ -40,13 +40,13 @@ def file_text(answer: Answer) -> str:
     if answer.status != 200:
         raise Unreadable(f"GitHub answered {answer.status} to a request for the workflow file")
     try:
-        content = base64.b64decode(parse_json(answer.body)["content"])
+        content = base64.b64decode(parse_json(answer.body)["content"])  # not yet text: in it a token is in base64
         text = content.decode()
     except (ValueError, KeyError, TypeError, binascii.Error):
         raise Unreadable("the workflow file is not a text file") from None
     if len(content) > MAX_FILE:
         raise Unreadable("the workflow file is too large")
-    return text
+    return answer.hide(text)
 
 
 def declared_inputs(text: str) -> tuple[DeclaredInput, ...] | None:

@@ -8,7 +8,7 @@ from typing import Final
 
 from gha_step.credentials.secrets import SecretReader
 from gha_step.github.app_tokens import AppTokens
-from gha_step.github.client import PyGithubClient
+from gha_step.github.client import Client
 from gha_step.github.connection import Connector
 from gha_step.github.listings import Listings
 from gha_step.github.rate_limits import RateLimits
@@ -61,14 +61,16 @@ class Core:
     ) -> None:
         self._store = store
         servers = ServerCapabilities()
-        client = PyGithubClient(connector, clock)
+        rate_limits = RateLimits()
+        client = Client(connector, clock, servers=servers, rate_limits=rate_limits, telemetry=telemetry)
         tasks = workers(TASKS, "task")
         self.dispatches = DispatchTasks(
             store=store,
             connector=connector,
             client=client,
-            listings=Listings(client, servers, clock, tasks, telemetry),
+            listings=Listings(client, clock, tasks),
             servers=servers,
+            rate_limits=rate_limits,
             clock=clock,
             tasks=tasks,
             late_readers=workers(LATE, "late"),
@@ -78,17 +80,8 @@ class Core:
             telemetry=telemetry,
             look_back=look_back,
         )
-        self.run_poller = RunPoller(
-            client=client,
-            servers=servers,
-            rate_limits=RateLimits(),
-            clock=clock,
-            workers=workers(LOOKS, "look"),
-            telemetry=telemetry,
-        )
-        app_tokens = AppTokens(
-            client=client, servers=servers, clock=clock, workers=workers(TOKENS, "token"), telemetry=telemetry
-        )
+        self.run_poller = RunPoller(client=client, rate_limits=rate_limits, clock=clock, workers=workers(LOOKS, "look"))
+        app_tokens = AppTokens(client=client, clock=clock, workers=workers(TOKENS, "token"))
         access = Access(secrets, allow_http=allow_http, shared_namespace=shared_namespace, app_tokens=app_tokens)
         kinds: list[StepKind] = [
             DispatchWorkflow(access=access, tasks=self.dispatches, clock=clock),

@@ -4,16 +4,15 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Final
 
+import jwt  # noqa: F401  the first import of it takes longer than a call waits, on a busy machine
 import pytest
 
 from gha_step.contract.secret import Token
 from gha_step.emulator import EXAMPLE_TOKEN, GitHub, Installation
 from gha_step.github.app import Installation as Wanted
 from gha_step.github.app_tokens import AppTokens
-from gha_step.github.client import PyGithubClient
 from gha_step.github.endpoint import resolve_endpoint
-from gha_step.github.server_capabilities import ServerCapabilities
-from gha_step.telemetry import Telemetry
+from tests.github.answers import client_over
 from tests.support.app_keys import rsa_key
 from tests.support.calls import config
 from tests.support.clock import VirtualClock
@@ -48,11 +47,9 @@ def workers() -> Iterator[TrackedWorkers]:
 def make_tokens(connector: FaultyConnector, clock: VirtualClock, workers: TrackedWorkers) -> Callable[[], AppTokens]:
     """One process's memory of tokens."""
     return lambda: AppTokens(
-        client=PyGithubClient(connector, clock),
-        servers=ServerCapabilities(),
+        client=client_over(connector, clock),
         clock=clock,
         workers=workers,
-        telemetry=Telemetry(),
     )
 
 

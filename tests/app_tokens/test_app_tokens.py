@@ -169,7 +169,7 @@ def test_within_a_rate_limit_nothing_is_asked(
     tokens: AppTokens, wanted: Make, github: GitHub, clock: VirtualClock
 ) -> None:
     github.limit_rate(40, secondary=True, operation=NEW)
-    with pytest.raises(Unavailable, match="has rate-limited") as caught:
+    with pytest.raises(Unavailable, match="rate limited by") as caught:
         tokens.token(wanted())
     assert caught.value.retry_after is not None
     assert 38 <= caught.value.retry_after <= 41

@@ -171,7 +171,7 @@ def test_a_limit_that_ends_after_the_timeout_ends_the_step_at_once(
     result = program.call(by_url(github_url, timeout="60"))
     assert result.status == "Failed"
     # Reset and Date are cut to whole seconds.
-    assert re.search(r"it asks to wait (599|600) s; the step's timeout of 60 s", str(result.message))
+    assert re.search(r"no requests until [0-9:]{8}Z; the step's timeout of 60 s", str(result.message))
 
 
 def test_a_limit_that_ends_before_the_timeout_is_waited_out(program: Program, github: GitHub, github_url: str) -> None:
@@ -249,7 +249,6 @@ def test_no_key_and_no_token_is_in_any_answer_or_log(
     github.remove_token(installed.tokens[1])
     said.append(program.follow(by_url(github_url), promotionUID="uid-3"))
     text = "".join(result.to_wire().decode() for result in said) + caplog.text
-    assert "POST" in caplog.text  # PyGithub's own log was there to be searched
     assert len(installed.tokens) == 2
     for secret in (*installed.tokens, *rsa_key().private.splitlines()[1:-1], "eyJ"):
         assert secret not in text

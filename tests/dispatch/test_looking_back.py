@@ -77,7 +77,7 @@ def test_a_listing_that_is_refused_leaves_it_to_the_dispatch(new_pod: Start, git
 
 
 def test_while_the_runs_cannot_be_listed_nothing_is_sent(new_pod: Start, github: GitHub) -> None:
-    github.faults.add(Answer(Response.of(502, {})), "list-workflow-runs")
+    github.faults.add(Answer(Response.of(503, {})), "list-workflow-runs")
     program = new_pod()
     result = program.call(config(timeout="60", **MARKED))
     assert (result.status, github.count("dispatch")) == ("Running", 0)

@@ -107,9 +107,11 @@ def test_a_server_that_does_not_know_run_details_refuses_the_key(refusal: int) -
 
 def test_an_unknown_api_version_is_named_with_those_that_exist(github: GitHub) -> None:
     response = dispatch(github, version="2099-01-01")
-    assert '"2099-01-01", is not a supported version' in message(response)
-    assert API_2022 in message(response)
-    assert API_2026 in message(response)
+    assert (response.status, message(response)) == (400, "Bad Request")
+    errors = json.loads(response.body)["errors"]  # a string, as nowhere else
+    assert '"2099-01-01", is not a supported version' in errors
+    assert API_2022 in errors
+    assert API_2026 in errors
 
 
 @pytest.mark.parametrize(("generation", "most"), [("ghes-3.19", 10), ("ghes-3.20", 25), ("github.com", 25)])

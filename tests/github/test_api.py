@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from gha_step.contract.secret import Token
 from gha_step.github.dispatch import RUN_DETAILS, AcceptedWithoutRun, StartedRun, decipher_dispatch, dispatch_request
 from gha_step.github.errors import GitHubError, RateLimited, Refused, Unclear, Unsupported
-from gha_step.github.messages import VERSION_HEADER, Answer, date
+from gha_step.github.messages import API_2022, API_2026, VERSION_HEADER, Answer, Dialect, date
 from tests.github.answers import DATE, answer, said, workflow
 
 TOKEN = Token("ghp_hidden")
@@ -23,7 +23,9 @@ RUN = {
 
 
 def decipher(given: Answer, **names: Any) -> StartedRun | AcceptedWithoutRun:
-    return decipher_dispatch(given, workflow(), names.pop("token", TOKEN), **names)
+    given_workflow = workflow(**names.pop("names", {}))
+    inputs, dialect = names.pop("inputs", {}), names.pop("dialect", Dialect())
+    return decipher_dispatch(given, given_workflow, inputs, names.pop("token", TOKEN), dialect)
 
 
 def refusal(given: Answer, **names: Any) -> Refused:
@@ -47,7 +49,7 @@ def writable(text: str) -> bool:
 
 
 def test_the_post_carries_ref_inputs_and_the_wish_for_run_details() -> None:
-    request = dispatch_request(workflow(), {"environment": "prod"}, TOKEN)
+    request = dispatch_request(workflow(), {"environment": "prod"}, TOKEN, Dialect())
     assert (request.method, request.target) == (
         "POST",
         "/repos/myorg/my-app/actions/workflows/deploy.yml/dispatches",
@@ -63,31 +65,31 @@ def test_the_post_carries_ref_inputs_and_the_wish_for_run_details() -> None:
 
 
 def test_without_inputs_the_key_is_left_out() -> None:
-    assert "inputs" not in json.loads(dispatch_request(workflow(), {}, TOKEN).body)
+    assert "inputs" not in json.loads(dispatch_request(workflow(), {}, TOKEN, Dialect()).body)
 
 
 def test_what_a_server_refuses_is_left_out() -> None:
-    request = dispatch_request(workflow(), {}, TOKEN, without=frozenset({RUN_DETAILS, VERSION_HEADER}))
+    request = dispatch_request(workflow(), {}, TOKEN, Dialect(None, key_known=False))
     assert json.loads(request.body) == {"ref": "main"}
     assert VERSION_HEADER not in dict(request.headers)
 
 
 def test_names_are_escaped_into_one_segment_each() -> None:
     odd = workflow(owner="a b", repo="ä&b=c", file="x;y:z@1.yml")
-    target = dispatch_request(odd, {}, TOKEN).target
+    target = dispatch_request(odd, {}, TOKEN, Dialect()).target
     assert target == "/repos/a%20b/%C3%A4%26b%3Dc/actions/workflows/x%3By%3Az%401.yml/dispatches"
     assert target.isascii()
 
 
 def test_an_enterprise_server_is_addressed_below_its_own_path_and_host() -> None:
-    request = dispatch_request(workflow("https://ghe.example.com:8443/x"), {}, TOKEN)
+    request = dispatch_request(workflow("https://ghe.example.com:8443/x"), {}, TOKEN, Dialect())
     assert request.target.startswith("/x/api/v3/repos/")
     assert dict(request.headers)["Host"] == "ghe.example.com:8443"
 
 
 @given(st.dictionaries(st.text(min_size=1), st.text()))
 def test_inputs_arrive_as_they_are(inputs: dict[str, str]) -> None:
-    body = json.loads(dispatch_request(workflow(), inputs, TOKEN).body)
+    body = json.loads(dispatch_request(workflow(), inputs, TOKEN, Dialect()).body)
     assert body.get("inputs", {}) == inputs
 
 
@@ -104,7 +106,9 @@ def test_a_200_that_names_a_run_is_exact(run_id: int) -> None:
     assert started == StartedRun(run_id, RUN["html_url"])  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("url", [None, 5, "", "javascript:alert(1)", "//evil", "ftp://x"])
+@pytest.mark.parametrize(
+    "url", [None, 5, "", "javascript:alert(1)", "//evil", "ftp://x", "https://evil.example/x", "http://github.com/x"]
+)
 def test_a_link_that_is_none_is_made_from_the_runs_id(url: object) -> None:
     assert decipher(answer(200, RUN | {"html_url": url})) == StartedRun(17, RUN["html_url"])  # type: ignore[arg-type]
 
@@ -190,7 +194,7 @@ def test_words_that_cannot_be_written_do_not_get_in() -> None:
 
 def test_braces_in_names_and_words_stay_braces() -> None:
     with pytest.raises(Refused, match=r"no branch or tag \{file\}"):
-        decipher_dispatch(said(422, "No ref found for: {file}"), workflow(ref="{file}"), TOKEN)
+        decipher(said(422, "No ref found for: {file}"), names={"ref": "{file}"})
 
 
 # ---------------------------------------------------------------- refused, may retry
@@ -213,11 +217,16 @@ def test_a_rate_limit_tells_how_long_to_wait_by_githubs_own_clock(
 ) -> None:
     error = limit(said(status, "Something", **headers))
     assert error.wait == wait
-    assert error.retry_after == (60.0 if wait is None else wait)
+    assert error.retry_after == (60.0 if wait is None else max(wait, 1.0))
 
 
 @pytest.mark.parametrize(
-    "words", ["API rate limit exceeded for x", "You have exceeded a secondary RATE LIMIT", "abuse detection"]
+    "words",
+    [
+        "API rate limit exceeded for x",
+        "You have exceeded a secondary RATE LIMIT",
+        "You have triggered an abuse detection mechanism",
+    ],
 )
 def test_a_403_that_speaks_of_a_limit_is_one_without_any_header(words: str) -> None:
     assert limit(said(403, words)).wait is None
@@ -239,15 +248,60 @@ def test_the_refused_key_is_asked_again_without_once(status: int) -> None:
     with pytest.raises(Unsupported) as caught:
         decipher(said(status, words))
     assert caught.value.feature == RUN_DETAILS
-    assert refusal(said(status, words), without=frozenset({RUN_DETAILS})).status == status
+    assert refusal(said(status, words), dialect=Dialect(key_known=False)).status == status
+    assert refusal(said(status, words), dialect=Dialect(API_2026)).status == status
 
 
-def test_the_unknown_api_version_is_asked_again_without_once() -> None:
-    words = 'The version you specified in the "X-GitHub-API-Version" request header, "2022-11-28", is not supported'
+OLD_VERSION = 'The version you specified in the "X-GitHub-API-Version" request header, "2022-11-28", is not supported'
+
+
+@pytest.mark.parametrize("body", [{"message": "Bad Request", "errors": OLD_VERSION}, {"message": OLD_VERSION}])
+@pytest.mark.parametrize("version", [API_2022, API_2026])
+def test_the_unknown_api_version_is_asked_again_without_once(body: dict[str, str], version: str) -> None:
     with pytest.raises(Unsupported) as caught:
-        decipher(said(400, words))
+        decipher(answer(400, body), dialect=Dialect(version))
     assert caught.value.feature == VERSION_HEADER
-    assert refusal(said(400, words), without=frozenset({VERSION_HEADER})).status == 400
+    assert refusal(answer(400, body), dialect=Dialect(None)).status == 400
+
+
+KEY = '"return_run_details" is not a permitted key.'
+
+
+@pytest.mark.parametrize(
+    "theirs",
+    [KEY, f"Invalid request.\n\n{KEY}", f"x\n\n{KEY}", OLD_VERSION, "return_run_details is not a permitted key"],
+)
+@pytest.mark.parametrize("form", ["No ref found for: {}", "{}", "Invalid request.\n\nFor 'x', {} is not a string."])
+@pytest.mark.parametrize("status", [400, 422])
+def test_a_text_of_the_user_teaches_nothing_about_the_server(theirs: str, form: str, status: int) -> None:
+    for names in ({"ref": theirs}, {"file": theirs}, {"repo": theirs}, {"owner": theirs}):
+        if theirs != OLD_VERSION or form != "{}" or status != 400:
+            assert refusal(said(status, form.format(theirs)), names=names).status == status
+    for inputs in ({theirs: "x"}, {"x": theirs}):
+        if theirs != OLD_VERSION or form != "{}" or status != 400:
+            assert refusal(said(status, form.format(theirs)), inputs=inputs).status == status
+
+
+@pytest.mark.parametrize("ref", ["key", "is", "return_run_details", "a", ".", '"'])
+def test_a_refused_key_is_known_whatever_the_ref(ref: str) -> None:
+    with pytest.raises(Unsupported):
+        decipher(said(422, f"Invalid request.\n\n{KEY}"), names={"ref": ref}, inputs={ref: ref})
+
+
+def test_a_refused_key_is_known_beside_other_problems() -> None:
+    with pytest.raises(Unsupported):
+        decipher(said(422, f"Invalid request.\n\nNo more than 10 properties are allowed; 11 were supplied.\n{KEY}"))
+
+
+@pytest.mark.parametrize("words", ["No ref found for: rate limit", "abuse detection", "Unexpected inputs: rate limit"])
+def test_a_text_of_the_user_is_no_rate_limit(words: str) -> None:
+    assert refusal(said(403, words)).status == 403
+
+
+@pytest.mark.parametrize("ref", ["saml", "sso", "archived", "disabled workflow", "associated", "too many"])
+def test_a_text_of_the_user_is_no_cause(ref: str) -> None:
+    message = str(refusal(said(422, f"No ref found for: {ref}"), names={"ref": ref}))
+    assert message.endswith(f"there is no branch or tag {ref}: GitHub takes no commit SHA; push it or correct ref")
 
 
 @pytest.mark.parametrize("key", ["inputs", "ref", "x"])

@@ -11,13 +11,13 @@ import pytest
 from gha_step.contract.secret import Token
 from gha_step.credentials.directory import DirectorySecrets
 from gha_step.emulator import GitHub, serve
-from gha_step.github.client import PyGithubClient
 from gha_step.github.connection import Found, SocketConnector, resolve
 from gha_step.github.egress import Egress, parse_address
 from gha_step.github.endpoint import Endpoint, resolve_endpoint
 from gha_step.github.errors import OffLimits, Unreachable
 from gha_step.ledger.sqlite import SqliteStore
 from gha_step.runtime import SystemClock
+from tests.github.answers import asking, client_over
 from tests.support.calls import config
 from tests.support.core import Program
 from tests.support.proxy import proxy
@@ -312,11 +312,11 @@ def inside() -> Iterator[tuple[str, GitHub]]:
 
 
 def test_the_client_of_everything_but_the_dispatch_keeps_the_same_bounds(inside: tuple[str, GitHub]) -> None:
-    client = PyGithubClient(SocketConnector(SHARED), SystemClock())
+    client = client_over(SocketConnector(SHARED), SystemClock())
     with pytest.raises(OffLimits):
-        client.get(at(inside[0]), "/meta", Token("x"))
+        client.get("meta", asking(inside[0]), "/meta", Token("x"))
     with pytest.raises(OffLimits):
-        client.post(at(inside[0]), "/app/installations/1/access_tokens", Token("x"), {})
+        client.post("app_token", asking(inside[0]), "/app/installations/1/access_tokens", Token("x"), {}, owner=("x",))
 
 
 @pytest.mark.parametrize("kind", ["gha-dispatch-workflow", "gha-wait-for-workflow"])

@@ -1,4 +1,4 @@
-"""Every other request to GitHub: through PyGithub's requester, but sent once and never elsewhere."""
+"""Every other request to GitHub: sent once, never elsewhere, metered, and held back by rate limits."""
 
 import json
 import logging
@@ -7,13 +7,27 @@ from collections.abc import Iterator
 import pytest
 
 from gha_step.contract.secret import Token
-from gha_step.emulator import EXAMPLE_TOKEN, Answer, Close, Endless, GitHub, Reset, Response, Truncate, redirect, serve
-from gha_step.github.client import PyGithubClient
+from gha_step.emulator import (
+    EXAMPLE_TOKEN,
+    Answer,
+    Close,
+    Endless,
+    GitHub,
+    Reset,
+    Response,
+    Truncate,
+    redirect,
+    refusal,
+    serve,
+)
+from gha_step.github.client import MAX_BODY, PAGES, Client, in_smaller_pages
 from gha_step.github.connection import SocketConnector
 from gha_step.github.endpoint import Endpoint, resolve_endpoint
-from gha_step.github.errors import Unclear, Unreachable
-from gha_step.github.messages import VERSION_HEADER
+from gha_step.github.errors import RateLimited, TooLarge, Unclear, Unreachable
 from gha_step.runtime import SystemClock
+from gha_step.telemetry import Telemetry
+from tests.github.answers import asking, client_over
+from tests.support.clock import VirtualClock
 from tests.support.network import FaultyConnector
 
 RUNS = "/repos/myorg/my-app/actions/workflows/deploy.yml/runs"
@@ -36,14 +50,14 @@ def connector() -> FaultyConnector:
 
 
 @pytest.fixture
-def client(connector: FaultyConnector) -> PyGithubClient:
-    return PyGithubClient(connector, SystemClock())
+def client(connector: FaultyConnector) -> Client:
+    return client_over(connector, SystemClock())
 
 
 def test_one_call_is_one_request_over_one_connection(
-    github: GitHub, endpoint: Endpoint, client: PyGithubClient, connector: FaultyConnector
+    github: GitHub, endpoint: Endpoint, client: Client, connector: FaultyConnector
 ) -> None:
-    answer = client.get(endpoint, RUNS, Token(EXAMPLE_TOKEN), {"per_page": "100"})
+    answer = client.get("runs", asking(endpoint.base), RUNS, Token(EXAMPLE_TOKEN), {"per_page": "100"})
     assert (answer.status, json.loads(answer.body)["total_count"]) == (200, 0)
     assert (github.count(), connector.connects) == (1, 1)
     (logged,) = github.log
@@ -53,55 +67,125 @@ def test_one_call_is_one_request_over_one_connection(
     assert logged.path == f"/api/v3{RUNS}"
 
 
-def test_a_server_that_knows_no_api_version_is_asked_without(
-    github: GitHub, endpoint: Endpoint, client: PyGithubClient
+@pytest.mark.parametrize(
+    ("known", "asked"),
+    [
+        ((), ["2022-11-28", "2026-03-10", None]),
+        (("2026-03-10",), ["2022-11-28", "2026-03-10"]),
+        (("2022-11-28", "2026-03-10"), ["2022-11-28"]),
+    ],
+)
+def test_an_api_version_that_the_server_refuses_is_asked_once_and_never_again(
+    github: GitHub, endpoint: Endpoint, client: Client, known: tuple[str, ...], asked: list[str | None]
 ) -> None:
-    client.get(endpoint, RUNS, Token(EXAMPLE_TOKEN), without=frozenset({VERSION_HEADER}))
-    assert "x-github-api-version" not in github.log[0].headers
+    for version in {"2022-11-28", "2026-03-10"} - set(known):
+        refused = refusal.unknown_version(version, ("2030-01-01",))
+        body = {"message": refused.message, "status": "400", **refused.more}
+        github.faults.add(
+            Answer(Response.of(400, body)),
+            where=lambda request, version=version: request.headers.get("x-github-api-version") == version,  # type: ignore[misc]
+            times=None,
+        )
+    for _ in range(2):
+        assert client.get("runs", asking(endpoint.base), RUNS, Token(EXAMPLE_TOKEN)).status == 200
+    assert [entry.headers.get("x-github-api-version") for entry in github.log] == [*asked, asked[-1]]
 
 
-@pytest.mark.parametrize("status", [202, 301, 302, 307, 308, 400, 401, 403, 404, 429, 500, 502, 503])
+def test_a_server_that_is_known_to_have_it_is_asked_with_the_new_version() -> None:
+    github = GitHub("ghes-3.21")
+    with serve(github) as url:
+        client = client_over(FaultyConnector(SocketConnector()), SystemClock())
+        for _ in range(2):
+            assert client.get("runs", asking(url), RUNS, Token(EXAMPLE_TOKEN)).status == 200
+    assert [entry.headers["x-github-api-version"] for entry in github.log] == ["2022-11-28", "2026-03-10"]
+
+
+def test_nothing_is_asked_before_the_end_of_a_rate_limit(github: GitHub, endpoint: Endpoint) -> None:
+    clock, telemetry = VirtualClock(), Telemetry()
+    client = client_over(FaultyConnector(SocketConnector()), clock, telemetry=telemetry)
+    github.faults.add(Answer(Response.of(429, {"message": "Slow down"}, {"Retry-After": "0"})), times=3)
+    waits = []
+    for _ in range(3):
+        with pytest.raises(RateLimited, match=r"rate limited by 127\.0\.0\.1") as caught:
+            client.get("runs", asking(endpoint.base), RUNS, Token(EXAMPLE_TOKEN))
+        with pytest.raises(RateLimited, match=r"no requests until [0-9:]{8}Z"):
+            client.get("runs", asking(endpoint.base), RUNS, Token(EXAMPLE_TOKEN))
+        assert caught.value.retry_after is not None
+        waits.append(round(caught.value.retry_after))
+        clock.forward(caught.value.retry_after)
+    assert client.get("runs", asking(endpoint.base), RUNS, Token(EXAMPLE_TOKEN)).status == 200
+    assert (waits, github.count()) == ([2, 3, 5], 4)
+    metrics = telemetry.exposition().decode()
+    assert 'gha_step_github_requests_total{request="runs",status="429"} 3.0' in metrics
+    assert 'gha_step_github_budget_ratio{host="127.0.0.1"}' in metrics
+
+
+def test_pages_that_a_server_cannot_serve_are_halved() -> None:
+    asked: list[int] = []
+
+    def read(size: int) -> str:
+        asked.append(size)
+        if size > 30:
+            raise TooLarge("502")
+        return "read"
+
+    assert (in_smaller_pages(read), asked) == ("read", [100, 50, 25])
+
+
+def test_the_smallest_page_that_fails_is_the_end() -> None:
+    asked: list[int] = []
+
+    def read(size: int) -> str:
+        asked.append(size)
+        raise TooLarge("502")
+
+    with pytest.raises(TooLarge):
+        in_smaller_pages(read)
+    assert asked == list(PAGES)
+
+
+@pytest.mark.parametrize("status", [202, 301, 302, 307, 308, 400, 401, 404, 422, 500, 502, 503])
 def test_every_status_is_handed_over_and_nothing_is_asked_twice(
-    github: GitHub, endpoint: Endpoint, client: PyGithubClient, status: int
+    github: GitHub, endpoint: Endpoint, client: Client, status: int
 ) -> None:
-    told = {"Location": f"{endpoint.base}/user", "Retry-After": "1", "X-RateLimit-Remaining": "0"}
+    told = {"Location": f"{endpoint.base}/user", "X-RateLimit-Remaining": "0"}
     github.faults.add(Answer(Response.of(status, {"message": "x"}, told)), times=None)
-    assert client.get(endpoint, RUNS, Token(EXAMPLE_TOKEN)).status == status
+    assert client.get("runs", asking(endpoint.base), RUNS, Token(EXAMPLE_TOKEN)).status == status
     assert github.count() == 1
 
 
 def test_a_redirect_is_not_followed_and_the_token_goes_nowhere_else(
-    github: GitHub, endpoint: Endpoint, client: PyGithubClient
+    github: GitHub, endpoint: Endpoint, client: Client
 ) -> None:
     elsewhere = GitHub()
     with serve(elsewhere) as other:
         github.faults.add(redirect(f"{other}{RUNS}", status=301))
-        assert client.get(endpoint, RUNS, Token(EXAMPLE_TOKEN)).status == 301
+        assert client.get("runs", asking(endpoint.base), RUNS, Token(EXAMPLE_TOKEN)).status == 301
     assert elsewhere.count() == 0
 
 
 @pytest.mark.parametrize("fault", [Reset("before"), Reset("after"), Close(), Truncate(), Truncate(reset=True)])
 def test_a_broken_answer_is_unclear_and_nothing_is_asked_twice(
-    github: GitHub, endpoint: Endpoint, client: PyGithubClient, fault: Reset | Close | Truncate
+    github: GitHub, endpoint: Endpoint, client: Client, fault: Reset | Close | Truncate
 ) -> None:
     github.faults.add(fault, times=None)
     with pytest.raises(Unclear):
-        client.get(endpoint, RUNS, Token(EXAMPLE_TOKEN))
+        client.get("runs", asking(endpoint.base), RUNS, Token(EXAMPLE_TOKEN))
     assert github.count() == 1
 
 
-def test_an_endless_answer_ends_at_its_limit(github: GitHub, endpoint: Endpoint, client: PyGithubClient) -> None:
+def test_an_endless_answer_ends_at_its_limit(github: GitHub, endpoint: Endpoint, client: Client) -> None:
     github.faults.add(Endless(chunk=b" " * (4 << 20)))
-    with pytest.raises(Unclear, match="32 MiB"):
-        client.get(endpoint, RUNS, Token(EXAMPLE_TOKEN))
+    with pytest.raises(TooLarge, match=f"{MAX_BODY['runs'] >> 20} MiB"):
+        client.get("runs", asking(endpoint.base), RUNS, Token(EXAMPLE_TOKEN))
 
 
-def test_an_unreachable_server_is_told_as_such(client: PyGithubClient) -> None:
+def test_an_unreachable_server_is_told_as_such(client: Client) -> None:
     with pytest.raises(Unreachable):
-        client.get(resolve_endpoint("http://127.0.0.1:1", allow_http=False), RUNS, Token(EXAMPLE_TOKEN))
+        client.get("runs", asking("http://127.0.0.1:1"), RUNS, Token(EXAMPLE_TOKEN))
 
 
-def test_pygithub_logs_no_token(endpoint: Endpoint, client: PyGithubClient, caplog: pytest.LogCaptureFixture) -> None:
+def test_nothing_logs_a_token(endpoint: Endpoint, client: Client, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
-    client.get(endpoint, RUNS, Token(EXAMPLE_TOKEN))
+    client.get("runs", asking(endpoint.base), RUNS, Token(EXAMPLE_TOKEN))
     assert EXAMPLE_TOKEN not in caplog.text

@@ -1,16 +1,16 @@
 """What a listing of runs holds, and what a server's version says of it."""
 
+import json
 from typing import Any, Final
 
 import pytest
 
-from gha_step.github.endpoint import resolve_endpoint
 from gha_step.github.errors import Unclear
-from gha_step.github.messages import Answer
-from gha_step.github.run_pages import WorkflowRun, enterprise_version, runs_page, user_login
-from tests.github.answers import answer
+from gha_step.github.messages import enterprise_version
+from gha_step.github.run_pages import WorkflowRun, runs_page, user_login
+from tests.github.answers import answer, workflow
 
-HERE: Final = resolve_endpoint(None, allow_http=False)
+HERE: Final = workflow()
 ENTRY: dict[str, Any] = {
     "id": 17,
     "html_url": "https://github.com/myorg/my-app/actions/runs/17",
@@ -25,6 +25,18 @@ ENTRY: dict[str, Any] = {
 def test_a_run_keeps_what_tells_it_from_others() -> None:
     page = runs_page(answer(200, {"total_count": 1, "workflow_runs": [ENTRY | {"new_tomorrow": 1}]}), HERE)
     assert page == (WorkflowRun(17, ENTRY["html_url"], "workflow_dispatch", "main", 1.7e9, "kargo-bot", "Deploy"),)
+
+
+@pytest.mark.parametrize("url", [None, "javascript:alert(1)", "https://evil.example/x", "http://github.com/x"])
+def test_a_link_elsewhere_is_replaced_by_the_runs_own_page(url: str | None) -> None:
+    (run,) = runs_page(answer(200, {"workflow_runs": [ENTRY | {"html_url": url}]}), HERE)
+    assert run.url == ENTRY["html_url"]
+
+
+def test_half_of_a_surrogate_pair_in_a_title_is_replaced() -> None:
+    body = json.dumps({"workflow_runs": [ENTRY | {"display_title": "Deploy X"}]}).replace("X", "\\ud83d")
+    (run,) = runs_page(answer(200, body.encode()), HERE)
+    assert run.title == "Deploy \ufffd"
 
 
 @pytest.mark.parametrize("name", ["head_branch", "actor", "display_title"])
@@ -50,6 +62,15 @@ def test_what_github_may_leave_null_is_empty(name: str) -> None:
         {"workflow_runs": [{}]},
         {"workflow_runs": [ENTRY | {"id": None}]},
         {"workflow_runs": [ENTRY | {"id": "x"}]},
+        {"workflow_runs": [ENTRY | {"id": "17"}]},
+        {"workflow_runs": [ENTRY | {"id": -1}]},
+        {"workflow_runs": [ENTRY | {"id": 0}]},
+        {"workflow_runs": [ENTRY | {"id": True}]},
+        {"workflow_runs": [ENTRY | {"id": 4242.9}]},
+        {"workflow_runs": [ENTRY | {"id": 17.0}]},
+        {"workflow_runs": [ENTRY | {"id": 2**63}]},
+        {"workflow_runs": [ENTRY | {"event": {"a": 1}}]},
+        {"workflow_runs": [ENTRY | {"display_title": 5}]},
         {"workflow_runs": [ENTRY | {"created_at": None}]},
         {"workflow_runs": [ENTRY | {"created_at": "yesterday"}]},
         {"workflow_runs": [ENTRY | {"created_at": "0001-01-01T00:00:00"}]},
@@ -79,15 +100,15 @@ def test_what_is_no_listing_is_unclear(body: Any) -> None:
     ],
 )
 def test_only_an_enterprise_server_says_its_version(version: str, told: tuple[int, int] | None) -> None:
-    assert enterprise_version(Answer(200, {"x-github-enterprise-version": version}, b"")) == told
+    assert enterprise_version({"x-github-enterprise-version": version}) == told
 
 
 def test_github_com_says_no_version() -> None:
-    assert enterprise_version(Answer(200, {}, b"")) is None
+    assert enterprise_version({}) is None
 
 
 def test_an_absurdly_long_version_is_none() -> None:
-    assert enterprise_version(Answer(200, {"x-github-enterprise-version": "3." + "9" * 5000}, b"")) is None
+    assert enterprise_version({"x-github-enterprise-version": "3." + "9" * 5000}) is None
 
 
 @pytest.mark.parametrize(

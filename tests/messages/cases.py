@@ -97,6 +97,16 @@ def _website(status: int, content_type: str, body: bytes) -> Callable[[GitHub, R
     return prepare
 
 
+def _refuses(status: int, words: str) -> Callable[[GitHub, Repository], None]:
+    """GitHub's own words for what the emulator does not know, as users reported them."""
+    body = {"message": words, "documentation_url": "https://docs.github.com/rest", "status": str(status)}
+
+    def prepare(github: GitHub, repository: Repository) -> None:
+        github.faults.add(Answer(Response.of(status, body)), "dispatch", times=None)
+
+    return prepare
+
+
 def _app(
     *, key: str = "first", suspended: bool = False, repositories: tuple[str, ...] | None = None
 ) -> Callable[[GitHub, Repository], None]:
@@ -226,13 +236,76 @@ DISPATCHES: Final = (
     Case("payload too large", ("65535",), config={"inputs": {"image_tag": "x" * 66_000}}),
     Case(
         "primary rate limit",
-        ("rate limit", "asks to wait"),
+        ("rate limited by", "no requests until"),
         prepare=lambda github, repository: github.limit_rate(600, operation="dispatch"),
     ),
     Case(
         "secondary rate limit",
-        ("secondary rate limit", "asks to wait"),
+        ("secondary rate limit", "no requests until"),
         prepare=lambda github, repository: github.limit_rate(600, secondary=True, operation="dispatch"),
+    ),
+    Case(
+        "organization with an IP allow list",
+        ("has an IP allow list", "add the address"),
+        prepare=_refuses(
+            403,
+            "Although you appear to have the correct authorization credentials, the `myorg` organization has an IP "
+            "allow list enabled, and 203.0.113.5 is not permitted to access this resource.",
+        ),
+    ),
+    Case(
+        "token valid for longer than the organization allows",
+        ("earlier expiration date", "https://github.com/settings/personal-access-tokens/12885303"),
+        prepare=_refuses(
+            403,
+            "The 'myorg' organization forbids access via a fine-grained personal access tokens if the token's lifetime "
+            "is greater than 90 days. Please adjust your token's lifetime at the following URL: "
+            "https://github.com/settings/personal-access-tokens/12885303",
+        ),
+    ),
+    Case(
+        "organization that forbids classic tokens",
+        ("takes no classic tokens", "fine-grained one or a GitHub App"),
+        prepare=_refuses(
+            403,
+            "`myorg` forbids access via a personal access token (classic). Please use a GitHub App, OAuth App, or a "
+            "personal access token with fine-grained permissions.",
+        ),
+    ),
+    Case(
+        "organization that forbids fine-grained tokens",
+        ("takes no fine-grained tokens",),
+        prepare=_refuses(
+            403,
+            "`myorg` forbids access via a personal access token with fine-grained permissions. Please use a GitHub "
+            "App, OAuth App, or a personal access token (classic).",
+        ),
+    ),
+    Case(
+        "Actions disabled for the repository",
+        ("enable Actions for myorg/my-app",),
+        prepare=_refuses(422, "Actions has been disabled for this repository."),
+    ),
+    Case(
+        "Actions disabled for the token's account",
+        ("has disabled Actions for the account",),
+        prepare=_refuses(422, "Actions has been disabled for this user."),
+    ),
+    Case(
+        "workflow file that GitHub cannot parse",
+        ("is not a valid workflow: correct it there",),
+        prepare=_refuses(
+            422, "Invalid Argument - failed to parse workflow: (Line: 65, Col: 26): Unexpected symbol: '??'."
+        ),
+    ),
+    Case(
+        "workflow that declares too many inputs",
+        ("declares more inputs than this server allows",),
+        prepare=_refuses(
+            422,
+            "Invalid Argument - failed to parse workflow: (Line: 4, Col: 5): you may only define up to 10 `inputs` for "
+            "a `workflow_dispatch` event",
+        ),
     ),
     Case("Secret missing", ("does not exist", "absent"), config={"credentials": {"secretName": "absent"}}),
     Case("key missing", ("the key accessToken is missing",), secret={"token": "x"}),
@@ -428,6 +501,7 @@ def tell(case: Case) -> str:
     assert case.kind == WAIT or not github.runs
     assert github.count("dispatch") <= 1
     text = str(result.message).replace(folder, "/secrets").replace(url, f"https://{SERVER}")
+    text = re.sub(r"[0-9]{2}:[0-9]{2}:[0-9]{2}Z", "12:05:31Z", text)
     text = re.sub(r"127\.0\.0\.1 port [0-9]+", f"{SERVER} port 443", text).replace("127.0.0.1", SERVER)
     return re.sub(r"(?<=among the CAs in )\S+", "/etc/ssl/cert.pem", text)
 

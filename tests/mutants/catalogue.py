@@ -71,7 +71,8 @@ MUTANTS: Final = (
         "                    from gha_step.github.dispatch import dispatch_request\n"
         "                    from gha_step.github.exchange import Exchange\n"
         "                    again = Exchange(self._connector.connect(request.endpoint), self._clock)\n"
-        "                    again.send(dispatch_request(request.workflow, request.inputs, request.token))\n",
+        "                    again.send(dispatch_request(request.workflow, request.inputs, request.token,"
+        " self._servers.dialect(request.endpoint)))\n",
     ),
     Mutant(
         "newest run wins",
@@ -392,8 +393,8 @@ MUTANTS: Final = (
     Mutant(
         "waiting: Retry-After is not waited for",
         "gha_step/github/rate_limits.py",
-        "            budget.held_until = max(budget.held_until, now + min(wait, MAX_HOLD) + 1.0)\n",
-        "            budget.held_until = now\n",
+        "            if until > before.until:\n",
+        "            if False:\n",
         "tests/wait",
     ),
     Mutant(
@@ -434,5 +435,75 @@ MUTANTS: Final = (
         "return int(value) if value.is_integer() and abs(value) <= EXACT_FLOAT else None",
         "return int(value) if value.is_integer() else None",
         "tests/wait",
+    ),
+    Mutant(
+        "a ref is read as protocol: the words of a refused key count anywhere in the message",
+        "gha_step/github/refusals.py",
+        "        return pattern.match(words) is not None\n",
+        "        return pattern.search(words) is not None\n",
+        "tests/github",
+    ),
+    Mutant(
+        "a ref is read as protocol: texts of the user are not taken out",
+        "gha_step/github/refusals.py",
+        '                words = words.replace(text, "")\n',
+        "                pass\n",
+        "tests/github",
+    ),
+    Mutant(
+        "what a server refuses in one API version counts for all",
+        "gha_step/github/server_capabilities.py",
+        "Dialect(version, key_known=version not in server.keyless)",
+        "Dialect(version, key_known=not server.keyless)",
+        "tests/github",
+    ),
+    Mutant(
+        "API versions: a 204 to 2026-03-10 teaches nothing",
+        "gha_step/github/server_capabilities.py",
+        "            if dialect.version == API_2026 and not names_run:\n",
+        "            if False:\n",
+        "tests/dispatch",
+    ),
+    Mutant(
+        "API versions: the key is sent with 2026-03-10",
+        "gha_step/github/messages.py",
+        "        return self.key_known and self.version != API_2026\n",
+        "        return self.key_known\n",
+        "tests/github tests/dispatch",
+    ),
+    Mutant(
+        "API versions: a refused version is asked for ever",
+        "gha_step/github/server_capabilities.py",
+        "                server.refused.add(dialect.version)\n",
+        "                pass\n",
+        "tests/github",
+    ),
+    Mutant(
+        "API versions: a server that was upgraded is not known anew",
+        "gha_step/github/server_capabilities.py",
+        "            if version is not None and version != server.version:\n",
+        "            if version is not None and server.version is None:\n",
+        "tests/github",
+    ),
+    Mutant(
+        "a limit that asks for 0 s is no limit",
+        "gha_step/github/rate_limits.py",
+        "            pause = min(max(wait or 0.0, least), MAX_HOLD)\n",
+        "            pause = min(least if wait is None else wait, MAX_HOLD)\n",
+        "tests/wait/test_budgets.py",
+    ),
+    Mutant(
+        "a link may lead anywhere",
+        "gha_step/github/messages.py",
+        "    return value if same else None\n",
+        "    return value\n",
+        "tests/github",
+    ),
+    Mutant(
+        "a run ID may be true",
+        "gha_step/github/messages.py",
+        " or isinstance(value, bool) or not 0 < value < 2**63",
+        " or not 0 < value < 2**63",
+        "tests/github",
     ),
 )

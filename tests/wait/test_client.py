@@ -7,10 +7,10 @@ import pytest
 
 from gha_step.contract.secret import Token
 from gha_step.emulator import EXAMPLE_TOKEN, GitHub, serve
-from gha_step.github.client import PyGithubClient
 from gha_step.github.connection import SocketConnector
 from gha_step.github.endpoint import Endpoint, resolve_endpoint
 from gha_step.runtime import SystemClock
+from tests.github.answers import asking, client_over
 
 from .site import RUN
 
@@ -31,17 +31,17 @@ def endpoint(github: GitHub) -> Iterator[Endpoint]:
 
 
 def test_an_etag_makes_a_request_conditional(github: GitHub, endpoint: Endpoint) -> None:
-    client = PyGithubClient(SocketConnector(), SystemClock())
-    first = client.get(endpoint, PATH, Token(EXAMPLE_TOKEN))
+    client = client_over(SocketConnector(), SystemClock())
+    first = client.get("run", asking(endpoint.base), PATH, Token(EXAMPLE_TOKEN))
     assert (first.status, json.loads(first.body)["id"]) == (200, RUN)
-    second = client.get(endpoint, PATH, Token(EXAMPLE_TOKEN), etag=first.headers["etag"])
+    second = client.get("run", asking(endpoint.base), PATH, Token(EXAMPLE_TOKEN), etag=first.headers["etag"])
     assert (second.status, second.body) == (304, b"")
-    assert client.get(endpoint, PATH, Token(EXAMPLE_TOKEN), etag='"another"').status == 200
+    assert client.get("run", asking(endpoint.base), PATH, Token(EXAMPLE_TOKEN), etag='"another"').status == 200
     assert [entry.headers.get("if-none-match") for entry in github.log] == [None, first.headers["etag"], '"another"']
 
 
 def test_without_an_etag_nothing_is_conditional(github: GitHub, endpoint: Endpoint) -> None:
-    client = PyGithubClient(SocketConnector(), SystemClock())
+    client = client_over(SocketConnector(), SystemClock())
     for _ in range(2):
-        assert client.get(endpoint, PATH, Token(EXAMPLE_TOKEN)).status == 200
+        assert client.get("run", asking(endpoint.base), PATH, Token(EXAMPLE_TOKEN)).status == 200
     assert not any("if-none-match" in entry.headers for entry in github.log)

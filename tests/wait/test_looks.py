@@ -243,6 +243,22 @@ def test_jobs_are_read_page_by_page(here: Site) -> None:
     ]
 
 
+def test_jobs_that_a_server_cannot_list_at_once_are_read_in_smaller_pages_from_the_first_on(here: Site) -> None:
+    here.run().finish("failure", jobs=[Job(f"job-{number}") for number in range(88)])
+    here.github.faults.add(
+        bad_gateway(), "list-jobs", where=lambda request: int(request.query["per_page"]) > 30, times=None
+    )
+    assert "and 83 more" in str(here.call().message)
+    assert [(entry.query["per_page"], entry.query["page"]) for entry in here.log if entry.operation == "list-jobs"] == [
+        ("100", "1"),
+        ("50", "1"),
+        ("25", "1"),
+        ("25", "2"),
+        ("25", "3"),
+        ("25", "4"),
+    ]
+
+
 def test_an_output_holds_no_more_than_fifty_failed_jobs(here: Site) -> None:
     here.run().finish("failure", jobs=[Job(f"job-{number}") for number in range(120)])
     result = here.call()
@@ -252,7 +268,7 @@ def test_an_output_holds_no_more_than_fifty_failed_jobs(here: Site) -> None:
 
 def test_jobs_in_trouble_are_asked_for_again_before_the_run_is_told_without(here: Site) -> None:
     here.run().finish("failure", jobs=FAILED)
-    here.github.faults.add(bad_gateway(), "list-jobs")
+    here.github.faults.add(Reset(), "list-jobs")
     answers = here.follow(expectedConclusion="success")
     assert [answer.status for answer in answers] == ["Running", "Failed"]
     assert "'Test'" in str(answers[-1].message)
@@ -488,7 +504,7 @@ def test_what_one_project_has_seen_does_not_make_another_wait(here: Site) -> Non
         (Token("weak-token", kind="installation", actions="none"), "give the GitHub App the permission Actions: read"),
         (
             Token("weak-token", sso_authorized=False),
-            "authorise the token of the Secret github for the organisation's single sign-on: http",
+            "authorise the token of the Secret github for the organization's single sign-on: http",
         ),
     ],
 )
@@ -835,7 +851,7 @@ def test_looks_that_were_under_way_heed_the_hold_of_another(here: Site) -> None:
     runs = [here.run() for _ in range(20)]
     here.workers = type(here.workers)(1, "look")  # one thread: nineteen wait in the queue
     here.restart()
-    here.github.faults.add(Delay(0.1))
+    here.github.faults.add(Delay(1.0))
     here.github.limit_rate(100, secondary=True)
     under_way = [here.begin(runID=run.id) for run in runs]
     for outcome in under_way:

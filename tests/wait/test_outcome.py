@@ -7,6 +7,8 @@ import pytest
 from gha_step.contract.secret import Token
 from gha_step.github.endpoint import resolve_endpoint
 from gha_step.github.errors import RateLimited, Refused, Unclear
+from gha_step.github.messages import shown
+from gha_step.github.refusals import read_refusal
 from gha_step.github.runs import (
     CONCLUSIONS,
     STATUSES,
@@ -15,13 +17,11 @@ from gha_step.github.runs import (
     PendingDeployment,
     Phase,
     RunReference,
-    decipher_refusal,
     failed_jobs,
     jobs_page,
     moved_to,
     observed_run,
     pending_deployments,
-    shown,
 )
 from tests.github.answers import answer, said
 
@@ -108,6 +108,8 @@ def test_a_run_is_read() -> None:
         {},
         BODY | {"id": RUN + 1},
         BODY | {"id": str(RUN)},
+        BODY | {"id": float(RUN)},
+        BODY | {"id": True},
         {"id": RUN},
         BODY | {"status": None},
         BODY | {"status": 1},
@@ -123,7 +125,7 @@ def test_no_conclusion_is_none(conclusion: object) -> None:
     assert observed_run(answer(200, BODY | {"conclusion": conclusion}), REFERENCE).conclusion is None
 
 
-@pytest.mark.parametrize("attempt", [None, 0, -1, "2"])
+@pytest.mark.parametrize("attempt", [None, 0, -1, "2", True, 2.0, 10**30])
 def test_an_attempt_that_is_not_told_is_the_first(attempt: object) -> None:
     assert observed_run(answer(200, BODY | {"run_attempt": attempt}), REFERENCE).attempt == 1
 
@@ -139,16 +141,23 @@ def test_an_attempt_that_is_not_told_is_the_first(attempt: object) -> None:
         "https://x/\x1b[2J",
         "https://x y",
         "https://" + "x" * 5000,
+        "https://pages.example/run",
+        "http://github.com/myorg/my-app/actions/runs/1",
+        "https://github.com.evil.example/x",
+        "https://github.com@evil.example/x",
+        "https://github.com\\@evil.example/x",
+        "https://github.com:8443/x",
+        "https://github.com/\ud800",
     ],
 )
-def test_a_link_is_made_up_only_where_github_gives_none(url: object) -> None:
+def test_a_link_is_made_up_only_where_github_gives_none_to_its_own_pages(url: object) -> None:
     assert observed_run(answer(200, BODY | {"html_url": url}), REFERENCE).url == URL
-    elsewhere = "https://pages.example/run"
-    assert observed_run(answer(200, BODY | {"html_url": elsewhere}), REFERENCE).url == elsewhere
+    other = "https://github.com/myorg/renamed/actions/runs/1"
+    assert observed_run(answer(200, BODY | {"html_url": other}), REFERENCE).url == other
 
 
 def test_a_job_names_its_first_failed_step() -> None:
-    page = jobs_page(answer(200, {"total_count": 7, "jobs": [JOB]}))
+    page = jobs_page(answer(200, {"total_count": 7, "jobs": [JOB]}), REFERENCE)
     assert (page.total, page.jobs) == (7, (ObservedJob("deploy", "failure", "Test", f"{URL}/job/1"),))
 
 
@@ -165,7 +174,7 @@ def test_a_job_names_its_first_failed_step() -> None:
     ],
 )
 def test_which_step_failed_first(steps: Any, failed: str | None) -> None:
-    (job,) = jobs_page(answer(200, {"total_count": 1, "jobs": [JOB | {"steps": steps}]})).jobs
+    (job,) = jobs_page(answer(200, {"total_count": 1, "jobs": [JOB | {"steps": steps}]}), REFERENCE).jobs
     assert job.failed_step == failed
 
 
@@ -183,7 +192,7 @@ def test_which_step_failed_first(steps: Any, failed: str | None) -> None:
 )
 def test_what_are_no_jobs_is_unclear(body: Any) -> None:
     with pytest.raises(Unclear):
-        jobs_page(answer(200, body))
+        jobs_page(answer(200, body), REFERENCE)
 
 
 @pytest.mark.parametrize(
@@ -226,15 +235,15 @@ def test_what_are_no_pending_deployments_is_unclear(body: Any) -> None:
 
 @pytest.mark.parametrize("status", [202, 204, 206, 304, 408, 409, 425, 500, 502, 503, 504, 599])
 def test_what_may_pass_is_unclear(status: int) -> None:
-    error = decipher_refusal(said(status, "Oops"), REFERENCE, TOKEN)
+    error = read_refusal(said(status, "Oops"), REFERENCE.asked, TOKEN)
     assert isinstance(error, Unclear)
     assert error.retry_after is None
     assert str(status) in str(error)
 
 
 def test_a_503_may_say_how_long() -> None:
-    assert decipher_refusal(said(503, "Maintenance", retry_after="120"), REFERENCE, TOKEN).retry_after == 120
-    assert decipher_refusal(said(503, "Maintenance", retry_after="soon"), REFERENCE, TOKEN).retry_after is None
+    assert read_refusal(said(503, "Maintenance", retry_after="120"), REFERENCE.asked, TOKEN).retry_after == 120
+    assert read_refusal(said(503, "Maintenance", retry_after="soon"), REFERENCE.asked, TOKEN).retry_after is None
 
 
 @pytest.mark.parametrize(
@@ -252,7 +261,7 @@ def test_a_503_may_say_how_long() -> None:
 def test_a_rate_limit_counts_from_the_answers_own_date(
     status: int, headers: dict[str, str], wait: float | None
 ) -> None:
-    error = decipher_refusal(said(status, "Oops", **headers), REFERENCE, TOKEN)
+    error = read_refusal(said(status, "Oops", **headers), REFERENCE.asked, TOKEN)
     assert isinstance(error, RateLimited)
     assert error.wait == wait
     assert "dispatch" not in str(error)
@@ -265,18 +274,24 @@ def test_a_rate_limit_counts_from_the_answers_own_date(
         (403, "Resource not accessible by integration", {}, "GitHub App the permission Actions: read"),
         (403, "Resource not accessible by personal access token", {}, "the Secret github the permission Actions: read"),
         (403, "Forbidden", {"x_ratelimit_remaining": "17"}, "needs Actions: read"),
-        (403, "SAML", {"x_github_sso": "required; url=https://github.com/orgs/o/sso?a=1"}, "single sign-on: https://"),
+        (
+            403,
+            "Protected",
+            {"x_github_sso": "required; url=https://github.com/orgs/o/sso?a=1"},
+            "single sign-on: https://",
+        ),
         (404, "Not Found", {}, "correct runID, owner or repo"),
         (404, "", {}, "is https://api.github.com the API of a GitHub? Correct the base URL"),
         (301, "Moved Permanently", {}, "renamed or moved"),
         (410, "Gone", {}, "correct the step's config"),
-        (422, "", {}, "correct the step's config"),
+        (422, "Unprocessable", {}, "correct the step's config"),
+        (403, "", {}, "is https://api.github.com the API of a GitHub? Correct the base URL"),
     ],
 )
 def test_a_refusal_says_whose_run_why_and_what_to_do(
     status: int, words: str, headers: dict[str, str], advice: str
 ) -> None:
-    error = decipher_refusal(said(status, words, **headers), REFERENCE, TOKEN)
+    error = read_refusal(said(status, words, **headers), REFERENCE.asked, TOKEN)
     assert isinstance(error, Refused)
     assert f"run {RUN} of myorg/my-app" in str(error)
     assert advice in str(error)

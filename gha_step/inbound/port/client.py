@@ -12,14 +12,13 @@ from urllib.parse import urlsplit
 
 import h11
 
-from gha_step.contract.json_text import compact_json, parse_json
+from gha_step.contract.json_text import compact_json
 from gha_step.contract.secret import Token
 from gha_step.github.connection import Connector
 from gha_step.github.endpoint import Endpoint, resolve_endpoint
 from gha_step.github.errors import BadEndpoint, Unclear, Unreachable, Untrusted
 from gha_step.github.exchange import Exchange
-from gha_step.github.messages import USER_AGENT, Answer, Request
-from gha_step.github.runs import shown
+from gha_step.github.messages import USER_AGENT, Answer, Request, shown
 from gha_step.inbound.port.errors import Limited, LoginRefused, Lost, NotSent
 from gha_step.inbound.port.limits import wait_of
 from gha_step.inbound.port.tokens import Grant, TokenKeeper, read_grant
@@ -126,7 +125,7 @@ class PortClient:
         max_body: int,
     ) -> Answer:
         headers = [("Authorization", f"Bearer {token.reveal()}"), *([_RESERVED] if reserved else [])]
-        return self._send(route, method, target, headers, body, max_body).without(token)
+        return self._send(route, method, target, headers, body, max_body).hiding(token)
 
     def _token(self, instead_of: Token | None = None, why: str = "no token") -> Token:
         """The token that holds, or a new one. :raises NotSent: there is none now."""
@@ -165,7 +164,7 @@ class PortClient:
         if answer.status >= 500:
             raise NotSent(f"{self._host} answered {answer.status} to a request for a token", 60.0)
         if answer.status != 200:
-            answer = answer.without(credentials.client_secret)
+            answer = answer.hiding(credentials.client_secret)
             hint = "; organisations in the US use GHA_STEP_PORTIO_API=" + US_API
             raise LoginRefused(
                 f"{self._host} refuses the client ID and secret: {answer.status} ({words(answer)})"
@@ -253,7 +252,7 @@ class PortClient:
 def words(answer: Answer) -> str:
     """Port's own words of a refusal, for a message: bounded, on one line."""
     try:
-        body = parse_json(answer.body)
+        body = answer.json()
     except ValueError:
         return "no words"
     if not isinstance(body, dict):

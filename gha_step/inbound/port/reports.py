@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
 from gha_step.contract.json_text import parse_json
-from gha_step.github.runs import ObservedJob, ObservedRun, shown
+from gha_step.github.messages import shown
+from gha_step.github.runs import ObservedJob, ObservedRun
 
 LONGEST_SUMMARY: Final = 64 << 10  # bytes
 LONGEST_LINE: Final = 8 << 10  # bytes of a log line

@@ -15,7 +15,8 @@ from gha_step.github.diagnosis import diagnose
 from gha_step.github.dispatch import AcceptedWithoutRun, StartedRun, decipher_dispatch, dispatch_request
 from gha_step.github.errors import RateLimited, Refused, Unclear, Unsupported
 from gha_step.github.exchange import Exchange
-from gha_step.github.messages import Answer
+from gha_step.github.messages import Answer, Dialect
+from gha_step.github.rate_limits import DISPATCHES, RateLimits
 from gha_step.github.server_capabilities import ServerCapabilities
 from gha_step.ledger import transitions as ledger
 from gha_step.ledger.attribution import DATE_SLACK
@@ -51,7 +52,7 @@ class _Post:
 
     request: DispatchRequest
     nonce: str
-    without: frozenset[str]
+    dialect: Dialect
     actor: str | None
     begun: float  # monotonic
     refusals: list[Refused] = field(default_factory=list)
@@ -68,6 +69,7 @@ class Attempts:
         refusals: Refusals,
         client: Client,
         servers: ServerCapabilities,
+        rate_limits: RateLimits,
         clock: Clock,
         late_readers: Workers,
         owner: Owner,
@@ -79,6 +81,7 @@ class Attempts:
         self._refusals = refusals
         self._client = client
         self._servers = servers
+        self._rate_limits = rate_limits
         self._clock = clock
         self._late_readers = late_readers
         self._owner = owner
@@ -159,11 +162,11 @@ class Attempts:
     ) -> None:
         """The one POST of this attempt, and what comes of it."""
         exchange = Exchange(connection, self._clock)
-        without = self._servers.without(request.endpoint)
-        post = _Post(request, nonce, without, actor, self._clock.monotonic())
+        dialect = self._servers.dialect(request.endpoint)
+        post = _Post(request, nonce, dialect, actor, self._clock.monotonic())
         silent = False
         try:
-            exchange.send(dispatch_request(request.workflow, request.inputs, request.token, without=without))
+            exchange.send(dispatch_request(request.workflow, request.inputs, request.token, dialect))
             answer = exchange.receive(ANSWER_WITHIN)
             silent = answer is None
             if answer is None:
@@ -189,22 +192,27 @@ class Attempts:
         seconds = self._clock.monotonic() - post.begun
         self._telemetry.github_request("dispatch", str(answer.status), seconds)
         self._telemetry.github_budget(request.endpoint.host, answer.headers)
+        self._servers.saw(request.endpoint, answer.headers)
+        budget = (request.endpoint, request.token)
         try:
-            result = decipher_dispatch(answer, request.workflow, request.token, without=post.without)
-        except Unsupported as error:
-            self._servers.learn_without(request.endpoint, error.feature)
-            return RefusedForNow(nonce=nonce, at=None, reason=str(error))
+            result = decipher_dispatch(answer, request.workflow, request.inputs, request.token, post.dialect)
         except RateLimited as error:
-            self._refusals.hold(request.key.hash, error.retry_after or 1.0, error)
+            now = self._clock.monotonic()
+            self._rate_limits.limited(*budget, error.wait, now, kind=DISPATCHES, why=str(error))
             return RefusedForNow(nonce=nonce, at=self._clock.now(), reason=str(error))
+        except Unsupported as error:
+            self._rate_limits.answered(*budget, DISPATCHES)
+            self._servers.refused(request.endpoint, post.dialect, error.feature)
+            return RefusedForNow(nonce=nonce, at=None, reason=str(error))
         except Refused as error:
+            self._rate_limits.answered(*budget, DISPATCHES)
             return self._refused(post, error)
+        self._rate_limits.answered(*budget, DISPATCHES)
+        self._servers.answered_dispatch(request.endpoint, post.dialect, names_run=isinstance(result, StartedRun))
         match result:
             case StartedRun(run_id, url):
-                self._servers.learn_names_runs(request.endpoint, names=True)
                 return ExactId(nonce=nonce, run=Run(id=run_id, url=url, source="response"))
             case AcceptedWithoutRun(date):
-                self._servers.learn_names_runs(request.endpoint, names=False)
                 floor = None if date is None else date - seconds - DATE_SLACK
                 return AcceptedWithoutId(nonce=nonce, date=date, floor=floor, actor=post.actor)
 

@@ -6,6 +6,7 @@ from urllib.parse import quote
 from gha_step.contract.secret import Token
 from gha_step.github.client import Client
 from gha_step.github.dispatch import Workflow
+from gha_step.github.refusals import Asked
 from gha_step.github.workflow_file import Unreadable, declared_inputs, file_text, input_problems
 
 
@@ -17,9 +18,10 @@ def check_inputs(workflow: Workflow, inputs: Mapping[str, str], token: Token, cl
     """
     if workflow.file.isdigit():
         raise Unreadable("workflowFile is a number, not a file name")
-    repository = f"/repos/{quote(workflow.owner, safe='')}/{quote(workflow.repo, safe='')}"
-    path = f"{repository}/contents/.github/workflows/{quote(workflow.file, safe='')}"
-    declared = declared_inputs(file_text(client.get(workflow.endpoint, path, token, {"ref": workflow.ref})))
+    path = f"{workflow.repository_path}/contents/.github/workflows/{quote(workflow.file, safe='')}"
+    asked = Asked(workflow.endpoint, "show the file of", str(workflow), workflow.owner, workflow.repo)
+    answer = client.get("workflow_file", asked, path, token, {"ref": workflow.ref})
+    declared = declared_inputs(file_text(answer))
     if declared is None:
         return ["the workflow has no `workflow_dispatch:` under `on:` at this ref: add it"]
     return input_problems(declared, inputs)

@@ -13,7 +13,8 @@ from gha_step.contract.memory import Memory
 from gha_step.github.client import Client
 from gha_step.github.connection import Connection, Connector
 from gha_step.github.errors import GitHubError, RateLimited, Unreachable, Untrusted
-from gha_step.github.runs import shown
+from gha_step.github.messages import shown
+from gha_step.github.rate_limits import DISPATCHES, RateLimits
 from gha_step.github.server_capabilities import ServerCapabilities
 from gha_step.github.workflow_file import Unreadable
 from gha_step.ledger.record import Record, State
@@ -52,6 +53,7 @@ class Sender:
         connector: Connector,
         client: Client,
         servers: ServerCapabilities,
+        rate_limits: RateLimits,
         clock: Clock,
         pause: Callable[[Task, float], bool],
         look_back: bool,
@@ -64,6 +66,7 @@ class Sender:
         self._connector = connector
         self._client = client
         self._servers = servers
+        self._rate_limits = rate_limits
         self._clock = clock
         self._pause = pause
         self._look_back = look_back
@@ -80,9 +83,10 @@ class Sender:
             return False
         if self._refusals.is_used_up(record.key, request.token):
             return self._renew(task, record, request)
-        if (held := self._refusals.held(record.key)) is not None:
-            left, limited = held
-            return self._trouble(task, record, limited, left)
+        hold, now = self._rate_limits.hold(request.endpoint, request.token, DISPATCHES), self._clock.monotonic()
+        if hold.until > now:
+            limited = RateLimited(hold.why, hold.asked(now), pause=hold.until - now)
+            return self._trouble(task, record, limited)
         task.record = record = adopt(record, request.payload)
         try:
             if self._finds_marker(task, record, request):
@@ -100,9 +104,9 @@ class Sender:
             self._journal.move(task, task.record, GaveUp(reason=f"{request.workflow}: {error}"))
             return True
         except Unreachable as error:  # a connection knows of no repository
-            return self._trouble(task, task.record, Unreachable(f"{request.workflow}: {error}"), None)
+            return self._trouble(task, task.record, Unreachable(f"{request.workflow}: {error}"))
         except GitHubError as error:
-            return self._trouble(task, task.record, error, getattr(error, "wait", None))
+            return self._trouble(task, task.record, error)
         return self._send_over(task, request, connection, preparation)
 
     def _send_over(
@@ -166,13 +170,10 @@ class Sender:
         # Names and choices come from a file that anybody may have written, or from a server that is no GitHub.
         return f"{request.workflow}: {shown(request.token.hide('; '.join(problems)), LONGEST_PROBLEMS)}"
 
-    def _trouble(self, task: Task, record: Record, error: GitHubError, wait: float | None) -> bool:
-        """GitHub cannot be asked now. Nothing was sent; wait for as long as that makes sense.
-
-        :param wait: seconds for which GitHub asks us to wait, where it said so.
-        """
+    def _trouble(self, task: Task, record: Record, error: GitHubError) -> bool:
+        """GitHub cannot be asked now. Nothing was sent; wait for as long as that makes sense."""
         now = self._clock.now()
-        asked = wait if isinstance(error, RateLimited) and error.wait is not None else None
+        asked = error.wait if isinstance(error, RateLimited) else None
         if (why := too_late(record, now, asked, str(error))) is not None:
             self._journal.move(task, record, GaveUp(reason=why))
             return True
@@ -180,8 +181,6 @@ class Sender:
             self._journal.move(task, record, Trouble(at=now, reason=str(error)))
             if task.record.state is not State.RESERVED:
                 return True
-        pause = wait if wait is not None else error.retry_after or 1.0
-        if isinstance(error, RateLimited):
-            self._refusals.hold(record.key, pause, error)
+        pause = error.retry_after or 1.0
         task.note = Note(str(error), min(max(1.0, pause), max(1.0, time_left(record, now)), HOLD_LIMIT))
         return False

@@ -15,6 +15,7 @@ from gha_step.contract.result import StepResult
 from gha_step.github.client import Client
 from gha_step.github.connection import Connector
 from gha_step.github.listings import Listings
+from gha_step.github.rate_limits import RateLimits
 from gha_step.github.server_capabilities import ServerCapabilities
 from gha_step.ledger.record import Owner, Payload, Record, State
 from gha_step.ledger.store import Conflict, Store
@@ -52,6 +53,7 @@ class DispatchTasks:
         client: Client,
         listings: Listings,
         servers: ServerCapabilities,
+        rate_limits: RateLimits,
         clock: Clock,
         tasks: Workers,
         late_readers: Workers,
@@ -64,7 +66,7 @@ class DispatchTasks:
         """:param look_back: whether the ledger may have died with what it knew: then markers are looked for first."""
         self._journal = Journal(store, clock, telemetry)
         self._pending = PendingResults(self._journal, clock)
-        self._refusals = Refusals(clock)
+        self._refusals = Refusals()
         self._run_finder = RunFinder(self._journal, listings, clock, owner, settle)
         self._gate = Gate(self._journal, self._run_finder, listings, servers, clock, tasks, self._at_work)
         self._attempts = Attempts(
@@ -73,6 +75,7 @@ class DispatchTasks:
             refusals=self._refusals,
             client=client,
             servers=servers,
+            rate_limits=rate_limits,
             clock=clock,
             late_readers=late_readers,
             owner=owner,
@@ -88,6 +91,7 @@ class DispatchTasks:
             connector=connector,
             client=client,
             servers=servers,
+            rate_limits=rate_limits,
             clock=clock,
             pause=self._pause,
             look_back=look_back,

@@ -14,35 +14,32 @@ from typing import Any, Final, TypeVar
 
 from gha_step.contract.errors import StepError
 from gha_step.contract.secret import Token
-from gha_step.github.client import Client
-from gha_step.github.dispatch import invisible
+from gha_step.github.client import Client, in_smaller_pages
 from gha_step.github.errors import GitHubError, RateLimited, Refused, Unclear, Untrusted
 from gha_step.github.messages import Answer
 from gha_step.github.rate_limits import RateLimits
+from gha_step.github.refusals import invisible, read_refusal
 from gha_step.github.runs import (
-    JOBS_PER_PAGE,
     ObservedJob,
     ObservedRun,
     Phase,
     RunReference,
-    decipher_refusal,
     failed_jobs,
     jobs_page,
     moved_to,
     observed_run,
     pending_deployments,
 )
-from gha_step.github.server_capabilities import ServerCapabilities
 from gha_step.runtime import Clock, Workers
 from gha_step.steps.wait.snapshot import Snapshot, Trouble
-from gha_step.telemetry import Telemetry, log
+from gha_step.telemetry import log
 
 FRESH_FOR: Final = 30.0  # seconds for which a look that ended after its call was answered serves the next call
 REFUSED_APART: Final = 10.0  # seconds between the two looks whose refusal ends a wait
 PAUSE: Final = 5.0  # seconds after the first trouble, then doubled
 MAX_PAUSE: Final = 60.0
 TRIES: Final = 3  # looks for which a failed run's jobs may be in trouble, before it is told without them
-MAX_PAGES: Final = 10  # of jobs: a thousand, while a matrix has at most 256
+MOST_JOBS: Final = 1_000  # that are read, while a matrix has at most 256
 MAX_FAILED_JOBS: Final = 50  # that are kept and told: a host writes them into its own database
 _REMEMBERED: Final = 10_000  # runs, and their answers: some hundred bytes each
 Renew = Callable[[Token], Token]
@@ -100,18 +97,14 @@ class RunPoller:
         self,
         *,
         client: Client,
-        servers: ServerCapabilities,
         rate_limits: RateLimits,
         clock: Clock,
         workers: Workers,
-        telemetry: Telemetry,
     ) -> None:
         self._client = client
-        self._servers = servers
         self._rate_limits = rate_limits
         self._clock = clock
         self._workers = workers
-        self._telemetry = telemetry
         self._lock = threading.Lock()
         self._watches: OrderedDict[tuple[RunReference, Token], _Watch] = OrderedDict()
         self._latest: OrderedDict[tuple[RunReference, str], _Watch] = OrderedDict()  # by run and project
@@ -126,7 +119,7 @@ class RunPoller:
         :param renew: gives another token for one that GitHub refused with 401, where that may help; it may raise.
         """
         now = self._clock.monotonic()
-        held = self._rate_limits.held_until(run.endpoint, token)
+        held = self._rate_limits.hold(run.endpoint, token).until
         with self._lock:
             watch = self._watch(run, token, project)
             if watch.look is not None and watch.look.serves(now):
@@ -171,7 +164,7 @@ class RunPoller:
     def _see(
         self, watch: _Watch, run: RunReference, token: Token, renew: Renew | None, *, renewed: bool = False
     ) -> Snapshot:
-        held = self._rate_limits.held_until(run.endpoint, token)
+        held = self._rate_limits.hold(run.endpoint, token).until
         if held > self._clock.monotonic():  # since this look was asked for, another one was refused
             return replace(watch.seen, trouble=_held(run, held), failure=None)
         try:
@@ -247,11 +240,14 @@ class RunPoller:
         return seen
 
     def _jobs(self, watch: _Watch, run: RunReference, token: Token) -> tuple[ObservedJob, ...]:
+        return in_smaller_pages(lambda size: self._pages_of_jobs(watch, run, token, size))
+
+    def _pages_of_jobs(self, watch: _Watch, run: RunReference, token: Token, size: int) -> tuple[ObservedJob, ...]:
         path = f"{watch.root}/actions/runs/{run.run_id}/jobs"
         jobs: tuple[ObservedJob, ...] = ()
-        for page in range(1, MAX_PAGES + 1):
-            parameters = {"per_page": str(JOBS_PER_PAGE), "page": str(page)}
-            found = jobs_page(self._ask("jobs", run, token, path, parameters))
+        for page in range(1, MOST_JOBS // size + 1):
+            parameters = {"per_page": str(size), "page": str(page)}
+            found = jobs_page(self._ask("jobs", run, token, path, parameters), run)
             jobs += found.jobs
             if not found.jobs or len(jobs) >= found.total:
                 break
@@ -260,7 +256,7 @@ class RunPoller:
     # ---------------------------------------------------------------- what may come in between
 
     def _limited(self, watch: _Watch, run: RunReference, token: Token, error: RateLimited) -> Snapshot:
-        until = self._rate_limits.limited(run.endpoint, token, error.wait, self._clock.monotonic())
+        until = self._rate_limits.hold(run.endpoint, token).until
         return replace(watch.seen, trouble=Trouble(str(error), until), failure=None)
 
     def _troubled(self, watch: _Watch, run: RunReference, token: Token, error: GitHubError) -> Snapshot:
@@ -268,9 +264,7 @@ class RunPoller:
         now = self._clock.monotonic()
         watch.ask_after = now + min(PAUSE * 2.0 ** min(watch.troubles, 10), MAX_PAUSE)
         watch.troubles += 1
-        until = watch.ask_after
-        if isinstance(error, Unclear) and error.retry_after is not None:  # a 503 may ask to wait as a limit does
-            until = max(until, self._rate_limits.limited(run.endpoint, token, error.retry_after, now))
+        until = max(watch.ask_after, self._rate_limits.hold(run.endpoint, token).until)
         return replace(watch.seen, trouble=Trouble(str(error), until), failure=None)
 
     def _renewed(self, watch: _Watch, run: RunReference, token: Token, renew: Renew, refusal: Refused) -> Snapshot:
@@ -336,7 +330,7 @@ class RunPoller:
     def _get(self, name: str, run: RunReference, token: Token, path: str, parse: Callable[[Answer], T]) -> T:
         """What ``parse`` reads in the answer, or read in the earlier one that GitHub says still holds.
 
-        :raises GitHubError: see `decipher_refusal` and `Client`.
+        :raises GitHubError: see `read_refusal` and `Client`.
         """
         key = (run.endpoint.base, path, token)
         with self._lock:
@@ -368,19 +362,9 @@ class RunPoller:
 
         :raises GitHubError: any other answer, or none.
         """
-        begun = self._clock.monotonic()
-        status = "error"
-        try:
-            answer = self._client.get(
-                run.endpoint, path, token, parameters, without=self._servers.without(run.endpoint), etag=etag
-            )
-            status = str(answer.status)
-        finally:
-            self._telemetry.github_request(name, status, self._clock.monotonic() - begun)
-        self._telemetry.github_budget(run.endpoint.host, answer.headers)
+        answer = self._client.get(name, run.asked, path, token, parameters, etag=etag)
         if answer.status != 200 and (answer.status != 304 or etag is None):
-            raise decipher_refusal(answer, run, token)
-        self._rate_limits.answered(run.endpoint, token)
+            raise read_refusal(answer, run.asked, token)
         return answer
 
 

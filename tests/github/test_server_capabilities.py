@@ -1,0 +1,85 @@
+"""How each server is asked, and when that is learned and forgotten."""
+
+import pytest
+
+from gha_step.github.dispatch import RUN_DETAILS
+from gha_step.github.endpoint import resolve_endpoint
+from gha_step.github.messages import API_2022, API_2026, VERSION_HEADER, Dialect
+from gha_step.github.server_capabilities import ServerCapabilities
+
+GITHUB = resolve_endpoint(None, allow_http=False)
+GHES = resolve_endpoint("https://ghe.example.com", allow_http=False)
+OTHER = resolve_endpoint("https://other.example.com", allow_http=False)
+NEW, OLD, OLD_WITHOUT_KEY = Dialect(API_2026), Dialect(API_2022), Dialect(API_2022, key_known=False)
+
+
+def version(text: str) -> dict[str, str]:
+    return {"x-github-enterprise-version": text}
+
+
+@pytest.mark.parametrize(
+    ("base", "seen", "expected"),
+    [
+        (None, {}, NEW),
+        ("https://api.octocorp.ghe.com", {}, NEW),
+        ("https://ghe.example.com", {}, OLD),
+        ("https://ghe.example.com", version("3.19.4"), OLD),
+        ("https://ghe.example.com", version("3.20.0"), OLD),
+        ("https://ghe.example.com", version("3.21.0"), NEW),
+        ("https://ghe.example.com", version("4.0.0"), NEW),
+    ],
+)
+def test_the_new_version_is_asked_where_it_is_known_to_be(
+    base: str | None, seen: dict[str, str], expected: Dialect
+) -> None:
+    servers, endpoint = ServerCapabilities(), resolve_endpoint(base, allow_http=False)
+    servers.saw(endpoint, seen)
+    assert servers.dialect(endpoint) == expected
+
+
+def test_the_new_version_never_asks_for_details_by_the_key() -> None:
+    assert not NEW.asks_details
+    assert OLD.asks_details
+    assert not OLD_WITHOUT_KEY.asks_details
+
+
+def test_a_refusal_holds_for_its_own_base_and_version() -> None:
+    servers = ServerCapabilities()
+    servers.refused(GHES, OLD, RUN_DETAILS)
+    assert servers.dialect(GHES) == OLD_WITHOUT_KEY
+    assert servers.dialect(OTHER) == OLD
+    servers.refused(GHES, OLD_WITHOUT_KEY, VERSION_HEADER)
+    assert servers.dialect(GHES) == NEW
+    servers.refused(GHES, NEW, VERSION_HEADER)
+    assert servers.dialect(GHES) == Dialect(None)  # in which our key was never refused
+    assert servers.dialect(GITHUB) == NEW
+
+
+def test_a_server_that_was_upgraded_is_known_anew() -> None:
+    servers = ServerCapabilities()
+    servers.saw(GHES, version("3.20.3"))
+    servers.refused(GHES, OLD, RUN_DETAILS)
+    servers.answered_dispatch(GHES, OLD_WITHOUT_KEY, names_run=False)
+
+    servers.saw(GHES, {})
+    assert servers.dialect(GHES) == OLD_WITHOUT_KEY
+    assert servers.names_runs(GHES) is False
+    servers.saw(GHES, version("3.21.0"))
+    assert servers.dialect(GHES) == NEW
+    assert servers.names_runs(GHES) is True
+
+
+def test_what_a_dispatch_shows_is_remembered_for_its_dialect_until_another_shows_otherwise() -> None:
+    servers = ServerCapabilities()
+    assert servers.names_runs(GHES) is None
+    servers.answered_dispatch(GHES, OLD, names_run=False)
+    assert servers.names_runs(GHES) is False
+    servers.answered_dispatch(GHES, OLD, names_run=True)
+    assert servers.names_runs(GHES) is True
+
+
+def test_a_204_to_the_new_version_takes_it_from_this_base_alone() -> None:
+    servers = ServerCapabilities()
+    servers.answered_dispatch(GITHUB, NEW, names_run=False)
+    assert servers.dialect(GITHUB) == OLD
+    assert servers.names_runs(GITHUB) is True  # with our key, the run is named
