@@ -21,6 +21,7 @@ from gha_step.contract.repo_url import RepoUrl
 from gha_step.contract.secret import Token
 from gha_step.credentials.go_regexp import BadRegexp, compile_regexp
 from gha_step.credentials.secrets import LabelledSecret, SecretReader
+from gha_step.credentials.token_shape import unfit
 from gha_step.telemetry import log
 
 REPO_URL: Final = "repoURL"
@@ -232,11 +233,8 @@ def _token(data: Mapping[str, bytes], found: _Found) -> Token:
                 f"token into {PASSWORD}"
             )
     token = _text(data, PASSWORD, subject)
-    if any(not 33 <= ord(c) <= 126 for c in token):
-        raise CredentialsError(
-            f"{subject}: the key {PASSWORD} holds white space or characters that no token has: "
-            "store the bare token, not encoded twice and without quotes"
-        )
+    if (why := unfit(token)) is not None:
+        raise CredentialsError(f"{subject}: the key {PASSWORD} {why}")
     return Token(token, f"the token of {found.name}")
 
 

@@ -10,6 +10,7 @@ from typing import Final
 from gha_step.contract.errors import CredentialsError
 from gha_step.contract.secret import Token
 from gha_step.credentials.secrets import SecretReader
+from gha_step.credentials.token_shape import unfit
 
 ACCESS_TOKEN: Final = "accessToken"  # noqa: S105  the name of a key
 BASE_URL: Final = "baseURL"
@@ -39,11 +40,8 @@ def read_github_secret(secrets: SecretReader, project: str, name: str) -> GitHub
         hint = f" (it has {near!r}, which is not read)" if near and ACCESS_TOKEN not in data else ""
         state = "empty" if ACCESS_TOKEN in data else "missing"
         raise CredentialsError(f"{subject}: the key {ACCESS_TOKEN} is {state}{hint}: put a GitHub token there")
-    if any(not 33 <= ord(c) <= 126 for c in token):
-        raise CredentialsError(
-            f"{subject}: the key {ACCESS_TOKEN} holds white space or characters that no token has: "
-            "store the bare token, not encoded twice and without quotes"
-        )
+    if (why := unfit(token)) is not None:
+        raise CredentialsError(f"{subject}: the key {ACCESS_TOKEN} {why}")
     return GitHubSecret(
         Token(token, f"the token of the Secret {name}"),
         _text(data, BASE_URL, subject),

@@ -1,0 +1,46 @@
+"""What stands where a token belongs and surely is none: nothing is sent with it. Pure; no message repeats it."""
+
+import base64
+import binascii
+import re
+from typing import Final
+
+_TOKEN: Final = re.compile(r"(gh[a-z]_|github_pat_)[A-Za-z0-9_.-]+")
+_FILLED_IN: Final = re.compile(r"(gh[a-z]_|github_pat_)?([xX]{3,}|\*{3,}|\.{3,}|…)[xX*.…_-]*")
+_WORDS: Final = re.compile(
+    r"(change|replace)[-_ ]?(me|this)|todo|token|placeholder|secret|dummy|example|"
+    r"(your|my)[-_ ]?.{0,30}token([-_ ]here)?|"
+    r"(paste|insert|put)[-_ ].{0,40}",
+    re.IGNORECASE,
+)
+_BRACKETS: Final = (("<", ">"), ("${", "}"), ("{{", "}}"), ("$(", ")"), ("[", "]"))
+
+
+def unfit(token: str) -> str | None:
+    """What is wrong with the value, after "the key K", and what to do; ``None`` if it may be a token."""
+    if len(token) > 1 and token[0] in "\"'`" and token[-1] == token[0]:
+        return "holds quotes around the token: store the bare token"
+    if any(token.startswith(begin) and token.endswith(end) for begin, end in _BRACKETS):
+        return "holds a placeholder, and no token: put a GitHub token there"
+    if _FILLED_IN.fullmatch(token) or _WORDS.fullmatch(token):
+        return "holds a placeholder, and no token: put a GitHub token there"
+    if any(not 33 <= ord(c) <= 126 for c in token):
+        return (
+            "holds white space or characters that no token has: store the bare token, not encoded twice and without "
+            "quotes"
+        )
+    if _is_encoded(token):
+        return "holds a token in base64, and Kubernetes encodes it again: store the bare token (stringData)"
+    return None
+
+
+def _is_encoded(text: str) -> bool:
+    """Once, or twice."""
+    for _ in range(2):
+        try:
+            text = base64.b64decode(text, validate=True).decode("ascii").strip()
+        except (binascii.Error, ValueError):
+            return False
+        if _TOKEN.fullmatch(text):
+            return True
+    return False
