@@ -7,7 +7,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from gha_step.github.run_pages import WorkflowRuns
@@ -18,7 +18,6 @@ from tests.ledger.records import record
 
 from .listed import EPOCH, MARKER, PROMOTION, SETTLE, decide, follow, listed, listing, unknown
 
-EXAMPLES = settings(max_examples=150, deadline=None)
 OURS = 500
 
 
@@ -100,7 +99,6 @@ def courses(draw: st.DrawFn, *, lost: bool = False) -> Course:
     return Course(baseline, None if lost else processed, answered, ours, tuple(strangers), tuple(looks))
 
 
-@EXAMPLES
 @given(courses())
 def test_after_a_204_the_end_is_our_run_or_ambiguous_with_ours_among_the_candidates(course: Course) -> None:
     end = course.end(course.looking(State.ACCEPTED_WITHOUT_ID))
@@ -112,7 +110,6 @@ def test_after_a_204_the_end_is_our_run_or_ambiguous_with_ours_among_the_candida
         assert OURS in [candidate.id for candidate in end.candidates]
 
 
-@EXAMPLES
 @given(courses())
 def test_after_a_204_a_dispatch_without_strangers_is_always_found(course: Course) -> None:
     quiet = Course(course.baseline, course.processed, course.answered, course.ours, (), course.looks)
@@ -121,7 +118,6 @@ def test_after_a_204_a_dispatch_without_strangers_is_always_found(course: Course
     assert (end.run.id, end.run.source) == (OURS, "only-candidate")
 
 
-@EXAMPLES
 @given(courses(lost=True) | courses())
 def test_after_a_lost_answer_no_run_is_claimed_without_a_mark(course: Course) -> None:
     end = course.end(course.looking(State.UNKNOWN))
@@ -129,7 +125,6 @@ def test_after_a_lost_answer_no_run_is_claimed_without_a_mark(course: Course) ->
     assert end.run is None
 
 
-@EXAMPLES
 @given(courses(lost=True) | courses(), st.booleans(), st.booleans())
 def test_a_mark_that_only_our_run_shows_never_names_another(course: Course, by_marker: bool, accepted: bool) -> None:
     mark = MARKER if by_marker else PROMOTION
@@ -146,7 +141,6 @@ def test_a_mark_that_only_our_run_shows_never_names_another(course: Course, by_m
         assert end.run is None or end.run.id == OURS
 
 
-@EXAMPLES
 @given(courses(), st.randoms(use_true_random=False))
 def test_neither_the_order_nor_the_repetition_of_runs_in_a_listing_matters(course: Course, dice: object) -> None:
     looks = course.looking(State.ACCEPTED_WITHOUT_ID)
@@ -162,7 +156,6 @@ def test_neither_the_order_nor_the_repetition_of_runs_in_a_listing_matters(cours
         looks = advance(looks, event)
 
 
-@EXAMPLES
 @given(courses(), st.sampled_from((State.ACCEPTED_WITHOUT_ID, State.UNKNOWN)))
 def test_candidates_are_never_forgotten_from_one_listing_to_the_next(course: Course, state: State) -> None:
     looks = course.looking(state)
@@ -176,7 +169,6 @@ def test_candidates_are_never_forgotten_from_one_listing_to_the_next(course: Cou
         assert looks.state is state
 
 
-@EXAMPLES
 @given(st.lists(st.tuples(st.integers(1, 9), tenths(-4, 90)), max_size=6), tenths(0, 90))
 def test_looking_always_ends_by_the_deadline_and_never_claims_what_was_lost(
     runs: list[tuple[int, float]], asked: float

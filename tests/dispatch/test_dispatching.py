@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ from gha_step.emulator import (
     Fault,
     Generation,
     GitHub,
+    Hold,
     Reset,
     Response,
     Truncate,
@@ -41,7 +42,7 @@ from gha_step.github.errors import Unreachable, Untrusted
 from gha_step.ledger.record import Record, State
 from gha_step.runtime import SystemClock, ThreadWorkers
 from tests.support.calls import INPUTS, body, config, output
-from tests.support.clock import VirtualClock, eventually
+from tests.support.clock import LONG, VirtualClock, eventually
 from tests.support.core import Program, Start
 from tests.support.ledger import FaultyStore
 from tests.support.network import FaultyConnector, ScriptedConnection
@@ -208,14 +209,26 @@ def test_after_a_lost_answer_nothing_is_sent_again_and_no_run_is_claimed(
 
 
 def test_while_a_send_is_possible_the_answer_is_running(program: Program, github: GitHub, store: FaultyStore) -> None:
-    github.faults.add(Delay(0.5), "dispatch")
-    early = program.call(reply_within=0.1)
-    assert only_record(store).state is State.SENDING
+    held = Hold()
+    github.faults.add(held, "dispatch")
+    with under_way(program.call, until=lambda: github.count("dispatch")):
+        early = program.call(reply_within=0.1)
+        assert only_record(store).state is State.SENDING
+        held.release()
     assert (early.status, early.terminal) == ("Running", None)
     assert early.message is not None
     assert "may have been dispatched" in early.message
     assert program.call().status == "Succeeded"
     assert github.count("dispatch") == 1
+
+
+@contextmanager
+def under_way(call: Callable[[], object], until: Callable[[], object]) -> Iterator[None]:
+    """While a call that has come so far is waited for."""
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(call)
+        eventually(until)
+        yield
 
 
 class Silent:
@@ -234,7 +247,7 @@ class Silent:
         if self.looks >= 0:
             self.clock.forward(seconds)
             return None
-        self.release.wait(10)
+        self.release.wait(LONG)
         return run_answer(4711)
 
     def close(self) -> None:
@@ -858,12 +871,15 @@ def test_a_run_id_once_told_is_told_again_though_the_ledger_cannot_be_read(
 def test_a_ledger_that_cannot_be_read_does_not_make_a_post_on_the_wire_one_that_is_not(
     program: Program, github: GitHub, store: FaultyStore
 ) -> None:
-    github.faults.add(Delay(0.5), "dispatch")
-    first = output(program.call(reply_within=0.2))
-    assert program.dispatches.on_the_wire == 1
-    store.before_read = down
-    result = program.call(reply_within=0.01)
-    store.before_read = nothing
+    held = Hold()
+    github.faults.add(held, "dispatch")
+    with under_way(program.call, until=lambda: github.count("dispatch")):
+        first = output(program.call(reply_within=0.1))
+        assert program.dispatches.on_the_wire == 1
+        store.before_read = down
+        result = program.call(reply_within=0.01)
+        store.before_read = nothing
+        held.release()
     assert result.status == "Running"
     assert output(result) == first
     assert result.message is not None
@@ -899,7 +915,7 @@ def left_behind(process: Start, store: FaultyStore, connector: FaultyConnector, 
             raise SystemExit
 
     connector.on_send = die
-    process(**owner).call(promotion="", reply_within=1)
+    process(**owner).call(promotion="", reply_within=LONG)
     assert died.is_set()
     connector.on_send = nothing
 
@@ -940,7 +956,7 @@ def test_a_restarted_container_of_the_same_pod_knows_at_once_that_its_predecesso
 ) -> None:
     left_behind(process, store, connector, pod="pod-1")
     store.exclusive = False
-    process(pod="pod-1").call(promotion="", reply_within=0.3)
+    process(pod="pod-1").call(promotion="")
     assert only_record(store).state is not State.SENDING
 
 
@@ -1213,9 +1229,11 @@ def test_an_absurd_date_does_not_lose_that_github_accepted(
 ) -> None:
     absurd = Response(204, (("Date", "Tue, 14 Nov 2023 22:13:20 +99999999999999"),))
     github.faults.add(Answer(absurd, "after"), "dispatch")
-    program.call(promotion="", reply_within=0.5)
-    assert only_record(store).state is not State.UNKNOWN
-    assert only_record(store).state is not State.SENDING
+    states: list[State] = []
+    store.before_write = lambda record: states.append(record.state)
+    program.call(promotion="")
+    assert State.ACCEPTED_WITHOUT_ID in states
+    assert State.UNKNOWN not in states
 
 
 @pytest.mark.parametrize("location", ["http://[", "//[x", "{url}/api/v3/repos/a b/c/actions"])
@@ -1252,10 +1270,11 @@ def test_a_diagnosis_that_cannot_be_written_does_not_stop_a_refusal(
 def test_a_process_that_dies_over_the_diagnosis_has_written_the_refusal(
     program: Program, github: GitHub, store: FaultyStore
 ) -> None:
-    github.faults.add(Delay(0.4), "get-repository")
-    program.call(config(workflowFile="absent.yml"), reply_within=0.2)
-    assert github.count("get-repository") == 1
-    assert only_record(store).state is State.REJECTED
+    held = Hold()
+    github.faults.add(held, "get-repository")
+    with under_way(lambda: program.call(config(workflowFile="absent.yml")), lambda: github.count("get-repository")):
+        assert only_record(store).state is State.REJECTED
+        held.release()
 
 
 @pytest.mark.parametrize("status", [401, 422, 403, 500, 429])

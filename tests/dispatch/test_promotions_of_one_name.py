@@ -7,10 +7,11 @@ import pytest
 
 from gha_step.contract.request import Caller, Step, StepRequest
 from gha_step.contract.result import StepResult
-from gha_step.emulator import Delay, GitHub
+from gha_step.emulator import GitHub, Hold
 from gha_step.ledger.sqlite import SqliteStore
 from gha_step.steps.kind import Underway
 from tests.support.calls import config, output
+from tests.support.clock import eventually
 from tests.support.core import Program
 from tests.support.ledger import FaultyStore
 
@@ -46,13 +47,14 @@ def test_the_record_of_another_promotion_of_this_name_is_refused_and_named(
 
 
 def test_a_dispatch_under_way_is_not_joined_by_another_promotion_of_this_name(program: Program, github: GitHub) -> None:
-    github.faults.add(Delay(0.5), "dispatch")
+    held = Hold()
+    github.faults.add(held, "dispatch")
     told: list[StepResult] = []
     first = threading.Thread(target=lambda: told.append(call(program, "uid-1")))
     first.start()
-    while not program.dispatches.on_the_wire:
-        pass
+    eventually(lambda: program.dispatches.on_the_wire)
     assert call(program, "uid-2").status == "Failed"
+    held.release()
     first.join()
     assert told[0].status == "Succeeded"
 

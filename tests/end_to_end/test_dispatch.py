@@ -9,15 +9,9 @@ import pytest
 
 from gha_step.emulator import (
     Answer,
-    Close,
     Delay,
-    Fault,
-    Generation,
     GitHub,
-    Reset,
     Response,
-    Truncate,
-    bad_gateway,
     serve,
 )
 from tests.end_to_end.conftest import MakeScene, Scene, step
@@ -334,60 +328,3 @@ def test_a_proxy_that_is_down_for_a_moment_sends_nothing_twice(scene_of: MakeSce
         scene.proxy.refuses_with = None
     assert scene.host.run(scene.promotion, step(timeout=60)).status == "Succeeded"
     assert scene.github.count() == 1
-
-
-# ---------------------------------------------------------------- lost answers: an honest end, and never a second POST
-
-LOST: dict[str, Fault] = {
-    "reset after processing": Reset("after"),
-    "reset before processing": Reset("before"),
-    "EOF after processing": Close("after"),
-    "EOF before processing": Close("before"),
-    "502 after processing": bad_gateway("after"),
-    "502 before processing": bad_gateway("before"),
-    "503": Answer(Response.of(503, {"message": "Unavailable"}), "before"),
-    "broken JSON": Answer(Response(200, (), b'{"workflow_run_id": 17'), "after"),
-    "another ID": Answer(Response.of(200, {"workflow_run_id": "17"}), "after"),
-    "cut off": Truncate(5, reset=True),
-}
-
-
-def test_after_a_lost_answer_the_end_is_honest_and_nothing_is_sent_again(scene_of: MakeScene) -> None:
-    """All at once, because each of them looks for its run for eleven seconds."""
-    scenes = {name: scene_of() for name in LOST}
-    for name, scene in scenes.items():
-        scene.github.faults.add(LOST[name], "dispatch")
-        scene.promotion.name = ""  # so that no rule can name the run
-    with ThreadPoolExecutor(len(scenes)) as pool:
-        ends = dict(
-            zip(scenes, pool.map(lambda one: one.host.run(one.promotion, step(), 40), scenes.values()), strict=True)
-        )
-    for name, heard in ends.items():
-        scene = scenes[name]
-        assert (heard.status, heard.final) == ("Failed", True), name
-        assert "may have been dispatched" in heard.message, name
-        assert "not sent again" in heard.message, name
-        assert "runID" not in (heard.output or {}), name
-        assert scene.github.count("dispatch") == 1, name
-        scene.promotion.lose_pod()
-        assert scene.host.run(scene.promotion, step()).status == "Failed", name
-        assert scene.github.count("dispatch") == 1, name
-
-
-def test_where_the_server_names_no_run_the_right_one_is_found_or_none(scene_of: MakeScene) -> None:
-    """GHES up to 3.20; all at once, because each takes as long as the settling time asks for."""
-    generations = {
-        "3.19": scene_of("ghes-3.19"),
-        "3.20": scene_of("ghes-3.20"),
-        "3.20 that refuses the key": scene_of(Generation.named("ghes-3.20", permits_key=False)),
-        "with a stranger": scene_of("ghes-3.19"),
-    }
-    generations["with a stranger"].github.start_run(actor="stranger", inputs={"environment": "x", "image_tag": "y"})
-    with ThreadPoolExecutor(4) as pool:
-        ends = list(pool.map(lambda one: one.host.run(one.promotion, step(), 40), generations.values()))
-    for (name, scene), heard in zip(generations.items(), ends, strict=True):
-        ours = [run for run in scene.github.runs if run.actor == "kargo-bot"]
-        assert len(ours) == 1, name
-        assert (heard.status, heard.run_id) == ("Succeeded", ours[0].id), (name, heard.message)
-        assert heard.output is not None
-        assert heard.output["runIDSource"] in ("only-candidate", "promotion-name"), name

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from gha_step.contract.errors import LedgerUnavailable
-from gha_step.emulator import Answer, Close, Delay, GitHub, Reset, Response
+from gha_step.emulator import Delay, GitHub
 from gha_step.inbound.rest.resource import MAX_CONFIG, UNPROVED
 from tests.inbound.slow_secrets import Slow
 from tests.inbound.wire import EXECUTE, PROJECT_TOKEN, Reply, connected, get, head, post, put, raw, read_reply
@@ -213,18 +213,6 @@ def test_a_post_that_takes_long_goes_on_while_the_caller_hears_running(live: str
     assert "runID" not in first
     answer = follow(live, config())
     assert answer["runID"] == str(github.runs[0].id)
-    assert github.count("dispatch") == 1
-
-
-@pytest.mark.parametrize(
-    "fault", [Reset("after"), Close("after"), Answer(Response.of(502, {"message": "Bad Gateway"}), "after")], ids=str
-)
-def test_an_answer_that_is_lost_is_never_sent_again(live: str, github: GitHub, fault: Any) -> None:
-    github.faults.add(fault, "dispatch")
-    named = config(inputs={"environment": "prod", "image_tag": "test.01abc.def5678"})
-    for _ in range(4):
-        assert timed(live, named).json["status"] in ("Running", "Succeeded", "Failed")
-        time.sleep(0.1)
     assert github.count("dispatch") == 1
 
 

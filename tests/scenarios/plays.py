@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
-from gha_step.emulator import NEVER, Answer, Close, Fault, Reset, Response, Run, Truncate, bad_gateway
+from gha_step.emulator import NEVER, Fault, Reset, Run
 from tests.support.github import MARKED, NAMED, PLAIN
 from tests.support.host import Heard
 
@@ -239,16 +239,9 @@ class Loss:
 LOSSES: Final = {
     "reset after": Loss(Reset("after")),
     "reset before": Loss(Reset("before")),
-    "closed after": Loss(Close("after")),
-    "502 after": Loss(bad_gateway("after")),
-    "502 before": Loss(bad_gateway("before")),
-    "409 before": Loss(Answer(Response.of(409, {"message": "Conflict"}))),
-    "broken off": Loss(Truncate(10)),
     "marked, reset after": Loss(Reset("after"), MARKED, marked=True),
-    "marked, reset before": Loss(Reset("before"), MARKED, marked=True),
     "marked, not shown": Loss(Reset("after"), PLAIN, marked=True),
     "named, reset after": Loss(Reset("after"), NAMED, named=True),
-    "named, reset before": Loss(Reset("before"), NAMED, named=True),
 }
 
 

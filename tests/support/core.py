@@ -39,6 +39,7 @@ class Program:
         incarnation: str | None = None,
         projects: frozenset[str] | None = None,
         look_back: bool = False,
+        threads: int = 16,
     ) -> None:
         self.clock = clock or VirtualClock()
         self.store = store
@@ -46,6 +47,7 @@ class Program:
         self.telemetry.watch_ledger(store.census)
         self.secrets = reader = DirectorySecrets(secrets) if isinstance(secrets, Path) else secrets
         self._workers: list[TrackedWorkers] = []
+        self._threads = threads
         nonces = (f"nonce-{next(_numbers)}" for _ in itertools.count())
         core = Core(
             store=store,
@@ -66,7 +68,7 @@ class Program:
         self.steps = core.steps
 
     def _tracked(self, limit: int, name: str) -> "TrackedWorkers":
-        self._workers.append(TrackedWorkers(min(limit, 16), name))
+        self._workers.append(TrackedWorkers(min(limit, self._threads), name))
         return self._workers[-1]
 
     def close(self) -> None:

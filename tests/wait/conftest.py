@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from .site import Site, site
+from .follower import Follower, following
 
 
 @pytest.fixture
-def here(tmp_path: Path) -> Iterator[Site]:
+def here(tmp_path: Path) -> Iterator[Follower]:
     """A GitHub with Kargo's example repository, and the step."""
-    with site(tmp_path) as made:
+    with following(tmp_path) as made:
         yield made

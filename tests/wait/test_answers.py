@@ -11,7 +11,7 @@ from gha_step.github.runs import ObservedJob, ObservedRun, PendingDeployment, Ru
 from gha_step.steps.wait.answers import Wish, tell, tell_slow
 from gha_step.steps.wait.snapshot import Snapshot, Trouble
 
-from .site import RUN, told
+from .follower import RUN, told
 
 REFERENCE = RunReference(resolve_endpoint(None, allow_http=False), "myorg", "my-app", RUN)
 URL = f"https://github.com/myorg/my-app/actions/runs/{RUN}"

@@ -12,7 +12,7 @@ from gha_step.github.endpoint import Endpoint, resolve_endpoint
 from gha_step.runtime import SystemClock
 from tests.github.answers import asking, client_over
 
-from .site import RUN
+from .follower import RUN
 
 PATH = f"/repos/myorg/my-app/actions/runs/{RUN}"
 

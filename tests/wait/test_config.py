@@ -7,7 +7,7 @@ import pytest
 from gha_step.contract.errors import ConfigError
 from gha_step.steps.wait.config import WaitForWorkflowConfig
 
-from .site import RUN, config
+from .follower import RUN, config
 
 
 def parse(**changes: Any) -> WaitForWorkflowConfig:

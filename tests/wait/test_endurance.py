@@ -10,7 +10,7 @@ import pytest
 from gha_step.contract.result import Status, StepResult
 from gha_step.emulator import Answer, Close, Fault, Reset, Response, Truncate, bad_gateway
 
-from .site import Site, told
+from .follower import Follower, told
 
 HOUR: Final = 3_600
 FAULTS: Final[tuple[Fault, ...]] = (
@@ -27,7 +27,7 @@ FAULTS: Final[tuple[Fault, ...]] = (
 )
 
 
-def test_an_hour_costs_only_conditional_requests_after_the_first(here: Site) -> None:
+def test_an_hour_costs_only_conditional_requests_after_the_first(here: Follower) -> None:
     run = here.run()
     for _ in range(HOUR // 10):
         result = here.call(pollInterval="10s", expectedConclusion="success")
@@ -42,7 +42,7 @@ def test_an_hour_costs_only_conditional_requests_after_the_first(here: Site) -> 
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_fifty_troubles_within_an_hour_neither_fail_the_step_nor_make_it_storm(here: Site, seed: int) -> None:
+def test_fifty_troubles_within_an_hour_neither_fail_the_step_nor_make_it_storm(here: Follower, seed: int) -> None:
     chance = random.Random(seed)
     run = here.run()
     begun = here.clock.now()
@@ -81,7 +81,7 @@ def test_fifty_troubles_within_an_hour_neither_fail_the_step_nor_make_it_storm(h
     assert all(later > earlier for earlier, later in itertools.pairwise(times))
 
 
-def test_a_hundred_waits_through_an_outage_of_ten_minutes_ask_a_bounded_number_of_times(here: Site) -> None:
+def test_a_hundred_waits_through_an_outage_of_ten_minutes_ask_a_bounded_number_of_times(here: Follower) -> None:
     runs = [here.run() for _ in range(100)]
     here.github.faults.add(bad_gateway("before"), times=None)
     begun = here.clock.now()
@@ -103,7 +103,7 @@ def test_a_hundred_waits_through_an_outage_of_ten_minutes_ask_a_bounded_number_o
     assert ends == {Status.SUCCEEDED}
 
 
-def test_calls_from_many_threads_neither_fail_nor_ask_twice_at_once(here: Site) -> None:
+def test_calls_from_many_threads_neither_fail_nor_ask_twice_at_once(here: Follower) -> None:
     runs = [here.run() for _ in range(8)]
     here.github.faults.add(bad_gateway(), times=4)
     with ThreadPoolExecutor(16) as pool:

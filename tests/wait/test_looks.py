@@ -35,10 +35,11 @@ from gha_step.github.runs import RunReference
 from gha_step.steps.wait.run_poller import Look
 from gha_step.steps.wait.snapshot import Snapshot
 from tests.support.certificates import Authority
+from tests.support.clock import VirtualClock
 from tests.support.network import ScriptedConnection
 from tests.support.secrets import write_secret
 
-from .site import RUN, Site, VirtualClock, site, told
+from .follower import RUN, Follower, following, told
 
 FAILED = (Job("build", conclusion="success"), Job("deploy", ("Build", "Test", "Tidy"), "Test"))
 
@@ -46,7 +47,7 @@ FAILED = (Job("build", conclusion="success"), Job("deploy", ("Build", "Test", "T
 # ---------------------------------------------------------------- one look
 
 
-def test_a_run_is_followed_to_its_end(here: Site) -> None:
+def test_a_run_is_followed_to_its_end(here: Follower) -> None:
     here.github.start_run(actor="kargo-bot")  # queued 1 s, runs 2 s
     answers = here.follow(expectedConclusion="success")
     assert [answer.status for answer in answers] == ["Running", "Succeeded"]
@@ -58,7 +59,7 @@ def test_a_run_is_followed_to_its_end(here: Site) -> None:
     }
 
 
-def test_a_call_is_one_look_and_a_look_one_request(here: Site) -> None:
+def test_a_call_is_one_look_and_a_look_one_request(here: Follower) -> None:
     here.run()
     for calls in range(1, 4):
         here.call()
@@ -66,20 +67,20 @@ def test_a_call_is_one_look_and_a_look_one_request(here: Site) -> None:
 
 
 @pytest.mark.parametrize("run_id", [RUN, str(RUN), float(RUN), "1.7000000001e+10"])
-def test_every_spelling_of_the_run_id_finds_the_run(here: Site, run_id: object) -> None:
+def test_every_spelling_of_the_run_id_finds_the_run(here: Follower, run_id: object) -> None:
     here.run().finish()
     assert here.call(runID=run_id).status == "Succeeded"
 
 
 @pytest.mark.parametrize("generation", ["ghes-3.19", "ghes-3.20", "ghes-3.21"])
 def test_enterprise_servers_answer_alike(tmp_path: Path, generation: str) -> None:
-    with site(tmp_path, generation) as here:
+    with following(tmp_path, generation) as here:
         here.run().finish("failure", jobs=FAILED)
         assert "'Test'" in str(here.call(expectedConclusion="success").message)
 
 
 @pytest.mark.parametrize("status", ["requested", "queued", "pending", "in_progress", "invented_tomorrow"])
-def test_whatever_is_not_completed_is_running(here: Site, status: str) -> None:
+def test_whatever_is_not_completed_is_running(here: Follower, status: str) -> None:
     here.run().set_status(status, "success")
     result = here.call()
     assert (result.status, result.retry_after) == ("Running", 10.0)
@@ -91,7 +92,7 @@ def test_the_repository_may_be_named_by_its_url(tmp_path: Path) -> None:
     clock = VirtualClock()
     github = GitHub(now=clock.now)
     with serve(github, tls=(issued.certificate, issued.key)) as url:
-        here = Site(tmp_path, github, clock, url)
+        here = Follower(tmp_path, github, clock, url)
         clone = f"{url}/myorg/my-app.git"
         write_secret(here.folder, name="git", repoURL=clone, username="kargo", password=EXAMPLE_TOKEN)
         here.run().finish()
@@ -100,16 +101,16 @@ def test_the_repository_may_be_named_by_its_url(tmp_path: Path) -> None:
         assert result.status == "Succeeded", result
         assert "the certificate of 127.0.0.1" in str(here.call(repoURL=clone, **v1_8).message)
         assert "must not stand beside" in str(here.call(repoURL=clone).message)
-        here.workers.finish()
+        here.close()
 
 
-def test_a_bad_config_asks_nobody(here: Site) -> None:
+def test_a_bad_config_asks_nobody(here: Follower) -> None:
     result = here.call(runID="x", pollInterval="0s")
     assert (result.status, result.terminal) == ("Failed", True)
     assert here.github.count() == 0
 
 
-def test_a_missing_secret_fails_and_asks_nobody(here: Site) -> None:
+def test_a_missing_secret_fails_and_asks_nobody(here: Follower) -> None:
     assert "Secret" in str(here.call(credentials={"secretName": "other"}).message)
     assert here.github.count() == 0
 
@@ -117,14 +118,14 @@ def test_a_missing_secret_fails_and_asks_nobody(here: Site) -> None:
 # ---------------------------------------------------------------- conditional requests
 
 
-def test_what_has_not_changed_costs_nothing_of_the_rate_limit(here: Site) -> None:
+def test_what_has_not_changed_costs_nothing_of_the_rate_limit(here: Follower) -> None:
     here.run()
     for _ in range(5):
         assert here.call().status == "Running"
     assert here.statuses() == [200, 304, 304, 304, 304]
 
 
-def test_a_change_is_seen_at_once_and_the_next_look_is_free_again(here: Site) -> None:
+def test_a_change_is_seen_at_once_and_the_next_look_is_free_again(here: Follower) -> None:
     run = here.run()
     here.call()
     run.set_status("pending")
@@ -133,7 +134,7 @@ def test_a_change_is_seen_at_once_and_the_next_look_is_free_again(here: Site) ->
     assert here.statuses() == [200, 200, 304]
 
 
-def test_another_token_has_etags_of_its_own(here: Site) -> None:
+def test_another_token_has_etags_of_its_own(here: Follower) -> None:
     here.github.add_token("second-token")
     here.run()
     for value in (EXAMPLE_TOKEN, "second-token", EXAMPLE_TOKEN, "second-token"):
@@ -145,7 +146,7 @@ def test_another_token_has_etags_of_its_own(here: Site) -> None:
     assert asked[2] != asked[3]
 
 
-def test_a_lost_process_looks_as_if_for_the_first_time(here: Site) -> None:
+def test_a_lost_process_looks_as_if_for_the_first_time(here: Follower) -> None:
     here.run()
     here.call()
     here.restart()
@@ -153,7 +154,7 @@ def test_a_lost_process_looks_as_if_for_the_first_time(here: Site) -> None:
     assert here.statuses() == [200, 200]
 
 
-def test_a_304_that_nobody_asked_for_is_trouble(here: Site) -> None:
+def test_a_304_that_nobody_asked_for_is_trouble(here: Follower) -> None:
     here.run()
     here.github.faults.add(Answer(Response(304, ())))
     assert here.call().status == "Running"
@@ -162,7 +163,7 @@ def test_a_304_that_nobody_asked_for_is_trouble(here: Site) -> None:
 
 
 @pytest.mark.parametrize("etag", ['"caf\u00e9"', '"a\tb"', ""])
-def test_an_etag_that_cannot_be_sent_back_is_not(here: Site, etag: str) -> None:
+def test_an_etag_that_cannot_be_sent_back_is_not(here: Follower, etag: str) -> None:
     here.run()
     asked = Request.to("GET", f"/repos/myorg/my-app/actions/runs/{RUN}", token=EXAMPLE_TOKEN)
     body = here.github.handle(asked).body
@@ -176,7 +177,7 @@ def test_an_etag_that_cannot_be_sent_back_is_not(here: Site, etag: str) -> None:
 # ---------------------------------------------------------------- approval, failure, re-run
 
 
-def test_an_approval_names_environment_and_reviewers_with_the_link(here: Site) -> None:
+def test_an_approval_names_environment_and_reviewers_with_the_link(here: Follower) -> None:
     run = here.run()
     run.wait_for_approval("production", ["alice", "team:ops"])
     result = here.call()
@@ -192,7 +193,7 @@ def test_an_approval_names_environment_and_reviewers_with_the_link(here: Site) -
 
 
 @pytest.mark.parametrize("status", [403, 404, 429, 500, 502])
-def test_who_may_approve_is_worth_no_failure(here: Site, status: int) -> None:
+def test_who_may_approve_is_worth_no_failure(here: Follower, status: int) -> None:
     here.run().wait_for_approval("production")
     here.github.faults.add(Answer(Response.of(status, {"message": "no"})), "get-pending-deployments", times=None)
     result = here.call(expectedConclusion="success")
@@ -201,7 +202,7 @@ def test_who_may_approve_is_worth_no_failure(here: Site, status: int) -> None:
 
 
 @pytest.mark.parametrize("conclusion", ["failure", "timed_out", "cancelled"])
-def test_a_mismatch_is_told_with_the_failed_jobs(here: Site, conclusion: str) -> None:
+def test_a_mismatch_is_told_with_the_failed_jobs(here: Follower, conclusion: str) -> None:
     here.run().finish(conclusion, jobs=FAILED)
     result = here.call(expectedConclusion="success")
     output = told(result)["output"]
@@ -214,26 +215,26 @@ def test_a_mismatch_is_told_with_the_failed_jobs(here: Site, conclusion: str) ->
     assert [entry.operation for entry in here.log] == ["get-run", "list-jobs"]
 
 
-def test_without_an_expectation_a_failed_run_is_a_success_that_says_so(here: Site) -> None:
+def test_without_an_expectation_a_failed_run_is_a_success_that_says_so(here: Follower) -> None:
     here.run().finish("failure", jobs=FAILED)
     result = here.call()
     assert (result.status, told(result)["output"]["conclusion"]) == ("Succeeded", "failure")
     assert told(result)["output"]["failedJobs"][0]["failedStep"] == "Test"
 
 
-def test_an_expected_failure_is_a_success(here: Site) -> None:
+def test_an_expected_failure_is_a_success(here: Follower) -> None:
     here.run().finish("failure", jobs=FAILED)
     assert here.call(expectedConclusion="failure").status == "Succeeded"
 
 
 @pytest.mark.parametrize("conclusion", ["success", "skipped", "neutral", "stale", "action_required", "startup_failure"])
-def test_where_no_job_failed_none_is_asked_for(here: Site, conclusion: str) -> None:
+def test_where_no_job_failed_none_is_asked_for(here: Follower, conclusion: str) -> None:
     here.run().finish(conclusion)
     here.call()
     assert here.github.count("list-jobs") == 0
 
 
-def test_jobs_are_read_page_by_page(here: Site) -> None:
+def test_jobs_are_read_page_by_page(here: Follower) -> None:
     jobs = [Job(f"ok-{number}", conclusion="success") for number in range(230)]
     here.run().finish("failure", jobs=[*jobs, Job("last", conclusion="failure")])
     output = told(here.call())["output"]
@@ -243,7 +244,7 @@ def test_jobs_are_read_page_by_page(here: Site) -> None:
     ]
 
 
-def test_jobs_that_a_server_cannot_list_at_once_are_read_in_smaller_pages_from_the_first_on(here: Site) -> None:
+def test_jobs_that_a_server_cannot_list_at_once_are_read_in_smaller_pages_from_the_first_on(here: Follower) -> None:
     here.run().finish("failure", jobs=[Job(f"job-{number}") for number in range(88)])
     here.github.faults.add(
         bad_gateway(), "list-jobs", where=lambda request: int(request.query["per_page"]) > 30, times=None
@@ -259,14 +260,14 @@ def test_jobs_that_a_server_cannot_list_at_once_are_read_in_smaller_pages_from_t
     ]
 
 
-def test_an_output_holds_no_more_than_fifty_failed_jobs(here: Site) -> None:
+def test_an_output_holds_no_more_than_fifty_failed_jobs(here: Follower) -> None:
     here.run().finish("failure", jobs=[Job(f"job-{number}") for number in range(120)])
     result = here.call()
     assert len(told(result)["output"]["failedJobs"]) == 50
     assert "and 115 more" in str(result.message)
 
 
-def test_jobs_in_trouble_are_asked_for_again_before_the_run_is_told_without(here: Site) -> None:
+def test_jobs_in_trouble_are_asked_for_again_before_the_run_is_told_without(here: Follower) -> None:
     here.run().finish("failure", jobs=FAILED)
     here.github.faults.add(Reset(), "list-jobs")
     answers = here.follow(expectedConclusion="success")
@@ -275,7 +276,7 @@ def test_jobs_in_trouble_are_asked_for_again_before_the_run_is_told_without(here
 
 
 @pytest.mark.parametrize("fault", [bad_gateway(), Reset(), Truncate(), Answer(Response.of(200, {"jobs": 1}))])
-def test_jobs_that_stay_in_trouble_do_not_hold_up_the_answer(here: Site, fault: Fault) -> None:
+def test_jobs_that_stay_in_trouble_do_not_hold_up_the_answer(here: Follower, fault: Fault) -> None:
     here.run().finish("failure", jobs=FAILED)
     here.github.faults.add(fault, "list-jobs", times=None)
     answers = here.follow(expectedConclusion="success")
@@ -285,20 +286,20 @@ def test_jobs_that_stay_in_trouble_do_not_hold_up_the_answer(here: Site, fault: 
 
 
 @pytest.mark.parametrize("status", [403, 404, 429])
-def test_refused_jobs_do_not_hold_up_the_answer(here: Site, status: int) -> None:
+def test_refused_jobs_do_not_hold_up_the_answer(here: Follower, status: int) -> None:
     here.run().finish("failure", jobs=FAILED)
     here.github.faults.add(Answer(Response.of(status, {"message": "no"})), "list-jobs", times=None)
     assert here.call(expectedConclusion="success").status == "Failed"
 
 
-def test_a_startup_failure_says_that_the_workflow_file_is_invalid_at_that_ref(here: Site) -> None:
+def test_a_startup_failure_says_that_the_workflow_file_is_invalid_at_that_ref(here: Follower) -> None:
     here.run().finish("startup_failure", jobs=[])
     result = here.call(expectedConclusion="success")
     assert result.status == "Failed"
     assert ".github/workflows/deploy.yml is invalid at main" in str(result.message)
 
 
-def test_a_run_that_is_run_again_is_simply_running_again(here: Site) -> None:
+def test_a_run_that_is_run_again_is_simply_running_again(here: Follower) -> None:
     run = here.run()
     run.finish("failure", jobs=FAILED)
     assert here.call(expectedConclusion="success").status == "Failed"
@@ -313,7 +314,7 @@ def test_a_run_that_is_run_again_is_simply_running_again(here: Site) -> None:
 # ---------------------------------------------------------------- refusals
 
 
-def test_a_run_that_is_missing_once_is_looked_for_again(here: Site) -> None:
+def test_a_run_that_is_missing_once_is_looked_for_again(here: Follower) -> None:
     result = here.call()
     assert (result.status, result.retry_after) == ("Running", 10.0)
     here.run()
@@ -321,7 +322,7 @@ def test_a_run_that_is_missing_once_is_looked_for_again(here: Site) -> None:
     assert "in progress" in str(here.call().message)
 
 
-def test_a_missing_run_is_final_only_when_two_looks_ten_seconds_apart_saw_it(here: Site) -> None:
+def test_a_missing_run_is_final_only_when_two_looks_ten_seconds_apart_saw_it(here: Follower) -> None:
     for seconds in (0.0, 3.0, 3.0, 3.9):
         here.clock.forward(seconds)
         assert here.call().status == "Running"
@@ -332,7 +333,7 @@ def test_a_missing_run_is_final_only_when_two_looks_ten_seconds_apart_saw_it(her
     assert here.github.count("get-repository") == 1
 
 
-def test_a_run_that_was_seen_in_between_begins_the_ten_seconds_anew(here: Site) -> None:
+def test_a_run_that_was_seen_in_between_begins_the_ten_seconds_anew(here: Follower) -> None:
     run = here.run()
     run.visible_at = here.clock.now() + 5
     assert here.call().status == "Running"
@@ -343,7 +344,7 @@ def test_a_run_that_was_seen_in_between_begins_the_ten_seconds_anew(here: Site) 
     assert here.call().status == "Running"
 
 
-def test_an_outage_between_does_not_make_a_missing_run_appear(here: Site) -> None:
+def test_an_outage_between_does_not_make_a_missing_run_appear(here: Follower) -> None:
     here.call()
     here.github.faults.add(bad_gateway())
     here.clock.forward(5)
@@ -352,7 +353,7 @@ def test_an_outage_between_does_not_make_a_missing_run_appear(here: Site) -> Non
     assert here.call().status == "Failed"
 
 
-def test_an_invisible_repository_is_told_from_a_missing_run(here: Site) -> None:
+def test_an_invisible_repository_is_told_from_a_missing_run(here: Follower) -> None:
     here.github.add_token(Token("blind", repositories=frozenset()))
     here.token("blind")
     here.run()
@@ -361,13 +362,13 @@ def test_an_invisible_repository_is_told_from_a_missing_run(here: Site) -> None:
     assert "the token of the Secret github cannot see myorg/my-app at all" in str(answers[-1].message)
 
 
-def test_why_a_run_is_missing_may_stay_open(here: Site) -> None:
+def test_why_a_run_is_missing_may_stay_open(here: Follower) -> None:
     here.github.faults.add(bad_gateway(), "get-repository", times=None)
     answers = here.follow()
     assert "correct runID, owner or repo" in str(answers[-1].message)
 
 
-def test_a_wrong_token_fails_at_once(here: Site) -> None:
+def test_a_wrong_token_fails_at_once(here: Follower) -> None:
     here.run()
     here.github.remove_token(EXAMPLE_TOKEN)
     result = here.call()
@@ -376,7 +377,7 @@ def test_a_wrong_token_fails_at_once(here: Site) -> None:
     assert EXAMPLE_TOKEN not in str(result.message)
 
 
-def test_a_token_that_is_revoked_meanwhile_keeps_what_was_known(here: Site) -> None:
+def test_a_token_that_is_revoked_meanwhile_keeps_what_was_known(here: Follower) -> None:
     here.run()
     here.call()
     here.github.remove_token(EXAMPLE_TOKEN)
@@ -394,7 +395,7 @@ ODD = [
 
 
 @pytest.mark.parametrize("odd", ODD, ids=lambda odd: str(odd.status))
-def test_one_odd_look_after_a_good_one_does_not_end_the_wait(here: Site, odd: Response) -> None:
+def test_one_odd_look_after_a_good_one_does_not_end_the_wait(here: Follower, odd: Response) -> None:
     run = here.run()
     assert here.call().status == "Running"
     here.github.faults.add(Answer(odd), "get-run")
@@ -410,7 +411,7 @@ def test_one_odd_look_after_a_good_one_does_not_end_the_wait(here: Site, odd: Re
 @pytest.mark.parametrize("first", ODD, ids=lambda odd: str(odd.status))
 @pytest.mark.parametrize("second", ODD[2:5], ids=lambda odd: str(odd.status))
 def test_two_refused_looks_ten_seconds_apart_end_the_wait_whatever_they_are(
-    here: Site, first: Response, second: Response
+    here: Follower, first: Response, second: Response
 ) -> None:
     here.run()
     here.call()
@@ -426,7 +427,7 @@ def test_two_refused_looks_ten_seconds_apart_end_the_wait_whatever_they_are(
     assert str(second.status) in str(result.message) or second.status == 404
 
 
-def test_an_untrusted_certificate_after_a_good_look_ends_the_wait_only_if_it_lasts(here: Site) -> None:
+def test_an_untrusted_certificate_after_a_good_look_ends_the_wait_only_if_it_lasts(here: Follower) -> None:
     here.run()
     here.call()
 
@@ -440,7 +441,7 @@ def test_an_untrusted_certificate_after_a_good_look_ends_the_wait_only_if_it_las
     assert here.call().status == "Failed"
 
 
-def test_a_good_look_between_two_refused_ones_begins_anew(here: Site) -> None:
+def test_a_good_look_between_two_refused_ones_begins_anew(here: Follower) -> None:
     here.run()
     for _ in range(3):
         assert "in progress" in str(here.call().message)
@@ -451,7 +452,7 @@ def test_a_good_look_between_two_refused_ones_begins_anew(here: Site) -> None:
 
 
 @pytest.mark.parametrize("status", [408, 409, 429, 500, 502, 503, 504])
-def test_what_is_no_refusal_never_counts_as_one(here: Site, status: int) -> None:
+def test_what_is_no_refusal_never_counts_as_one(here: Follower, status: int) -> None:
     here.run()
     here.call()
     for _ in range(5):
@@ -463,7 +464,7 @@ def test_what_is_no_refusal_never_counts_as_one(here: Site, status: int) -> None
     assert here.call().status == "Running"
 
 
-def test_the_secret_is_read_again_before_the_second_look(here: Site) -> None:
+def test_the_secret_is_read_again_before_the_second_look(here: Follower) -> None:
     here.run()
     here.call()
     here.github.remove_token(EXAMPLE_TOKEN)
@@ -475,7 +476,7 @@ def test_the_secret_is_read_again_before_the_second_look(here: Site) -> None:
     assert "in progress" in str(here.call().message)
 
 
-def test_a_new_token_that_is_refused_once_does_not_end_a_wait_that_has_seen_its_run(here: Site) -> None:
+def test_a_new_token_that_is_refused_once_does_not_end_a_wait_that_has_seen_its_run(here: Follower) -> None:
     here.run()
     here.call()
     here.token("not-yet-known")
@@ -486,7 +487,7 @@ def test_a_new_token_that_is_refused_once_does_not_end_a_wait_that_has_seen_its_
     assert here.call().status == "Failed"  # the second refused look, though with another token
 
 
-def test_what_one_project_has_seen_does_not_make_another_wait(here: Site) -> None:
+def test_what_one_project_has_seen_does_not_make_another_wait(here: Follower) -> None:
     here.run()
     here.call()
     here.token("wrong-token")
@@ -508,7 +509,7 @@ def test_what_one_project_has_seen_does_not_make_another_wait(here: Site) -> Non
         ),
     ],
 )
-def test_a_missing_permission_fails_at_once_with_advice(here: Site, token: Token, advice: str) -> None:
+def test_a_missing_permission_fails_at_once_with_advice(here: Follower, token: Token, advice: str) -> None:
     here.run()
     here.github.add_token(token)
     here.token("weak-token")
@@ -517,7 +518,7 @@ def test_a_missing_permission_fails_at_once_with_advice(here: Site, token: Token
     assert advice in str(result.message)
 
 
-def test_a_failure_is_the_promotions_own(here: Site) -> None:
+def test_a_failure_is_the_promotions_own(here: Follower) -> None:
     """A mended permission works for the next promotion, whatever the last one heard."""
     here.run()
     here.github.add_token(Token("weak-token", kind="fine-grained", actions="none"))
@@ -527,7 +528,7 @@ def test_a_failure_is_the_promotions_own(here: Site) -> None:
     assert here.call().status == "Running"
 
 
-def test_a_token_that_a_server_repeats_is_told_nowhere(here: Site) -> None:
+def test_a_token_that_a_server_repeats_is_told_nowhere(here: Follower) -> None:
     here.run()
     said = f'{{"message": "who is {EXAMPLE_TOKEN}?"}}'.encode()
     sso = (("X-GitHub-SSO", f"required; url=https://sso.example/{EXAMPLE_TOKEN}"),)
@@ -540,17 +541,17 @@ def test_a_token_that_a_server_repeats_is_told_nowhere(here: Site) -> None:
 APP, FRESH = Token("app-token", kind="installation"), Token("fresh-token", kind="installation")
 
 
-def looked(here: Site, renew: Callable[[Secret], Secret]) -> Snapshot:
+def looked(here: Follower, renew: Callable[[Secret], Secret]) -> Snapshot:
     """One look with an App's token, which GitHub refuses."""
     run = RunReference(resolve_endpoint(here.url, allow_http=False), "myorg", "my-app", RUN)
-    look = here.process.run_poller.look(run, Secret(APP.value), renew)
+    look = here.program.run_poller.look(run, Secret(APP.value), renew)
     assert isinstance(look, Look)
     look.ready.result(timeout=15)
     assert look.seen is not None
     return look.seen
 
 
-def test_an_apps_token_that_was_revoked_is_renewed_within_the_look(here: Site) -> None:
+def test_an_apps_token_that_was_revoked_is_renewed_within_the_look(here: Follower) -> None:
     here.run()
     here.github.add_token(FRESH)
     refused: list[Secret] = []
@@ -564,7 +565,7 @@ def test_an_apps_token_that_was_revoked_is_renewed_within_the_look(here: Site) -
     assert here.statuses() == [401, 200]
 
 
-def test_an_apps_token_is_renewed_once_and_no_more(here: Site) -> None:
+def test_an_apps_token_is_renewed_once_and_no_more(here: Follower) -> None:
     here.run()
     numbers = itertools.count()
     seen = looked(here, lambda _: Secret(f"another-token-{next(numbers)}"))
@@ -573,7 +574,7 @@ def test_an_apps_token_is_renewed_once_and_no_more(here: Site) -> None:
     assert here.statuses() == [401, 401]
 
 
-def test_an_apps_token_that_cannot_be_another_is_not_tried_again(here: Site) -> None:
+def test_an_apps_token_that_cannot_be_another_is_not_tried_again(here: Follower) -> None:
     here.run()
     assert "and gives no other: see whether the installation is suspended" in str(
         looked(here, lambda token: token).failure
@@ -582,7 +583,7 @@ def test_an_apps_token_that_cannot_be_another_is_not_tried_again(here: Site) -> 
 
 
 @pytest.mark.parametrize(("error", "final"), [(Unavailable("later"), False), (CredentialsError("suspended"), True)])
-def test_an_app_that_gives_no_token_is_told(here: Site, error: StepError, final: bool) -> None:
+def test_an_app_that_gives_no_token_is_told(here: Follower, error: StepError, final: bool) -> None:
     def renew(_: Secret) -> Secret:
         raise error
 
@@ -593,7 +594,7 @@ def test_an_app_that_gives_no_token_is_told(here: Site, error: StepError, final:
     assert "renew it" not in str(seen.failure or seen.trouble)
 
 
-def test_a_failure_is_not_told_to_the_next_promotion_while_nothing_may_be_asked(here: Site) -> None:
+def test_a_failure_is_not_told_to_the_next_promotion_while_nothing_may_be_asked(here: Follower) -> None:
     first, second = here.run(), here.run()
     here.github.faults.add(Answer(Response.of(403, {"message": "Forbidden"})))
     assert here.call(runID=first.id).status == "Failed"
@@ -602,7 +603,7 @@ def test_a_failure_is_not_told_to_the_next_promotion_while_nothing_may_be_asked(
     assert here.call(runID=first.id).status == "Running"
 
 
-def test_a_renamed_repository_is_followed_on_its_server_and_then_costs_one_request(here: Site) -> None:
+def test_a_renamed_repository_is_followed_on_its_server_and_then_costs_one_request(here: Follower) -> None:
     run = here.run()
     here.github.rename_repository("myorg/my-app", "myorg/your-app")
     result = here.call()
@@ -615,7 +616,7 @@ def test_a_renamed_repository_is_followed_on_its_server_and_then_costs_one_reque
 
 
 @pytest.mark.parametrize("status", [301, 302, 307, 308])
-def test_a_token_is_never_sent_elsewhere(here: Site, status: int) -> None:
+def test_a_token_is_never_sent_elsewhere(here: Follower, status: int) -> None:
     here.run()
     elsewhere = GitHub()
     with serve(elsewhere) as other:
@@ -625,7 +626,7 @@ def test_a_token_is_never_sent_elsewhere(here: Site, status: int) -> None:
     assert elsewhere.count() == 0
 
 
-def test_redirects_in_a_ring_end(here: Site) -> None:
+def test_redirects_in_a_ring_end(here: Follower) -> None:
     here.run()
     target = f"{here.url}/api/v3/repositories/1000/actions/runs/{RUN}"
     here.github.faults.add(redirect(target, 301), times=None)
@@ -640,7 +641,7 @@ def test_an_untrusted_certificate_fails_at_once_and_names_host_and_ca(tmp_path: 
     clock = VirtualClock()
     github = GitHub(now=clock.now)
     with serve(github, tls=context) as url:
-        here = Site(tmp_path, github, clock, url)
+        here = Follower(tmp_path, github, clock, url)
         result = here.call()
     assert (result.status, result.terminal) == ("Failed", True)
     assert "the certificate of 127.0.0.1" in str(result.message)
@@ -648,7 +649,7 @@ def test_an_untrusted_certificate_fails_at_once_and_names_host_and_ca(tmp_path: 
     assert github.count() == 0
 
 
-def test_what_is_no_github_is_told_when_two_looks_saw_it(here: Site) -> None:
+def test_what_is_no_github_is_told_when_two_looks_saw_it(here: Follower) -> None:
     page = Response(200, (("Content-Type", "text/html"),), b"<html>Welcome</html>")
     here.github.faults.add(Answer(page), times=None)
     answers = here.follow()
@@ -656,7 +657,7 @@ def test_what_is_no_github_is_told_when_two_looks_saw_it(here: Site) -> None:
     assert "the API of a GitHub?" in str(answers[-1].message)
 
 
-def test_a_404_that_is_no_githubs_asks_for_the_base_url(here: Site) -> None:
+def test_a_404_that_is_no_githubs_asks_for_the_base_url(here: Follower) -> None:
     page = Response(404, (("Content-Type", "text/html"),), b"<html>Not here</html>")
     here.github.faults.add(Answer(page), times=None)
     answers = here.follow()
@@ -665,7 +666,7 @@ def test_a_404_that_is_no_githubs_asks_for_the_base_url(here: Site) -> None:
     assert here.github.count() == 2
 
 
-def test_a_proxys_page_never_fails_a_run_that_was_seen(here: Site) -> None:
+def test_a_proxys_page_never_fails_a_run_that_was_seen(here: Follower) -> None:
     here.run()
     here.call()
     page = Response(200, (("Content-Type", "text/html"),), b"<html>Sorry</html>")
@@ -696,7 +697,7 @@ def test_a_proxys_page_never_fails_a_run_that_was_seen(here: Site) -> None:
         Endless(chunk=b" " * (8 << 20)),
     ],
 )
-def test_what_passes_never_fails_the_step(here: Site, fault: Fault) -> None:
+def test_what_passes_never_fails_the_step(here: Follower, fault: Fault) -> None:
     run = here.run()
     here.github.faults.add(fault, times=3)
     for _ in range(4):
@@ -709,7 +710,7 @@ def test_what_passes_never_fails_the_step(here: Site, fault: Fault) -> None:
     assert here.call(expectedConclusion="success").status == "Succeeded"
 
 
-def test_a_server_that_is_silent_is_running(here: Site) -> None:
+def test_a_server_that_is_silent_is_running(here: Follower) -> None:
     here.run()
     here.connector.on_connect = lambda endpoint: ScriptedConnection(None, clock=here.clock)
     result = here.call()
@@ -718,7 +719,7 @@ def test_a_server_that_is_silent_is_running(here: Site) -> None:
 
 
 @pytest.mark.parametrize("why", ["the name ghe.example does not resolve", "ghe.example port 443 cannot be reached"])
-def test_a_server_that_cannot_be_reached_is_running(here: Site, why: str) -> None:
+def test_a_server_that_cannot_be_reached_is_running(here: Follower, why: str) -> None:
     def refuse(endpoint: object) -> None:
         raise Unreachable(why)
 
@@ -730,7 +731,7 @@ def test_a_server_that_cannot_be_reached_is_running(here: Site, why: str) -> Non
         here.clock.sleep(result.retry_after or 0)
 
 
-def test_an_error_of_our_own_is_running_and_logged(here: Site, caplog: pytest.LogCaptureFixture) -> None:
+def test_an_error_of_our_own_is_running_and_logged(here: Follower, caplog: pytest.LogCaptureFixture) -> None:
     def fail(endpoint: object) -> None:
         raise ZeroDivisionError
 
@@ -740,7 +741,7 @@ def test_an_error_of_our_own_is_running_and_logged(here: Site, caplog: pytest.Lo
     assert "ZeroDivisionError" in caplog.text
 
 
-def test_an_outage_is_asked_about_less_and_less_but_not_never(here: Site) -> None:
+def test_an_outage_is_asked_about_less_and_less_but_not_never(here: Follower) -> None:
     here.run()
     here.call()
     here.github.faults.add(bad_gateway(), times=None)
@@ -762,7 +763,7 @@ def test_an_outage_is_asked_about_less_and_less_but_not_never(here: Site) -> Non
     assert here.statuses()[-2:] == [304, 304]
 
 
-def test_after_an_outage_the_next_trouble_is_a_small_one_again(here: Site) -> None:
+def test_after_an_outage_the_next_trouble_is_a_small_one_again(here: Follower) -> None:
     here.run()
     here.github.faults.add(bad_gateway(), times=4)
     for _ in range(5):
@@ -782,7 +783,7 @@ def test_after_an_outage_the_next_trouble_is_a_small_one_again(here: Site) -> No
 @pytest.mark.parametrize("secondary", [False, True])
 @pytest.mark.parametrize("status", [403, 429])
 def test_within_what_github_asks_for_nothing_is_asked_however_often_the_host_calls(
-    here: Site, secondary: bool, status: int
+    here: Follower, secondary: bool, status: int
 ) -> None:
     here.run()
     here.call()
@@ -799,7 +800,7 @@ def test_within_what_github_asks_for_nothing_is_asked_however_often_the_host_cal
 
 
 def test_a_reset_counts_by_githubs_clock_not_ours(tmp_path: Path) -> None:
-    with site(tmp_path, skew=7_200.0) as here:
+    with following(tmp_path, skew=7_200.0) as here:
         here.run()
         here.github.limit_rate(90)
         here.call()
@@ -810,7 +811,7 @@ def test_a_reset_counts_by_githubs_clock_not_ours(tmp_path: Path) -> None:
         assert "in progress" in str(here.call().message)
 
 
-def test_a_limit_without_a_time_is_waited_out_for_a_minute_and_then_longer(here: Site) -> None:
+def test_a_limit_without_a_time_is_waited_out_for_a_minute_and_then_longer(here: Follower) -> None:
     here.run()
     here.github.limit_rate(500, secondary=True, retry_after=False)
     looks: list[int] = []
@@ -822,7 +823,7 @@ def test_a_limit_without_a_time_is_waited_out_for_a_minute_and_then_longer(here:
     assert looks == [0, 61, 182, 423]
 
 
-def test_all_that_wait_with_one_token_share_the_hold(here: Site) -> None:
+def test_all_that_wait_with_one_token_share_the_hold(here: Follower) -> None:
     runs = [here.run() for _ in range(20)]
     here.github.limit_rate(100, secondary=True, status=429)
     here.call(runID=runs[0].id)
@@ -838,7 +839,7 @@ def test_all_that_wait_with_one_token_share_the_hold(here: Site) -> None:
     assert here.github.count() == 2
 
 
-def test_a_limit_that_meets_the_jobs_holds_the_token_too(here: Site) -> None:
+def test_a_limit_that_meets_the_jobs_holds_the_token_too(here: Follower) -> None:
     failed, other = here.run(), here.run()
     failed.finish("failure", jobs=FAILED)
     here.github.limit_rate(30, secondary=True, operation="list-jobs")
@@ -846,11 +847,10 @@ def test_a_limit_that_meets_the_jobs_holds_the_token_too(here: Site) -> None:
     assert "asked to wait" in str(here.call(runID=other.id).message)
 
 
-def test_looks_that_were_under_way_heed_the_hold_of_another(here: Site) -> None:
+def test_looks_that_were_under_way_heed_the_hold_of_another(here: Follower) -> None:
     """Twenty looks begin while one is refused: those that have not asked yet do not."""
+    here.restart(threads=1)  # nineteen wait in the queue
     runs = [here.run() for _ in range(20)]
-    here.workers = type(here.workers)(1, "look")  # one thread: nineteen wait in the queue
-    here.restart()
     here.github.faults.add(Delay(1.0))
     here.github.limit_rate(100, secondary=True)
     under_way = [here.begin(runID=run.id) for run in runs]
@@ -861,7 +861,7 @@ def test_looks_that_were_under_way_heed_the_hold_of_another(here: Site) -> None:
     assert here.github.count() == 1
 
 
-def test_a_503_that_says_how_long_is_heeded(here: Site) -> None:
+def test_a_503_that_says_how_long_is_heeded(here: Follower) -> None:
     here.run()
     here.github.faults.add(Answer(Response.of(503, {"message": "Maintenance"}, {"Retry-After": "300"})), times=None)
     for _ in range(300):
@@ -871,7 +871,7 @@ def test_a_503_that_says_how_long_is_heeded(here: Site) -> None:
 
 
 def test_the_primary_limit_of_an_hour_is_survived(tmp_path: Path) -> None:
-    with site(tmp_path, rate_limit=3) as here:
+    with following(tmp_path, rate_limit=3) as here:
         run = here.run()
         for status in ("queued", "in_progress", "pending", "queued"):  # each change costs one
             run.set_status(status)
@@ -883,7 +883,7 @@ def test_the_primary_limit_of_an_hour_is_survived(tmp_path: Path) -> None:
         assert here.github.count() == asked + 1
 
 
-def test_many_waits_take_turns(here: Site) -> None:
+def test_many_waits_take_turns(here: Follower) -> None:
     runs = [here.run() for _ in range(80)]
     results = [here.call(runID=run.id) for run in runs]
     assert {result.status for result in results} == {Status.RUNNING}
@@ -899,7 +899,7 @@ def test_many_waits_take_turns(here: Site) -> None:
 # ---------------------------------------------------------------- looks that take long
 
 
-def test_a_look_goes_on_after_the_answer_and_serves_the_next_call(here: Site) -> None:
+def test_a_look_goes_on_after_the_answer_and_serves_the_next_call(here: Follower) -> None:
     here.run().finish()
     here.github.faults.add(Delay(0.2))
     under_way = here.begin()
@@ -914,7 +914,7 @@ def test_a_look_goes_on_after_the_answer_and_serves_the_next_call(here: Site) ->
     assert here.github.count() == 2
 
 
-def test_a_result_that_nobody_heard_is_old_after_half_a_minute(here: Site) -> None:
+def test_a_result_that_nobody_heard_is_old_after_half_a_minute(here: Follower) -> None:
     here.run()
     under_way = here.begin()
     assert not isinstance(under_way, StepResult)
@@ -924,7 +924,7 @@ def test_a_result_that_nobody_heard_is_old_after_half_a_minute(here: Site) -> No
     assert here.github.count() == 2
 
 
-def test_calls_that_come_at_once_share_one_look(here: Site) -> None:
+def test_calls_that_come_at_once_share_one_look(here: Follower) -> None:
     here.run()
     here.github.faults.add(Delay(0.2))
     under_way = [here.begin(project="demo") for _ in range(10)]
@@ -935,7 +935,7 @@ def test_calls_that_come_at_once_share_one_look(here: Site) -> None:
     assert here.github.count() == 1
 
 
-def test_each_call_is_answered_by_its_own_expectation(here: Site) -> None:
+def test_each_call_is_answered_by_its_own_expectation(here: Follower) -> None:
     here.run().finish("cancelled")
     here.github.faults.add(Delay(0.1))
     wishes = (None, "cancelled", "success")
@@ -949,7 +949,7 @@ def test_each_call_is_answered_by_its_own_expectation(here: Site) -> None:
     assert here.github.count("get-run") == 1
 
 
-def test_no_message_and_no_log_holds_the_token(here: Site, caplog: pytest.LogCaptureFixture) -> None:
+def test_no_message_and_no_log_holds_the_token(here: Follower, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("DEBUG")
     here.run()
     answers = [here.call()]
@@ -961,7 +961,7 @@ def test_no_message_and_no_log_holds_the_token(here: Site, caplog: pytest.LogCap
     assert EXAMPLE_TOKEN not in caplog.text + json.dumps([told(answer) for answer in answers])
 
 
-def test_names_that_others_chose_cannot_break_an_answer(here: Site) -> None:
+def test_names_that_others_chose_cannot_break_an_answer(here: Follower) -> None:
     here.run().wait_for_approval("production")
     reviewer = {"type": "User", "reviewer": {"login": "a\nb"}}
     body = json.dumps([{"environment": {"name": "prod\ud800\x1b[2J"}, "reviewers": [reviewer]}])  # escaped: legal JSON
@@ -970,7 +970,7 @@ def test_names_that_others_chose_cannot_break_an_answer(here: Site) -> None:
     assert "environment prod\ufffd\ufffd[2J by a b" in message
 
 
-def test_words_of_githubs_that_are_no_text_cannot_break_an_answer(here: Site) -> None:
+def test_words_of_githubs_that_are_no_text_cannot_break_an_answer(here: Follower) -> None:
     here.run()
     here.github.faults.add(Answer(Response(403, (), b'{"message": "no \\ud800"}')))
     assert "no \ufffd" in told(here.call())["message"]

@@ -25,7 +25,7 @@ from gha_step.github.runs import (
 )
 from tests.github.answers import answer, said
 
-from .site import RUN
+from .follower import RUN
 
 TOKEN = Token("ghp_hidden", "the token of the Secret github")
 REFERENCE = RunReference(resolve_endpoint(None, allow_http=False), "myorg", "my-app", RUN)

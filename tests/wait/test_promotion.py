@@ -15,7 +15,7 @@ from gha_step.wiring.server import build
 from tests.support.host import KargoHost, Promotion, Step
 from tests.support.secrets import write_secret
 
-from .site import KIND, RUN
+from .follower import KIND, RUN
 
 TARGET: dict[str, Any] = {"credentials": {"secretName": "github"}, "owner": "myorg", "repo": "my-app"}
 DISPATCH = Step(

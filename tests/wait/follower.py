@@ -1,26 +1,21 @@
 """An emulated GitHub over real sockets, the step beside it, and one clock for both that moves only when told to."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
 from gha_step.contract.request import StepRequest
 from gha_step.contract.result import StepResult
-from gha_step.credentials.directory import DirectorySecrets
 from gha_step.emulator import EXAMPLE_TOKEN, GitHub, Logged, Run, serve
-from gha_step.github.connection import SocketConnector
-from gha_step.ledger.record import Owner
 from gha_step.ledger.sqlite import SqliteStore
 from gha_step.steps.kind import Underway
-from gha_step.telemetry import Telemetry
-from gha_step.wiring.core import Core
-from tests.support.calls import body, output
-from tests.support.clock import START, VirtualClock
+from tests.support.calls import body
+from tests.support.clock import VirtualClock
+from tests.support.core import Program
 from tests.support.network import FaultyConnector
 from tests.support.secrets import example_secret, write_secret
-from tests.support.workers import TrackedWorkers
 
 KIND: Final = "gha-wait-for-workflow"
 RUN: Final = 17_000_000_001
@@ -38,43 +33,31 @@ def config(**changes: Any) -> dict[str, Any]:
     return {name: value for name, value in whole.items() if value is not ...}
 
 
-class Process:
-    """One process's worth of the step: what it remembers is lost with it."""
-
-    def __init__(self, site: "Site") -> None:
-        self.telemetry = Telemetry()
-        core = Core(
-            store=site.store,
-            secrets=DirectorySecrets(site.folder),
-            connector=site.connector,
-            clock=site.clock,
-            workers=lambda limit, name: site.workers,
-            owner=Owner(incarnation="process"),
-            new_nonce=lambda: "nonce",
-            settle=1.0,
-            telemetry=self.telemetry,
-            shared_namespace="kargo-shared-resources",
-        )
-        self.run_poller = core.run_poller
-        self.steps = core.steps
-
-
-class Site:
-    """All that one test needs."""
+class Follower:
+    """Calls the step as a host does, beside a GitHub that it looks at."""
 
     def __init__(self, folder: Path, github: GitHub, clock: VirtualClock, url: str) -> None:
         self.folder = example_secret(folder, url)
         self.github = github
         self.clock = clock
         self.url = url
-        self.connector = FaultyConnector(SocketConnector())
-        self.workers = TrackedWorkers(32, "look")
+        self.connector = FaultyConnector()
         self.store = SqliteStore(folder / "ledger.db")
+        self._programs: list[Program] = []
         self.restart()
 
-    def restart(self) -> None:
+    def restart(self, **changes: Any) -> None:
         """A new process: nothing is remembered."""
-        self.process = Process(self)
+        self.program = Program(
+            store=self.store, secrets=self.folder, clock=self.clock, connector=self.connector, **changes
+        )
+        self._programs.append(self.program)
+
+    def close(self) -> None:
+        """Wait for what is under way."""
+        for program in self._programs:
+            program.close()
+        self.store.close()
 
     def run(self, **options: Any) -> Run:
         """A run that stays in progress until a test says otherwise."""
@@ -89,7 +72,7 @@ class Site:
     def begin(self, project: str = "demo", **changes: Any) -> StepResult | Underway:
         """One call, as far as it goes without waiting."""
         request = StepRequest.parse(body(config(**changes), kind=KIND, alias="wait", project=project))
-        return self.process.steps.execute(request, self.clock.monotonic())
+        return self.program.steps.execute(request, self.clock.monotonic())
 
     def call(self, **changes: Any) -> StepResult:
         """One call, answered when its look has ended."""
@@ -119,15 +102,14 @@ class Site:
 
 
 @contextmanager
-def site(folder: Path, generation: str = "github.com", **options: Any) -> Iterator[Site]:
+def following(folder: Path, generation: str = "github.com", **options: Any) -> Iterator[Follower]:
     """A GitHub, and the step. The ``options`` are `GitHub`'s."""
     clock = VirtualClock()
     github = GitHub(generation, now=clock.now, **options)
     with serve(github) as url:
-        made = Site(folder, github, clock, url)
+        made = Follower(folder, github, clock, url)
         yield made
-        made.workers.finish()
-        made.store.close()
+        made.close()
     told = json.dumps([str(entry) for entry in github.log])
     assert EXAMPLE_TOKEN not in told
 
@@ -136,7 +118,3 @@ def told(result: StepResult) -> dict[str, Any]:
     """The answer as the host reads it."""
     decoded: dict[str, Any] = json.loads(result.to_wire())
     return decoded
-
-
-Change = Callable[[Site], object]
-__all__ = ["KIND", "RUN", "START", "Change", "Process", "Site", "VirtualClock", "config", "output", "site", "told"]
