@@ -15,11 +15,13 @@ class Token:
     """A credential: prints as ``***``; only :meth:`reveal` gives the value, to be used at the last moment.
 
     :param subject: what messages call it: whose it is, or where it lies. Equality is that of the values.
+    :param made_at: when GitHub made it for us, monotonic seconds: an App's installation token; else ``None``.
     """
 
-    def __init__(self, value: str, subject: str = "the token") -> None:
+    def __init__(self, value: str, subject: str = "the token", *, made_at: float | None = None) -> None:
         self._value = value
         self.subject = subject
+        self.made_at = made_at
 
     def reveal(self) -> str:
         """The value itself: for an Authorization header, never for a message."""

@@ -8,7 +8,7 @@ import hashlib
 import threading
 from collections import OrderedDict
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from gha_step.contract.errors import TokenUnavailable
@@ -117,6 +117,8 @@ class AppTokens:
             if not isinstance(error, GitHubError):
                 raise
             return
+        token = Token(found.token.reveal(), found.token.subject, made_at=self._clock.monotonic())
+        found = replace(found, token=token)
         with self._lock:
             cell.flight, cell.trouble = None, None
             cell.token, cell.until = found.token, begun + found.usable_for

@@ -1,7 +1,8 @@
 """Every request to GitHub but the dispatch: sent once over a fresh connection, metered, and held back by rate limits.
 
 What holds for each of them is here and nowhere else: the API version that this server knows, rate limits, metrics, and
-that no answer shows the token. It follows no redirect, and repeats nothing but what the server refused for its version.
+that no answer shows the token. It follows no redirect, and repeats nothing but what the server refused for its version, or for a token that it does not
+know yet.
 """
 
 from collections.abc import Callable, Mapping
@@ -15,6 +16,7 @@ from gha_step.contract.secret import Token
 from gha_step.github.connection import Connector
 from gha_step.github.errors import RateLimited, TooLarge, Unclear
 from gha_step.github.exchange import Exchange
+from gha_step.github.fresh_tokens import may_pass, pause
 from gha_step.github.messages import VERSION_HEADER, Answer, Request, error_body, headers, number, time_of_day
 from gha_step.github.rate_limits import RateLimits
 from gha_step.github.refusals import Asked, rate_limit, refuses_version
@@ -90,7 +92,16 @@ class Client:
         """
         query = f"?{urlencode(parameters)}" if parameters else ""
         given = [] if etag is None else [("If-None-Match", etag)]
-        return self._ask(name, asked, "GET", path + query, token, token, given, b"")
+        tries = 0
+        while True:
+            begun = self._clock.monotonic()
+            answer = self._ask(name, asked, "GET", path + query, token, token, given, b"")
+            if answer.status not in (401, 403) or not may_pass(
+                answer.status, error_body(answer).message, token, begun
+            ):
+                return answer
+            tries += 1
+            self._clock.sleep(pause(tries))
 
     def post(
         self, name: str, asked: Asked, path: str, token: Token, body: Mapping[str, Any], *, owner: tuple[str, ...]

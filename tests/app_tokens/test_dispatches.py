@@ -13,6 +13,7 @@ from tests.support.app_keys import ec_key, rsa_key
 from tests.support.calls import output
 from tests.support.clock import VirtualClock
 from tests.support.core import Program
+from tests.support.ledger import FaultyStore
 from tests.support.network import FaultyConnector
 from tests.support.secrets import write_secret
 
@@ -53,9 +54,10 @@ def test_the_next_hour_takes_one_more_token(
 
 
 def test_a_refused_token_is_renewed_and_the_dispatch_sent_once_more(
-    program: Program, github: GitHub, github_url: str, installed: Installation
+    program: Program, github: GitHub, github_url: str, installed: Installation, clock: VirtualClock
 ) -> None:
     program.follow(by_url(github_url))
+    clock.forward(20)
     github.remove_token(installed.tokens[0])
     result = program.call(by_url(github_url), promotionUID="uid-2")
     assert result.status == "Succeeded", result  # within the same call
@@ -63,9 +65,10 @@ def test_a_refused_token_is_renewed_and_the_dispatch_sent_once_more(
 
 
 def test_all_steps_with_a_refused_token_share_one_renewal(
-    program: Program, github: GitHub, github_url: str, installed: Installation
+    program: Program, github: GitHub, github_url: str, installed: Installation, clock: VirtualClock
 ) -> None:
     program.follow(by_url(github_url))
+    clock.forward(20)
     github.remove_token(installed.tokens[0])
     github.faults.add(Delay(0.2), NEW)
     with ThreadPoolExecutor(30) as pool:
@@ -81,9 +84,92 @@ def test_a_token_refused_twice_is_not_tried_a_third_time(program: Program, githu
     assert "GitHub refused the App's token, and a fresh one in its place (401: 'Bad credentials')" in str(
         result.message
     )
-    assert (github.count("dispatch"), github.count(NEW), len(github.runs)) == (2, 2, 0)
+    # Each for ten seconds: at once, after 1, 2, 4 and 4 more.
+    assert (github.count("dispatch"), github.count(NEW), len(github.runs)) == (10, 2, 0)
     assert program.follow(by_url(github_url)).message == result.message
-    assert github.count("dispatch") == 2
+    assert github.count("dispatch") == 10
+
+
+def refusal(status: int) -> Answer:
+    words = "Bad credentials" if status == 401 else "Resource not accessible by integration"
+    return Answer(Response.of(status, {"message": words}))
+
+
+@pytest.mark.parametrize("status", [401, 403])
+@pytest.mark.parametrize("times", [1, 2, 3])
+def test_a_token_that_github_does_not_know_yet_is_tried_again_each_time_as_a_new_attempt(
+    program: Program, github: GitHub, github_url: str, clock: VirtualClock, store: FaultyStore, status: int, times: int
+) -> None:
+    nonces: list[str | None] = []
+    store.after_write = lambda record: nonces.append(record.nonce) if record.state == "sending" else None
+    github.faults.add(refusal(status), "dispatch", times=times)
+    begun = clock.monotonic()
+    result = program.follow(by_url(github_url))
+    assert result.status == "Succeeded", result
+    assert (github.count(NEW), github.count("dispatch"), len(github.runs)) == (1, times + 1, 1)
+    assert len(set(nonces)) == times + 1
+    assert clock.monotonic() - begun >= sum((1, 2, 4)[:times])
+
+
+@pytest.mark.parametrize(
+    "refused",
+    [
+        Response.of(403, {"message": "Must have admin rights to Repository."}),
+        Response.of(404, {"message": "Not Found"}),
+        Response.of(422, {"message": "No ref found for: main"}),
+    ],
+    ids=lambda refused: str(refused.status),
+)
+def test_other_refusals_of_a_new_token_are_final_at_once(
+    program: Program, github: GitHub, github_url: str, refused: Response
+) -> None:
+    github.faults.add(Answer(refused), "dispatch")
+    assert program.follow(by_url(github_url)).status == "Failed"
+    assert (github.count(NEW), github.count("dispatch"), len(github.runs)) == (1, 1, 0)
+
+
+def test_a_403_of_an_older_token_is_final_at_once(
+    program: Program, github: GitHub, github_url: str, clock: VirtualClock
+) -> None:
+    program.follow(by_url(github_url))
+    clock.forward(11)
+    github.faults.add(refusal(403), "dispatch")
+    assert program.follow(by_url(github_url), promotionUID="uid-2").status == "Failed"
+    assert (github.count(NEW), github.count("dispatch"), len(github.runs)) == (1, 2, 1)
+
+
+def test_a_new_token_that_stays_refused_with_403_ends_after_ten_seconds(
+    program: Program, github: GitHub, github_url: str
+) -> None:
+    github.faults.add(refusal(403), "dispatch", times=None)
+    result = program.follow(by_url(github_url))
+    assert result.status == "Failed"
+    assert "give the GitHub App the permission Actions: write" in str(result.message)
+    assert (github.count(NEW), github.count("dispatch")) == (1, 5)
+
+
+def test_the_token_in_the_place_of_an_older_one_has_ten_seconds_of_its_own(
+    program: Program, github: GitHub, github_url: str, installed: Installation, clock: VirtualClock
+) -> None:
+    program.follow(by_url(github_url))
+    clock.forward(20)
+    github.faults.add(refusal(401), "dispatch", times=3)  # once the older, twice the new one
+    assert program.follow(by_url(github_url), promotionUID="uid-2").status == "Succeeded"
+    assert (github.count(NEW), github.count("dispatch"), len(github.runs)) == (2, 5, 2)
+
+
+def test_tokens_of_520_characters_with_dots_are_used_and_shown_nowhere(
+    program: Program, github: GitHub, github_url: str, installed: Installation, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    assert program.follow(by_url(github_url)).status == "Succeeded"
+    (token,) = installed.tokens
+    assert (len(token), token.count(".")) == (520, 2)
+    github.faults.add(Answer(Response.of(422, {"message": f"who is {token}?"})), "dispatch")
+    result = program.follow(by_url(github_url), promotionUID="uid-2")
+    assert result.status == "Failed"
+    assert "who is ***?" in str(result.message)
+    assert token not in result.to_wire().decode() + caplog.text
 
 
 def test_a_plain_token_that_is_refused_is_not_tried_twice(
@@ -124,9 +210,10 @@ def test_trouble_while_a_token_is_fetched_is_waited_out(
 
 
 def test_trouble_while_a_token_is_renewed_is_waited_out(
-    program: Program, github: GitHub, github_url: str, installed: Installation
+    program: Program, github: GitHub, github_url: str, installed: Installation, clock: VirtualClock
 ) -> None:
     program.follow(by_url(github_url))
+    clock.forward(20)
     github.remove_token(installed.tokens[0])
     github.faults.add(bad_gateway("before"), NEW)
     first = program.call(by_url(github_url, timeout="60"), promotionUID="uid-2")
@@ -235,7 +322,7 @@ def test_a_missing_permission_is_told_as_the_apps(
     installed.actions = "read"
     result = program.follow(by_url(github_url))
     assert "give the GitHub App the permission Actions: write" in str(result.message)
-    assert github.count("dispatch") == 1
+    assert github.count("dispatch") == 5  # the token is new: for ten seconds this may pass
 
 
 def test_no_key_and_no_token_is_in_any_answer_or_log(

@@ -189,3 +189,43 @@ def test_nothing_logs_a_token(endpoint: Endpoint, client: Client, caplog: pytest
     caplog.set_level(logging.DEBUG)
     client.get("runs", asking(endpoint.base), RUNS, Token(EXAMPLE_TOKEN))
     assert EXAMPLE_TOKEN not in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("status", "words", "made_ago", "asked"),
+    [
+        (401, "Bad credentials", 0.0, 3),
+        (403, "Resource not accessible by integration", 0.0, 3),
+        (403, "Must have admin rights to Repository.", 0.0, 1),
+        (404, "Not Found", 0.0, 1),
+        (401, "Bad credentials", 11.0, 1),
+        (403, "Resource not accessible by integration", 11.0, 1),
+        (401, "Bad credentials", None, 1),
+    ],
+)
+def test_a_refusal_of_a_new_app_token_is_asked_again_and_any_other_is_the_answer(
+    github: GitHub,
+    endpoint: Endpoint,
+    connector: FaultyConnector,
+    status: int,
+    words: str,
+    made_ago: float | None,
+    asked: int,
+) -> None:
+    clock = VirtualClock()
+    made_at = None if made_ago is None else clock.monotonic() - made_ago
+    github.faults.add(Answer(Response.of(status, {"message": words})), "list-runs", times=2)
+    token = Token(EXAMPLE_TOKEN, made_at=made_at)
+    answer = client_over(connector, clock).get("runs", asking(endpoint.base), RUNS, token)
+    assert answer.status == (200 if asked == 3 else status)
+    assert github.count("list-runs") == asked
+
+
+def test_a_new_app_token_that_stays_refused_is_asked_for_ten_seconds(
+    github: GitHub, endpoint: Endpoint, connector: FaultyConnector
+) -> None:
+    clock = VirtualClock()
+    begun = clock.monotonic()
+    token = Token("unknown", made_at=begun)
+    assert client_over(connector, clock).get("runs", asking(endpoint.base), RUNS, token).status == 401
+    assert (github.count(), clock.monotonic() - begun) == (5, 11.0)

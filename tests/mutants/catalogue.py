@@ -342,6 +342,20 @@ MUTANTS: Final = (
         "tests/github",
     ),
     Mutant(
+        "a new App token's first refusal is final",
+        "gha_step/github/fresh_tokens.py",
+        "FRESH: Final = 10.0",
+        "FRESH: Final = 0.0",
+        "tests/app_tokens",
+    ),
+    Mutant(
+        "an App's tokens are tried without end",
+        "gha_step/steps/dispatch/refusals.py",
+        "            if self._tokens[key].index(token):\n                return False\n",
+        "",
+        "tests/app_tokens",
+    ),
+    Mutant(
         "waiting: one 404 is final",
         OBSERVING,
         "at_once=False, final=why_missing",

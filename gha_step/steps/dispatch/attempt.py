@@ -15,6 +15,7 @@ from gha_step.github.diagnosis import diagnose
 from gha_step.github.dispatch import AcceptedWithoutRun, StartedRun, decipher_dispatch, dispatch_request
 from gha_step.github.errors import RateLimited, Refused, Unclear, Unsupported
 from gha_step.github.exchange import Exchange
+from gha_step.github.fresh_tokens import may_pass
 from gha_step.github.messages import Answer, Dialect
 from gha_step.github.rate_limits import DISPATCHES, RateLimits
 from gha_step.github.server_capabilities import ServerCapabilities
@@ -217,10 +218,14 @@ class Attempts:
                 return AcceptedWithoutId(nonce=nonce, date=date, floor=floor, actor=post.actor)
 
     def _refused(self, post: _Post, error: Refused) -> OwnersEvent:
-        request, nonce = post.request, post.nonce
-        if error.status == 401 and request.renew is not None:
-            if self._refusals.first_of(request.key.hash, request.token):
+        request, nonce, key = post.request, post.nonce, post.request.key.hash
+        if request.renew is not None and self._refusals.counts(key, request.token):
+            if may_pass(error.status, error.words, request.token, post.begun):
+                self._refusals.too_new(key, request.token)
                 return RefusedForNow(nonce=nonce, at=None, reason=str(error))
+            if error.status == 401 and self._refusals.use_up(key, request.token):
+                return RefusedForNow(nonce=nonce, at=None, reason=str(error))
+        if error.status == 401 and request.renew is not None:
             twice = f"GitHub refused the App's token, and a fresh one in its place (401: {error.words!r})"
             why = f"{request.workflow}: {twice}: see whether the installation is suspended"
             return ledger.Refused(nonce=nonce, reason=why)

@@ -32,6 +32,7 @@ from gha_step.steps.dispatch.task import Task
 from gha_step.steps.dispatch.trouble import time_left, too_late
 from gha_step.telemetry import log
 
+TOO_NEW: Final = 2.0  # seconds after which the host asks again
 LONGEST_PROBLEMS: Final = 1000  # characters of what the workflow file says against the inputs
 
 
@@ -81,6 +82,9 @@ class Sender:
         request = task.request
         if request is None:
             return False
+        if (left := self._refusals.wait_for(record.key)) > 0:
+            task.note = Note(f"{request.endpoint.host} does not know the App's new token yet", TOO_NEW)
+            return self._pause(task, left)
         if self._refusals.is_used_up(record.key, request.token):
             return self._renew(task, record, request)
         hold, now = self._rate_limits.hold(request.endpoint, request.token, DISPATCHES), self._clock.monotonic()

@@ -66,7 +66,7 @@ class DispatchTasks:
         """:param look_back: whether the ledger may have died with what it knew: then markers are looked for first."""
         self._journal = Journal(store, clock, telemetry)
         self._pending = PendingResults(self._journal, clock)
-        self._refusals = Refusals()
+        self._refusals = Refusals(clock)
         self._run_finder = RunFinder(self._journal, listings, clock, owner, settle)
         self._gate = Gate(self._journal, self._run_finder, listings, servers, clock, tasks, self._at_work)
         self._attempts = Attempts(
