@@ -1,8 +1,8 @@
 """Every request to GitHub but the dispatch: sent once over a fresh connection, metered, and held back by rate limits.
 
-What holds for each of them is here and nowhere else: the API version that this server knows, rate limits, metrics, and
-that no answer shows the token. It follows no redirect, and repeats nothing but what the server refused for its version, or for a token that it does not
-know yet.
+What holds for each of them is here and nowhere else: the API version that this server knows, rate limits, metrics,
+and that no answer shows the token. It follows no redirect, and repeats nothing but what the server refused for its
+version, or for a token that it does not know yet.
 """
 
 from collections.abc import Callable, Mapping
@@ -96,9 +96,7 @@ class Client:
         while True:
             begun = self._clock.monotonic()
             answer = self._ask(name, asked, "GET", path + query, token, token, given, b"")
-            if answer.status not in (401, 403) or not may_pass(
-                answer.status, error_body(answer).message, token, begun
-            ):
+            if answer.status not in (401, 403) or not may_pass(answer.status, error_body(answer).message, token, begun):
                 return answer
             tries += 1
             self._clock.sleep(pause(tries))

@@ -214,11 +214,11 @@ def test_a_refusal_of_a_new_app_token_is_asked_again_and_any_other_is_the_answer
 ) -> None:
     clock = VirtualClock()
     made_at = None if made_ago is None else clock.monotonic() - made_ago
-    github.faults.add(Answer(Response.of(status, {"message": words})), "list-runs", times=2)
+    github.faults.add(Answer(Response.of(status, {"message": words})), "list-workflow-runs", times=2)
     token = Token(EXAMPLE_TOKEN, made_at=made_at)
     answer = client_over(connector, clock).get("runs", asking(endpoint.base), RUNS, token)
     assert answer.status == (200 if asked == 3 else status)
-    assert github.count("list-runs") == asked
+    assert github.count("list-workflow-runs") == asked
 
 
 def test_a_new_app_token_that_stays_refused_is_asked_for_ten_seconds(
