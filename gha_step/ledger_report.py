@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from gha_step.contract.errors import StepError
+from gha_step.ledger.duties import Report
 from gha_step.ledger.record import Owner, Record, State
 from gha_step.steps.dispatch.answers import tell, workflow_page
 
@@ -114,6 +115,7 @@ def describe(record: Record, now: float) -> str:
         ("in trouble", _moment(record.trouble_since, now)),
         ("run", f"{run.id}, known by {run.source}, {run.url}" if run else None),
         ("reason", record.reason),
+        ("report", _report(record.report)),
         ("marker", record.marker),
         ("listings", str(record.listings) if record.listings else None),
         *(("seen", f"{seen.id}, {seen.url}") for seen in record.seen if not record.final),
@@ -148,6 +150,17 @@ def age(seconds: float) -> str:
         if seconds < most:
             return f"{max(0, int(seconds)) // size}{unit}"
     return f"{int(seconds) // 86_400}d"
+
+
+def _report(report: Report | None) -> str | None:
+    if report is None:
+        return None
+    left = ["the claim is to be acknowledged"] if report.ack == "open" else []
+    if not report.closed:
+        left += ["its link is to be told"] if not report.linked else []
+        left += ["its end is to be told"] if report.wanted else []
+    still = "; ".join(left) or "to be closed"
+    return f"{report.kind} {report.id} of Port, by {report.via}: {'closed' if report.closed else still}"
 
 
 def _moment(at: float | None, now: float) -> str | None:

@@ -6,6 +6,7 @@ Names are refused before anything is sent (:func:`too_long`); what GitHub says i
 from collections.abc import Callable, Iterable
 from typing import Final
 
+from gha_step.ledger.duties import LONGEST_ID, LONGEST_LABEL
 from gha_step.ledger.record import Candidate, Record
 
 NAME: Final = 2048  # characters
@@ -36,12 +37,20 @@ LENGTHS: Final = {
     "progress.reason": 65536,
     "run.url": LINK,
     "run.source": 32,
+    "report.via": 32,
+    "report.kind": 32,
+    "report.id": LONGEST_ID,
+    "report.ack": 32,
+    "report.said[]": 32,
+    "report.label": LONGEST_LABEL,
+    "report.cancel": 32,
 }
 COUNTS: Final = {
     "step.keyParts": 4,
     "progress.baselineIds": 10_000,
     "progress.seen": RUNS,
     "progress.candidates": RUNS,
+    "report.said": 2,
 }
 
 

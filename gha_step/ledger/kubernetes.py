@@ -24,12 +24,15 @@ from gha_step.ledger.keys import digest
 from gha_step.ledger.lease import Lease
 from gha_step.ledger.record import Payload, Record, State, Target, Version
 from gha_step.ledger.store import Conflict, RecordRefused, Standing
+from gha_step.telemetry import log
 
 GROUP: Final = "gha-step.dev"
 API_VERSION: Final = f"{GROUP}/v1alpha1"
 KIND: Final = "WorkflowDispatch"
 PROMOTION_LABEL: Final = f"{GROUP}/promotion"
 WORKFLOW_LABEL: Final = f"{GROUP}/workflow"
+DUTY_LABEL: Final = f"{GROUP}/duty"  # open: the record owes something
+_OPEN: Final = "open"
 TARGET_ANNOTATION: Final = f"{GROUP}/target"
 CLAIMED_ANNOTATION: Final = f"{GROUP}/claimed"  # of 0.1.0, and dropped from its Leases
 PROMOTION_API_VERSION: Final = "kargo.akuity.io/v1alpha1"
@@ -63,6 +66,7 @@ _PARTS: Final = {
     "step": ("key", "key_parts", "promotion", "promotion_uid", "created_at"),
     "request": tuple(Payload.model_fields),
 }
+_AS_IT_IS: Final = ("run", "report")  # parts whose fields have the same names in both
 _REMEMBERED: Final = 10_000
 _NAMESPACE: Final = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 _KEY: Final = re.compile(r"[0-9a-z]{1,64}")
@@ -105,6 +109,11 @@ class KubernetesStore:
     def write(self, record: Record) -> Record:
         body = _encode(record)
         stored = self._put(RECORDS, record.project, record.key, body, record.version)
+        if stored.get("report") != body.get("report"):  # nothing may be sent that nobody would report
+            raise LedgerUnavailable(
+                "the API server does not keep the report of a WorkflowDispatch: install the CustomResourceDefinition "
+                "of this version of gha-step (kubectl apply -k deploy/crd)"
+            )
         return record.model_copy(update={"version": _version(stored)})
 
     def close(self) -> None:
@@ -135,6 +144,19 @@ class KubernetesStore:
 
     def records(self) -> Iterator[Record]:
         return iter(sorted(map(_decode, self._objects()), key=lambda record: -record.created_at))
+
+    def owed(self) -> Iterator[Record]:
+        for project, path in self._collections():
+            with _translated(RECORDS, "list", project):
+                found = [*self._api.items(path, {"labelSelector": f"{DUTY_LABEL}={_OPEN}"})]
+            for one in found:
+                try:
+                    record = _decode(_object(one))
+                except LedgerError as error:
+                    log.error("%s", error)
+                else:
+                    if record.owes:  # the label is for finding it: anybody may have written it
+                        yield record
 
     def census(self) -> dict[str, Standing]:
         standing: dict[str, Standing] = dict.fromkeys(State, Standing())
@@ -282,7 +304,7 @@ def _of_others(metadata: _Object) -> _Object:
     """What in an object's metadata is not ours, and has to be there after our next PUT as well."""
     kept: _Object = {}
     for name, ours in (
-        ("labels", (PROMOTION_LABEL, WORKFLOW_LABEL)),
+        ("labels", (PROMOTION_LABEL, WORKFLOW_LABEL, DUTY_LABEL)),
         ("annotations", (TARGET_ANNOTATION, CLAIMED_ANNOTATION)),
     ):
         if theirs := {key: value for key, value in (metadata.get(name) or {}).items() if key not in ours}:
@@ -326,8 +348,11 @@ def _encode(record: Record) -> _Object:
                 "uid": record.promotion_uid,
             }
         ]
-    if record.run is not None:
-        body["run"] = fields.pop("run")
+    for part in _AS_IT_IS:
+        if part in fields:
+            body[part] = fields.pop(part)
+    if record.owes:
+        body["metadata"]["labels"][DUTY_LABEL] = _OPEN
     for part, names in _PARTS.items():
         body[part] = _renamed({name: fields.pop(name) for name in names if name in fields}, to_camel)
     body["progress"] = _renamed(fields, to_camel)
@@ -340,8 +365,7 @@ def _decode(found: _Object) -> Record:
     try:
         parts = [_renamed(found[part], to_snake) for part in (*_PARTS, "progress")]
         fields = {name: value for part in parts for name, value in part.items()}
-        if "run" in found:
-            fields["run"] = found["run"]
+        fields |= {part: found[part] for part in _AS_IT_IS if part in found}
         fields["state"] = found["progress"]["state"]  # a record without one must not look like one that was never sent
         return Record.model_validate({**fields, "schema_version": found["schemaVersion"], "version": _version(found)})
     except ValidationError as error:

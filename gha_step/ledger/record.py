@@ -4,13 +4,15 @@ What may become of it is in `gha_step.ledger.transitions`, where it is kept in `
 """
 
 from enum import StrEnum
-from typing import Final, Literal, TypeAlias
+from typing import Final, Literal, Self, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from gha_step.ledger.duties import Report
 from gha_step.ledger.keys import digest
 
 SCHEMA: Final = 1
+SCHEMA_OF_REPORTS: Final = 2  # a gha-step that knows nothing of reports sends nothing for such a record
 
 Version: TypeAlias = int | str
 """What a store calls one content of a record, of which nothing but equality means anything; 0: not yet stored."""
@@ -111,7 +113,7 @@ class Owner(Frozen):
 class Record(Frozen):
     """All that is remembered of one promotion step's dispatch. No input value, no token."""
 
-    schema_version: Literal[1] = SCHEMA
+    schema_version: Literal[1, 2] = SCHEMA
     key: str
     key_parts: tuple[str, ...] = Field(
         min_length=3, max_length=4
@@ -141,6 +143,27 @@ class Record(Frozen):
     run: Run | None = None
     candidates: tuple[Candidate, ...] = ()
     reason: str | None = None
+    report: Report | None = None  # what Port is owed
+
+    @model_validator(mode="after")
+    def _schema_of_reports(self) -> Self:
+        if (self.schema_version == SCHEMA_OF_REPORTS) != (self.report is not None):
+            raise ValueError(f"schema {SCHEMA_OF_REPORTS} belongs to records with a report, and to no other")
+        return self
+
+    def owing(self, report: Report) -> "Record":
+        """This record with its report as it stands now, or with its first one.
+
+        :raises ValueError: that would take back what was closed, or make another report of it.
+        """
+        if self.report is not None and not self.report.may_become(report, sent=self.sent):
+            raise ValueError(f"the report of the ledger record {self.key[:12]} cannot become another one")
+        return self.model_copy(update={"report": report, "schema_version": SCHEMA_OF_REPORTS})
+
+    @property
+    def owes(self) -> bool:
+        """Whether something is still to be done for it, whatever its state."""
+        return self.report is not None and not self.report.closed
 
     @property
     def project(self) -> str:

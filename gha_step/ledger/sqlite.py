@@ -49,6 +49,8 @@ _RUN_INDEX: Final = """
 CREATE INDEX IF NOT EXISTS records_by_run
 ON records (CASE WHEN json_valid(record) THEN json_extract(record, '$.run.id') END)
 """
+_OWED: Final = "CASE WHEN json_valid(record) THEN json_extract(record, '$.report.closed') END"
+_OWED_INDEX: Final = f"CREATE INDEX IF NOT EXISTS records_by_duty ON records ({_OWED}) WHERE {_OWED} = 0"
 _OTHERS: Final = """
 SELECT key, version, record FROM records
 WHERE CASE WHEN json_valid(record) THEN json_extract(record, '$.run.id') END IN (SELECT value FROM json_each(?))
@@ -99,6 +101,7 @@ class SqliteStore:
             else:  # a read-only file or directory opens well enough; only a write tells
                 connection.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
             connection.execute(_RUN_INDEX)
+            connection.execute(_OWED_INDEX)
             self._files.remember()
             self._files.check()
         except (sqlite3.Error, LedgerUnavailable) as error:
@@ -188,6 +191,15 @@ class SqliteStore:
         with self._session() as connection:
             rows = connection.execute("SELECT key, version, record FROM records ORDER BY created DESC").fetchall()
         return (_decode(*row) for row in rows)
+
+    def owed(self) -> Iterator[Record]:
+        with self._session() as connection:
+            rows = connection.execute(f"SELECT key, version, record FROM records WHERE {_OWED} = 0").fetchall()  # noqa: S608  a constant
+        for row in rows:
+            try:
+                yield _decode(*row)
+            except LedgerError as error:
+                log.error("%s", error)
 
     def census(self) -> dict[str, Standing]:
         with self._session() as connection:

@@ -68,6 +68,12 @@ class Store(Protocol):
     def records(self) -> Iterator[Record]:
         """All records, for an operator, newest first."""
 
+    def owed(self) -> Iterator[Record]:
+        """The records that owe something, in any order; the cost does not grow with those that owe nothing.
+
+        A record that cannot be read is left out, and logged.
+        """
+
     def close(self) -> None:
         """Let go of it. A closed store answers LedgerUnavailable; closing it again does nothing."""
 

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from gha_step.ledger.duties import Report
 from gha_step.ledger.keys import step_key
 from gha_step.ledger.record import Candidate, Owner, Record, Run, State, Target
 from gha_step.ledger.transitions import (
@@ -60,6 +61,14 @@ def record(state: State = State.RESERVED, *, alias: str = "dispatch", **changes:
     if state in (State.REJECTED, State.AMBIGUOUS, State.UNRESOLVED):
         fields["reason"] = "a reason"
     return Record(**(fields | changes))
+
+
+REPORT = Report(via="claims", kind="run", id="r_1234567890123456")
+
+
+def owing(made: Record, **changes: Any) -> Record:
+    """The record with a report."""
+    return made.owing(REPORT.model_copy(update=changes))
 
 
 def events(nonce: str = "n", run_id: int = 7) -> dict[type[Event], Event]:

@@ -18,7 +18,7 @@ from gha_step.ledger.sqlite import SqliteStore
 from gha_step.ledger.store import Conflict, Standing, Store
 from gha_step.ledger.transitions import Send, advance
 from tests.ledger.clusters import granted
-from tests.ledger.records import CANDIDATE, OURS, TARGET, events, record, run
+from tests.ledger.records import CANDIDATE, OURS, REPORT, TARGET, events, owing, record, run
 
 OpenStore = Callable[[pytest.FixtureRequest], AbstractContextManager[Store]]
 
@@ -212,6 +212,34 @@ class StoreContract:
         empty = store.read_lease("demo", TARGET)
         outcomes = race(lambda number: store.write_lease(empty.entered(str(number))), 8)
         assert sum(isinstance(outcome, Lease) for outcome in outcomes) == 1
+
+    @pytest.mark.parametrize("state", list(State))
+    def test_a_report_is_kept_in_every_state_and_found_until_it_is_closed(self, store: Store, state: State) -> None:
+        store.write(fresh("owes-nothing", state))
+        stored = store.write(owing(fresh(state=state)))
+        assert store.read("demo", stored.key) == stored
+        assert list(store.owed()) == [stored]
+        told = stored.owing(
+            REPORT.model_copy(update={"ack": "closed", "linked": True, "said": ("link",), "label": "x"})
+        )
+        told = store.write(told)
+        assert list(store.owed()) == [told]
+        assert told.report is not None
+        closed = store.write(told.owing(told.report.model_copy(update={"closed": True})))
+        assert store.read("demo", stored.key) == closed
+        assert list(store.owed()) == []
+
+    def test_what_is_owed_is_found_in_every_project(self, store: Store) -> None:
+        parts = ("other", "port", "run", "r_2")
+        owed = {store.write(owing(fresh())).key}
+        owed.add(store.write(owing(fresh(key_parts=parts, key=step_key(*parts)), id="r_2")).key)
+        assert {record.key for record in store.owed()} == owed
+
+    def test_a_report_travels_through_the_moves_of_its_record(self, store: Store) -> None:
+        stored = store.write(owing(fresh()))
+        moved = store.write(advance(stored, events()[Send]))
+        assert moved.report == REPORT
+        assert list(store.owed()) == [moved]
 
     def test_an_operator_sees_all_records_newest_first(self, store: Store) -> None:
         for number in (2, 3, 1):

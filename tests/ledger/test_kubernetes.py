@@ -16,7 +16,7 @@ from gha_step.ledger.record import FINAL, Record, Run, State
 from gha_step.ledger.store import Conflict
 from gha_step.ledger.transitions import ExactId, IllegalMove, Send, advance
 from tests.ledger.clusters import LEDGER_RULES, Granted, granted
-from tests.ledger.records import CANDIDATE, TARGET, events, run
+from tests.ledger.records import CANDIDATE, TARGET, events, owing, run
 from tests.ledger.store_contract import fresh
 from tests.support.cluster import Cluster
 
@@ -174,6 +174,54 @@ CHEATS: dict[str, tuple[State, Cheat]] = {
     "another schema of what was accepted": (State.ACCEPTED, put("schemaVersion", 2)),
     "what GitHub accepted made reserved": (State.ACCEPTED_WITHOUT_ID, put("progress.state", "reserved")),
 }
+
+
+REPORT_CHEATS: dict[str, Cheat] = {
+    "no report": put("report", ...),
+    "no report and the schema before": lambda found: (found.pop("report"), found.update(schemaVersion=1)),
+    "opened again": put("report.closed", False),
+    "another run": put("report.id", "r_2"),
+    "another kind": put("report.kind", "node"),
+    "another way": put("report.via", "kafka"),
+    "no longer wanted": put("report.wanted", False),
+    "its ack open again": put("report.ack", "open"),
+    "its link untold": put("report.linked", False),
+    "a line unsaid": put("report.said", ["link"]),
+    "not asked to cancel": put("report.cancel", "none"),
+    "without a part": put("report.ack", ...),
+}
+
+
+@pytest.mark.parametrize("case", REPORT_CHEATS)
+@pytest.mark.parametrize("closed", [True, False])
+def test_nobody_can_take_a_report_back(place: Granted, case: str, closed: bool) -> None:
+    if case == "opened again" and not closed:
+        return
+    said = {"ack": "closed", "linked": True, "said": ("link", "end"), "cancel": "asked", "closed": closed}
+    made = place.store.write(owing(whole(State.ACCEPTED), **said))
+    before = stands(place, made)
+    REPORT_CHEATS[case](changed := copy.deepcopy(before))
+    with pytest.raises(Invalid):
+        place.cluster.admin.replace(place.path(RECORDS, "demo", made.key), changed)
+    assert stands(place, made) == before
+
+
+def test_a_report_cannot_be_added_to_what_was_sent(place: Granted) -> None:
+    made = place.store.write(whole(State.ACCEPTED))
+    with pytest.raises(LedgerUnavailable, match="does not take this"):
+        place.store.write(owing(made))
+
+
+def test_a_report_that_the_api_server_drops_is_no_success(place: Granted) -> None:
+    """As an older CustomResourceDefinition would, where field validation is switched off."""
+    dropping = place.store._put
+
+    def put_without(*arguments: Any) -> Any:
+        return {key: value for key, value in dropping(*arguments).items() if key != "report"}
+
+    place.store._put = put_without  # type: ignore[method-assign,assignment]  # an API server of another mind
+    with pytest.raises(LedgerUnavailable, match="kubectl apply -k deploy/crd"):
+        place.store.write(owing(fresh()))
 
 
 @pytest.mark.parametrize("case", CHEATS)

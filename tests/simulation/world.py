@@ -176,6 +176,10 @@ class SimStore:
     def records(self) -> Iterator[Record]:
         return iter(list(self._disk.records.values()))
 
+    def owed(self) -> Iterator[Record]:
+        self._ask("owed")
+        return iter([record for record in self._disk.records.values() if record.owes])
+
     def census(self) -> dict[str, Standing]:
         return dict.fromkeys(State, Standing())
 

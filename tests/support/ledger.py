@@ -44,5 +44,8 @@ class FaultyStore:
     def records(self) -> Iterator[Record]:
         return self.real.records()
 
+    def owed(self) -> Iterator[Record]:
+        return self.real.owed()
+
     def census(self) -> dict[str, Standing]:
         return self.real.census()
