@@ -1,6 +1,6 @@
 """What comes next for a report that Port is owed, and what an outcome changes. Pure: times are given.
 
-A follower carries out one `Step` after another and writes what has changed of the `Duty` into the ledger in between.
+A follower carries out one `Step` after another and writes what has changed of the `Report` into the ledger in between.
 What it merely `Known`s may be lost with its process: then it is asked for again, and at worst a log line is said or a
 PATCH is sent once more. Nothing here licenses a dispatch.
 
@@ -9,15 +9,15 @@ Source: port.md rules 1, 2, 5 to 8; model/port_model.py.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Final, Literal, TypeAlias
+from typing import Any, Final, Literal, Self, TypeAlias
 
 from gha_step.github.runs import ObservedJob, ObservedRun, Phase
 from gha_step.inbound.port import reports
-from gha_step.inbound.port.messages import Kind
 from gha_step.inbound.port.reports import AtPort, Line, NodeAtPort, RunAtPort
-from gha_step.ledger.record import FINAL, State
+from gha_step.ledger.duties import Report
+from gha_step.ledger.record import FINAL, Record, State
+from gha_step.steps.dispatch.answers import run_page, workflow_page
 
-Cancelling: TypeAlias = Literal["none", "asked", "forced"]
 Part: TypeAlias = Literal["link", "external ID", "label", "end", "status alone"]
 
 FIRST_LOOK: Final = 5.0  # seconds between looks at a run, growing to the last
@@ -42,19 +42,20 @@ class Dispatch:
     reason: str = ""
     candidates: tuple[str, ...] = ()
 
-
-@dataclass(frozen=True)
-class Duty:
-    """The record's report. Its parts only go from open to closed."""
-
-    kind: Kind
-    wanted: bool = True
-    ack: Literal["open", "closed", "none"] = "open"
-    linked: bool = False
-    said: frozenset[Literal["link", "end"]] = frozenset()
-    label: str = ""
-    cancel: Cancelling = "none"
-    closed: bool = False
+    @classmethod
+    def of(cls, record: Record) -> Self:
+        """What a record says."""
+        page = workflow_page(record) if record.run is None else record.run.url or run_page(record, record.run.id)
+        return cls(
+            state=record.state,
+            page=page,
+            created_at=record.created_at,
+            sent_at=record.sending_at,
+            timeout=record.timeout,
+            exact=record.run is not None and record.run.source == "response",
+            reason=record.reason or "",
+            candidates=tuple(candidate.url for candidate in record.candidates),
+        )
 
 
 @dataclass(frozen=True)
@@ -172,68 +173,68 @@ class Done:
 Step: TypeAlias = Wait | Ack | ReadPort | Look | LookForJobs | Resume | Reject | Patch | Say | Cancel | Close | Done
 
 
-def next_step(dispatch: Dispatch, duty: Duty, known: Known, now: float, rules: Rules) -> Step:
+def next_step(dispatch: Dispatch, report: Report, known: Known, now: float, rules: Rules) -> Step:
     """The one thing to do now."""
-    if duty.closed:
+    if report.closed:
         return Done()
     if dispatch.state is State.RESERVED:
-        return _reserved(dispatch, duty, known, now, rules)
+        return _reserved(dispatch, report, known, now, rules)
     if dispatch.state is State.SENDING:
         return Resume() if known.next_look <= now else Wait(known.next_look - now)
-    if duty.ack == "open":
+    if report.ack == "open":
         return Ack()
-    if (step := _settled(dispatch, duty, known, now, rules)) is not None:
+    if (step := _settled(dispatch, report, known, now, rules)) is not None:
         return step
     match dispatch.state:
         case State.REJECTED:
-            return _not_dispatched(dispatch, duty, known)
+            return _not_dispatched(dispatch, report, known)
         case State.ACCEPTED if not known.gone:
-            return _accepted(dispatch, duty, known, now)
+            return _accepted(dispatch, report, known, now)
         case State.ACCEPTED | State.AMBIGUOUS | State.UNRESOLVED:
-            return _unknown(dispatch, duty, known, now, rules)
+            return _unknown(dispatch, report, known, now, rules)
         case _:
             return Resume() if known.next_look <= now else Wait(known.next_look - now)
 
 
-def _reserved(dispatch: Dispatch, duty: Duty, known: Known, now: float, rules: Rules) -> Step:
+def _reserved(dispatch: Dispatch, report: Report, known: Known, now: float, rules: Rules) -> Step:
     if known.port is not None and known.port.ended:
         return Reject("withdrawn")
     if (left := dispatch.created_at + rules.queue - now) <= 0:
         waited = f": {dispatch.reason}" if dispatch.reason else ""
         return Reject(f"waited longer than {rules.queue:.0f} s to be sent{waited}")
-    if known.doubted and duty.kind == "run":
+    if known.doubted and report.kind == "run":
         return ReadPort()
     return Wait(min(left, LINGER))
 
 
-def _settled(dispatch: Dispatch, duty: Duty, known: Known, now: float, rules: Rules) -> Step | None:
+def _settled(dispatch: Dispatch, report: Report, known: Known, now: float, rules: Rules) -> Step | None:
     """What Port's own view of the run asks for, before anything more is told; ``None``: to go on."""
     seen = known.port
-    if known.missing_since is not None and not known.id_told and duty.kind == "node" and _readable(duty, known):
+    if known.missing_since is not None and not known.id_told and report.kind == "node" and _readable(report, known):
         return Patch("external ID", {"externalRunId": known.external_id})  # the link went out before it was known
-    if (known.refusal is not None or known.doubted) and _readable(duty, known) and known.stale:
+    if (known.refusal is not None or known.doubted) and _readable(report, known) and known.stale:
         return ReadPort()
-    if known.refusal is not None and known.refusal[1] == 409 and not _readable(duty, known):
+    if known.refusal is not None and known.refusal[1] == 409 and not _readable(report, known):
         return _ended(known, "has ended")
     if seen is not None and seen.ended:
         if rules.cancel != "off" and dispatch.state not in FINAL:
             return None  # until its run is known, which may have to be cancelled
-        return _cancelling(dispatch, duty, known, now, rules) or _ended(known, f"is {seen.status}")
+        return _cancelling(dispatch, report, known, now, rules) or _ended(known, f"is {seen.status}")
     if known.end_refused > 1:
         return Close("Port refuses the end of an open run: nothing more can be told", error=True)
     return None
 
 
-def _cancelling(dispatch: Dispatch, duty: Duty, known: Known, now: float, rules: Rules) -> Step | None:
+def _cancelling(dispatch: Dispatch, report: Report, known: Known, now: float, rules: Rules) -> Step | None:
     """A person withdrew the run: its workflow is cancelled, if that is wanted and it surely is this one."""
     by_hand = isinstance(known.port, RunAtPort) and known.port.status == "FAILURE" and known.port.by_a_person
-    if rules.cancel == "off" or not (by_hand and duty.wanted and dispatch.exact and dispatch.state is State.ACCEPTED):
+    if rules.cancel == "off" or not (by_hand and report.wanted and dispatch.exact and dispatch.state is State.ACCEPTED):
         return None
     if known.gone or (known.run is not None and known.run.phase is Phase.COMPLETED):
         return None
-    if duty.cancel == "none":
+    if report.cancel == "none":
         return Cancel(force=False)
-    if rules.cancel != "force" or duty.cancel == "forced":
+    if rules.cancel != "force" or report.cancel == "forced":
         return None
     if known.next_look <= now:
         return Look()
@@ -255,47 +256,47 @@ def _ended(known: Known, how: str) -> Close:
     return Close(f"the run {how} at Port; at GitHub: {at_github}", differs=differs)
 
 
-def _accepted(dispatch: Dispatch, duty: Duty, known: Known, now: float) -> Step:
+def _accepted(dispatch: Dispatch, report: Report, known: Known, now: float) -> Step:
     run = known.run
-    if not duty.linked:
+    if not report.linked:
         sent = dispatch.sent_at or dispatch.created_at
         if run is None and (not known.next_look or known.next_look <= now < max(sent, known.since) + LINK_WITHIN):
             return Look()
-        if known.stale and _readable(duty, known) and now > sent + FRESH:
+        if known.stale and _readable(report, known) and now > sent + FRESH:
             return ReadPort()
-        body = reports.link_patch(_seen(duty, known), dispatch.page, known.external_id)
-        label = reports.label_of(run) if run is not None and duty.kind == "node" else ""
+        body = reports.link_patch(_seen(report, known), dispatch.page, known.external_id)
+        label = reports.label_of(run) if run is not None and report.kind == "node" else ""
         if label:
             body["statusLabel"] = {"text": label}
         return Patch("link", body, label)
-    if "link" not in duty.said:
+    if "link" not in report.said:
         return Say("link", reports.dispatched(dispatch.page, run))
     if run is not None and run.phase is Phase.COMPLETED:
-        return _told_end(duty, known, run)
-    if run is not None and reports.label_of(run) != duty.label:
+        return _told_end(report, known, run)
+    if run is not None and reports.label_of(run) != report.label:
         line = reports.progress(run, known.environments)
-        if duty.kind == "node":
+        if report.kind == "node":
             return Patch("label", {"statusLabel": {"text": line.label}}, line.label or "")
         return Say("label", line)
     return Look() if known.next_look <= now else Wait(known.next_look - now)
 
 
-def _told_end(duty: Duty, known: Known, run: ObservedRun) -> Step:
+def _told_end(report: Report, known: Known, run: ObservedRun) -> Step:
     if not reports.is_good(run.conclusion) and known.jobs is None:
         return LookForJobs()
-    end = reports.ended(_seen(duty, known), run, known.jobs or (), known.more_jobs, wanted=duty.wanted)
-    return _tell(duty, known, end, wanted=duty.wanted, label=(run.conclusion or "").replace("_", " "))
+    end = reports.ended(_seen(report, known), run, known.jobs or (), known.more_jobs, wanted=report.wanted)
+    return _tell(report, known, end, wanted=report.wanted, label=(run.conclusion or "").replace("_", " "))
 
 
-def _not_dispatched(dispatch: Dispatch, duty: Duty, known: Known) -> Step:
-    end = reports.not_dispatched(_seen(duty, known), dispatch.reason)
-    return _tell(duty, known, end, wanted=True, label=reports.NOT_DISPATCHED)
+def _not_dispatched(dispatch: Dispatch, report: Report, known: Known) -> Step:
+    end = reports.not_dispatched(_seen(report, known), dispatch.reason)
+    return _tell(report, known, end, wanted=True, label=reports.NOT_DISPATCHED)
 
 
-def _unknown(dispatch: Dispatch, duty: Duty, known: Known, now: float, rules: Rules) -> Step:
+def _unknown(dispatch: Dispatch, report: Report, known: Known, now: float, rules: Rules) -> Step:
     line = reports.unknown_line(dispatch.page, dispatch.candidates)
-    if duty.label != reports.UNKNOWN:
-        if duty.kind == "node" and known.line_said:
+    if report.label != reports.UNKNOWN:
+        if report.kind == "node" and known.line_said:
             return Patch("label", {"statusLabel": {"text": reports.UNKNOWN}}, reports.UNKNOWN)
         return Say("label", line)
     since = known.gone_since if known.gone and known.gone_since is not None else None
@@ -303,19 +304,19 @@ def _unknown(dispatch: Dispatch, duty: Duty, known: Known, now: float, rules: Ru
         since = (dispatch.sent_at or dispatch.created_at) + dispatch.timeout
     if (left := since + rules.unknown - now) > 0:
         return Resume() if known.next_look <= now else Wait(min(left, known.next_look - now))
-    if not duty.wanted:
+    if not report.wanted:
         return Close("what became of the dispatch is not known")
-    if known.stale and _readable(duty, known):
+    if known.stale and _readable(report, known):
         return ReadPort()
-    end = reports.unknown_end(_seen(duty, known), dispatch.page, dispatch.candidates)
+    end = reports.unknown_end(_seen(report, known), dispatch.page, dispatch.candidates)
     return _end_patch(known, end.patch, reports.UNKNOWN)
 
 
-def _tell(duty: Duty, known: Known, end: reports.End, *, wanted: bool, label: str) -> Step:
+def _tell(report: Report, known: Known, end: reports.End, *, wanted: bool, label: str) -> Step:
     """Read, one line, one PATCH."""
-    if known.stale and _readable(duty, known):
+    if known.stale and _readable(report, known):
         return ReadPort()
-    if "end" not in duty.said:
+    if "end" not in report.said:
         return Say("end", end.line)
     if not wanted:
         return Close(f"told by the workflow itself; {end.line.message}")
@@ -328,15 +329,15 @@ def _end_patch(known: Known, body: Any, label: str) -> Patch:
     return Patch("end", dict(body), label)
 
 
-def _readable(duty: Duty, known: Known) -> bool:
+def _readable(report: Report, known: Known) -> bool:
     """A node can be read by its external ID only, once that was told."""
-    return duty.kind == "run" or (duty.linked and known.external_id is not None and not known.unreadable)
+    return report.kind == "run" or (report.linked and known.external_id is not None and not known.unreadable)
 
 
-def _seen(duty: Duty, known: Known) -> AtPort:
+def _seen(report: Report, known: Known) -> AtPort:
     if known.port is not None:
         return known.port
-    return RunAtPort("IN_PROGRESS") if duty.kind == "run" else NodeAtPort("IN_PROGRESS")
+    return RunAtPort("IN_PROGRESS") if report.kind == "run" else NodeAtPort("IN_PROGRESS")
 
 
 @dataclass(frozen=True)
@@ -362,91 +363,92 @@ Outcome: TypeAlias = Took | Refusal | Unheard
 
 
 def told(
-    step: Ack | Patch | Say | Cancel, outcome: Outcome, duty: Duty, known: Known, now: float
-) -> tuple[Duty, Known]:
+    step: Ack | Patch | Say | Cancel, outcome: Outcome, report: Report, known: Known, now: float
+) -> tuple[Report, Known]:
     """What the outcome of telling something changes."""
     match outcome:
         case Unheard(sent):
             # A PATCH that may have been taken is followed by a read before it is repeated.
-            return duty, replace(known, stale=True) if sent and isinstance(step, Patch) else known
+            return report, replace(known, stale=True) if sent and isinstance(step, Patch) else known
         case Refusal(404) if not isinstance(step, Cancel):
-            return _missing(duty, known, now)
+            return _missing(report, known, now)
         case Refusal(status) if isinstance(step, Patch | Say):
-            return _refused(step, status, duty, known)
+            return _refused(step, status, report, known)
         case Refusal(status) if not (isinstance(step, Cancel) and status == 409):  # 409: the run has ended already
-            return duty, known
+            return report, known
     if isinstance(step, Patch) and step.part == "external ID":
-        return duty, replace(known, id_told=True)
+        return report, replace(known, id_told=True)
     known = replace(known, missing_since=None)
     match step:
         case Ack():
-            return replace(duty, ack="closed"), known
+            return _changed(report, ack="closed"), known
         case Cancel(force):
-            how: Cancelling = "forced" if force else "asked"
-            return replace(duty, cancel=how), replace(known, cancelled_at=now, next_look=now + LAST_LOOK)
+            return _changed(report, cancel="forced" if force else "asked"), replace(
+                known, cancelled_at=now, next_look=now + LAST_LOOK
+            )
         case Patch("link", _, label):
-            return replace(duty, linked=True, label=label or duty.label), replace(known, refusal=None)
+            return _changed(report, linked=True, label=label or report.label), replace(known, refusal=None)
         case Patch("label", _, label):
-            return replace(duty, label=label), replace(known, refusal=None)
+            return _changed(report, label=label), replace(known, refusal=None)
         case Patch():
-            return replace(duty, closed=True), known
+            return _changed(report, closed=True), known
         case Say("link", line):
-            return replace(duty, said=duty.said | {"link"}, label=line.label or duty.label), known
+            return _changed(report, said=(*report.said, "link"), label=line.label or report.label), known
         case Say("end"):
-            return replace(duty, said=duty.said | {"end"}), known
-        case Say(_, line) if duty.kind == "node":
-            return duty, replace(known, line_said=True)
+            return _changed(report, said=(*report.said, "end")), known
+        case Say(_, line) if report.kind == "node":
+            return report, replace(known, line_said=True)
         case Say(_, line):
-            return replace(duty, label=line.label or duty.label), known
+            return _changed(report, label=line.label or report.label), known
 
 
-def _missing(duty: Duty, known: Known, now: float) -> tuple[Duty, Known]:
+def _missing(report: Report, known: Known, now: float) -> tuple[Report, Known]:
     """Port knows no such run; believed when it says so again ten minutes later."""
     if known.missing_since is not None and now >= known.missing_since + GONE_AFTER:
-        return replace(duty, closed=True), known
-    return duty, known if known.missing_since is not None else replace(known, missing_since=now)
+        return _changed(report, closed=True), known
+    return report, known if known.missing_since is not None else replace(known, missing_since=now)
 
 
-def _refused(step: Patch | Say, status: int, duty: Duty, known: Known) -> tuple[Duty, Known]:
+def _refused(step: Patch | Say, status: int, report: Report, known: Known) -> tuple[Report, Known]:
     """The run is read, whatever Port's words; a node that cannot be read counts as open unless Port says 409."""
     known = replace(known, refusal=(step, status), stale=True)
-    return (duty, known) if _readable(duty, known) or status == 409 else _open_all_the_same(duty, known)
+    return (report, known) if _readable(report, known) or status == 409 else _open_all_the_same(report, known)
 
 
-def _open_all_the_same(duty: Duty, known: Known) -> tuple[Duty, Known]:
+def _open_all_the_same(report: Report, known: Known) -> tuple[Report, Known]:
     """The run is open, and Port has refused something: a 409 is repeated like a 503; of a 422 the end is tried once
     more with its status alone, and anything else is given up, so that the rest goes on."""
     assert known.refusal is not None
     step, status = known.refusal
     known = replace(known, refusal=None)
     if status == 409:
-        return duty, known
+        return report, known
     match step:
         case Patch("end" | "status alone"):
-            return duty, replace(known, end_refused=known.end_refused + 1)
+            return report, replace(known, end_refused=known.end_refused + 1)
         case Patch("link"):
-            return replace(duty, linked=True), known
+            return _changed(report, linked=True), known
         case Patch("external ID"):
-            return duty, replace(known, unreadable=True)
+            return report, replace(known, unreadable=True)
         case Patch(_, _, label):
-            return replace(duty, label=label), known
+            return _changed(report, label=label), known
         case Say("link", line):
-            return replace(duty, said=duty.said | {"link"}, label=line.label or duty.label), known
+            return _changed(report, said=(*report.said, "link"), label=line.label or report.label), known
         case Say("end"):
-            return replace(duty, said=duty.said | {"end"}), known
+            return _changed(report, said=(*report.said, "end")), known
         case Say(_, line):
-            return replace(duty, label=line.label or duty.label), replace(known, line_said=True)
+            return _changed(report, label=line.label or report.label), replace(known, line_said=True)
 
 
-def read(seen: AtPort | None, duty: Duty, known: Known, now: float) -> tuple[Duty, Known]:
+def read(seen: AtPort | None, report: Report, known: Known, now: float) -> tuple[Report, Known]:
     """What a read of the run at Port changes; ``None``: Port shows none, which calls for a pause as a failure does."""
-    if seen is None and duty.kind == "node":
+    if seen is None and report.kind == "node":
         since = now if known.missing_since is None else known.missing_since
-        return duty, replace(known, missing_since=since, unreadable=now >= since + GONE_AFTER)
+        return report, replace(known, missing_since=since, unreadable=now >= since + GONE_AFTER)
     if seen is None:
-        return _missing(duty, known, now)
+        return _missing(report, known, now)
     known = replace(known, port=seen, stale=False, doubted=False, missing_since=None)
-    return (duty, known) if seen.ended or known.refusal is None else _open_all_the_same(duty, known)
+    return (report, known) if seen.ended or known.refusal is None else _open_all_the_same(report, known)
 
 
 def looked(run: ObservedRun | None, known: Known, now: float, external_id: str | None = None) -> Known:
@@ -476,3 +478,7 @@ def found_jobs(jobs: Sequence[ObservedJob], more: int, known: Known) -> Known:
 def unseen(known: Known, now: float) -> Known:
     """A look failed, or the ledger's work was resumed: the next one comes later."""
     return replace(known, next_look=now + known.interval, interval=min(known.interval * 1.5, LAST_LOOK))
+
+
+def _changed(report: Report, **changes: Any) -> Report:
+    return report.model_copy(update=changes)

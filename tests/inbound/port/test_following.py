@@ -17,6 +17,7 @@ from gha_step.emulator.port import Refusal as PortRefusal
 from gha_step.github.runs import ObservedJob, ObservedRun
 from gha_step.inbound.port import following as f
 from gha_step.inbound.port.reports import line_body, node_at_port, run_at_port
+from gha_step.ledger.duties import Report
 from gha_step.ledger.record import State
 from tests.support.clock import VirtualClock
 
@@ -68,7 +69,7 @@ class World:
         self.workflow = Workflow(self.clock, began=self.clock.now())
         now = self.clock.now()
         self.dispatch = f.Dispatch(self.state, PAGE, now, sent_at=now, timeout=300, exact=True, reason="no such ref")
-        self.duty = f.Duty(self.kind, wanted=self.wanted)
+        self.duty = Report(via="claims", kind=self.kind, id=self.run.id, wanted=self.wanted)
         self.known = f.Known(since=now)
         self.asked: list[str] = []
         self.closed: list[f.Close] = []
@@ -102,7 +103,9 @@ class World:
             if isinstance(step, f.Done):
                 return
             assert self.clock.now() < end, (step, self.duty, self.known)
+            before = self.duty
             self.carry_out(step)
+            assert before.may_become(self.duty, sent=True), (step, before, self.duty)
             if self.deaths and self.dice.random() < 0.1:
                 self.deaths -= 1
                 self.known = f.Known(since=self.clock.now())
@@ -161,7 +164,7 @@ class World:
                 self.duty, self.known = f.told(step, f.Took(), self.duty, self.known, now)
             case f.Close():
                 self.closed.append(step)
-                self.duty = replace(self.duty, closed=True)
+                self.duty = self.duty.model_copy(update={"closed": True})
 
     def told(self, step: Any, answer: Response | None) -> None:
         outcome: f.Outcome = f.Unheard(sent=True)
@@ -434,7 +437,7 @@ def test_a_conflict_on_an_open_run_is_repeated() -> None:
 def test_a_run_that_port_has_lost_is_given_up_after_ten_minutes_and_no_sooner() -> None:
     world = quiet()
     world.port.runs.clear()
-    world.duty = replace(world.duty, ack="closed")
+    world.duty = world.duty.model_copy(update={"ack": "closed"})
     began = world.clock.now()
     world.follow()
     assert world.clock.now() - began >= 600
@@ -532,7 +535,7 @@ def test_a_node_whose_link_went_out_alone_is_told_its_external_id_before_it_is_r
     world = quiet(kind="node")
     assert isinstance(world.run, NodeRun)
     node = world.run
-    world.duty = replace(world.duty, ack="closed", linked=True)
+    world.duty = world.duty.model_copy(update={"ack": "closed", "linked": True})
     world.later(50, lambda: world.port.workflow_patches_node(node, output={"image": "a"}))
     world.follow()
     assert node.output["image"] == "a"
@@ -551,3 +554,16 @@ def test_a_node_that_no_read_shows_is_told_its_end_all_the_same() -> None:
     assert isinstance(world.run, NodeRun)
     assert (world.run.status, world.run.result) == ("COMPLETED", "SUCCESS")
     assert world.asked.count("patch external ID") == 1
+
+
+def test_a_record_says_what_a_report_follows_from() -> None:
+    from tests.ledger.records import record, run
+
+    accepted = f.Dispatch.of(record(State.ACCEPTED))
+    assert (accepted.page, accepted.exact) == (run().url, True)
+    assert accepted.sent_at == 1_700_000_001.0
+    assert not f.Dispatch.of(record(State.ACCEPTED, run=run("marker"))).exact
+    unknown = f.Dispatch.of(record(State.AMBIGUOUS))
+    assert unknown.page == "https://github.com/myorg/my-app/actions/workflows/deploy.yml"
+    assert unknown.candidates == ("https://github.com/myorg/my-app/actions/runs/5",)
+    assert f.Dispatch.of(record(State.REJECTED)).reason == "a reason"
