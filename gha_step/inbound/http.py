@@ -4,7 +4,7 @@ Source: facts/kargo-host.md A. The bearer is proved before the body is read.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final, Protocol
 
 from starlette.requests import Request
@@ -39,13 +39,13 @@ def http_app(
     token: Token | None,
     readiness: Readiness,
     collect: Callable[[], bytes],
-    projects: Resource | None = None,
+    resources: Sequence[Resource] = (),
 ) -> ASGIApp:
     """The server's ASGI application.
 
     :param execution: ``None``: step.execute is not served.
     :param token: the bearer that step.execute asks for; ``None``: none.
-    :param projects: the resource for callers that prove a project; ``None``: it is not served.
+    :param resources: what other ways in answer below ``/api/v1/``.
     :param collect: gives the metrics; it may read the ledger, so it runs on a thread.
     """
 
@@ -53,8 +53,9 @@ def http_app(
         path, method = request.scope["path"], request.method  # request.url would parse the Host header too
         if path == EXECUTE and method == "POST" and execution is not None:
             return await _execute(request, execution, token, readiness)
-        if projects is not None and projects.owns(request.scope["raw_path"]):
-            return await projects.answer(request)
+        for resource in resources:
+            if resource.owns(request.scope["raw_path"]):
+                return await resource.answer(request)
         if method in ("GET", "HEAD"):
             if path == "/healthz":
                 return _text(200, "ok")
@@ -65,7 +66,7 @@ def http_app(
                 return Response(content, media_type="text/plain; version=0.0.4; charset=utf-8")
         unknown = f"there is no {method} {path[:200]} here"
         # The callers of either interface look for their own key.
-        return json_answer(404, {"error": unknown} if projects is None else {"error": unknown, "message": unknown})
+        return json_answer(404, {"error": unknown, "message": unknown} if resources else {"error": unknown})
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":  # lifespan and websockets are not for us

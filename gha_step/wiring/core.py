@@ -3,7 +3,8 @@
 Whatever touches the world (store, secrets, connections, clock, threads) is given, so that tests build the same core.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Final
 
 from gha_step.credentials.secrets import SecretReader
@@ -29,6 +30,24 @@ TASKS: Final = 256  # threads for dispatches: each may wait half a minute for Gi
 LOOKS: Final = 64  # threads for looks at runs: each may wait ten seconds for GitHub
 TOKENS: Final = 16  # threads for installation tokens: each may wait half a minute for GitHub
 LATE: Final = 256  # threads for POSTs that have been silent for long
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What a step kind may be made from."""
+
+    access: Access
+    client: Client
+    dispatches: DispatchTasks
+    run_poller: RunPoller
+    clock: Clock
+
+
+MakeKind = Callable[[Parts], StepKind]
+KINDS: Final[tuple[MakeKind, ...]] = (
+    lambda parts: DispatchWorkflow(access=parts.access, tasks=parts.dispatches, clock=parts.clock),
+    lambda parts: WaitForWorkflow(access=parts.access, run_poller=parts.run_poller, clock=parts.clock),
+)
 
 
 class Core:
@@ -58,6 +77,7 @@ class Core:
         allow_http: bool = False,
         shared_namespace: str | None = None,
         look_back: bool = False,
+        kinds: Sequence[MakeKind] = KINDS,
     ) -> None:
         self._store = store
         servers = ServerCapabilities()
@@ -83,11 +103,8 @@ class Core:
         self.run_poller = RunPoller(client=client, rate_limits=rate_limits, clock=clock, workers=workers(LOOKS, "look"))
         app_tokens = AppTokens(client=client, clock=clock, workers=workers(TOKENS, "token"))
         access = Access(secrets, allow_http=allow_http, shared_namespace=shared_namespace, app_tokens=app_tokens)
-        kinds: list[StepKind] = [
-            DispatchWorkflow(access=access, tasks=self.dispatches, clock=clock),
-            WaitForWorkflow(access=access, run_poller=self.run_poller, clock=clock),
-        ]
-        self.steps = Steps(kinds, projects=projects, clock=clock)
+        parts = Parts(access, client, self.dispatches, self.run_poller, clock)
+        self.steps = Steps([make(parts) for make in kinds], projects=projects, clock=clock)
 
     def drain(self) -> None:
         """Begin no further dispatch."""

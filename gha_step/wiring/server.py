@@ -118,7 +118,7 @@ def build(settings: Settings, environment: Mapping[str, str]) -> Server:
             token=token,
             readiness=readiness,
             collect=telemetry.exposition,
-            projects=_project_api(settings, execution, secrets, cluster, calls, clock, telemetry, readiness),
+            resources=_project_api(settings, execution, secrets, cluster, calls, clock, telemetry, readiness),
         )
     try:
         process = ServerProcess(
@@ -166,15 +166,15 @@ def _project_api(
     clock: SystemClock,
     telemetry: Telemetry,
     readiness: Readiness,
-) -> "ProjectApi | None":
+) -> "tuple[ProjectApi, ...]":
     if not settings.project_api:
-        return None
+        return ()
     from gha_step.inbound.rest.project_tokens import ProjectTokens  # their cost is for those who use them
     from gha_step.inbound.rest.promotions import Promotions
     from gha_step.inbound.rest.resource import KINDS, ProjectApi
 
     telemetry.expect_resources((*(name.decode() for name in KINDS), "none"))
-    return ProjectApi(
+    api = ProjectApi(
         execution,
         ProjectTokens(secrets, workers=ThreadWorkers(PROOFS, "proof"), clock=clock),
         None if cluster is None else Promotions(cluster),
@@ -183,6 +183,7 @@ def _project_api(
         telemetry=telemetry,
         draining=lambda: readiness.draining,
     )
+    return (api,)
 
 
 def _listen_for_grpc(

@@ -1,7 +1,7 @@
 """The program put together as `gha_step.wiring` does it, with a test's own clock, ledger, connections and threads."""
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import wait
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -15,7 +15,7 @@ from gha_step.ledger.record import Owner
 from gha_step.ledger.store import Store
 from gha_step.runtime import Clock, Workers
 from gha_step.telemetry import Telemetry
-from gha_step.wiring.core import Core
+from gha_step.wiring.core import KINDS, Core, MakeKind
 from tests.support.calls import body
 from tests.support.clock import VirtualClock
 from tests.support.workers import TrackedWorkers
@@ -40,6 +40,7 @@ class Program:
         projects: frozenset[str] | None = None,
         look_back: bool = False,
         threads: int = 16,
+        kinds: Sequence[MakeKind] = KINDS,
     ) -> None:
         self.clock = clock or VirtualClock()
         self.store = store
@@ -62,6 +63,7 @@ class Program:
             projects=projects,
             shared_namespace="kargo-shared-resources",
             look_back=look_back,
+            kinds=kinds,
         )
         self.dispatches = core.dispatches
         self.run_poller = core.run_poller

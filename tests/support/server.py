@@ -1,12 +1,12 @@
 """The HTTP server in this process, around a `Program`."""
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from gha_step.contract.secret import Token
 from gha_step.inbound.execution import Execution
-from gha_step.inbound.http import http_app
+from gha_step.inbound.http import Resource, http_app
 from gha_step.inbound.process import ServerProcess
 from gha_step.inbound.readiness import Readiness
 from gha_step.inbound.rest.project_tokens import ProjectTokens
@@ -29,6 +29,7 @@ def serving(
     promotions: Promotions | None = None,
     collect: Callable[[], bytes] | None = None,
     readiness: Readiness | None = None,
+    resources: Sequence[Resource] = (),
 ) -> Iterator[str]:
     """The HTTP server around it, on a loopback port of its own; gives its URL."""
     clock = program.clock
@@ -51,7 +52,7 @@ def serving(
         token=None if token is None else Token(token),
         readiness=readiness,
         collect=collect or program.telemetry.exposition,
-        projects=project_api if projects else None,
+        resources=[*resources, *([project_api] if projects else [])],
     )
     server = ServerProcess(
         app=app,
