@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Annotated, Final, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
-from pydantic_core import PydanticCustomError
+from pydantic_core import ErrorDetails, PydanticCustomError
 
-from gha_step.contract.duration import parse_duration
+from gha_step.contract.duration import format_duration, parse_duration
 from gha_step.contract.errors import StepError
+from gha_step.contract.quoting import quoted
 
 PREFIX: Final = "GHA_STEP_"
 NO_TOKEN: Final = "none"  # noqa: S105  a switch, not a token
@@ -29,7 +30,7 @@ _SERVICE_LINK: Final = re.compile(
 
 
 class SettingsError(StepError):
-    """A setting is wrong: the message is one line that names the variable and the mend."""
+    """A setting is wrong: the message is one line that names the variable and the fix."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,7 @@ def _address(text: object) -> object:
         return None
     found = re.fullmatch(r"(?:\[([0-9A-Fa-f:.]+)\]|([^\[\]:\s]*)):([0-9]{1,5})", text)
     if not found or int(found[3]) > 65535:
-        raise _refuse("write an address such as 0.0.0.0:9790, or off")
+        raise _refuse(f"{quoted(text)} is not an address; write one such as 0.0.0.0:9790, or off")
     return Address(found[1] or found[2] or "0.0.0.0", int(found[3]))  # noqa: S104  probes come to the pod's IP
 
 
@@ -74,7 +75,7 @@ def _duration(text: object) -> object:
     try:
         return parse_duration(text)
     except ValueError as error:
-        raise _refuse(str(error)) from None
+        raise _refuse(f"{quoted(text)} is not a duration; {error}") from None
 
 
 def _secrets(text: object) -> object:
@@ -82,7 +83,7 @@ def _secrets(text: object) -> object:
         return text
     if isinstance(text, str) and text.startswith("dir:") and len(text) > 4:
         return Path(text[4:])
-    raise _refuse("write kubernetes, or dir:PATH")
+    raise _refuse(f"{quoted(text)} is not a place for Secrets; write kubernetes, or dir:PATH")
 
 
 @dataclass(frozen=True)
@@ -99,7 +100,7 @@ def _ledger(text: object) -> object:
         return SqliteLedger(Path(path), lifetime_pod=path != text[7:])
     if text == "kubernetes":
         return text
-    raise _refuse("write sqlite:PATH, or kubernetes")
+    raise _refuse(f"{quoted(text)} is not a ledger; write sqlite:PATH, or kubernetes")
 
 
 def _projects(text: object) -> object:
@@ -111,7 +112,7 @@ def _projects(text: object) -> object:
 
 def _off(text: object) -> object:
     if text != "off":
-        raise _refuse("is not available in this version: leave it off")
+        raise _refuse("is not available in this version; leave it off")
     return text
 
 
@@ -119,38 +120,45 @@ def _hosts(text: object) -> object:
     if not isinstance(text, str):
         return text
     names = frozenset(name.strip().lower().rstrip(".") for name in text.split(",") if name.strip())
-    if not all(re.fullmatch(r"[0-9a-z]([-0-9a-z.]*[0-9a-z])?|[0-9a-f:]*:[0-9a-f:.]*", name) for name in names):
-        raise _refuse("write names of hosts without scheme and port, such as github.com,ghe.example.com")
+    for name in sorted(names):
+        if not re.fullmatch(r"[0-9a-z]([-0-9a-z.]*[0-9a-z])?|[0-9a-f:]*:[0-9a-f:.]*", name):
+            raise _refuse(
+                f"{quoted(name)} is not a host name; write names without scheme and port, such as "
+                "github.com,ghe.example.com"
+            )
     return names or None
 
 
 def _switch(text: object) -> object:
     if text in ("on", "off", True, False):
         return text in ("on", True)
-    raise _refuse("write on or off")
+    raise _refuse(f"{quoted(text)} is not a switch; write on or off")
 
 
 def _boolean(text: object) -> object:
     if text in ("true", "false", True, False):
         return text in ("true", True)
-    raise _refuse("write true or false")
+    raise _refuse(f"{quoted(text)} is not a boolean; write true or false")
 
 
 def _reply_within(seconds: float) -> float:
     if not 0.1 <= seconds <= 25:
-        raise _refuse("write a duration from 100ms to 25s: one host gives up after 30 s")
+        raise _refuse(f"{format_duration(seconds)} is out of range; write 100ms to 25s (one host gives up after 30 s)")
     return seconds
 
 
 def _namespace(text: str) -> str:
     if text and not re.fullmatch(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?", text):
-        raise _refuse("write the name of a namespace, such as kargo-shared-resources, or nothing")
+        raise _refuse(
+            f"{quoted(text)} is not the name of a namespace; write one such as kargo-shared-resources, or leave it "
+            "empty"
+        )
     return text
 
 
 def _settle(seconds: float) -> float:
     if not 0 <= seconds <= 240:
-        raise _refuse("write a duration from 0s to 4m")
+        raise _refuse(f"{format_duration(seconds)} is out of range; write 0s to 4m")
     return seconds
 
 
@@ -202,8 +210,8 @@ class Settings(BaseModel):
     )
     project_api: Annotated[bool, BeforeValidator(_switch)] = Field(
         default="off",  # type: ignore[assignment]
-        description="`on`: serve the REST resource for stock Kargo, to whoever proves a project with the token of the "
-        "Secret `gha-step` in its namespace.",
+        description="`on`: serve the REST resource for stock Kargo, to callers with the token in the Secret `gha-step` "
+        "of the project's namespace.",
     )
     shared_namespace: Annotated[str, AfterValidator(_namespace)] = Field(
         default="kargo-shared-resources",
@@ -240,7 +248,7 @@ class Settings(BaseModel):
     def parse(cls, environment: Mapping[str, str]) -> "Settings":
         """The settings in the variables whose names start with ``GHA_STEP_``.
 
-        :raises SettingsError: one line that names the first wrong variable and the mend.
+        :raises SettingsError: one line that names the first wrong variable and the fix.
         """
         given = {
             name.removeprefix(PREFIX).lower(): value
@@ -252,8 +260,9 @@ class Settings(BaseModel):
         try:
             settings = cls.model_validate(given)
         except ValidationError as error:
-            problem = error.errors(include_url=False, include_input=False)[0]
-            raise SettingsError(f"{variable(str(problem['loc'][0]))}: {_lower(problem['msg'])}") from None
+            problem = error.errors(include_url=False)[0]
+            name = str(problem["loc"][0])
+            raise SettingsError(f"{variable(name)}: {_words(problem)}") from None
         return _checked(settings)
 
 
@@ -261,14 +270,15 @@ def _checked(settings: Settings) -> Settings:
     listeners = {"http_listen": settings.http_listen, "grpc_listen": settings.grpc_listen}
     if not any(listeners.values()):
         raise SettingsError(
-            "GHA_STEP_HTTP_LISTEN: off leaves nothing to serve: write an address, here or in GHA_STEP_GRPC_LISTEN"
+            "GHA_STEP_HTTP_LISTEN: with off here and in GHA_STEP_GRPC_LISTEN there is nothing to serve; write an "
+            "address in one of them"
         )
     if settings.project_api and settings.http_listen is None:
-        raise SettingsError("GHA_STEP_PROJECT_API: on is served over HTTP: write an address in GHA_STEP_HTTP_LISTEN")
+        raise SettingsError("GHA_STEP_PROJECT_API: on needs HTTP; write an address in GHA_STEP_HTTP_LISTEN")
     for name, address in listeners.items():
         if settings.token_file == NO_TOKEN and address is not None and not address.is_loopback:
             raise SettingsError(
-                f"GHA_STEP_TOKEN_FILE: none is allowed on loopback only, but {variable(name)} is {address}: listen on "
+                f"GHA_STEP_TOKEN_FILE: none is allowed on loopback only, but {variable(name)} is {address}; listen on "
                 "127.0.0.1, or name a token file"
             )
     if settings.grpc_listen is not None:
@@ -280,14 +290,14 @@ def _check_tls(settings: Settings, address: Address) -> None:
     if settings.grpc_tls_cert in ("", NO_TLS):
         for name in ("grpc_tls_key", "grpc_tls_client_ca"):
             if getattr(settings, name):
-                raise SettingsError(f"{variable(name)}: is of use only with a certificate in GHA_STEP_GRPC_TLS_CERT")
+                raise SettingsError(f"{variable(name)}: needs a certificate in GHA_STEP_GRPC_TLS_CERT")
         if not settings.grpc_tls_cert and not address.is_loopback:
             raise SettingsError(
-                f"GHA_STEP_GRPC_TLS_CERT: is needed, because GHA_STEP_GRPC_LISTEN is {address} and not on loopback: "
-                "name a certificate's file, or write none for plaintext"
+                f"GHA_STEP_GRPC_TLS_CERT: is required, because GHA_STEP_GRPC_LISTEN is {address} and not on loopback; "
+                "name a certificate file, or write none for plaintext"
             )
     elif not settings.grpc_tls_key:
-        raise SettingsError("GHA_STEP_GRPC_TLS_KEY: is needed: name the file with the key of GHA_STEP_GRPC_TLS_CERT")
+        raise SettingsError("GHA_STEP_GRPC_TLS_KEY: is required; name the file with the key of GHA_STEP_GRPC_TLS_CERT")
 
 
 def variable(field: str) -> str:
@@ -318,8 +328,14 @@ def described() -> list[Setting]:
     ]
 
 
-def _lower(text: str) -> str:
-    return text[:1].lower() + text[1:]
+def _words(problem: ErrorDetails) -> str:
+    match problem["type"]:
+        case "setting":
+            return problem["msg"]
+        case "literal_error":
+            return f"{quoted(problem['input'])} is not one of {problem['ctx']['expected']}"
+        case _:
+            return problem["msg"][:1].lower() + problem["msg"][1:]
 
 
 def _unknown(name: str, known: list[str]) -> str:

@@ -1,6 +1,6 @@
 """The URL of a repository as git writes it, taken apart: which server, which owner, which name. Pure.
 
-It refuses to know where that server's API is: see `gha_step.github.repo_url`.
+It does not know where that server's API is: see `gha_step.github.repo_url`.
 """
 
 import re
@@ -8,9 +8,11 @@ from dataclasses import dataclass, field
 from typing import Final, Literal
 from urllib.parse import urlsplit
 
+from gha_step.contract.quoting import quoted
+
 MAX_LENGTH: Final = 1000  # characters; owner and repository have at most 39 and 100, a host 253
 _SCP: Final = re.compile(r"(?:[^@:/\s]+@)?(?P<host>[A-Za-z0-9._-]+):(?P<path>.+)", re.ASCII)
-_EXAMPLE: Final = "write it as for git clone, such as https://github.com/myorg/my-app"
+_EXAMPLE: Final = "write it as for git clone, for example https://github.com/myorg/my-app"
 
 
 @dataclass(frozen=True)
@@ -38,23 +40,30 @@ class RepoUrl:
 def parse_repo_url(text: str) -> RepoUrl:
     """The parts of ``https://``, ``http://`` and ``ssh://`` URLs and of ``git@host:owner/repo``.
 
-    :raises ValueError: saying what is wrong. The URL itself is not repeated: it may hold a password.
+    :raises ValueError: quoting the URL without its password, and saying what is wrong with it.
     """
+    try:
+        return _parse(text)
+    except ValueError as error:
+        raise ValueError(f"{quoted(text.strip())} {error}") from None
+
+
+def _parse(text: str) -> RepoUrl:
     trimmed = text.strip()
     if len(trimmed) > MAX_LENGTH:
-        raise ValueError(f"is longer than {MAX_LENGTH} characters")
+        raise ValueError(f"is {len(trimmed)} characters long; the maximum is {MAX_LENGTH}")
     if any(c.isspace() or not c.isprintable() for c in trimmed):
-        raise ValueError("must hold no white space and no control character")
+        raise ValueError(f"contains white space or a control character; {_EXAMPLE}")
     scheme, host, port, path = _split(trimmed)
     path = path.removeprefix("/").removesuffix("/").removesuffix(".git")
     owner, slash, repo = path.partition("/")
     if not slash or not owner or not repo:
-        raise ValueError(f"must end in the repository's owner and name: {_EXAMPLE}")
+        raise ValueError(f"does not end with the repository's owner and name; {_EXAMPLE}")
     if "/" in repo:
-        raise ValueError(f"must end right after the repository's owner and name: {_EXAMPLE}")
+        raise ValueError(f"continues after the repository's owner and name; {_EXAMPLE}")
     for part in (owner, repo):
-        if part in (".", "..") or (bad := next((c for c in part if c in "?#%\\"), None)):
-            raise ValueError(f"must not hold {part!r}" if part in (".", "..") else f"must not hold {bad!r}: {_EXAMPLE}")
+        if bad := part if part in (".", "..") else next((c for c in part if c in "?#%\\"), None):
+            raise ValueError(f"contains {bad!r}; {_EXAMPLE}")
     return RepoUrl(text, scheme, host, port, owner, repo)
 
 
@@ -63,22 +72,22 @@ def _split(text: str) -> tuple[Literal["https", "http", "ssh"], str, int | None,
     if "://" not in text:
         found = _SCP.fullmatch(text)
         if found is None:
-            raise ValueError(f"is not the URL of a repository: {_EXAMPLE}")
+            raise ValueError(f"is not a repository URL; {_EXAMPLE}")
         return "ssh", found["host"].lower().rstrip("."), None, found["path"]
     try:
         parts = urlsplit(text)
         port = parts.port
     except ValueError:
-        raise ValueError(f"is not a URL: {_EXAMPLE}") from None
+        raise ValueError(f"is not a valid URL; {_EXAMPLE}") from None
     host = (parts.hostname or "").rstrip(".")
     if "?" in text or "#" in text:
-        raise ValueError(f"must have no query and no fragment: {_EXAMPLE}")
+        raise ValueError(f"has a query or fragment; {_EXAMPLE}")
     if port == 0:
-        raise ValueError("names the port 0, which is none")
+        raise ValueError(f"has port 0, which is not valid; {_EXAMPLE}")
     match parts.scheme:
         case "https" | "http" | "ssh" as scheme if host:
             return scheme, host, None if scheme == "ssh" else port, parts.path
         case "https" | "http" | "ssh":
-            raise ValueError("names no host")
+            raise ValueError(f"has no host; {_EXAMPLE}")
         case _:
-            raise ValueError(f"must start with https:// or ssh://, or be git@host:owner/repo: {_EXAMPLE}")
+            raise ValueError(f"starts with neither https:// nor ssh://, and is not git@host:owner/repo; {_EXAMPLE}")

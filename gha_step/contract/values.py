@@ -5,7 +5,7 @@ Hosts evaluate expressions before we see a value, so types arrive bent: ``timeou
 anything is accepted; what may have is refused with the advice to write ``quote()``.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Annotated, Any, Final, Self, get_args
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
@@ -13,6 +13,7 @@ from pydantic_core import ErrorDetails, PydanticCustomError
 
 from gha_step.contract.errors import ConfigError
 from gha_step.contract.json_text import compact_json, parse_json
+from gha_step.contract.quoting import quoted
 
 MAX_INPUTS: Final = 25  # github.com and GHES >= 3.20; GHES <= 3.19 takes 10 (facts: github-dispatch)
 MAX_INPUTS_CHARACTERS: Final = 65_535  # the whole inputs object as JSON (GitHub's documentation)
@@ -49,7 +50,7 @@ def encodable(text: str) -> str:
     try:
         text.encode()
     except UnicodeEncodeError:
-        raise _refuse("holds half of a surrogate pair, which is no character") from None
+        raise _refuse("contains half of a surrogate pair, which is not a character") from None
     return text
 
 
@@ -58,10 +59,10 @@ def _string(value: object) -> str:
         return encodable(value)
     if isinstance(value, bool | int | float):
         raise _refuse(
-            f"must be a string but is {_kind(value)}: write ${{{{ quote(...) }}}} around the expression, "
+            f"{quoted(value)} is {_kind(value)}, not a string; write ${{{{ quote(...) }}}} around the expression, "
             "or quote the value in YAML (an unquoted 1.10 arrives as 1.1)"
         )
-    raise _refuse(f"must be a string but is {_kind(value)}")
+    raise _refuse(f"must be a string, but is {_kind(value)}")
 
 
 def as_text(value: object) -> str:
@@ -70,7 +71,7 @@ def as_text(value: object) -> str:
     if not text.strip():
         raise _refuse("must not be empty")
     if control := next((c for c in text if ord(c) < 32 or 127 <= ord(c) < 160), None):
-        raise _refuse(f"must not hold the control character U+{ord(control):04X}")
+        raise _refuse(f"{quoted(text)} contains the control character U+{ord(control):04X}; remove it")
     return text
 
 
@@ -78,25 +79,36 @@ def as_segment(value: object) -> str:
     """A name that is one segment of GitHub's URLs. :raises PydanticCustomError: a ValueError; it is none."""
     text = as_text(value)
     if text in (".", ".."):
-        raise _refuse(f"must not be {text!r}")
+        raise _refuse(f"{text!r} is not a name")
     if bad := next((c for c in text if c in "/?#%\\"), None):
-        raise _refuse(f"must not hold {bad!r}: write the bare name, not a path or URL")
+        raise _refuse(f"{quoted(text)} contains {bad!r}; write the bare name, not a path or URL")
     return text
+
+
+def whole_number(least: int, most: int, unit: str) -> Callable[[object], int]:
+    """Reads an integer, written 120, 120.0 or "120", from ``least`` to ``most``."""
+
+    def read(value: object) -> int:
+        number = _integer(value)
+        if number < least:
+            raise _refuse(f"{quoted(number)} is too small; the range is {least} to {most} {unit}")
+        if number > most:
+            raise _refuse(f"{quoted(number)} is too large; the maximum is {most} {unit}")
+        return number
+
+    return read
 
 
 def _integer(value: object) -> int:
     if isinstance(value, int) and not isinstance(value, bool):
         return value
-    if isinstance(value, float):
-        if value.is_integer() and abs(value) <= EXACT_FLOAT:
-            return int(value)
-        raise _refuse("must be a whole number")
+    if isinstance(value, float) and value.is_integer() and abs(value) <= EXACT_FLOAT:
+        return int(value)
     if isinstance(value, str):
         digits = value.strip()
         if digits.removeprefix("-").isascii() and digits.removeprefix("-").isdigit() and len(digits) <= 20:
             return int(digits)
-        raise _refuse('must be a whole number such as 120 or "120"')
-    raise _refuse(f"must be a whole number but is {_kind(value)}")
+    raise _refuse(f'{quoted(value)} is not a whole number; write one such as 120 or "120"')
 
 
 def as_switch(value: object) -> bool:
@@ -105,7 +117,7 @@ def as_switch(value: object) -> bool:
         return value
     if value in ("true", "false"):
         return value == "true"
-    raise _refuse("must be true or false")
+    raise _refuse(f"must be true or false, but is {quoted(value)}")
 
 
 def _input_text(name: str, value: object) -> str | None:
@@ -123,8 +135,8 @@ def _input_text(name: str, value: object) -> str | None:
             return str(int(value))
         case float():
             raise _refuse(
-                f"input {name!r} is a number with a fraction or exponent, whose spelling is already lost "
-                "(a tag 1.10 arrives as 1.1): write ${{ quote(...) }} around the expression"
+                f"input {name!r} is a number with a fraction or exponent, so its spelling may be lost "
+                "(a tag 1.10 arrives as 1.1); write ${{ quote(...) }} around the expression"
             )
         case _:
             try:
@@ -140,11 +152,11 @@ def _inputs(value: object) -> dict[str, str]:
         try:
             value = parse_json(value, unique=True)
         except ValueError as error:
-            raise _refuse(f"as text, it must be a JSON object: {error}") from None
+            raise _refuse(f"is text, but not a JSON object: {error}") from None
     if value is None:
         return {}
     if not isinstance(value, dict):
-        raise _refuse(f"must be an object, or text that holds a JSON object, but is {_kind(value)}")
+        raise _refuse(f"must be an object, or text with a JSON object, but is {_kind(value)}")
     texts = {as_text(name): _input_text(name, given) for name, given in value.items()}
     inputs = {name: text for name, text in texts.items() if text is not None}
     check_input_names(inputs)
@@ -158,7 +170,7 @@ def check_input_names(names: Iterable[str]) -> None:
     for name in names:
         if (other := first_of.setdefault(name.lower(), name)) != name:
             raise _refuse(
-                f"{other!r} and {name!r} are one input to a workflow, which ignores case: leave one of them out"
+                f"{other!r} and {name!r} are the same input, because workflows ignore case; leave one of them out"
             )
 
 
@@ -170,7 +182,7 @@ def check_inputs_size(inputs: dict[str, str]) -> None:
     if len(inputs) > MAX_INPUTS:
         raise _refuse(f"has {len(inputs)} inputs, but GitHub takes at most {MAX_INPUTS}")
     if (size := len(compact_json(inputs))) > MAX_INPUTS_CHARACTERS:
-        raise _refuse(f"is {size} characters long as JSON, but GitHub takes at most {MAX_INPUTS_CHARACTERS}")
+        raise _refuse(f"has {size} characters as JSON, but GitHub takes at most {MAX_INPUTS_CHARACTERS}")
 
 
 Text = Annotated[str, BeforeValidator(as_text, json_schema_input_type=str)]
@@ -178,9 +190,6 @@ Text = Annotated[str, BeforeValidator(as_text, json_schema_input_type=str)]
 
 PathSegment = Annotated[str, BeforeValidator(as_segment, json_schema_input_type=str)]
 """A name that is one segment of GitHub's URLs: no ``/ ? # %``, no control character, not ``.`` or ``..``."""
-
-WholeNumber = Annotated[int, BeforeValidator(_integer, json_schema_input_type=int | str)]
-"""An integer, written 120, 120.0 or "120"."""
 
 Switch = Annotated[bool, BeforeValidator(as_switch, json_schema_input_type=bool)]
 """A boolean, written true or "true"."""
@@ -233,7 +242,7 @@ class ConfigModel(BaseModel):
     def mismatches(cls, config: Mapping[str, Any]) -> list[str]:
         """What is wrong with ``config`` although each of its keys may be right: keys that need or exclude others.
 
-        Told from what is there, not from what it was parsed to: so these problems are told with all others.
+        It reads the keys, not what they were parsed to, so these problems appear together with all others.
         """
         del config
         return []
@@ -245,7 +254,6 @@ def _path(location: tuple[int | str, ...]) -> str:
 
 
 def _words(model: type[BaseModel], problem: ErrorDetails) -> str:
-    context = problem.get("ctx", {})
     match problem["type"]:
         case "missing":
             return "is required"
@@ -253,10 +261,6 @@ def _words(model: type[BaseModel], problem: ErrorDetails) -> str:
             return "is not a field of this step" + _nearest(model, problem["loc"])
         case "model_type" | "model_attributes_type":
             return "must be an object"
-        case "greater_than_equal":
-            return f"must be at least {context['ge']}"
-        case "less_than_equal":
-            return f"must be at most {context['le']}"
         case _:
             return problem["msg"]
 
@@ -274,7 +278,7 @@ def _nearest(model: type[BaseModel], location: tuple[int | str, ...]) -> str:
     known = wire_names(model)
     by_lower = {name.lower(): name for name in known}
     close = get_close_matches(str(location[-1]).lower(), by_lower, n=1)
-    return f"; did you mean {by_lower[close[0]]}?" if close else f"; it has: {', '.join(known)}"
+    return f"; did you mean {by_lower[close[0]]}?" if close else f"; the fields are {', '.join(known)}"
 
 
 def wire_names(model: type[BaseModel]) -> list[str]:

@@ -26,7 +26,7 @@ def _refuse(text: str) -> PydanticCustomError:
 
 def _no_null(value: object) -> object:
     if value is None:
-        raise _refuse("must be an object but is null")
+        raise _refuse("must be an object, but is null")
     return value
 
 
@@ -78,7 +78,7 @@ class RepositoryConfig(ConfigModel):
     insecure_skip_tls_verify: Annotated[bool, BeforeValidator(as_switch, json_schema_input_type=bool)] = Field(
         default=False,
         alias=SKIP_VERIFY,
-        description="Do not check the server's certificate. Whoever is on the way can then read the token.",
+        description="Do not check the server's certificate. Anyone on the network path can then read the token.",
     )
     credentials: Annotated[Credentials | None, BeforeValidator(_no_null, json_schema_input_type=Credentials)] = Field(
         default=None, alias="credentials", description="Where the token comes from."
@@ -119,17 +119,19 @@ class RepositoryConfig(ConfigModel):
             if not given:
                 return []
             return [
-                f"config.{REPO_URL}: must not stand beside {_listed(given)}: write {REPO_URL} alone (v1.9 and later), "
-                f"or {_listed(BY_SECRET)} without it (v1.8)"
+                f"config.{REPO_URL}: cannot be combined with {_listed(given)}; write {REPO_URL} alone (v1.9 and "
+                f"later), or {_listed(BY_SECRET)} without it (v1.8)"
             ]
         if not given:
             return [
-                f"config.{REPO_URL}: is required, with Git credentials for it in Kargo (v1.9 and later); or, in its "
-                f"place, {_listed(BY_SECRET)} (v1.8)"
+                f"config.{REPO_URL}: is required, with Git credentials for it in Kargo (v1.9 and later); or "
+                f"{_listed(BY_SECRET)} (v1.8)"
             ]
         problems = [f"config.{name}: is required" for name in BY_SECRET if name not in config]
         if SKIP_VERIFY in config:
-            problems.append(f"config.{SKIP_VERIFY}: belongs to {REPO_URL} (v1.9 and later), not to {_listed(given)}")
+            problems.append(
+                f"config.{SKIP_VERIFY}: only works with {REPO_URL} (v1.9 and later), not with {_listed(given)}"
+            )
         return problems
 
 

@@ -112,7 +112,7 @@ def test_the_keys_of_later_contracts_are_not_ignored(name: str) -> None:
 @pytest.mark.parametrize(("value", "kind"), [(1, "a number"), (1.1, "a number"), (True, "a boolean")])
 def test_a_number_or_boolean_is_no_string_and_the_advice_is_quote(name: str, value: object, kind: str) -> None:
     said = problem(**{name: value})
-    assert f"config.{name}: must be a string but is {kind}" in said
+    assert f"config.{name}: {json.dumps(value)} is {kind}, not a string" in said
     assert "quote(" in said
 
 
@@ -120,7 +120,7 @@ def test_a_number_or_boolean_is_no_string_and_the_advice_is_quote(name: str, val
 @pytest.mark.parametrize("value", [None, [], {}, ["main"], {"a": 1}])
 def test_what_cannot_become_a_string_is_refused_without_that_advice(name: str, value: object) -> None:
     said = problem(**{name: value})
-    assert f"config.{name}: must be a string but is " in said
+    assert f"config.{name}: must be a string, but is " in said
     assert "quote(" not in said
 
 
@@ -141,7 +141,7 @@ def test_a_character_that_no_name_has_is_refused(name: str, value: str) -> None:
     "value", [".", "..", "a/b", "/a", "a?b", "a#b", "a%2Fb", "../x", "a\\b", "https://github.com/a"]
 )
 def test_a_path_is_no_segment(name: str, value: str) -> None:
-    assert f"config.{name}: must not " in problem(**{name: value})
+    assert f"config.{name}: {value!r} " in problem(**{name: value})
 
 
 @pytest.mark.parametrize("name", SEGMENTS)
@@ -171,27 +171,27 @@ def test_the_bounds_of_timeout_are_allowed(value: int) -> None:
 @pytest.mark.parametrize(
     ("value", "words"),
     [
-        (0, "must be at least 1"),
-        ("0", "must be at least 1"),
-        (-5, "must be at least 1"),
-        ("-5", "must be at least 1"),
-        (301, "must be at most 300"),
-        ("301", "must be at most 300"),
-        (10**30, "must be at most 300"),
-        (10**4000, "must be at most 300"),
-        (120.5, "must be a whole number"),
-        (1e300, "must be a whole number"),
-        ("120.0", "must be a whole number"),
-        ("1e2", "must be a whole number"),
-        ("60s", "must be a whole number"),
-        ("", "must be a whole number"),
-        ("--5", "must be a whole number"),
-        ("١٢", "must be a whole number"),
-        ("9" * 50, "must be a whole number"),
-        (True, "must be a whole number but is a boolean"),
-        (None, "must be a whole number but is null"),
-        ([60], "must be a whole number but is a list"),
-        ({}, "must be a whole number but is an object"),
+        (0, "0 is too small; the range is 1 to 300 seconds"),
+        ("0", "0 is too small; the range is 1 to 300 seconds"),
+        (-5, "-5 is too small; the range is 1 to 300 seconds"),
+        ("-5", "-5 is too small; the range is 1 to 300 seconds"),
+        (301, "301 is too large; the maximum is 300 seconds"),
+        ("900", "900 is too large; the maximum is 300 seconds"),
+        (10**30, f"{10**30} is too large; the maximum is 300 seconds"),
+        (10**4000, "a number of more than 30 digits is too large"),
+        (120.5, "120.5 is not a whole number"),
+        (1e300, "1e+300 is not a whole number"),
+        ("120.0", "'120.0' is not a whole number"),
+        ("1e2", "'1e2' is not a whole number"),
+        ("60s", "'60s' is not a whole number"),
+        ("", "'' is not a whole number"),
+        ("--5", "'--5' is not a whole number"),
+        ("١٢", "'١٢' is not a whole number"),
+        ("9" * 500, f"'{'9' * 100}…' is not a whole number"),
+        (True, "true is not a whole number"),
+        (None, "null is not a whole number"),
+        ([60], "a list is not a whole number"),
+        ({}, "an object is not a whole number"),
     ],
 )
 def test_a_timeout_out_of_bounds_is_refused(value: object, words: str) -> None:
@@ -272,8 +272,8 @@ def test_inputs_may_be_missing() -> None:
         (True, "but is a boolean"),
         ("[]", "but is a list"),
         ('"x"', "but is a string"),
-        ("a=b", "must be a JSON object"),
-        ("environment: prod", "must be a JSON object"),
+        ("a=b", "not a JSON object"),
+        ("environment: prod", "not a JSON object"),
         ('{"a": NaN}', "NaN"),
         ('{"a": 1e999}', "too large"),
         ("[" * 50_000, "nested too deeply"),
@@ -282,8 +282,8 @@ def test_inputs_may_be_missing() -> None:
         ({"a": ["\ud800"]}, "surrogate"),
         ({"\ud800": "a"}, "surrogate"),
         ({"": "a"}, "must not be empty"),
-        ({"Environment": "a", "environment": "b"}, "'Environment' and 'environment' are one input to a workflow"),
-        ('{"a": 1, "b": 2, "A": 3}', "'a' and 'A' are one input to a workflow"),
+        ({"Environment": "a", "environment": "b"}, "'Environment' and 'environment' are the same input"),
+        ('{"a": 1, "b": 2, "A": 3}', "'a' and 'A' are the same input"),
         ({"a\nb": "a"}, "control character"),
     ],
 )
@@ -323,7 +323,7 @@ def test_one_character_more_is_refused() -> None:
 
 
 def test_what_json_must_escape_counts_as_it_is_sent() -> None:
-    assert "characters long as JSON" in problem(inputs={"x": '"' * 40_000})
+    assert "characters as JSON" in problem(inputs={"x": '"' * 40_000})
 
 
 @given(st.dictionaries(st.text(min_size=1, max_size=8), st.text(max_size=20), max_size=10))
@@ -332,7 +332,7 @@ def test_texts_arrive_exactly_as_they_were_written(inputs: dict[str, str]) -> No
         assert sent(inputs) == inputs
         assert sent(json.dumps(inputs)) == inputs
     except ConfigError as error:  # a name that no workflow can declare
-        assert "must not" in str(error)  # noqa: PT017
+        assert any(words in str(error) for words in ("control character", "must not be empty"))  # noqa: PT017
 
 
 JSON = st.recursive(

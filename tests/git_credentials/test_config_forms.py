@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from gha_step.contract.errors import ConfigError
+from gha_step.contract.quoting import quoted
 from gha_step.steps.dispatch.config import DispatchWorkflowConfig
 from gha_step.steps.repository import RepositoryByUrl, RepositoryConfig
 from gha_step.steps.wait.config import WaitForWorkflowConfig
@@ -46,14 +47,14 @@ def test_a_certificate_is_unchecked_only_on_request(kind: type[RepositoryConfig]
 @pytest.mark.parametrize("value", [1, 0, "yes", "True", "", None, [], {}])
 def test_a_switch_is_strict(kind: type[RepositoryConfig], value: object) -> None:
     said = problem(kind, repoURL=URL, insecureSkipTLSVerify=value)
-    assert said == "config.insecureSkipTLSVerify: must be true or false"
+    assert said == f"config.insecureSkipTLSVerify: must be true or false, but is {quoted(value)}"
 
 
 @pytest.mark.parametrize("names", [["owner"], ["repo", "owner"], ["credentials"], ["credentials", "owner", "repo"]])
 def test_a_mixture_is_refused_by_name(kind: type[RepositoryConfig], names: list[str]) -> None:
     said = problem(kind, repoURL=URL, **{name: OLD[name] for name in names})
-    assert said.startswith("config.repoURL: must not stand beside ")
-    beside = said.partition("beside ")[2].partition(":")[0]
+    assert said.startswith("config.repoURL: cannot be combined with ")
+    beside = said.partition("with ")[2].partition(";")[0]
     assert sorted(beside.replace(" and ", ", ").split(", ")) == sorted(names)
 
 
@@ -72,21 +73,21 @@ def test_without_either_form_both_are_told(kind: type[RepositoryConfig]) -> None
 @pytest.mark.parametrize("value", [True, False, "true"])
 def test_the_old_form_has_no_switch_for_certificates(kind: type[RepositoryConfig], value: object) -> None:
     said = problem(kind, **OLD, insecureSkipTLSVerify=value)
-    assert said.startswith("config.insecureSkipTLSVerify: belongs to repoURL (v1.9 and later)")
+    assert said.startswith("config.insecureSkipTLSVerify: only works with repoURL (v1.9 and later)")
 
 
 @pytest.mark.parametrize(
     ("value", "words"),
     [
-        (None, "must be a string but is null"),
-        (1, "must be a string but is a number"),
-        (True, "must be a string but is a boolean"),
-        (["x"], "must be a string but is a list"),
+        (None, "must be a string, but is null"),
+        (1, "1 is a number, not a string"),
+        (True, "true is a boolean, not a string"),
+        (["x"], "must be a string, but is a list"),
         ("", "must not be empty"),
         (" ", "must not be empty"),
         ("a\nb", "control character"),
         ("\ud800", "surrogate"),
-        ("myorg/my-app", "is not the URL of a repository"),
+        ("myorg/my-app", "'myorg/my-app' is not a repository URL"),
         ("https://u:hunter2@github.com/o", "owner and name"),
     ],
 )
@@ -99,11 +100,11 @@ def test_what_is_no_repository_url_is_refused(kind: type[RepositoryConfig], valu
 
 def test_all_problems_are_told_at_once(kind: type[RepositoryConfig]) -> None:
     said = problem(kind, repoURL="x", owner=1, insecureSkipTLSVerify=2, repoUrl="y")
-    assert "config.repoURL: is not the URL" in said
-    assert "config.owner: must be a string" in said
-    assert "config.insecureSkipTLSVerify: must be true or false" in said
+    assert "config.repoURL: 'x' is not a repository URL" in said
+    assert "config.owner: 1 is a number, not a string" in said
+    assert "config.insecureSkipTLSVerify: must be true or false, but is 2" in said
     assert "config.repoUrl: is not a field of this step; did you mean repoURL?" in said
-    assert "config.repoURL: must not stand beside owner" in said
+    assert "config.repoURL: cannot be combined with owner" in said
 
 
 def test_no_repr_of_a_config_holds_the_password_of_its_url(kind: type[RepositoryConfig]) -> None:

@@ -160,7 +160,7 @@ def test_a_refusal_is_remembered_after_the_secret_is_mended(
         ("http://github.com/myorg/my-app", "config.repoURL: must start with https://"),
         ("https://a..b/myorg/my-app", "config.repoURL: names a host that is no valid name"),
         ("https://x:hunter2@github.com/myorg", "config.repoURL: must end in the repository's owner and name"),
-        (17, "config.repoURL: must be a string"),
+        (17, "config.repoURL: 17 is a number, not a string"),
     ],
 )
 def test_a_url_that_cannot_be_asked_dispatches_nothing(

@@ -86,10 +86,10 @@ def test_an_allowed_http_url_of_github_com_still_leads_to_its_https_api() -> Non
 @pytest.mark.parametrize(
     ("url", "words"),
     [
-        ("", "is not the URL of a repository"),
-        ("github.com", "is not the URL of a repository"),
-        ("myorg/my-app", "is not the URL of a repository"),
-        ("github.com/myorg/my-app", "is not the URL of a repository"),
+        ("", "is not a repository URL"),
+        ("github.com", "is not a repository URL"),
+        ("myorg/my-app", "is not a repository URL"),
+        ("github.com/myorg/my-app", "is not a repository URL"),
         ("https://github.com", "owner and name"),
         ("https://github.com/", "owner and name"),
         ("https://github.com/myorg", "owner and name"),
@@ -97,26 +97,26 @@ def test_an_allowed_http_url_of_github_com_still_leads_to_its_https_api() -> Non
         ("https://github.com//my-app", "owner and name"),
         ("https://github.com/myorg/.git", "owner and name"),
         ("git@github.com:my-app.git", "owner and name"),
-        ("https://github.com/myorg/my-app/tree/main", "right after"),
-        ("https://github.com/myorg/my-app//", "right after"),
-        ("https://ghe.example.com/scm/myorg/my-app", "right after"),
-        ("https://github.com/myorg/..", "must not hold '..'"),
-        ("https://github.com/./my-app", "must not hold '.'"),
-        ("https://github.com/myorg/my%2Fapp", "must not hold '%'"),
-        ("https://github.com/myorg/my\\app", "must not hold '\\\\'"),
-        ("https://github.com/myorg/my-app?x=1", "no query"),
-        ("https://github.com/myorg/my-app#readme", "no query"),
-        ("https://github.com/my org/my-app", "no white space"),
-        ("https://github.com/myorg/my-app\x00x", "no white space and no control"),
-        ("https:///myorg/my-app", "names no host"),
+        ("https://github.com/myorg/my-app/tree/main", "continues after"),
+        ("https://github.com/myorg/my-app//", "continues after"),
+        ("https://ghe.example.com/scm/myorg/my-app", "continues after"),
+        ("https://github.com/myorg/..", "contains '..'"),
+        ("https://github.com/./my-app", "contains '.'"),
+        ("https://github.com/myorg/my%2Fapp", "contains '%'"),
+        ("https://github.com/myorg/my\\app", "contains '\\\\'"),
+        ("https://github.com/myorg/my-app?x=1", "has a query or fragment"),
+        ("https://github.com/myorg/my-app#readme", "has a query or fragment"),
+        ("https://github.com/my org/my-app", "contains white space"),
+        ("https://github.com/myorg/my-app\x00x", "or a control character"),
+        ("https:///myorg/my-app", "has no host"),
         ("https://github.com:0/myorg/my-app", "port 0"),
-        ("https://github.com:port/myorg/my-app", "is not a URL"),
-        ("https://[::1/myorg/my-app", "is not a URL"),
-        ("ftp://github.com/myorg/my-app", "must start with https://"),
-        ("git://github.com/myorg/my-app", "must start with https://"),
-        ("file:///myorg/my-app", "must start with https://"),
-        ("git@git@github.com:myorg/my-app", "is not the URL of a repository"),
-        ("https://github.com/myorg/" + "x" * 1000, "longer than"),
+        ("https://github.com:port/myorg/my-app", "is not a valid URL"),
+        ("https://[::1/myorg/my-app", "is not a valid URL"),
+        ("ftp://github.com/myorg/my-app", "'ftp://github.com/myorg/my-app' starts with neither https://"),
+        ("git://github.com/myorg/my-app", "starts with neither https://"),
+        ("file:///myorg/my-app", "starts with neither https://"),
+        ("git@git@github.com:myorg/my-app", "is not a repository URL"),
+        ("https://github.com/myorg/" + "x" * 1000, "characters long; the maximum is 1000"),
     ],
 )
 def test_what_names_no_repository_is_refused_in_words(url: str, words: str) -> None:
@@ -133,12 +133,15 @@ def test_what_names_no_repository_is_refused_in_words(url: str, words: str) -> N
         "https://user:hunter2@/myorg/my-app",
         "ftp://user:hunter2@github.com/o/r",
         "https://user:hunter2@github.com/o/r?x",
+        "https://user:hun/hunter2@github.com/o/r",
+        "user:hunter2@github.com/o/r",
     ],
 )
 def test_no_refusal_repeats_a_password(url: str) -> None:
     with pytest.raises(ValueError) as caught:
         parse_repo_url(url)
     assert "hunter2" not in str(caught.value)
+    assert "'***@" in str(caught.value) or "://***@" in str(caught.value)
 
 
 def test_a_password_is_not_shown_with_the_parsed_url() -> None:

@@ -1,4 +1,4 @@
-"""A failed start: exit code 2, and exactly one line on stderr that names the variable and the mend."""
+"""A failed start: exit code 2, and exactly one line on stderr that names the variable and the fix."""
 
 import os
 import socket
@@ -82,13 +82,21 @@ CASES: dict[str, tuple[Spoil, str, str]] = {
     "ledger of the future": (future, "GHA_STEP_LEDGER", "schema 7"),
     "ledger directory missing": (setting("GHA_STEP_LEDGER", "sqlite:{folder}/no/l.db"), "GHA_STEP_LEDGER", "l.db"),
     "ledger a directory": (setting("GHA_STEP_LEDGER", "sqlite:{folder}/secrets"), "GHA_STEP_LEDGER", "secrets"),
-    "ledger of an unknown kind": (setting("GHA_STEP_LEDGER", "postgres:x"), "GHA_STEP_LEDGER", "write sqlite:PATH"),
+    "ledger of an unknown kind": (
+        setting("GHA_STEP_LEDGER", "postgres:x"),
+        "GHA_STEP_LEDGER",
+        "'postgres:x' is not a ledger",
+    ),
     "ledger without a cluster": (setting("GHA_STEP_LEDGER", "kubernetes"), "GHA_STEP_LEDGER", "set KUBECONFIG"),
     "ledger without a path": (setting("GHA_STEP_LEDGER", "sqlite:"), "GHA_STEP_LEDGER", "write sqlite:PATH"),
     "secrets missing": (setting("GHA_STEP_SECRETS", "dir:{folder}/nowhere"), "GHA_STEP_SECRETS", "not a directory"),
-    "secrets of an unknown kind": (setting("GHA_STEP_SECRETS", "vault"), "GHA_STEP_SECRETS", "write kubernetes, or"),
+    "secrets of an unknown kind": (
+        setting("GHA_STEP_SECRETS", "vault"),
+        "GHA_STEP_SECRETS",
+        "'vault' is not a place for Secrets",
+    ),
     "secrets without a cluster": (setting("GHA_STEP_SECRETS", "kubernetes"), "GHA_STEP_SECRETS", ""),
-    "address no address": (setting("GHA_STEP_HTTP_LISTEN", "9790"), "GHA_STEP_HTTP_LISTEN", "write an address"),
+    "address no address": (setting("GHA_STEP_HTTP_LISTEN", "9790"), "GHA_STEP_HTTP_LISTEN", "'9790' is not an address"),
     "address not ours": (setting("GHA_STEP_HTTP_LISTEN", "192.0.2.1:9790"), "GHA_STEP_HTTP_LISTEN", "192.0.2.1"),
     "address unresolvable": (
         setting("GHA_STEP_HTTP_LISTEN", "gha-step-tests.invalid:9790"),
@@ -96,10 +104,10 @@ CASES: dict[str, tuple[Spoil, str, str]] = {
         "gha-step-tests.invalid",
     ),
     "nothing to serve": (setting("GHA_STEP_HTTP_LISTEN", "off"), "GHA_STEP_HTTP_LISTEN", "nothing to serve"),
-    "reply limit too long": (setting("GHA_STEP_REPLY_WITHIN", "26s"), "GHA_STEP_REPLY_WITHIN", "25s"),
+    "reply limit too long": (setting("GHA_STEP_REPLY_WITHIN", "26s"), "GHA_STEP_REPLY_WITHIN", "26s is out of range"),
     "reply limit a number": (setting("GHA_STEP_REPLY_WITHIN", "5"), "GHA_STEP_REPLY_WITHIN", "Go duration"),
     "unknown setting": (setting("GHA_STEP_LEDGERS", "x"), "GHA_STEP_LEDGERS", "did you mean GHA_STEP_LEDGER?"),
-    "log level unknown": (setting("GHA_STEP_LOG_LEVEL", "loud"), "GHA_STEP_LOG_LEVEL", "debug"),
+    "log level unknown": (setting("GHA_STEP_LOG_LEVEL", "loud"), "GHA_STEP_LOG_LEVEL", "'loud' is not one of"),
     "proxy of another kind": (
         setting("HTTPS_PROXY", "socks5://p:1080"),
         "HTTPS_PROXY",
@@ -118,7 +126,7 @@ AS_PROCESS = ("token file missing", "secrets without a cluster")  # and the one 
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_a_start_that_fails_is_one_line_that_names_the_variable_and_the_mend(
+def test_a_start_that_fails_is_one_line_that_names_the_variable_and_the_fix(
     tmp_path: Path, environment: dict[str, str], case: str
 ) -> None:
     spoil, name, words = CASES[case]
@@ -145,7 +153,7 @@ def test_a_second_server_on_the_same_ledger_does_not_start(tmp_path: Path, envir
 
 
 def test_a_flag_wins_over_its_variable_and_fails_by_the_same_name(environment: dict[str, str]) -> None:
-    assert "GHA_STEP_LEDGER: write sqlite:PATH" in failed(environment, "--ledger", "nonsense")
+    assert "GHA_STEP_LEDGER: 'nonsense' is not a ledger" in failed(environment, "--ledger", "nonsense")
 
 
 @pytest.mark.skipif(not os.path.ismount("/dev/shm"), reason="no tmpfs here")

@@ -360,7 +360,11 @@ DISPATCHES: Final = (
         cluster=_forbidden("get", 'secrets "github"'),
     ),
     Case("config typo", ("did you mean workflowFile?",), config={"workflowfile": "deploy.yml"}),
-    Case("timeout out of range", ("config.timeout", "at most 300"), config={"timeout": "301"}),
+    Case(
+        "timeout out of range",
+        ("config.timeout: 900 is too large", "the maximum is 300 seconds"),
+        config={"timeout": "900"},
+    ),
     Case("a number where a string belongs", ("config.ref", "quote("), config={"ref": 1.1}),
     Case(
         "inputs that do not fit, with validateInputs",
@@ -371,22 +375,30 @@ DISPATCHES: Final = (
 
 BY_URL: Final = (
     Case("neither form of the repository", ("config.repoURL: is required",), config=BY_NOTHING),
-    Case("a mixture of both forms", ("must not stand beside credentials, owner and repo",), config={"repoURL": CLONE}),
+    Case(
+        "a mixture of both forms", ("cannot be combined with credentials, owner and repo",), config={"repoURL": CLONE}
+    ),
     Case("half of the form of v1.8", ("config.repo: is required",), config={"repo": ...}),
     Case("repoURL without an owner", ("owner and name",), config=BY_NOTHING | {"repoURL": "https://github.com/my-app"}),
     Case(
         "repoURL of a page of the repository",
-        ("right after the repository's owner and name",),
+        ("continues after the repository's owner and name",),
         config=BY_NOTHING | {"repoURL": "https://github.com/myorg/my-app/tree/main"},
     ),
-    Case("repoURL without a scheme", ("is not the URL",), config=BY_NOTHING | {"repoURL": "github.com/myorg/my-app"}),
     Case(
-        "repoURL of git's own protocol", ("must start with",), config=BY_NOTHING | {"repoURL": "git://github.com/a/b"}
+        "repoURL without a scheme",
+        ("'github.com/myorg/my-app' is not a repository URL",),
+        config=BY_NOTHING | {"repoURL": "github.com/myorg/my-app"},
+    ),
+    Case(
+        "repoURL of git's own protocol",
+        ("starts with neither https://",),
+        config=BY_NOTHING | {"repoURL": "git://github.com/a/b"},
     ),
     Case("repoURL over http", ("https://",), config=BY_NOTHING | {"repoURL": "http://github.com/myorg/my-app"}),
     Case(
         "insecureSkipTLSVerify in the form of v1.8",
-        ("belongs to repoURL",),
+        ("only works with repoURL",),
         config={"insecureSkipTLSVerify": True},
     ),
     Case("no Git credentials", ("there are no Git credentials", "cred-type: git"), git=LOGIN, config=OTHER_REPO),

@@ -1,4 +1,4 @@
-"""Each mistake gets one message with its subject, its cause and its mend; the documented text is the real one."""
+"""Each mistake gets one message with its subject, its cause and its fix; the documented text is the real one."""
 
 from pathlib import Path
 

@@ -94,7 +94,9 @@ def test_a_run_id_is_exact_up_to_64_bits(written: object, run_id: int) -> None:
     ],
 )
 def test_nothing_else_is_a_run_id(written: object) -> None:
-    assert refusal(runID=written).startswith("config.runID: must be ")
+    said = refusal(runID=written)
+    assert said.startswith("config.runID: ")
+    assert "is not the ID of a workflow run" in said or "is empty" in said
 
 
 def test_a_refused_run_id_is_told_how_to_write_it() -> None:
@@ -117,10 +119,10 @@ def test_every_conclusion_of_the_contract_may_be_expected(conclusion: str | None
         ("canceled", "did you mean cancelled?"),
         (" success", "did you mean success?"),
         ("", "leave it out to take any conclusion"),
-        ("startup_failure", "must be one of success, failure"),
-        (True, "must be one of"),
-        (["success"], "must be one of"),
-        ({}, "must be one of"),
+        ("startup_failure", "'startup_failure' is not one of success, failure"),
+        (True, "true is not one of"),
+        (["success"], "a list is not one of"),
+        ({}, "an object is not one of"),
     ],
 )
 def test_another_conclusion_is_refused_with_the_nearest_one(written: object, advice: str) -> None:
@@ -141,17 +143,17 @@ def test_a_poll_interval_is_a_go_duration(written: str, seconds: float) -> None:
 @pytest.mark.parametrize(
     ("written", "word"),
     [
-        ("0s", "longer than 0s"),
+        ("0s", "'0s' is too short; it must be longer than 0s"),
         ("0", "longer than 0s"),
         ("-0", "longer than 0s"),
         ("-10s", "longer than 0s"),
         ("0.0000000000000000s", "longer than 0s"),
-        ("10", "no duration"),
-        ("ten seconds", "no duration"),
-        ("", "no duration"),
-        ("10 s", "no duration"),
-        ("25h", "at most 24h"),
-        ("9" * 90 + "h", "at most 24h"),
+        ("10", "'10' is not a duration"),
+        ("ten seconds", "'ten seconds' is not a duration"),
+        ("", "'' is not a duration"),
+        ("10 s", "'10 s' is not a duration"),
+        ("25h", "'25h' is too long; the maximum is 24h"),
+        ("9" * 90 + "h", "the maximum is 24h"),
         (10, "in quotes"),
         (10.0, "in quotes"),
         (True, "in quotes"),

@@ -100,7 +100,7 @@ def test_the_repository_may_be_named_by_its_url(tmp_path: Path) -> None:
         result = here.call(repoURL=clone, insecureSkipTLSVerify=True, expectedConclusion="success", **v1_8)
         assert result.status == "Succeeded", result
         assert "the certificate of 127.0.0.1" in str(here.call(repoURL=clone, **v1_8).message)
-        assert "must not stand beside" in str(here.call(repoURL=clone).message)
+        assert "cannot be combined with" in str(here.call(repoURL=clone).message)
         here.close()
 
 

@@ -3,12 +3,12 @@
 Source: Kargo's public step reference (facts: kargo-host, "Contract of the steps").
 """
 
-from typing import Final, Literal
+from typing import Annotated, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from gha_step.contract.result import Link, Output
-from gha_step.contract.values import PathSegment, Switch, Text, WholeNumber, WorkflowInputs
+from gha_step.contract.values import PathSegment, Switch, Text, WorkflowInputs, whole_number
 from gha_step.steps.repository import RepositoryConfig
 
 KIND: Final = "gha-dispatch-workflow"
@@ -33,7 +33,9 @@ class DispatchWorkflowConfig(RepositoryConfig):
         description="Inputs of the workflow: an object, or text that holds a JSON object. At most 25 (10 on "
         "GitHub Enterprise Server 3.19 and older). `null` leaves an input out.",
     )
-    timeout: WholeNumber = Field(
+    timeout: Annotated[
+        int, BeforeValidator(whole_number(1, MAX_TIMEOUT, "seconds"), json_schema_input_type=int | str)
+    ] = Field(
         default=DEFAULT_TIMEOUT,
         ge=1,
         le=MAX_TIMEOUT,

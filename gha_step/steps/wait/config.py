@@ -11,6 +11,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic_core import PydanticCustomError
 
 from gha_step.contract.duration import parse_duration
+from gha_step.contract.quoting import quoted
 from gha_step.contract.result import Output
 from gha_step.contract.values import EXACT_FLOAT
 from gha_step.steps.repository import RepositoryConfig
@@ -33,13 +34,13 @@ def _refuse(text: str) -> PydanticCustomError:
 def _run_id(value: object) -> int:
     number = _exact_integer(value)
     if number is None:
-        empty = ", but is empty" if value is None or (isinstance(value, str) and not value.strip()) else ""
+        problem = "is empty" if value is None or value == "" else f"{quoted(value)} is not the ID of a workflow run"
         raise _refuse(
-            f'must be the ID of a workflow run, e.g. 17000000001 or "17000000001"{empty}: write '
+            f"{problem}; an ID is a number such as 17000000001; write "
             "${{ quote(outputs['<alias of the dispatch step>'].runID) }}"
         )
     if not 0 < number <= MAX_RUN_ID:
-        raise _refuse("must be a positive integer of at most 64 bits: it is no ID of a workflow run")
+        raise _refuse(f"{quoted(number)} is not the ID of a workflow run; an ID is positive and has at most 64 bits")
     return number
 
 
@@ -69,20 +70,22 @@ def _conclusion(value: object) -> object:
 
     close = get_close_matches(value.strip().lower(), known, n=1) if isinstance(value, str) else []
     advice = f"did you mean {close[0]}?" if close else "leave it out to take any conclusion"
-    raise _refuse(f"must be one of {', '.join(known)}; {advice}")
+    raise _refuse(f"{quoted(value)} is not one of {', '.join(known)}; {advice}")
 
 
 def _interval(value: object) -> float:
     if not isinstance(value, str):
-        raise _refuse('must be a Go duration in quotes, such as "10s" or "1m30s"')
+        raise _refuse(f'{quoted(value)} is not a string; write a Go duration in quotes, such as "10s" or "1m30s"')
     try:
         seconds = parse_duration(value.strip())
     except ValueError as error:
-        raise _refuse(f"is no duration: {error}") from None
+        raise _refuse(f"{quoted(value)} is not a duration; {error}") from None
     if seconds <= 0:
-        raise _refuse(f"must be longer than 0s: {DEFAULT_POLL_INTERVAL} is the default")
+        raise _refuse(
+            f"{quoted(value)} is too short; it must be longer than 0s, and the default is {DEFAULT_POLL_INTERVAL}"
+        )
     if seconds > MAX_POLL_INTERVAL:
-        raise _refuse(f"must be at most {MAX_POLL_INTERVAL / 3600:.0f}h")
+        raise _refuse(f"{quoted(value)} is too long; the maximum is {MAX_POLL_INTERVAL / 3600:.0f}h")
     return seconds
 
 
