@@ -29,6 +29,8 @@ SQLITE: Final = "gha_step/ledger/sqlite.py"
 SQLITE_FILES: Final = "gha_step/ledger/sqlite_files.py"
 OBSERVING: Final = "gha_step/steps/wait/run_poller.py"
 OUTCOME: Final = "gha_step/github/runs.py"
+FOLLOWING: Final = "gha_step/inbound/port/following.py"
+FOLLOWED: Final = "tests/inbound/port/test_following.py"
 
 _WHERE: Final = (
     'WHERE key = ? AND version = ?",\n                (stored.version, stored.state, body, record.key, record.version),'
@@ -519,5 +521,90 @@ MUTANTS: Final = (
         " or isinstance(value, bool) or not 0 < value < 2**63",
         " or not 0 < value < 2**63",
         "tests/github",
+    ),
+    Mutant(
+        "Port: acknowledged before anything was sent",
+        FOLLOWING,
+        "    if dispatch.state is State.RESERVED:\n        return _reserved(dispatch, report, known, now, rules)\n",
+        '    if report.ack == "open":\n        return Ack()\n'
+        "    if dispatch.state is State.RESERVED:\n        return _reserved(dispatch, report, known, now, rules)\n",
+        FOLLOWED,
+    ),
+    Mutant(
+        "Port: a report that was not confirmed counts as told",
+        FOLLOWING,
+        "        case Unheard(sent):\n",
+        "        case Unheard(sent) if sent is None:\n",
+        FOLLOWED,
+    ),
+    Mutant(
+        "Port: a lost PATCH is repeated without a read",
+        FOLLOWING,
+        "replace(known, stale=True, doubted=True) if sent and isinstance(step, Patch) else known",
+        "known",
+        FOLLOWED,
+    ),
+    Mutant(
+        "Port: a lost answer of GitHub's is told as FAILURE at once",
+        FOLLOWING,
+        "    if (left := since + rules.unknown - now) > 0:\n",
+        "    if (left := since + rules.unknown - now) > 1e9:\n",
+        FOLLOWED,
+    ),
+    Mutant(
+        "Port: reserved has no end",
+        FOLLOWING,
+        "    if (left := dispatch.created_at + rules.queue - now) <= 0:\n",
+        "    if (left := dispatch.created_at + rules.queue - now + 1e9) <= 0:\n",
+        FOLLOWED,
+    ),
+    Mutant(
+        "Port: one 404 is believed",
+        FOLLOWING,
+        "    return report, known if known.missing_since is not None else replace(known, missing_since=now)\n",
+        "    return _changed(report, closed=True), known\n",
+        FOLLOWED,
+    ),
+    Mutant(
+        "Port: whoever sets FAILURE has the workflow cancelled",
+        FOLLOWING,
+        'known.port.status == "FAILURE" and known.port.by_a_person',
+        'known.port.status == "FAILURE"',
+        FOLLOWED,
+    ),
+    Mutant(
+        "Port: what the workflow put into a node's output is replaced",
+        "gha_step/inbound/port/reports.py",
+        '"output": {**own, **seen.output}',
+        '"output": own',
+        FOLLOWED,
+    ),
+    Mutant(
+        "Port: a number is spelled anew",
+        "gha_step/inbound/port/wire_json.py",
+        "parse_float=Number, parse_int=Number",
+        "parse_int=Number",
+        "tests/inbound/port/test_messages.py",
+    ),
+    Mutant(
+        "Port: a signature over anything is right",
+        "gha_step/inbound/port/signature.py",
+        "            right |= hmac.compare_digest(given, sign(text, str(at), secret))\n",
+        "            right |= given.startswith(b'v1,')\n",
+        "tests/inbound/port/test_signature.py",
+    ),
+    Mutant(
+        "Port: a refused token is asked for anew each time",
+        "gha_step/inbound/port/tokens.py",
+        "        self._free = self._accepted and not self._renewed\n",
+        "        self._free = True\n",
+        "tests/inbound/port/test_tokens.py",
+    ),
+    Mutant(
+        "a report may be opened again",
+        "gha_step/ledger/duties.py",
+        "            not self.closed\n            and all",
+        "            True\n            and all",
+        "tests/ledger/test_duties.py",
     ),
 )

@@ -68,7 +68,7 @@ class Known:
     missing_since: float | None = None  # Port's 404
     id_told: bool = False  # a node's external ID went out after its link
     unreadable: bool = False  # a node that no read by its external ID shows, although it was told
-    doubted: bool = False  # a listing of active runs does not show it
+    doubted: bool = False  # a listing of active runs does not show it, or a PATCH was lost: it is to be read
     refusal: "tuple[Patch | Say, int] | None" = None  # what Port would not take, until that is settled
     end_refused: int = 0  # how often Port refused the end of a run that is open
     run: ObservedRun | None = None
@@ -369,7 +369,7 @@ def told(
     match outcome:
         case Unheard(sent):
             # A PATCH that may have been taken is followed by a read before it is repeated.
-            return report, replace(known, stale=True) if sent and isinstance(step, Patch) else known
+            return report, replace(known, stale=True, doubted=True) if sent and isinstance(step, Patch) else known
         case Refusal(404) if not isinstance(step, Cancel):
             return _missing(report, known, now)
         case Refusal(status) if isinstance(step, Patch | Say):
