@@ -45,7 +45,7 @@ class Parts:
 
 MakeKind = Callable[[Parts], StepKind]
 KINDS: Final[tuple[MakeKind, ...]] = (
-    lambda parts: DispatchWorkflow(access=parts.access, tasks=parts.dispatches, clock=parts.clock),
+    lambda parts: DispatchWorkflow(access=parts.access, tasks=parts.dispatches),
     lambda parts: WaitForWorkflow(access=parts.access, run_poller=parts.run_poller, clock=parts.clock),
 )
 

@@ -231,9 +231,9 @@ MUTANTS: Final = (
     Mutant(
         "no single flight: each call runs its own task",
         TASKS,
-        "            task = self._tasks.setdefault(key.hash, mine)\n",
+        "            task = self._tasks.setdefault(call.key.hash, mine)\n",
         "            task = mine\n",
-        "tests/steps tests/end_to_end",
+        "tests/dispatch tests/end_to_end",
     ),
     Mutant(
         "a final failure is told while the record is reserved",

@@ -11,8 +11,8 @@ from gha_step.ledger.store import Conflict, RecordRefused, Store
 from gha_step.ledger.transitions import Event, IllegalMove, RecordLost, ToldByHost, advance
 from gha_step.runtime import Clock
 from gha_step.steps.dispatch.answers import run_page
-from gha_step.steps.dispatch.request import Key, blank
-from gha_step.steps.dispatch.task import Task, Witness
+from gha_step.steps.dispatch.request import Key, Witness, blank
+from gha_step.steps.dispatch.task import Task
 from gha_step.telemetry import Telemetry, log, subject
 
 _LEVELS: Final = {

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from gha_step.contract.errors import StepError
 from gha_step.contract.request import Caller
 from gha_step.contract.secret import Token
 from gha_step.github.dispatch import Workflow
@@ -70,6 +71,37 @@ class DispatchRequest:
     @property
     def endpoint(self) -> Endpoint:
         return self.workflow.endpoint
+
+
+@dataclass(frozen=True)
+class Witness:
+    """What the host kept of our own earlier output, in ``sharedState``: the ledger's record may be gone."""
+
+    target: str  # hash
+    run_id: int | None
+    url: str
+
+
+@dataclass(frozen=True)
+class DispatchCall:
+    """What one call brings.
+
+    :param request: ``None`` if it cannot say what to dispatch; ``problem`` says why.
+    :param payload: what a record is to remember of the call, as far as it can be said.
+    :param arrived: monotonic seconds.
+    """
+
+    key: Key
+    request: DispatchRequest | None
+    payload: Payload | None
+    problem: StepError | None
+    witness: Witness | None
+    arrived: float
+
+    @property
+    def why(self) -> str | None:
+        """The problem in words."""
+        return None if self.problem is None else str(self.problem)
 
 
 def target_of(workflow: Workflow) -> Target:

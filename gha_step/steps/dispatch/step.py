@@ -5,7 +5,7 @@ It turns a call into a request (config, Secret, endpoint) and leaves what happen
 
 from typing import Any
 
-from gha_step.contract.errors import ConfigError, CredentialsError, StepError, TokenUnavailable, Unavailable
+from gha_step.contract.errors import ConfigError, CredentialsError, StepError, Unavailable
 from gha_step.contract.request import Caller, StepRequest
 from gha_step.contract.result import StepResult
 from gha_step.contract.values import EXACT_FLOAT, ConfigModel, check_inputs_size
@@ -13,11 +13,9 @@ from gha_step.github.dispatch import Workflow
 from gha_step.ledger.bounds import too_long
 from gha_step.ledger.keys import MARKER_SHAPE, digest
 from gha_step.ledger.record import Payload, Target
-from gha_step.runtime import Clock
 from gha_step.steps.access import Access
 from gha_step.steps.dispatch.config import KIND, DispatchWorkflowConfig
-from gha_step.steps.dispatch.request import DispatchRequest, Key, blank
-from gha_step.steps.dispatch.task import Witness
+from gha_step.steps.dispatch.request import DispatchCall, DispatchRequest, Key, Witness
 from gha_step.steps.dispatch.tasks import DispatchTasks
 from gha_step.steps.kind import Call, Underway
 from gha_step.steps.repository import REPO_URL, RepositoryByUrl
@@ -29,10 +27,9 @@ class DispatchWorkflow:
     kind = KIND
     config: type[ConfigModel] = DispatchWorkflowConfig
 
-    def __init__(self, *, access: Access, tasks: DispatchTasks, clock: Clock) -> None:
+    def __init__(self, *, access: Access, tasks: DispatchTasks) -> None:
         self._access = access
         self._tasks = tasks
-        self._clock = clock
 
     def execute(self, call: Call) -> StepResult | Underway:
         caller = call.request.caller
@@ -47,29 +44,9 @@ class DispatchWorkflow:
             request = self._requested(key, config)
         except (ConfigError, CredentialsError, Unavailable) as error:
             problem = error
-        why = None if problem is None else str(problem)
         payload = request.payload if request is not None else None if config is None else _unaddressed(config)
         witness = _witness(call.request)
-        answer = self._tasks.call(key, request, payload, why, witness, call.arrived)
-        if answer is not None:
-            return answer
-        assert problem is not None
-        if witness is not None:  # and neither a record nor a config to make one from
-            return StepResult.failed(
-                "this step has been dispatched before, as the host remembers, but the ledger's record is gone; it is "
-                f"not sent again. {problem}"
-            )
-        if isinstance(problem, TokenUnavailable) and payload is not None:
-            return self._tasks.put_off(key, payload, problem)
-        if problem.retry_after is not None:
-            return StepResult.running(f"nothing dispatched yet: {problem}", problem.retry_after)
-        unknown = None if payload is None else blank(key, payload, self._clock.now())
-        standing = self._tasks.reject(key, str(problem), unknown)
-        if standing is not None and standing.sent:  # another call of this step was quicker
-            return self._tasks.call(key, request, payload, why, witness, call.arrived) or StepResult.running(
-                str(problem), 2.0
-            )
-        return StepResult.failed(f"nothing was dispatched: {problem}")
+        return self._tasks.decide(DispatchCall(key, request, payload, problem, witness, call.arrived))
 
     def _requested(self, key: Key, config: DispatchWorkflowConfig) -> DispatchRequest:
         repository = self._access.repository(key.caller.project, config)

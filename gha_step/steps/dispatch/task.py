@@ -8,17 +8,8 @@ from dataclasses import dataclass, field
 from gha_step.contract.result import StepResult
 from gha_step.ledger.record import Record, Run
 from gha_step.steps.dispatch.answers import Note, tell
-from gha_step.steps.dispatch.request import DispatchRequest
+from gha_step.steps.dispatch.request import DispatchCall, DispatchRequest
 from gha_step.steps.kind import BUSY
-
-
-@dataclass(frozen=True)
-class Witness:
-    """What the host kept of our own earlier output, in ``sharedState``: the ledger's record may be gone."""
-
-    target: str  # hash
-    run_id: int | None
-    url: str
 
 
 class Task:
@@ -58,8 +49,7 @@ class Joined:
     """One call's view of the task that it joined; see `gha_step.steps.kind.Underway`."""
 
     task: Task
-    request: DispatchRequest | None
-    problem: str | None
+    call: DispatchCall
     withdraw: Callable[[Task], bool] = field(repr=False)
 
     @property
@@ -74,8 +64,8 @@ class Joined:
             task.record,
             note=task.note,
             exact=task.exact,
-            request=self.request,
-            problem=self.problem,
+            request=self.call.request,
+            problem=self.call.why,
             warning=task.warning,
             diagnosis=task.diagnosis,
         )

@@ -32,10 +32,10 @@ from gha_step.steps.dispatch.gate import Gate
 from gha_step.steps.dispatch.journal import LEDGER_RETRY, Journal, refuse_foreign, subject_of
 from gha_step.steps.dispatch.pending_result import PendingResults
 from gha_step.steps.dispatch.refusals import Refusals
-from gha_step.steps.dispatch.request import DispatchRequest, Key, blank
+from gha_step.steps.dispatch.request import DispatchCall, Key, blank
 from gha_step.steps.dispatch.run_finder import RunFinder
 from gha_step.steps.dispatch.sender import Sender
-from gha_step.steps.dispatch.task import Joined, Task, Witness
+from gha_step.steps.dispatch.task import Joined, Task
 from gha_step.steps.dispatch.trouble import time_left, too_late
 from gha_step.telemetry import Telemetry, log
 
@@ -104,87 +104,81 @@ class DispatchTasks:
 
     # ------------------------------------------------------------------ calls
 
-    def call(
-        self,
-        key: Key,
-        request: DispatchRequest | None,
-        payload: Payload | None,
-        problem: str | None,
-        witness: Witness | None,
-        arrived: float,
-    ) -> StepResult | Joined | None:
-        """What one call comes to: the recorded end, or the task that it started or joined.
+    def decide(self, call: DispatchCall) -> StepResult | Joined:
+        """What one call comes to: the recorded end, the task that it started or joined, or why there is none.
 
-        :param request: ``None`` if this call cannot say what to dispatch, for the reason ``problem``: then nothing is
-            begun for it, and ``None`` is given back where nothing was sent before.
-        :param payload: what a record is to remember of this call, as far as it can be said.
         :raises LedgerUnavailable: nothing is known, and nothing was begun.
         :raises LedgerError: the record must not be touched.
         """
-        joined = self._join(key, request, problem, arrived)
+        joined = self._join(call)
         try:
             # Also beside a task: it may be stuck, while another process has come to the end of this key.
-            record = self._journal.stored(key) if joined is not None else self._journal.read(key, payload, witness)
+            record = self._record(call) if joined is None else self._journal.stored(call.key)
         except LedgerUnavailable as error:
-            return self._tell_from_memory(key, request, problem, joined, error)
+            return self._tell_from_memory(call, joined, error)
         if joined is not None:
-            if record is None or not record.final:
-                return joined
-            return self._tell_end(record, request, problem)
-        if record is None or (request is None and record.state is State.RESERVED):
-            return None
-        if record.final and not self._run_finder.late_look(record, request):
-            return self._tell_end(record, request, problem)
-        mine = Task(record, request, arrived)
+            return joined if record is None or not record.final else self._tell_end(record, call)
+        if record is None or (call.request is None and record.state is State.RESERVED):
+            return self._not_begun(call)
+        if record.final and not self._run_finder.late_look(record, call.request):
+            return self._tell_end(record, call)
+        mine = Task(record, call.request, call.arrived)
         with self._lock:
-            task = self._tasks.setdefault(key.hash, mine)
+            task = self._tasks.setdefault(call.key.hash, mine)
         if task is not mine:  # somebody was quicker
-            return self._join(key, request, problem, arrived) or Joined(task, request, problem, self._withdraw)
+            return self._join(call) or Joined(task, call, self._withdraw)
         task.job = self._workers.spawn(lambda: self._run(task))
-        return Joined(task, request, problem, self._withdraw)
+        return Joined(task, call, self._withdraw)
 
-    def _tell_end(self, record: Record, request: DispatchRequest | None, problem: str | None) -> StepResult:
+    def _record(self, call: DispatchCall) -> Record | None:
+        return self._journal.read(call.key, call.payload, call.witness)
+
+    def _tell_end(self, record: Record, call: DispatchCall) -> StepResult:
         diagnosis = self._refusals.explanation(record.key)
-        return tell(record, note=None, request=request, problem=problem, diagnosis=diagnosis)
+        return tell(record, note=None, request=call.request, problem=call.why, diagnosis=diagnosis)
 
     def _tell_from_memory(
-        self,
-        key: Key,
-        request: DispatchRequest | None,
-        problem: str | None,
-        joined: Joined | None,
-        error: LedgerUnavailable,
+        self, call: DispatchCall, joined: Joined | None, error: LedgerUnavailable
     ) -> StepResult | Joined:
         """What this process knows of a key while the ledger cannot be read.
 
         :raises LedgerUnavailable: nothing.
         """
-        last, exact = self._journal.last_sent(key), self._pending.exact(key.hash)
+        last, exact = self._journal.last_sent(call.key), self._pending.exact(call.key.hash)
         if last is not None and (last.final or exact is not None):
-            return tell(last, note=None, exact=exact, request=request, problem=problem)
+            return tell(last, note=None, exact=exact, request=call.request, problem=call.why)
         if joined is not None and joined.ready.done():
             return joined
         if last is not None:
-            return tell(last, note=Note(f"the ledger cannot be read now: {error}", LEDGER_RETRY), request=request)
+            note = Note(f"the ledger cannot be read now: {error}", LEDGER_RETRY)
+            return tell(last, note=note, request=call.request)
         raise error
 
-    def reject(self, key: Key, reason: str, unknown: Record | None = None) -> Record | None:
-        """Write down that nothing was and nothing will be dispatched for this key, unless something was sent.
+    def _not_begun(self, call: DispatchCall) -> StepResult | Joined:
+        """The answer to a call that cannot say what to dispatch, where nothing was sent before."""
+        problem, payload = call.problem, call.payload
+        assert problem is not None
+        if call.witness is not None:  # and neither a record nor a config to make one from
+            return StepResult.failed(
+                "this step has been dispatched before, as the host remembers, but the ledger's record is gone; it is "
+                f"not sent again. {problem}"
+            )
+        if isinstance(problem, TokenUnavailable) and payload is not None:
+            return self._put_off(call.key, payload, problem)
+        if problem.retry_after is not None:
+            return StepResult.running(f"nothing dispatched yet: {problem}", problem.retry_after)
+        # What is told as final is written first: a Secret may be right a moment later, while another call of the same
+        # step is still on its way.
+        unknown = None if payload is None else blank(call.key, payload, self._clock.now())
+        record = self._move_unsent(call.key, unknown, lambda record: GaveUp(reason=str(problem)))
+        if record is not None and record.sent:  # another call of this step was quicker
+            return self._join(call) or tell(record, note=None, problem=call.why)
+        return StepResult.failed(f"nothing was dispatched: {problem}")
 
-        What is told as final is written first: a Secret may be mended a moment later, while another call of the
-        same step is still on its way.
+    def _put_off(self, key: Key, payload: Payload, error: TokenUnavailable) -> StepResult:
+        """Without a token nothing is sent: as if GitHub itself could not be reached.
 
-        :param unknown: the record to begin with where there is none; without it, none is made.
-        :returns: the record as it stands: rejected, or what another call has come to meanwhile; ``None`` if none is.
-        :raises LedgerUnavailable: this is not known.
-        """
-        return self._move_unsent(key, unknown, lambda record: GaveUp(reason=reason))
-
-    def put_off(self, key: Key, payload: Payload, error: TokenUnavailable) -> StepResult:
-        """What a call comes to that has no token, where nothing was sent: as if GitHub itself could not be reached.
-
-        :param payload: what a record is to remember of the call, if there is none.
-        :raises LedgerUnavailable: this is not known.
+        :raises LedgerUnavailable: whether something was sent before is not known.
         """
         now = self._clock.now()
 
@@ -228,16 +222,16 @@ class DispatchTasks:
         with self._lock:
             return key in self._tasks
 
-    def _join(self, key: Key, request: DispatchRequest | None, problem: str | None, arrived: float) -> Joined | None:
+    def _join(self, call: DispatchCall) -> Joined | None:
         with self._lock:
-            task = self._tasks.get(key.hash)
+            task = self._tasks.get(call.key.hash)
             if task is None:
                 return None
-            refuse_foreign(task.record, key)
-            task.joined = max(task.joined, arrived)
-            if request is not None:
-                task.newer_request(request)
-        return Joined(task, request, problem, self._withdraw)
+            refuse_foreign(task.record, call.key)
+            task.joined = max(task.joined, call.arrived)
+            if call.request is not None:
+                task.newer_request(call.request)
+        return Joined(task, call, self._withdraw)
 
     def _withdraw(self, task: Task) -> bool:
         """Take back a task that no thread has begun: there is no queue of work that nobody waits for."""
