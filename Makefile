@@ -68,7 +68,7 @@ dist: $(VENV)/.installed ## wheel and sdist in dist/
 	rm -rf dist && mkdir dist
 	$(BIN)/python -c "from flit_core import buildapi; buildapi.build_wheel('dist'); buildapi.build_sdist('dist')"
 
-fix: $(VENV)/.installed-dev   ## format, mend what lint can mend, write the generated parts of the docs
+fix: $(VENV)/.installed-dev   ## format, fix what the linter can fix, write the generated parts of the docs
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 	$(BIN)/python -m tests.docs --write

@@ -72,13 +72,13 @@ def _parser() -> argparse.ArgumentParser:
         description="Starts an emulated GitHub and the server on loopback, sends the step of the README as a Kargo "
         "host does, follows it to its end and prints the run ID. Nothing leaves this machine.",
     )
-    demo.add_argument("--grpc", action="store_true", help="over gRPC in place of HTTP")
+    demo.add_argument("--grpc", action="store_true", help="over gRPC instead of HTTP")
     _add_generation(demo)
     emulate = commands.add_parser(
         "emulate-github",
         help="an emulated GitHub, to try templates by hand",
         description="An emulated GitHub with the repository myorg/my-app and its workflow deploy.yml. Prints its URL, "
-        "which goes into the Secret's key baseURL; the token is emulator-token.",
+        "which belongs in the Secret's key baseURL; the token is emulator-token.",
     )
     emulate.add_argument("--listen", metavar="ADDRESS", default="127.0.0.1:0", help="default: %(default)s")
     _add_generation(emulate)
@@ -89,7 +89,7 @@ def _parser() -> argparse.ArgumentParser:
         "credentials, and how to press the button.",
     )
     port.add_argument("--listen", metavar="ADDRESS", default="127.0.0.1:0", help="default: %(default)s")
-    _add_ledger(commands.add_parser("ledger", help="what was dispatched and what became of it, for an operator"))
+    _add_ledger(commands.add_parser("ledger", help="what was dispatched, and what became of it"))
     return parser
 
 
@@ -98,13 +98,13 @@ def _add_ledger(ledger: argparse.ArgumentParser) -> None:
     every = actions.add_parser(
         "list",
         help="all dispatches, newest first",
-        description="All dispatches that the ledger remembers, newest first. A server may hold it meanwhile.",
+        description="All dispatches that the ledger remembers, newest first. The server may be running.",
     )
     every.add_argument("--state", help="only those in this state, e.g. ambiguous")
     one = actions.add_parser(
         "show",
         help="one dispatch, and what to do about it",
-        description="All that the ledger remembers of one dispatch, what its host hears, and what to do.",
+        description="All that the ledger remembers of one dispatch, what its host is told, and what to do.",
     )
     one.add_argument("key", metavar="KEY", help="its key, or the beginning of it, as list shows it")
     for action in (every, one):

@@ -29,7 +29,7 @@ INPUTS: Final = {"environment": "test", "image_tag": "v1.2.3"}
 
 
 class DemoFailed(StepError):
-    """The demo did not come to the end that it should."""
+    """The demo did not end as it should."""
 
 
 def run_demo(generation: str, *, grpc: bool = False) -> int:
@@ -48,8 +48,8 @@ def run_demo(generation: str, *, grpc: bool = False) -> int:
             run_id = (_follow_over_grpc if grpc else _follow)(server_url, token, request)
     held = [run for run in github.runs if run.id == run_id]
     if len(github.runs) != 1 or not held or dict(held[0].inputs) != INPUTS:
-        raise DemoFailed(f"the emulated GitHub does not hold exactly this run: {github.runs}")
-    print(f"\nGitHub (emulated, {generation}) holds one run, {run_id}, with the inputs {json.dumps(INPUTS)}.")
+        raise DemoFailed(f"the emulated GitHub should have exactly the run {run_id}, but has: {github.runs}")
+    print(f"\nGitHub (emulated, {generation}) has one run, {run_id}, with the inputs {json.dumps(INPUTS)}.")
     print(f"runID: {run_id}")
     return 0
 
@@ -140,7 +140,7 @@ def _follow(server_url: str, token: str, request: dict[str, Any]) -> int:
         if answer["status"] != "Running":
             raise DemoFailed(answer["message"])
         time.sleep(parse_duration(answer["retryAfter"]))
-    raise DemoFailed(f"the step did not end within {FOLLOW_FOR:.0f} s")
+    raise DemoFailed(f"the step did not finish within {FOLLOW_FOR:.0f} s")
 
 
 def _follow_over_grpc(server_url: str, token: str, request: dict[str, Any]) -> int:

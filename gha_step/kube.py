@@ -65,7 +65,7 @@ class KubeError(StepError):
 
 
 class AccessUnknown(KubeError):
-    """No usable way to the API server is configured; the message names path or variable, and the mend."""
+    """No usable way to the API server is configured; the message names the path or variable, and the fix."""
 
 
 class NotFound(KubeError):

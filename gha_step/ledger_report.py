@@ -1,4 +1,4 @@
-"""What the ledger holds, told to an operator: all dispatches in a table, or one and what to do about it. Pure."""
+"""What is in the ledger, for an operator: all dispatches in a table, or one and what to do about it. Pure."""
 
 import json
 from collections.abc import Iterable, Sequence
@@ -6,12 +6,13 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from gha_step.contract.errors import StepError
+from gha_step.contract.quoting import quoted
 from gha_step.ledger.duties import Report
 from gha_step.ledger.record import Owner, Record, State
 from gha_step.steps.dispatch.answers import tell, workflow_page
 
 SHOWN_OF_A_KEY: Final = 12  # characters
-_NEVER_DELETE: Final = "Do not delete this record: it is what keeps the step from being sent twice."
+_NEVER_DELETE: Final = "Do not delete this record: it keeps the step from being sent twice."
 
 _WHAT_TO_DO: Final = {
     State.RESERVED: (
@@ -22,16 +23,16 @@ _WHAT_TO_DO: Final = {
         "GitHub answers, and if that process is gone, the host's next call finds that out. " + _NEVER_DELETE
     ),
     State.UNKNOWN: (
-        "GitHub's answer was lost, so a run may exist or not. It is not sent again. With every call of the host the "
-        "server looks for the run; if no host calls any more, look at {page} yourself. " + _NEVER_DELETE
+        "GitHub's answer was lost, so a run may or may not exist. It is not sent again. The server looks for the run "
+        "with every call of the host; if the host no longer calls, look at {page} yourself. " + _NEVER_DELETE
     ),
     State.ACCEPTED_WITHOUT_ID: (
-        "GitHub accepted the dispatch and named no run. With every call of the host the server looks for it; if no "
-        "host calls any more, look at {page} yourself. " + _NEVER_DELETE
+        "GitHub accepted the dispatch and named no run. The server looks for it with every call of the host; if the "
+        "host no longer calls, look at {page} yourself. " + _NEVER_DELETE
     ),
-    State.ACCEPTED: "Nothing: the run is known. What becomes of it, see {run}.",
+    State.ACCEPTED: "Nothing. The run is known; follow it at {run}.",
     State.REJECTED: (
-        "Nothing was dispatched, and for this step nothing will be: mend what the reason names, and start a new "
+        "Nothing was dispatched, and for this step nothing will be. Fix what the reason names, and start a new "
         "promotion."
     ),
     State.AMBIGUOUS: (
@@ -39,7 +40,7 @@ _WHAT_TO_DO: Final = {
         "only if none of them is. With correlationInput in the step's config this cannot happen."
     ),
     State.UNRESOLVED: (
-        "Look at {page} whether a run appeared after all; it is not sent again. If there is none, start a new "
+        "Check at {page} whether a run appeared after all; it is not sent again. If there is none, start a new "
         "promotion. With correlationInput in the step's config a late run is still found."
     ),
 }
@@ -47,7 +48,7 @@ _HEAD: Final = ("KEY", "STATE", "REPO", "WORKFLOW", "REF", "RUN", "AGE", "PROJEC
 
 
 class NoSuchRecord(StepError):
-    """No record is meant, or several are."""
+    """No record matches, or several do."""
 
 
 def chosen(records: Iterable[Record], *, state: str | None, project: str | None) -> list[Record]:
@@ -56,7 +57,7 @@ def chosen(records: Iterable[Record], *, state: str | None, project: str | None)
     :raises NoSuchRecord: there is no such state.
     """
     if state is not None and state not in list(State):
-        raise NoSuchRecord(f"there is no state {state!r}; known are: {', '.join(State)}")
+        raise NoSuchRecord(f"{quoted(state)} is not a state; the states are {', '.join(State)}")
     return [
         record
         for record in records
@@ -73,9 +74,9 @@ def found(records: Iterable[Record], prefix: str) -> Record:
     if len(meant) == 1:
         return meant[0]
     if not meant:
-        raise NoSuchRecord(f"no record's key begins with {prefix!r}: `gha-step ledger list` shows all")
+        raise NoSuchRecord(f"no record's key begins with {quoted(prefix)}; `gha-step ledger list` shows all")
     keys = ", ".join(record.key[: max(SHOWN_OF_A_KEY, len(prefix) + 4)] for record in meant[:5])
-    raise NoSuchRecord(f"{len(meant)} records' keys begin with {prefix!r}, write more of it: {keys}")
+    raise NoSuchRecord(f"{len(meant)} records' keys begin with {quoted(prefix)}; write more of it: {keys}")
 
 
 def table(records: Sequence[Record], now: float) -> str:

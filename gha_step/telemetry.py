@@ -195,7 +195,7 @@ _FIELDS: Final = ("project", "promotion", "alias", "run")
 
 
 class _SubjectFilter(logging.Filter):
-    """Every line names its subject, be it an empty one: log queries can rely on it."""
+    """Every line names its subject, even an empty one: log queries can rely on it."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         for name in _FIELDS:

@@ -551,7 +551,7 @@ def test_a_token_that_becomes_unreadable_is_an_outage_and_nothing_is_sent(pod: P
         api.get(OBJECT)
     assert BEARER not in "".join(traceback.format_exception(caught.value))
     assert pod[0].requests == []
-    (pod[2] / "token").write_text("mended")
+    (pod[2] / "token").write_text("fixed")
     assert api.get(OBJECT) == STORED
 
 

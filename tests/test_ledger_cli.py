@@ -175,7 +175,7 @@ def test_show_tells_for_every_state_what_the_host_hears_and_what_to_do(
     [
         (State.RESERVED, "Nothing was sent"),
         (State.SENDING, "Do not delete this record"),
-        (State.UNKNOWN, "a run may exist or not"),
+        (State.UNKNOWN, "a run may or may not exist"),
         (State.ACCEPTED_WITHOUT_ID, "GitHub accepted the dispatch"),
         (State.ACCEPTED, "actions/runs/7"),
         (State.REJECTED, "start a new promotion"),
@@ -330,7 +330,7 @@ def test_a_record_of_a_newer_version_is_told_beside_the_others(
     [
         (["list", "--ledger", "kubernetes"], "set KUBECONFIG"),
         (["list", "--ledger", "ledger.db"], "write sqlite:PATH"),
-        (["list", "--state", "lost"], "known are: reserved, sending"),
+        (["list", "--state", "lost"], "'lost' is not a state; the states are reserved, sending"),
     ],
 )
 def test_what_cannot_be_meant_is_told(

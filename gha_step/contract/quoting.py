@@ -6,7 +6,7 @@ from typing import Final
 _SHOWN: Final = 100  # characters
 _DIGITS: Final = 2**100
 _SECRET: Final = re.compile(r"(?<=://)[^\s]*(?=@)|(?:gh[a-z]_|github_pat_|eyJ)[\w.~+/=-]{8,}")
-_PASSWORD: Final = re.compile(r"^[^@/]*:.*(?=@)", re.DOTALL)  # of a URL without a scheme
+_PASSWORD: Final = re.compile(r"^[^@/]*:(?!//).*(?=@)", re.DOTALL)  # of a URL without a scheme
 
 
 def quoted(value: object) -> str:

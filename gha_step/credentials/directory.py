@@ -28,13 +28,13 @@ class DirectorySecrets:
             return _read_all(folder, subject)
         except FileNotFoundError:
             raise CredentialsError(
-                f"{subject} does not exist: make the directory {folder} with one file per key"
+                f"{subject} does not exist; create the directory {folder} with one file per key"
             ) from None
         except NotADirectoryError:
-            raise CredentialsError(f"{subject} is no directory: {folder} must hold one file per key") from None
+            raise CredentialsError(f"{subject} is not a directory; {folder} must contain one file per key") from None
         except OSError as error:
             raise CredentialsError(
-                f"{subject} cannot be read ({error.strerror}): let this process read {folder} and the files in it"
+                f"{subject} cannot be read ({error.strerror}); give this process read access to {folder} and its files"
             ) from None
 
     def labelled(self, namespace: str) -> Iterator[LabelledSecret]:
@@ -47,8 +47,8 @@ class DirectorySecrets:
             return
         except OSError as error:
             raise CredentialsError(
-                f"the Secrets of the namespace {namespace} cannot be listed ({error.strerror}): let this process read "
-                f"the directory {folder}"
+                f"the Secrets of the namespace {namespace} cannot be listed ({error.strerror}); give this process "
+                f"read access to the directory {folder}"
             ) from None
         for name in names:
             try:
@@ -58,8 +58,8 @@ class DirectorySecrets:
                 continue  # removed this moment
             except OSError as error:
                 raise CredentialsError(
-                    f"the Secret {name} in the namespace {namespace} cannot be read ({error.strerror}): let this "
-                    f"process read {folder / name} and the files in it"
+                    f"the Secret {name} in the namespace {namespace} cannot be read ({error.strerror}); give this "
+                    f"process read access to {folder / name} and its files"
                 ) from None
 
 
@@ -73,5 +73,7 @@ def _read(path: Path, subject: str) -> bytes:
     with path.open("rb") as file:
         value = file.read(MAX_VALUE + 1)
     if len(value) > MAX_VALUE:
-        raise CredentialsError(f"{subject}: the key {path.name} is over {MAX_VALUE >> 20} MiB, which no Secret holds")
+        raise CredentialsError(
+            f"{subject}: the key {path.name} is over {MAX_VALUE >> 20} MiB, which is more than a Secret may have"
+        )
     return value

@@ -1,7 +1,7 @@
 """Kargo's Git credentials: which Secret counts for a repository's URL, and what it holds. As Kargo itself does it.
 
 In the project's namespace, then in the shared one: the labelled Secrets in the order of their names, and the first
-whose ``repoURL`` matches counts, be it a URL or an expression. After a match nothing else is tried.
+whose ``repoURL``, a URL or an expression, matches counts. After a match nothing else is tried.
 
 Source: facts, kargo-host, "Kargo Git credentials"; for what they leave open, Kargo's ``pkg/urls/git.go`` and
 ``pkg/credentials``.
@@ -75,7 +75,7 @@ def git_credentials(secrets: SecretReader, project: str, shared: str | None, url
 
     :param shared: the namespace of credentials that all projects share; ``None``: there is none.
     :raises CredentialsError: there are none, or they are unfit; the message names project, Secret and key.
-    :raises SecretsUnavailable: this cannot be told now.
+    :raises SecretsUnavailable: they cannot be read now.
     """
     found = _lookup(secrets, project, shared, url)
     return _read(found, project, url)
@@ -97,23 +97,23 @@ def _lookup(secrets: SecretReader, project: str, shared: str | None, url: RepoUr
                 skipped.append(f"{namespace}/{secret.name}")
             except ImportError:  # to skip it could choose other credentials than Kargo does
                 raise CredentialsError(
-                    f"{subject}: its {REPO_URL} is an expression ({IS_REGEX}), which gha-step cannot match here: the "
-                    "package google-re2 is not installed, for it is not built for Python 3.15 yet: run gha-step on "
-                    "Python 3.11 to 3.14, or name the repository by its URL"
+                    f"{subject}: its {REPO_URL} is an expression ({IS_REGEX}), which gha-step cannot match here: "
+                    "the package google-re2 is not installed (there is none for Python 3.15 yet); run gha-step on "
+                    "Python 3.11 to 3.14, or write the repository's URL there"
                 ) from None
     if len(namespaces) == 2:
-        nowhere = f"neither in its namespace nor in {namespaces[1]} is there"
+        nowhere = f"neither its namespace nor {namespaces[1]} has"
     else:
-        nowhere = "in its namespace there is not"
+        nowhere = "its namespace does not have"
     hint = (
-        f"; to Kargo, an ssh URL is another one than the https URL, and {REPO_URL} is ssh"
+        f"; for Kargo an ssh URL and an https URL are different, and config.{REPO_URL} is ssh"
         if url.scheme == "ssh"
         else ""
     )
-    bad = f"; skipped, because their {REPO_URL} is no regular expression: {', '.join(skipped)}" if skipped else ""
+    bad = f"; skipped, because their {REPO_URL} is not a regular expression: {', '.join(skipped)}" if skipped else ""
     raise CredentialsError(
         f"project {project}: there are no Git credentials for {url.full_name} on {url.host}: {nowhere} a Secret with "
-        f"the label {LABEL} that matches config.{REPO_URL}: create one with {REPO_URL}, {USERNAME} and {PASSWORD} (a "
+        f"the label {LABEL} that matches config.{REPO_URL}; create one with {REPO_URL}, {USERNAME} and {PASSWORD} (a "
         f"token), or with a GitHub App{hint}{bad}"
     )
 
@@ -197,11 +197,11 @@ def _read(found: _Found, project: str, url: RepoUrl) -> GitCredentials:
         return _app(data, subject)
     if data.get(SSH_KEY):
         raise CredentialsError(
-            f"{subject}: it matches {url.full_name}, but holds only an SSH key, with which GitHub's API cannot be "
-            f"used: add {USERNAME} and {PASSWORD} (a token), or use a GitHub App"
+            f"{subject}: it matches {url.full_name}, but has only an SSH key, which does not work for GitHub's API; "
+            f"add {USERNAME} and {PASSWORD} (a token), or use a GitHub App"
         )
     raise CredentialsError(
-        f"{subject}: it matches {url.full_name}, but {_lacks(data)}: give it {USERNAME} and {PASSWORD} (a token), or "
+        f"{subject}: it matches {url.full_name}, but {_lacks(data)}; give it {USERNAME} and {PASSWORD} (a token), or "
         f"{CLIENT_ID}, {INSTALLATION_ID} and {PRIVATE_KEY}"
     )
 
@@ -211,7 +211,7 @@ def _lacks(data: Mapping[str, bytes]) -> str:
         if present in data:
             return f"the key {missing} is missing"
     if not any(key in data for key in (CLIENT_ID, APP_ID, INSTALLATION_ID, PRIVATE_KEY)):
-        return "holds no credentials"
+        return "has no credentials"
     issuer = APP_ID if data.get(APP_ID, b"").strip() else CLIENT_ID
     empty = [key for key in (issuer, INSTALLATION_ID, PRIVATE_KEY) if not data.get(key, b"").strip()]
     return f"{' and '.join(empty)} {'is' if len(empty) == 1 else 'are'} missing or empty"
@@ -221,7 +221,7 @@ def _text(data: Mapping[str, bytes], key: str, subject: str) -> str:
     try:
         return data.get(key, b"").decode().strip()
     except UnicodeDecodeError:
-        raise CredentialsError(f"{subject}: the key {key} is not text: store the bare value") from None
+        raise CredentialsError(f"{subject}: the key {key} is not text; store the bare value") from None
 
 
 def _token(data: Mapping[str, bytes], found: _Found) -> Token:
@@ -229,7 +229,7 @@ def _token(data: Mapping[str, bytes], found: _Found) -> Token:
     for key in (USERNAME, PASSWORD):
         if not _text(data, key, subject):
             raise CredentialsError(
-                f"{subject}: the key {key} is empty: Kargo takes {USERNAME} and {PASSWORD} together; put a GitHub "
+                f"{subject}: the key {key} is empty, and Kargo needs both {USERNAME} and {PASSWORD}; put a GitHub "
                 f"token into {PASSWORD}"
             )
     token = _text(data, PASSWORD, subject)
@@ -248,14 +248,14 @@ def _app(data: Mapping[str, bytes], subject: str) -> GitHubApp:
     issuer = _text(data, issuer_key, subject)
     if not re.fullmatch(r"[A-Za-z0-9._-]{1,100}", issuer) or (issuer_key == APP_ID and not issuer.isdigit()):
         raise CredentialsError(
-            f"{subject}: the key {issuer_key} is not the {'client ID' if issuer_key == CLIENT_ID else 'ID'} of a "
-            "GitHub App: take it from the App's settings page"
+            f"{subject}: the key {issuer_key} is not the "
+            f"{'client ID' if issuer_key == CLIENT_ID else 'ID'} of a GitHub App; take it from the App's settings page"
         )
     installation = _text(data, INSTALLATION_ID, subject)
     if not re.fullmatch(r"[0-9]{1,18}", installation, re.ASCII):
         raise CredentialsError(
-            f"{subject}: the key {INSTALLATION_ID} is not a number: it stands at the end of the URL of the "
-            "installation's page"
+            f"{subject}: the key {INSTALLATION_ID} is not a number; the ID is at the "
+            "end of the URL of the installation's page"
         )
     return GitHubApp(subject, issuer, int(installation), _private_key(data, subject))
 
@@ -270,8 +270,8 @@ def _private_key(data: Mapping[str, bytes], subject: str) -> Token:
             text = ""
     if not text.startswith("-----BEGIN"):
         raise CredentialsError(
-            f"{subject}: the key {PRIVATE_KEY} is neither PEM (-----BEGIN …) nor base64 of it: store the .pem file "
-            "that GitHub gave for the App, all of it"
+            f"{subject}: the key {PRIVATE_KEY} is neither PEM (-----BEGIN …) nor base64 of it; store the whole "
+            ".pem file that GitHub gave for the App"
         )
     return Token(text)
 
@@ -286,11 +286,13 @@ def _check_scope(found: _Found, project: str, url: RepoUrl) -> None:
     except ValueError:
         scopes = None
     if not isinstance(scopes, dict):
-        raise CredentialsError(f"{found.subject}: its annotation {SCOPES} is no JSON object, so no project may use it")
+        raise CredentialsError(
+            f"{found.subject}: its annotation {SCOPES} is not a JSON object, so no project may use it; correct it"
+        )
     allowed = scopes.get(project)
     names = [name.lower() for name in allowed if isinstance(name, str)] if isinstance(allowed, list) else []
     if url.repo.lower() not in names:
         raise CredentialsError(
-            f"{found.subject}: its annotation {SCOPES} does not let this project have a token for {url.repo}: add it "
-            "there, or make credentials in the project's own namespace"
+            f"{found.subject}: its annotation {SCOPES} does not allow this project a token for {url.repo}; add it "
+            "there, or create credentials in the project's own namespace"
         )

@@ -30,7 +30,7 @@ def read_github_secret(secrets: SecretReader, project: str, name: str) -> GitHub
     """The Secret ``name`` of the project, read anew.
 
     :raises CredentialsError: it is missing or unfit; the message names project, Secret and key.
-    :raises SecretsUnavailable: this cannot be told now.
+    :raises SecretsUnavailable: they cannot be read now.
     """
     data = secrets.read(project, name)
     subject = f"project {project}: the Secret {name}"

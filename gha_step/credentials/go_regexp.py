@@ -40,5 +40,5 @@ def compile_regexp(pattern: str) -> Regexp:
     except re2.error as error:
         # What follows the colon is a piece of the expression, which may hold a password.
         words: bytes = error.args[0].partition(b":")[0]
-        raise BadRegexp(f"is no regular expression of Go ({words.decode(errors='replace')})") from None
+        raise BadRegexp(f"is not a Go regular expression ({words.decode(errors='replace')})") from None
     return compiled

@@ -30,7 +30,7 @@ class KubernetesSecrets:
             secret = self._api.get(f"/api/v1/namespaces/{project}/secrets/{name}")
         except NotFound:
             raise NoSecret(
-                f"project {project}: the Secret {name} does not exist: create it, for example by "
+                f"project {project}: the Secret {name} does not exist; create it, for example with "
                 f"kubectl create secret generic {name} --namespace {project} --from-literal=accessToken=TOKEN"
             ) from None
         except Denied as error:
@@ -65,14 +65,14 @@ class KubernetesSecrets:
             if isinstance(error, Forbidden):
                 rule = '{apiGroups: [""], resources: [secrets], verbs: [list]}'
                 why = (
-                    f"the Secrets of the namespace {namespace} may not be listed, among which repoURL is looked up: "
+                    f"the Secrets of the namespace {namespace} may not be listed, and repoURL is looked up among them: "
                     f"{error.fix(namespace, rule, 'git-credentials')}"
                 )
             raise error.told_as(why, CredentialsError, SecretsUnavailable) from None
         except KubeError as error:
             raise SecretsUnavailable(f"{not_now}: {error}", error.retry_after or 10.0) from None
         except (AttributeError, KeyError, TypeError, ValueError):
-            raise SecretsUnavailable(f"{not_now}: the answer is no list of Secrets") from None
+            raise SecretsUnavailable(f"{not_now}: the answer is not a list of Secrets") from None
 
 
 def _data(secret: Mapping[str, Any]) -> dict[str, bytes]:

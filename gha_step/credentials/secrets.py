@@ -31,7 +31,7 @@ class SecretReader(Protocol):
         """The data of the Secret ``name`` in the project's namespace, read anew.
 
         :raises CredentialsError: it is not there, may not be read, or the names are none.
-        :raises SecretsUnavailable: this cannot be told now.
+        :raises SecretsUnavailable: they cannot be read now.
         """
 
     def labelled(self, namespace: str) -> Iterator[LabelledSecret]:
@@ -40,7 +40,7 @@ class SecretReader(Protocol):
         A namespace that is not there has none.
 
         :raises CredentialsError: they may not be listed, or the name is none.
-        :raises SecretsUnavailable: this cannot be told now.
+        :raises SecretsUnavailable: they cannot be read now.
         """
 
 

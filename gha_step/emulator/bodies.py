@@ -52,7 +52,7 @@ _USER_LINKS = {
 
 
 def user(login: str, links: Links, kind: str | None = None) -> Body:
-    """A "simple user"; `kind` is User, Bot or Organization, by default told by the login."""
+    """A "simple user"; `kind` is User, Bot or Organization, by default chosen by the login."""
     number = user_id(login)
     body: Body = {
         "login": login,

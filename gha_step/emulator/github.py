@@ -297,7 +297,7 @@ class GitHub(State):
     def _conditional(
         self, request: Request, response: Response, token: Token | None, rate: RateLimit | None
     ) -> tuple[Response, RateLimit | None]:
-        """Adds the ETag, which is the token's own, and answers 304 to whoever has it; that costs nothing."""
+        """Adds the ETag, which is the token's own, and answers 304 to a request with it, which costs nothing."""
         secret = "" if token is None else token.value
         digest = hashlib.sha256(secret.encode() + b"\0" + response.body).hexdigest()
         etag = f'W/"{digest}"'

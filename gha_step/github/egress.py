@@ -50,7 +50,7 @@ class Egress:
     def check_host(self, endpoint: Endpoint) -> None:
         """Refuse by name, or by the address that the URL itself names.
 
-        :raises OffLimits: saying what is refused, who named it, and the mend.
+        :raises OffLimits: saying what is refused, who named it, and the fix.
         """
         host = endpoint.host.lower().rstrip(".")
         if self.hosts and host not in self.hosts and host.removeprefix("api.") not in self.hosts:

@@ -124,7 +124,7 @@ def _host(parts: SplitResult) -> str:
 
 
 def _is_loopback(host: str) -> bool:
-    # Names are not resolved for this: whoever answers DNS would decide where the token may go in clear.
+    # Names are not resolved for this: then the DNS server would decide where the token may go in plaintext.
     if host == "localhost":
         return True
     try:

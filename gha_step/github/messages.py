@@ -51,7 +51,7 @@ class Answer:
         secrets = (*self.secrets, token, *([Token(query)] if len(query) >= 8 else []))
         shown = dict(self.headers) | ({"location": target} if mark else {})
         headers = {name: _without(secrets, value) for name, value in shown.items()}
-        # `json` finds every disguise; whoever reads the bytes by other means finds no plain one either.
+        # `json` finds every encoded form; other readers of the bytes find no plain one either.
         plain = token.reveal().encode()
         body = self.body.replace(plain, b"***") if plain else self.body
         return replace(self, headers=headers, body=body, secrets=secrets)

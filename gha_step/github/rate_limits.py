@@ -1,9 +1,9 @@
-"""When this process may ask GitHub with a token: not within what GitHub asked for, and not faster than it bears.
+"""When this process may ask GitHub with a token: not while GitHub asks to wait, and not faster than it allows.
 
 Limits are a token's, so all that wait with one share what is known of it. Times are monotonic seconds, and given.
 
 Source: https://docs.github.com/en/rest/using-the-rest-api/rate-limits-for-the-rest-api: 900 points a minute, of which
-a GET costs one (be it answered 304) and a dispatch five; without Retry-After at least a minute, growing.
+a GET costs one (even if answered 304) and a dispatch five; without Retry-After at least a minute, growing.
 """
 
 import threading

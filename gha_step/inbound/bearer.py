@@ -16,20 +16,20 @@ def read_token_file(path: Path) -> Token:
     """The bearer token in ``path``.
 
     The host writes it with mode 0400 for the user of its own image; another user cannot read it, and the host
-    says no more than "waiting for promotion agent pod" (facts: kargo-host, "The pod"). So the message tells both.
+    only says "waiting for promotion agent pod" (facts: kargo-host, "The pod"). So the message names both users.
 
     :raises TokenFileError: it is missing, unreadable or empty.
     """
     try:
         token = path.read_bytes().decode("ascii").strip()
     except FileNotFoundError:
-        raise TokenFileError(f"{path} does not exist: it is the bearer token that the host mounts") from None
+        raise TokenFileError(f"{path} does not exist; it is the bearer token that the host mounts") from None
     except PermissionError:
         raise TokenFileError(f"{path} cannot be read: {_whose(path)}") from None
     except (OSError, UnicodeDecodeError) as error:
         raise TokenFileError(f"{path} cannot be read ({getattr(error, 'strerror', 'not text')})") from None
     if not token:
-        raise TokenFileError(f"{path} is empty: it must hold the bearer token")
+        raise TokenFileError(f"{path} is empty; it must contain the bearer token")
     return Token(token)
 
 
@@ -40,12 +40,12 @@ def _whose(path: Path) -> str:
         return f"this process runs as uid {os.getuid()}"
     return (
         f"it belongs to uid {owner.st_uid}, gid {owner.st_gid}, mode {owner.st_mode & 0o777:04o}, and this process "
-        f"runs as uid {os.getuid()}, gid {os.getgid()}: set runAsUser and runAsGroup of the container to the owner's"
+        f"runs as uid {os.getuid()}, gid {os.getgid()}; set the container's runAsUser and runAsGroup to the owner's"
     )
 
 
 def only(values: Sequence[str]) -> str | None:
-    """The one value of a header that must not come twice: two proxies may each read another one."""
+    """The value of a header that must come only once: of two values, each proxy might read a different one."""
     return values[0] if len(values) == 1 else None
 
 

@@ -19,7 +19,7 @@ SILENCE: Final = 0.3  # … unless nothing of it comes for so long
 
 
 class BodyRefused(Exception):
-    """There is no body to work with; the connection is of no more use. ``status``: what HTTP calls it."""
+    """The body cannot be read, and the connection cannot be used again. ``status``: what HTTP calls it."""
 
     def __init__(self, status: int, message: str) -> None:
         super().__init__(message)
@@ -33,7 +33,7 @@ async def read_body(request: Request, within: float, most: int = MAX_BODY) -> by
     :param most: bytes.
     :raises BodyRefused: it is too large, too slow, or the client has left.
     """
-    too_large = BodyRefused(413, f"the body is over {most >> 20} MiB")
+    too_large = BodyRefused(413, f"the body is larger than {most >> 20} MiB")
     length = request.headers.get("content-length", "")
     if length.isdigit() and int(length) > most:
         raise too_large
@@ -45,9 +45,9 @@ async def read_body(request: Request, within: float, most: int = MAX_BODY) -> by
                 if len(body) > most:
                     raise too_large
     except ClientDisconnect:
-        raise BodyRefused(400, "the request broke off") from None
+        raise BodyRefused(400, "the client closed the connection before the body was complete") from None
     except TimeoutError:
-        raise BodyRefused(503, "the body did not arrive in time: call again") from None
+        raise BodyRefused(503, f"the body did not arrive within {within:g} s; call again") from None
     return bytes(body)
 
 

@@ -1,4 +1,4 @@
-"""The HTTP server: ``POST /api/v1/step.execute``, health and metrics, and whatever resource is mounted beside them.
+"""The HTTP server: ``POST /api/v1/step.execute``, health and metrics, and the resources that are mounted beside them.
 
 Source: facts/kargo-host.md A. The bearer is proved before the body is read.
 """
@@ -74,7 +74,7 @@ def http_app(
         request = Request(scope, receive)
         response = await answer(request)
         if "content-length" in request.headers and "transfer-encoding" in request.headers:
-            # Whoever reads the other of the two sees another request in what follows (RFC 9112, 6.3).
+            # A proxy that reads the other of the two sees another request in what follows (RFC 9112, 6.3).
             response.headers["connection"] = "close"
         await give(response, scope, receive, send)
 
@@ -87,7 +87,7 @@ async def _execute(request: Request, execution: Execution, token: Token | None, 
         if given is None or not token.matches(given):
             return _error(403, "the bearer token is missing or wrong", close=True)
     if readiness.draining:
-        return _error(503, "this server is stopping: call again", close=True)
+        return _error(503, "this server is stopping; call again", close=True)
     with execution.counted():  # from here on, so that a stop waits for a body that is still arriving
         try:
             body = await read_body(request, execution.reply_within)
@@ -96,7 +96,7 @@ async def _execute(request: Request, execution: Execution, token: Token | None, 
         try:
             step = StepRequest.parse(parse_json(body, unique=True))
         except (EnvelopeError, ValueError) as error:
-            return _error(400, f"the request is not a step.execute request: {error}")
+            return _error(400, f"not a step.execute request: {error}")
         result = await execution.execute(step)
         return Response(result.to_wire(), media_type="application/json")
 

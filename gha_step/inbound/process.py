@@ -31,7 +31,7 @@ _FILES: Final = 65_536
 
 
 class ListenError(StepError):
-    """The address cannot be listened on."""
+    """The address cannot be used."""
 
 
 class Listener(Protocol):
@@ -48,7 +48,7 @@ class Listener(Protocol):
         """Answer calls."""
 
     async def drain(self) -> None:
-        """Tell those who ask that this server is not for new calls; who follows a step is sent away."""
+        """Tell those who ask that this server is not for new calls; clients that follow a step are sent away."""
 
     async def stop(self) -> None:
         """Close the listener: every call is answered."""
@@ -158,7 +158,7 @@ class ServerProcess:
         for listener in self._listeners:
             await listener.drain()
         self._begin_no_more()
-        log.info("stopping: calls in flight are answered, new ones get 503")
+        log.info("stopping; calls in flight are answered, new ones get 503")
         begun = self._clock.monotonic()
         while (waited := self._clock.monotonic() - begun) < WIRE_GRACE:
             calls = self._execution.calls if self._execution is not None else 0
@@ -166,7 +166,7 @@ class ServerProcess:
             if not posts and (not calls or waited >= self._reply_within + CALLS_GRACE):
                 return
             await asyncio.sleep(_TICK)
-        log.warning("stopping although %d POSTs have no answer: their records say so", self._on_the_wire())
+        log.warning("stopping while %d POSTs wait for GitHub's answer; their records say so", self._on_the_wire())
 
 
 class _Http:
@@ -214,7 +214,7 @@ def cannot_listen(host: str, port: int) -> ListenError:
         _bind(host, port).close()
     except ListenError as error:
         return error
-    return ListenError(f"{host}:{port} cannot be listened on")
+    return ListenError(f"cannot listen on {host}:{port}")
 
 
 def _bind(host: str, port: int) -> socket.socket:
@@ -227,7 +227,7 @@ def _bind(host: str, port: int) -> socket.socket:
         sock.listen(BACKLOG)  # from here on callers wait, and are not refused
     except OSError as error:
         sock.close()
-        raise ListenError(f"{host}:{port} cannot be listened on ({error.strerror})") from None
+        raise ListenError(f"cannot listen on {host}:{port} ({error.strerror})") from None
     return sock
 
 

@@ -38,11 +38,11 @@ class TlsFiles:
         try:
             context.load_cert_chain(self.certificate, self.key, password=_no_password)
         except _EncryptedKey:
-            raise TlsFileError("KEY", f"{self.key} is encrypted: write it without a passphrase") from None
+            raise TlsFileError("KEY", f"{self.key} is encrypted; store it without a passphrase") from None
         except (ssl.SSLError, OSError) as error:
             why = getattr(error, "reason", None) or error.strerror
             raise TlsFileError(
-                "CERT", f"{self.certificate} and {self.key} are not a certificate and its key ({why})"
+                "CERT", f"{self.certificate} and {self.key} do not belong together, or are not PEM ({why})"
             ) from None
         if self.client_ca is None:
             return TlsContent(certificate, key, None)
@@ -50,7 +50,7 @@ class TlsFiles:
         try:
             context.load_verify_locations(self.client_ca)
         except (ssl.SSLError, OSError):
-            raise TlsFileError("CLIENT_CA", f"{self.client_ca} holds no PEM certificate that can be read") from None
+            raise TlsFileError("CLIENT_CA", f"{self.client_ca} contains no valid PEM certificate") from None
         return TlsContent(certificate, key, authority)
 
 
@@ -77,5 +77,5 @@ def _read(which: Literal["CERT", "KEY", "CLIENT_CA"], path: Path, mark: bytes, w
     except OSError as error:
         raise TlsFileError(which, f"{path} cannot be read ({error.strerror})") from None
     if mark not in content:
-        raise TlsFileError(which, f"{path} does not hold {what}")
+        raise TlsFileError(which, f"{path} does not contain {what}")
     return content

@@ -83,7 +83,7 @@ def shows_name(name: str, title: str) -> bool:
 class Others(NamedTuple):
     """What the records of other keys of this ledger say about one that looks for its run."""
 
-    runs: frozenset[int] = frozenset()  # theirs, whoever named them
+    runs: frozenset[int] = frozenset()  # theirs, whatever named them
     rivals: tuple[Record, ...] = ()  # open, of the same short ref, sent since our floor: a run may be theirs
     unidentified: bool = False  # one that GitHub accepted since our floor ended without its run
     name_is_unique: bool = True  # every other dispatch of the promotion that was sent is accepted or rejected
@@ -283,7 +283,7 @@ def attribute(record: Record, listing: Listing, others: Others, *, settle: float
     """What ``listing`` proves about a record that looks for its run.
 
     :param record: in `accepted_without_id` or `unknown`.
-    :param others: read after the listing: whoever started a run that it shows had said so in the ledger before.
+    :param others: read after the listing: a step whose run it shows had written that to the ledger before.
     :param settle: S, seconds within which a run is surely created and listed.
     :param now: the local wall clock when the listing was begun.
     """

@@ -243,9 +243,9 @@ class KubernetesStore:
 
 @contextmanager
 def _translated(resource: Resource, verb: str, project: str | None) -> Iterator[None]:
-    """What the API server's refusals and silences mean to whoever uses the ledger.
+    """What the API server's refusals and silences mean to users of the ledger.
 
-    :raises LedgerUnavailable: nothing can be read or written now; it names what is missing, and the mend.
+    :raises LedgerUnavailable: nothing can be read or written now; it names what is missing, and the fix.
     """
     where = "all namespaces" if project is None else f"the namespace {project}"
     try:

@@ -1,6 +1,6 @@
 """Whose turn it is to dispatch to a target: what the gate remembers.
 
-It only ever delays. Whoever may write Leases in the project can forge it, so nothing in it says which run is whose.
+It only ever delays. Anyone who may write Leases in the project can forge it, so nothing in it says which run is whose.
 """
 
 from pydantic import ConfigDict

@@ -1,6 +1,6 @@
 """How many records stand in each state, where to count them is to ask another server for all of them.
 
-Whoever reads the metrics gets the last count and waits at most a second for a new one.
+A reader of the metrics gets the last count and waits at most a second for a new one.
 """
 
 import threading

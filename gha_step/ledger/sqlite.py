@@ -279,7 +279,7 @@ def _decode(key: str, version: int, text: str) -> Record:
 def _abandon(connection: sqlite3.Connection) -> None:
     """Never close a connection whose files are not its own any more.
 
-    Closing would delete the log that bears the file's name, which may be that of another server by now, and read a
+    Closing would delete the log with the file's name, which may be that of another server by now, and read a
     mapped file that may be cut off. Python closes it as well once nothing refers to it, so something always does.
     """
     import ctypes

@@ -1,9 +1,9 @@
 """The files of a sqlite ledger: held by one process for life, and watched for what others do to them.
 
 It knows nothing of what is in them. Two locks keep a second server out: one on ``PATH.lock``, and one on the database's
-own inode for whoever reaches it by another name (a symlink, a bind mount). Both are flock(2), which is apart from the
-POSIX locks that sqlite itself takes on the database. Those vanish as soon as any descriptor of the file is closed in
-this process, so the one that is opened here stays open until sqlite has let go (https://sqlite.org/howtocorrupt.html).
+own inode for processes that reach it by another name (a symlink, a bind mount). Both are flock(2), which is apart from
+the POSIX locks that sqlite itself takes on the database. Those vanish as soon as any descriptor of the file is closed
+in this process, so the one that is opened here stays open until sqlite has let go (https://sqlite.org/howtocorrupt.html).
 """
 
 import fcntl

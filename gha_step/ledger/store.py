@@ -20,7 +20,7 @@ class RecordRefused(LedgerUnavailable):
 
 
 class LedgerUnusable(StepError):
-    """No ledger can be kept, or read, there; the message names the place and the mend."""
+    """No ledger can be kept, or read, there; the message names the place and the fix."""
 
 
 class Standing(NamedTuple):

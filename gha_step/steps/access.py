@@ -58,7 +58,7 @@ class Access:
 
         :raises ConfigError: ``repoURL`` leads to no server that may be asked.
         :raises CredentialsError: the credentials are missing or unfit.
-        :raises Unavailable: this cannot be told now.
+        :raises Unavailable: they cannot be read now.
         """
         named = config.repository
         if isinstance(named, RepositoryByUrl):

@@ -8,7 +8,7 @@ from gha_step.contract.result import StepResult
 
 
 class Following:
-    """One step that is followed; whoever follows it executes `request` after `wait` seconds, and tells the result."""
+    """One step that is followed; the follower executes `request` after `wait` seconds, and passes on the result."""
 
     def __init__(self, request: StepRequest) -> None:
         self.request = request

@@ -114,7 +114,7 @@ def test_a_token_is_renewed_shortly_before_its_end(
     second = tokens.token(wanted())
     assert second != first
     assert github.count(NEW) == 2
-    assert github.token(first.reveal()) is not None  # whoever still uses it may
+    assert github.token(first.reveal()) is not None  # those who still use it may
 
 
 @pytest.mark.parametrize("skew", [3600.0, -3600.0, 86_400.0, 700.0, -90.0])

@@ -9,6 +9,7 @@ from gha_step.contract.quoting import quoted
     ("value", "shown"),
     [
         ("github.com/o/r", "'github.com/o/r'"),
+        ("https://x:y@github.com/o", "'https://***@github.com/o'"),
         ("git@github.com:o/r", "'git@github.com:o/r'"),
         ("feature@2", "'feature@2'"),
         ("", "''"),

@@ -18,7 +18,7 @@ from tests.support.cluster import Cluster, write_kubeconfig
 
 
 class Home(Protocol):
-    """Where Secrets live, from the side of whoever puts them there."""
+    """Where Secrets live, as seen by those who put them there."""
 
     project: str
     other_project: str

@@ -60,21 +60,21 @@ def test_what_is_no_file_is_no_key(tmp_path: Path, secret: Path) -> None:
 
 
 def test_a_missing_secret_tells_which_directory_to_make(tmp_path: Path) -> None:
-    with pytest.raises(CredentialsError, match=f"make the directory {tmp_path}/project-a/github"):
+    with pytest.raises(CredentialsError, match=f"create the directory {tmp_path}/project-a/github"):
         read(tmp_path)
 
 
 def test_a_file_in_place_of_the_secret_is_named(tmp_path: Path) -> None:
     (tmp_path / "project-a").mkdir()
     (tmp_path / "project-a" / "github").write_bytes(b"ghp_token")
-    with pytest.raises(CredentialsError, match="must hold one file per key") as caught:
+    with pytest.raises(CredentialsError, match="must contain one file per key") as caught:
         read(tmp_path)
     assert "ghp_token" not in str(caught.value)
 
 
 def test_a_file_in_place_of_the_project_is_named(tmp_path: Path) -> None:
     (tmp_path / "project-a").write_bytes(b"")
-    with pytest.raises(CredentialsError, match="must hold one file per key"):
+    with pytest.raises(CredentialsError, match="must contain one file per key"):
         read(tmp_path)
 
 

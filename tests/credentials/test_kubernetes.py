@@ -59,7 +59,7 @@ def test_a_missing_secret_tells_how_to_create_it(server: ApiServer, tmp_path: Pa
     with pytest.raises(CredentialsError) as caught:
         reader(server, tmp_path).read("project-a", "github")
     assert str(caught.value) == (
-        "project project-a: the Secret github does not exist: create it, for example by kubectl create secret "
+        "project project-a: the Secret github does not exist; create it, for example with kubectl create secret "
         "generic github --namespace project-a --from-literal=accessToken=TOKEN"
     )
 
@@ -251,7 +251,7 @@ class TestUnderARoleForOneNamedSecret:
         said = '{apiGroups: [""], resources: [secrets], resourceNames: [other], verbs: [get]}'
         assert said in str(caught.value)
         rule = {"apiGroups": [""], "resources": ["secrets"], "resourceNames": ["other"], "verbs": ["get"]}
-        cluster.allow(project, [rule], name="mended")
+        cluster.allow(project, [rule], name="fixed")
         assert secrets.read(project, "other") == {"accessToken": b"old"}
 
     def test_another_namespace_is_forbidden(self, cluster: Cluster, secrets: KubernetesSecrets, project: str) -> None:

@@ -299,7 +299,7 @@ def test_what_github_refuses_is_told_at_once_and_replayed(process: Start, github
     assert output(result) == {}
     asked = github.count()
     assert program.call(config(ref="nowhere")) == result
-    assert process().call() == result, "a mended config does not revive a step that was told to have failed"
+    assert process().call() == result, "a fixed config does not revive a step that has failed"
     assert github.count() == asked
     assert github.runs == []
 

@@ -237,7 +237,7 @@ def test_on_sigterm_calls_in_flight_are_answered_and_new_ones_asked_to_come_agai
     path = f"/api/v1/projects/shop/dispatches/{step.promotion}/{step.alias}"
     while (answer := service.server.ask("PUT", path, step.config, TOKEN))[0] == 200:
         time.sleep(0.05)
-    assert (answer[0], json.loads(answer[1])) == (503, {"message": "this server is stopping: call again"})
+    assert (answer[0], json.loads(answer[1])) == (503, {"message": "this server is stopping; call again"})
     assert service.server.process.wait(30) == 0
     service.start()
     assert step.follow()["runID"] == str(service.github.runs[0].id)

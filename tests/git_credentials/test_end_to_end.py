@@ -116,14 +116,14 @@ def test_the_two_forms_of_one_repository_are_the_same_dispatch(
 @pytest.mark.parametrize(
     ("data", "words"),
     [
-        ({"sshPrivateKey": "hunter2"}, "holds only an SSH key"),
+        ({"sshPrivateKey": "hunter2"}, "has only an SSH key"),
         ({"username": "x"}, "the key password is missing"),
         ({"username": "x", "password": ""}, "the key password is empty"),
         ({"username": "x", "password": "hunter2 hunter2"}, "holds white space"),
         ({"repoURL": "https://github.com/o/r", "username": "x", "password": "hunter2"}, "there are no Git credentials"),
         (
             {"repoURL": "(", "repoURLIsRegex": "true"},
-            "skipped, because their repoURL is no regular expression: demo/git",
+            "skipped, because their repoURL is not a regular expression: demo/git",
         ),
         ({"githubAppID": "1", "githubAppInstallationID": "x", "githubAppPrivateKey": "hunter2"}, "is not a number"),
     ],
@@ -149,7 +149,7 @@ def test_a_refusal_is_remembered_after_the_secret_is_mended(
     put(sshPrivateKey="x")
     first = program.follow(by_url(f"{github_url}/myorg/my-app"))
     put(username="x", password=EXAMPLE_TOKEN)
-    assert_nothing_dispatched(program.follow(by_url(f"{github_url}/myorg/my-app")), github, "holds only an SSH key")
+    assert_nothing_dispatched(program.follow(by_url(f"{github_url}/myorg/my-app")), github, "has only an SSH key")
     assert first.status == "Failed"
 
 
@@ -159,7 +159,10 @@ def test_a_refusal_is_remembered_after_the_secret_is_mended(
         ("http://ghe.example.com/myorg/my-app", "config.repoURL: must start with https://"),
         ("http://github.com/myorg/my-app", "config.repoURL: must start with https://"),
         ("https://a..b/myorg/my-app", "config.repoURL: names a host that is no valid name"),
-        ("https://x:hunter2@github.com/myorg", "config.repoURL: must end in the repository's owner and name"),
+        (
+            "https://x:hunter2@github.com/myorg",
+            "config.repoURL: 'https://***@github.com/myorg' does not end with the repository's owner and name",
+        ),
         (17, "config.repoURL: 17 is a number, not a string"),
     ],
 )
@@ -265,5 +268,5 @@ def test_a_host_dispatches_with_an_app_and_hears_why_an_ssh_key_is_none(
         refused = host.run(Promotion("demo"), Step("another", by_url(f"{github_url}/myorg/other")))
     assert (heard.status, heard.run_id) == ("Succeeded", github.runs[0].id)
     assert (refused.status, refused.final) == ("Failed", True)
-    assert "holds only an SSH key" in refused.message
+    assert "has only an SSH key" in refused.message
     assert b"hunter2" not in b"".join(host.received)

@@ -159,7 +159,7 @@ def test_what_may_not_be_read_is_named_with_its_path(tmp_path: Path, closed_off:
     path = tmp_path / closed_off
     path.chmod(0o000)
     try:
-        with pytest.raises(CredentialsError, match="let this process read"):
+        with pytest.raises(CredentialsError, match="give this process read access"):
             found(DirectorySecrets(tmp_path))
     finally:
         path.chmod(0o700)

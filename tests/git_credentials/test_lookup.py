@@ -169,7 +169,7 @@ def test_the_three_ssh_forms_are_one_but_another_than_https() -> None:
     for own in ("git@github.com:myorg/my-app.git", "ssh://git@github.com/myorg/my-app"):
         for url in ("git@github.com:myorg/my-app", "ssh://git@github.com/myorg/my-app.git"):
             assert chosen({"a": login(own)}, url=url) == "t"
-        assert "an ssh URL is another one" in refusal({"a": login(URL)}, url=own)
+        assert "an ssh URL and an https URL are different" in refusal({"a": login(URL)}, url=own)
 
 
 def test_the_first_name_counts() -> None:
@@ -256,7 +256,7 @@ def test_after_a_match_there_is_no_way_back() -> None:
 def test_without_any_match_the_message_names_repository_and_both_places() -> None:
     said = refusal({"a": login("https://github.com/o/r", "hunter2")}, url="https://u:hunter2@github.com/myorg/my-app")
     assert "myorg/my-app on github.com" in said
-    assert "neither in its namespace nor in kargo-shared-resources" in said
+    assert "neither its namespace nor kargo-shared-resources has" in said
     assert "kargo.akuity.io/cred-type: git" in said
 
 
@@ -282,10 +282,10 @@ def test_a_password_is_the_token_without_white_space_around_it() -> None:
         ({"username": "x", "password": " "}, "the key password is empty"),
         ({"username": "x", "password": "hunter2 hunter2"}, "holds white space"),
         ({"username": "x", "password": "hunter2ü"}, "the key password holds"),
-        ({}, "holds no credentials"),
-        ({"sshPrivateKey": "hunter2"}, "holds only an SSH key"),
-        ({"sshPrivateKey": "hunter2", "username": "x"}, "holds only an SSH key"),
-        ({"sshPrivateKey": ""}, "holds no credentials"),
+        ({}, "has no credentials"),
+        ({"sshPrivateKey": "hunter2"}, "has only an SSH key"),
+        ({"sshPrivateKey": "hunter2", "username": "x"}, "has only an SSH key"),
+        ({"sshPrivateKey": ""}, "has no credentials"),
         ({"githubAppID": "1"}, "githubAppInstallationID and githubAppPrivateKey are missing or empty"),
         ({"githubAppPrivateKey": "hunter2"}, "githubAppClientID and githubAppInstallationID are missing or empty"),
         ({"githubAppID": "1", "githubAppInstallationID": "1"}, "githubAppPrivateKey is missing or empty"),
@@ -376,7 +376,7 @@ def test_an_app_may_be_limited_to_repositories_of_a_project(scopes: str) -> None
 )
 def test_beyond_these_limits_there_is_no_token(scopes: str) -> None:
     said = refusal({"a": {**app(), SCOPES: scopes}})
-    assert f"its annotation {SCOPES} does not let this project have a token for my-app" in said
+    assert f"its annotation {SCOPES} does not allow this project a token for my-app" in said
 
 
 @pytest.mark.parametrize("scopes", ["no JSON", "[]", "null", '"my-app"'])

@@ -620,7 +620,7 @@ def test_on_sigterm_it_is_not_serving_first_answers_what_is_in_flight_and_sends_
         assert next(watch).status == NOT_SERVING
         assert not executing.done()
         code, said, _ = fails(lambda: list(followed))
-        assert (code, said) == (Code.UNAVAILABLE, "this server is stopping: call again")
+        assert (code, said) == (Code.UNAVAILABLE, "this server is stopping; call again")
         new = request(pb.ExecuteRequest, body(alias="new"))
         assert fails(lambda: client.Execute(new, timeout=WITHIN, metadata=PROOF))[:2] == (code, said)
         assert health(target) == health(target, SERVICE) == NOT_SERVING

@@ -72,21 +72,21 @@ SPOILS: dict[str, tuple[Callable[[Place], object], str, str]] = {
     "another's key": (
         lambda place: place.files.key.write_bytes(place.other.key.read_bytes()),
         "CERT",
-        "are not a certificate and its key",
+        "do not belong together, or are not PEM",
     ),
     "a broken certificate": (
         lambda place: place.files.certificate.write_bytes(
             b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"
         ),
         "CERT",
-        "are not a certificate and its key",
+        "do not belong together, or are not PEM",
     ),
     "an encrypted key": (encrypted, "KEY", "without a passphrase"),
     "no authority": (lambda place: (place.folder / "ca.crt").unlink(), "CLIENT_CA", "No such file"),
     "an authority that is none": (
         lambda place: (place.folder / "ca.crt").write_bytes(b"\xff-----BEGIN CERTIFICATE-----\xff"),
         "CLIENT_CA",
-        "holds no PEM certificate",
+        "contains no valid PEM certificate",
     ),
 }
 
@@ -127,16 +127,16 @@ def test_a_start_with_such_a_file_is_one_line_that_names_the_variable(place: Pla
         GRPC_TLS_KEY=str(place.other.key),
     )
     assert line.startswith("gha-step: GHA_STEP_GRPC_TLS_CERT: ")
-    assert "are not a certificate and its key" in line
+    assert "do not belong together, or are not PEM" in line
 
 
 def test_an_address_of_grpc_that_is_taken_is_named(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         address = f"127.0.0.1:{taken.getsockname()[1]}"
         line = failed(tmp_path, GRPC_LISTEN=address)
-    assert line.startswith(f"gha-step: GHA_STEP_GRPC_LISTEN: {address} cannot be listened on (Address already in use)")
+    assert line.startswith(f"gha-step: GHA_STEP_GRPC_LISTEN: cannot listen on {address} (Address already in use)")
 
 
 def test_an_address_of_grpc_that_is_not_ours_is_named(tmp_path: Path) -> None:
     line = failed(tmp_path, GRPC_LISTEN="192.0.2.1:9791", GRPC_TLS_CERT="none")
-    assert line.startswith("gha-step: GHA_STEP_GRPC_LISTEN: 192.0.2.1:9791 cannot be listened on")
+    assert line.startswith("gha-step: GHA_STEP_GRPC_LISTEN: cannot listen on 192.0.2.1:9791")

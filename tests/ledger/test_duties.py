@@ -1,4 +1,4 @@
-"""A report only goes from open to closed, whoever writes it."""
+"""A report only goes from open to closed, no matter who writes it."""
 
 from typing import Any
 

@@ -23,7 +23,7 @@ def main() -> int:
     chosen = [mutant for mutant in MUTANTS if options.only in mutant.name]
     for needed in sorted({word for mutant in chosen for word in mutant.caught_by.split()}):
         if _catch(Mutant("none", "pyproject.toml", "", "", needed)) is not None:
-            raise SystemExit(f"{needed} fails without any mutation: mend that first")
+            raise SystemExit(f"{needed} fails without any mutation; fix that first")
     survivors = 0
     for mutant in chosen:
         begun = time.monotonic()
@@ -55,7 +55,9 @@ def _apply(mutant: Mutant, path: Path) -> None:
         return
     text = path.read_text()
     if text.count(mutant.old) != 1:
-        raise SystemExit(f"{mutant.name}: its place stands {text.count(mutant.old)} times in {mutant.file}: mend it")
+        raise SystemExit(
+            f"{mutant.name}: its source text occurs {text.count(mutant.old)} times in {mutant.file}; fix the catalogue"
+        )
     path.write_text(text.replace(mutant.old, mutant.new))
 
 

@@ -160,14 +160,14 @@ MUTANTS: Final = (
         "tests/attribution",
     ),
     Mutant(
-        "whoever waits for other keys ends at its own deadline",
+        "a step that waits for other keys ends at its own deadline",
         ATTRIBUTION,
         "    patience = WAIT_FOR_OTHERS if look.waits else 0.0\n",
         "    patience = 0.0\n",
         "tests/attribution",
     ),
     Mutant(
-        "whoever waits for other keys waits for ever",
+        "a step that waits for other keys waits for ever",
         ATTRIBUTION,
         "WAIT_FOR_OTHERS: Final = 300.0",
         "WAIT_FOR_OTHERS: Final = 1e9",

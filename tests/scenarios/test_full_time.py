@@ -100,7 +100,7 @@ def test_without_any_mark_among_strangers_every_end_is_right_or_ambiguous(full: 
     for followed in ended.values():
         assert followed.end.run_id != stranger.id
         if followed.end.status == "Failed":
-            assert "cannot be told" in followed.end.message
+            assert "could not be identified" in followed.end.message
             assert stranger.url_path in followed.end.message
     assert "Succeeded" in statuses  # not all of them met the stranger
 

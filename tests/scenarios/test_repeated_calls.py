@@ -98,7 +98,7 @@ def test_what_github_refused_is_told_again_and_not_sent_again(github_com: Site) 
     end = github_com.follow(promotion, step).end
     assert end.status == "Failed"
     assert end.message.startswith("nothing was dispatched:")
-    github_com.workflow("missing.yml")  # mended: a new promotion is needed all the same
+    github_com.workflow("missing.yml")  # fixed: a new promotion is needed all the same
     promotion.lose_pod()
     again = github_com.follow(promotion, step).end
     assert (again.status, again.message) == ("Failed", end.message)

@@ -27,7 +27,7 @@ def test_without_a_mark_the_run_that_was_seen_is_a_candidate_and_not_claimed(pla
     message = ended.end.message
     assert ended.end.status == "Failed"
     assert run.url_path in message
-    assert "may have been dispatched, but which run it is cannot be told" in message
+    assert "may have been dispatched, but the run could not be identified" in message
     assert "It is not sent again" in message
     assert "`run-name: Deploy ${{ inputs.gha_step }}`" in message
     assert "correlationInput: gha_step" in message

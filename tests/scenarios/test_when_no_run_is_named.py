@@ -43,7 +43,7 @@ def test_among_strangers_the_end_is_ambiguous_and_names_every_candidate(plays: P
     ended = plays["ghes-3.19", "among_strangers"].result()
     message = ended.end.message
     assert ended.end.status == "Failed"
-    assert "was dispatched, but which run it is cannot be told" in message
+    assert "was dispatched, but the run could not be identified" in message
     ours = ended.only.site.runs(ended.only.tag)
     same_identity, another = ended.strangers
     for run in (*ours, same_identity):

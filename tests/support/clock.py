@@ -54,4 +54,4 @@ class VirtualClock:
 
     def sleep(self, seconds: float) -> None:
         self.forward(seconds)
-        time.sleep(0.002)  # whoever waits for somebody else lets him go on
+        time.sleep(0.002)  # a waiting thread lets the others go on

@@ -97,7 +97,7 @@ def test_a_waiting_run_says_for_whom(pending: tuple[PendingDeployment, ...], wor
 
 
 def test_who_may_approve_is_told_even_if_it_is_not_known_who() -> None:
-    assert "whose cannot be told (why)" in str(hear(Snapshot(WAITING, detail="why")).message)
+    assert "waiting for approval; reviewers unknown (why)" in str(hear(Snapshot(WAITING, detail="why")).message)
 
 
 def test_a_mismatch_names_the_failed_jobs_with_their_steps_and_links() -> None:
@@ -125,7 +125,7 @@ def test_of_many_failed_jobs_a_message_names_five() -> None:
 
 def test_jobs_that_cannot_be_read_do_not_hide_that_the_run_failed() -> None:
     result = hear(Snapshot(replace(COMPLETED, conclusion="failure"), detail="a proxy said 502"), WANTS_SUCCESS)
-    assert "its jobs cannot be told: a proxy said 502" in str(result.message)
+    assert "its jobs could not be read: a proxy said 502" in str(result.message)
     assert "failedJobs" not in told(result)["output"]
 
 

@@ -198,7 +198,7 @@ def test_who_may_approve_is_worth_no_failure(here: Follower, status: int) -> Non
     here.github.faults.add(Answer(Response.of(status, {"message": "no"})), "get-pending-deployments", times=None)
     result = here.call(expectedConclusion="success")
     assert result.status == "Running"
-    assert "whose cannot be told" in str(result.message)
+    assert "reviewers unknown" in str(result.message)
 
 
 @pytest.mark.parametrize("conclusion", ["failure", "timed_out", "cancelled"])
@@ -281,7 +281,7 @@ def test_jobs_that_stay_in_trouble_do_not_hold_up_the_answer(here: Follower, fau
     here.github.faults.add(fault, "list-jobs", times=None)
     answers = here.follow(expectedConclusion="success")
     assert [answer.status for answer in answers] == ["Running", "Running", "Failed"]
-    assert "its jobs cannot be told" in str(answers[-1].message)
+    assert "its jobs could not be read" in str(answers[-1].message)
     assert told(answers[-1])["output"]["conclusion"] == "failure"
 
 
@@ -519,7 +519,7 @@ def test_a_missing_permission_fails_at_once_with_advice(here: Follower, token: T
 
 
 def test_a_failure_is_the_promotions_own(here: Follower) -> None:
-    """A mended permission works for the next promotion, whatever the last one heard."""
+    """A fixed permission works for the next promotion, whatever the last one heard."""
     here.run()
     here.github.add_token(Token("weak-token", kind="fine-grained", actions="none"))
     here.token("weak-token")

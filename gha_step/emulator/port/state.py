@@ -327,7 +327,7 @@ class State:
             return node
 
     def changed(self, run: ActionRun | NodeRun) -> None:
-        """Whoever changes a run says so here: reads may lag behind."""
+        """Every change of a run is announced here: reads may lag behind."""
         run.updated_at = self.clock()
         run.past.append((run.updated_at, copy.copy(run)))  # type: ignore[arg-type]
 

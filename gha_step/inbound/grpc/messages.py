@@ -23,7 +23,7 @@ from gha_step.inbound.bearer import bearer, only
 from gha_step.pb.v1 import step_pb2 as pb
 
 SERVICE: Final = pb.DESCRIPTOR.services_by_name["StepService"].full_name
-STOPPING: Final = "this server is stopping: call again"
+STOPPING: Final = "this server is stopping; call again"
 DETAILS: Final = "grpc-status-details-bin"  # https://grpc.io/docs/guides/error/#richer-error-model
 MOST_VIOLATIONS: Final = 10  # all details share 8 KiB of metadata
 LONGEST_WORDS: Final = 200

@@ -319,7 +319,7 @@ def _tell(report: Report, known: Known, end: reports.End, *, wanted: bool, label
     if "end" not in report.said:
         return Say("end", end.line)
     if not wanted:
-        return Close(f"told by the workflow itself; {end.line.message}")
+        return Close(f"reported by the workflow itself; {end.line.message}")
     return _end_patch(known, dict(end.patch), label)
 
 

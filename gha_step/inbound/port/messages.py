@@ -70,7 +70,7 @@ class Foreign:
 
 @dataclass(frozen=True)
 class Nameless:
-    """Meant for us, and does not say for which run: Port cannot be told anything about it."""
+    """Meant for us, and does not say for which run: nothing can be reported to Port about it."""
 
     problem: str
 

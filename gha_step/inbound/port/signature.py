@@ -26,7 +26,7 @@ _SPACE: Final = " \t\r\n"
 
 
 def verdict(raw: bytes, secrets: Sequence[Token]) -> Verdict:
-    """Whether ``raw`` bears a signature by one of the client secrets, in time that does not depend on them.
+    """Whether ``raw`` is signed with one of the client secrets, in time that does not depend on them.
 
     A message that cannot be read, or names signature or time stamp twice, has a wrong one.
     """

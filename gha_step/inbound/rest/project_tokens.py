@@ -1,8 +1,8 @@
-"""Who speaks for a project: whoever knows the token in the Secret ``gha-step`` of the project's own namespace.
+"""Who speaks for a project: a caller that has the token in the Secret ``gha-step`` of the project's own namespace.
 
 Source: facts/stock-kargo.md, "Who may call". Every refusal is backed by a read of that Secret that began after the call
-came, so that a new token works at once; such reads are spaced, so that whoever guesses burdens nobody. A project that
-is not there, one whose Secret is missing and a wrong token all take this one way and look alike.
+came, so that a new token works at once; such reads are spaced, so that guessing puts no load on the API server. A
+project that does not exist, one whose Secret is missing and a wrong token all take this one way and look alike.
 """
 
 import asyncio
@@ -63,7 +63,7 @@ class ProjectTokens:
 
         :param project: the name of a namespace, whether there is one or not.
         :param deadline: monotonic seconds.
-        :raises SecretsUnavailable: this cannot be told now, or not until then.
+        :raises SecretsUnavailable: the token cannot be read now, or not until then.
         """
         arrived = self._clock.monotonic()
         known = self._known.get(project)
@@ -73,7 +73,7 @@ class ProjectTokens:
             read = await self._read(project, deadline)
             if read.accepts(bearer):
                 return True
-            # Only such reads are spaced: whether a project is in use cannot be told from how long a refusal takes.
+            # Only such reads are spaced: the time that a refusal takes does not show whether a project is in use.
             self._vain[project] = read.begun
             if read.begun >= arrived:
                 if isinstance(read.why, SecretsUnavailable):
@@ -115,11 +115,11 @@ class ProjectTokens:
         except SecretsUnavailable as error:
             return _Read(begun, why=error)
         except NoSecret:
-            mend = f"kubectl create secret generic {SECRET} --namespace {project} --from-literal={KEY}=TOKEN"
-            return _Read(begun, why=CredentialsError(f"the Secret {SECRET} does not exist: create it by {mend}"))
+            fix = f"kubectl create secret generic {SECRET} --namespace {project} --from-literal={KEY}=TOKEN"
+            return _Read(begun, why=CredentialsError(f"the Secret {SECRET} does not exist: create it with {fix}"))
         except CredentialsError as error:
             return _Read(begun, why=error)
-        except Exception:  # noqa: BLE001  the caller hears that this cannot be told, and asks again
+        except Exception:  # noqa: BLE001  the caller is asked to try again
             log.exception("the Secret %s of the project %s cannot be read", SECRET, project)
             return _Read(begun, why=SecretsUnavailable("internal error; see gha-step's log"))
         text = _text(value)

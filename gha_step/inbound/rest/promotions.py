@@ -25,7 +25,7 @@ class Promotions:
         """The UID of the Promotion ``name``; both are names as Kubernetes has them.
 
         :raises NoPromotion: there is none, or we lastingly may not see it; the message says what to do.
-        :raises Unavailable: this cannot be told now.
+        :raises Unavailable: it cannot be read now.
         """
         try:
             promotion = self._api.get(f"{API}/namespaces/{project}/promotions/{name}")

@@ -148,7 +148,7 @@ class ProjectApi:
         if request.method != "PUT":
             return _told(404, f"there is no {request.method[:20]} here, only PUT"), address.resource
         if self._draining():
-            return _told(503, "this server is stopping: call again", close=True), address.resource
+            return _told(503, "this server is stopping; call again", close=True), address.resource
         with self._execution.counted():
             return await self._put(request, address), address.resource
 

@@ -66,7 +66,7 @@ Global___Status: _TypeAlias = Status  # noqa: Y015
 @_typing.final
 class StepContext(_message.Message):
     """StepContext says which promotion step is meant. project, promotion_uid and alias together are its identity: whatever
-    bears the same three is the same step, and is dispatched at most once.
+    has the same three is the same step, and is dispatched at most once.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -188,7 +188,7 @@ class ExecuteResponse(_message.Message):
     status: Global___Status.ValueType
     """Where the step stands."""
     message: _builtins.str
-    """What happened, in words for a person; it names the subject and, if something is wrong, the mend."""
+    """What happened, in words for a person; it names the subject and, if something is wrong, the fix."""
     terminal: _builtins.bool
     """True with STATUS_FAILED: no call will change it."""
     run_id: _builtins.int

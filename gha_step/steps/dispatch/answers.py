@@ -149,7 +149,7 @@ def _ambiguous(record: Record) -> str:
     runs = ", ".join(candidate.url for candidate in record.candidates)
     certain = "was dispatched" if record.answered_date is not None else "may have been dispatched"
     return (
-        f"{_subject(record)} {certain}, but which run it is cannot be told ({record.reason}): {runs}. "
+        f"{_subject(record)} {certain}, but the run could not be identified ({record.reason}): {runs}. "
         f"It is not sent again. Look at these runs. {_advice(record)}."
     )
 

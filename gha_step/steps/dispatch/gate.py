@@ -151,7 +151,7 @@ class Gate:
         return True
 
     def _holder(self, gate: Lease, request: DispatchRequest) -> Record | None:
-        """The record for which others have to wait; ``None``: nobody has to. Whoever waits may finish its work.
+        """The record for which others have to wait; ``None``: nobody has to. Those who wait may finish its work.
 
         :raises LedgerUnavailable: it cannot be read now.
         """

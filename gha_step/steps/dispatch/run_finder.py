@@ -25,7 +25,7 @@ WATCH: Final = 90.0  # seconds for which another process's `sending` must stand 
 LONG_AGO: Final = 300.0  # seconds, by the wall clock, after which it counts as gone at once
 LAST_LOOK_WITHIN: Final = 60.0  # seconds after the end of looking, where GitHub cannot be asked
 SHARED_FOR: Final = 0.5  # seconds for which one listing serves others as well
-LOOK_AGAIN: Final = 15.0  # seconds: whoever asks to wait longer is asked again by the next call
+LOOK_AGAIN: Final = 15.0  # seconds: for a longer wait the next call asks again
 
 
 class RunFinder:
@@ -85,7 +85,7 @@ class RunFinder:
             self.stands_still(f"listing {record.key}", "read")
             task.note = None
         except GitHubError as error:
-            # Never without a last look, unless there cannot be one: whoever comes late has its minute as well.
+            # Never without a last look, unless there cannot be one: a late caller has its minute as well.
             transient = isinstance(error, Unreachable | RateLimited | Unclear)
             patience = LAST_LOOK_WITHIN if transient else 0.0
             failing = self.stands_still(f"listing {record.key}", "failed")
@@ -115,7 +115,7 @@ class RunFinder:
     def look_back(self, task: Task, record: Record, request: DispatchRequest) -> bool:
         """Whether a run shows our marker already, of an attempt that a ledger knew which has died with its pod.
 
-        :raises GitHubError: this cannot be told now. A refusal is no trouble: the POST's own answer decides.
+        :raises GitHubError: GitHub does not answer now. A refusal is no trouble: the POST's own answer decides.
         :raises LedgerError: several do.
         """
         try:

@@ -81,7 +81,7 @@ def _standing(seen: Snapshot, run: ObservedRun) -> str:
 
 def _awaiting(seen: Snapshot) -> str:
     if seen.detail:
-        return f"waits for an approval, though whose cannot be told ({seen.detail})"
+        return f"is waiting for approval; reviewers unknown ({seen.detail})"
     if not seen.pending:
         return "waits for a deployment protection rule"
     return "waits " + ", and ".join(_deployment(one) for one in seen.pending)
@@ -107,7 +107,7 @@ def _why(seen: Snapshot, run: ObservedRun) -> str:
         if (more := len(seen.jobs) - NAMED_JOBS + seen.more_jobs) > 0:
             words += f"; and {more} more"
     elif seen.detail:
-        words = f"its jobs cannot be told: {seen.detail}"
+        words = f"its jobs could not be read: {seen.detail}"
     return f": {words} ({run.url})" if words else f": {run.url}"
 
 

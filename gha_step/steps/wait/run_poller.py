@@ -1,7 +1,7 @@
 """Looks at workflow runs: one request each, conditional where it can be, and none that GitHub asked not to send.
 
-What a look has seen is told by `gha_step.steps.wait.answers`. All memory is this process's own, bounded, and may be
-lost: then the next look is an ordinary request.
+`gha_step.steps.wait.answers` puts what a look has seen into words. All memory is this process's own, bounded, and may
+be lost: then the next look is an ordinary request.
 """
 
 import threading
@@ -79,7 +79,7 @@ class _Watch:
     seen: Snapshot = field(default_factory=Snapshot)
     look: Look | None = None
     turn: float | None = None  # a reserved time to look, monotonic
-    good: bool = False  # whether a look has shown the run to this project, be it with an earlier token
+    good: bool = False  # whether a look has shown the run to this project, even if with an earlier token
     refused_since: float | None = None  # the first refused look since the last good one
     odd_since: float | None = None
     ask_after: float = float("-inf")
@@ -113,7 +113,7 @@ class RunPoller:
     def look(
         self, run: RunReference, token: Token, renew: Renew | None = None, *, project: str = ""
     ) -> Look | Snapshot:
-        """A look that has begun, be it by this call; or what is known, where none may begin now.
+        """A look that has begun, possibly by this call; or what is known, where none may begin now.
 
         :param project: who waits. Its Secret is read for every call: a new token goes on where the old one stopped.
         :param renew: gives another token for one that GitHub refused with 401, where that may help; it may raise.
@@ -126,7 +126,7 @@ class RunPoller:
                 return watch.look
             if watch.ask_after > now and watch.seen.trouble is not None:
                 return watch.seen
-            # A failure was another call's, and final for that one; by now the cause may be mended.
+            # A failure was another call's, and final for that one; by now the cause may be fixed.
             if held > now:
                 return replace(watch.seen, trouble=_held(run, held), failure=None)
             if watch.turn is None:

@@ -18,7 +18,7 @@ class Snapshot:
     """What is known of a run. ``run``: as it was last seen; ``failure``: why looking again cannot help.
 
     ``jobs``: those by which it failed, and ``more_jobs``: how many more did. ``detail``: why its jobs or approvals
-    cannot be told.
+    cannot be read.
     """
 
     run: ObservedRun | None = None

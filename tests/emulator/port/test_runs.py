@@ -1,4 +1,4 @@
-"""Action runs: claimed, hidden, acknowledged, reported, ended by whoever comes first."""
+"""Action runs: claimed, hidden, acknowledged, reported, ended by the first who asks."""
 
 import json
 
