@@ -7,8 +7,10 @@ from functools import cached_property
 from typing import Final
 from urllib.parse import unquote
 
+_LONGEST: Final = 20_000  # characters
 _SHORTEST_IN_BASE64: Final = 8  # characters: of less, what base64 makes is found in ordinary text
-_ESCAPE: Final = re.compile(r"\\+u00([0-9a-fA-F]{2})|\\+(/)")
+# Only from where a run of backslashes begins: tried at each of them, a long run would take the square of its length.
+_ESCAPE: Final = re.compile(r"(?<!\\)\\+(?:u00([0-9a-fA-F]{2})|(/))")
 
 
 class Token:
@@ -41,8 +43,13 @@ class Token:
         return any(form in text or form in plain for form in self._forms)
 
     def hide(self, text: str) -> str:
-        """``text`` with this value taken out: whatever somebody else says may repeat it."""
-        return self._disguised.sub("***", text) if self.is_in(text) else text
+        """``text`` with this value taken out: whatever somebody else says may repeat it.
+
+        Of a text that is longer than anything we keep, nothing is left: taking it apart would hold up everybody.
+        """
+        if not self.is_in(text):
+            return text
+        return "***" if len(text) > _LONGEST else self._disguised.sub("***", text)
 
     @cached_property
     def _forms(self) -> tuple[str, ...]:
@@ -86,8 +93,8 @@ def _spelled(text: str) -> str:
 
 def _spellings(character: str) -> str:
     escaped = "".join(rf"%(?:25)*{_hex(byte)}" for byte in character.encode("utf-8", "surrogatepass"))
-    json = rf"|\\+u00{_hex(ord(character))}" if ord(character) < 256 else ""
-    slash = r"|\\+/" if character == "/" else ""
+    json = rf"|(?<!\\)\\+u00{_hex(ord(character))}" if ord(character) < 256 else ""
+    slash = r"|(?<!\\)\\+/" if character == "/" else ""
     return rf"(?:{re.escape(character)}|{escaped}{json}{slash})"
 
 

@@ -17,7 +17,7 @@ from gha_step.github.connection import Connector
 from gha_step.github.errors import RateLimited, TooLarge, Unclear
 from gha_step.github.exchange import Exchange
 from gha_step.github.fresh_tokens import may_pass, pause
-from gha_step.github.messages import VERSION_HEADER, Answer, Request, error_body, headers, number, time_of_day
+from gha_step.github.messages import VERSION_HEADER, Answer, Request, error_body, headers, retry_after, time_of_day
 from gha_step.github.rate_limits import RateLimits
 from gha_step.github.refusals import Asked, rate_limit, refuses_version
 from gha_step.github.server_capabilities import ServerCapabilities
@@ -142,7 +142,7 @@ class Client:
             )
             answer = self._metered(name, asked, request).hiding(token)
             self._servers.saw(endpoint, answer.headers)
-            if dialect.version is None or not refuses_version(answer):
+            if dialect.version is None or not refuses_version(answer, asked):
                 break
             self._servers.refused(endpoint, dialect, VERSION_HEADER)
         return self._within_limits(answer, asked, owner)
@@ -163,7 +163,7 @@ class Client:
         if body is not None and (limited := rate_limit(answer, body, asked)):
             limited.retry_after = self._rate_limits.limited(endpoint, owner, limited.wait, now).until - now
             raise limited
-        after = number(answer.headers.get("retry-after"))
+        after = retry_after(answer)
         if answer.status >= 500 and after is not None:  # a 503 may ask to wait as a limit does
             self._rate_limits.limited(endpoint, owner, after, now)
         else:

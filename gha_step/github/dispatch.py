@@ -132,7 +132,7 @@ def decipher_dispatch(
         raise limited
     if dialect.asks_details and refuses_key(answer, body, asked, RUN_DETAILS):
         raise Unsupported(f"{workflow.endpoint.host} does not know {RUN_DETAILS}", RUN_DETAILS)
-    if dialect.version is not None and refuses_version(answer, body):
+    if dialect.version is not None and refuses_version(answer, asked, body):
         raise Unsupported(f"{workflow.endpoint.host} does not know API version {dialect.version}", VERSION_HEADER)
     if status in _REFUSED or 300 <= status < 400:
         raise refused(answer, body, asked, token)
@@ -155,7 +155,7 @@ def _asked(workflow: Workflow, inputs: Mapping[str, str]) -> Asked:
 
 def _started(answer: Answer, workflow: Workflow) -> StartedRun:
     try:
-        body = answer.json()
+        body = answer.json(unique=True)  # two IDs are none
         run_id = positive_id(body["workflow_run_id"])
     except (ValueError, KeyError, TypeError):
         raise Unclear("GitHub answered 200, but its body names no run") from None

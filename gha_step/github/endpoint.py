@@ -60,9 +60,7 @@ class Endpoint:
     @property
     def web(self) -> str:
         """The base of this server's pages, for links that GitHub does not give itself."""
-        if not self.host.startswith("api."):
-            return f"{'https' if self.tls else 'http'}://{self.authority}"
-        return f"https://{self.authority.removeprefix('api.')}"
+        return f"{'https' if self.tls else 'http'}://{self.authority.removeprefix('api.')}"
 
 
 def resolve_endpoint(base_url: str | None, *, allow_http: bool, verify: bool = True) -> Endpoint:

@@ -44,8 +44,9 @@ class Listings:
         :raises GitHubError: the listing cannot be had now (`Unreachable`, `RateLimited`, `Unclear`), or never
             (`Refused`, `Untrusted`).
         """
-        # Not by its base: what a server showed that had to prove nothing is not for those who want proof.
-        subject = (workflow.endpoint, workflow.path.lower(), token)
+        # Files differ by case, repositories do not. Not by the API's base: what a server showed that had to prove
+        # nothing is not for those who want proof.
+        subject = (workflow.endpoint, workflow.repository_path.lower(), workflow.file, token)
         now = self._clock.monotonic()
         mine = _Flight(now, floor, Future())
         with self._lock:

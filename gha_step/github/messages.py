@@ -60,15 +60,19 @@ class Answer:
         """``text``, which is read in the body by other means than `json`, without the secrets."""
         return _without(self.secrets, text)
 
-    def json(self) -> Any:
+    def json(self, *, unique: bool = False) -> Any:
         """The body, every string in it without the secrets and without half of a surrogate pair.
 
+        :param unique: refuse an object that holds a key twice.
         :raises ValueError: it is no JSON.
         """
-        value = parse_json(self.body)
+        value = parse_json(self.body, unique=unique)
         text = self.body.decode()
         if any(secret.is_in(text) for secret in self.secrets) or re.search(r"\\u[dD][89a-fA-F]", text):
-            return self._cleaned(value)
+            try:
+                return self._cleaned(value)
+            except RecursionError:  # it takes more frames than parsing
+                raise ValueError("nested too deeply") from None
         return value
 
     def _cleaned(self, value: Any) -> Any:
@@ -144,8 +148,12 @@ def error_body(answer: Answer) -> ErrorBody:
 
 def date(answer: Answer) -> float | None:
     """GitHub's clock when it answered, in seconds since 1970."""
+    return _moment(answer.headers.get("date", ""))
+
+
+def _moment(text: str) -> float | None:
     try:
-        return parsedate_to_datetime(answer.headers.get("date", "")).timestamp()
+        return parsedate_to_datetime(text).timestamp()
     except (ValueError, OverflowError):
         return None
 
@@ -161,6 +169,13 @@ def enterprise_version(headers: Mapping[str, str]) -> tuple[int, int] | None:
 def number(text: str | None) -> float | None:
     """A header's number of seconds."""
     return float(text) if text is not None and re.fullmatch(r"[0-9]{1,12}", text) else None
+
+
+def retry_after(answer: Answer) -> float | None:
+    """For how many seconds an answer asks to wait: its number, or its date, as proxies write it, by its own Date."""
+    given = answer.headers.get("retry-after", "")
+    until, now = _moment(given), date(answer)
+    return number(given) if until is None or now is None else max(until - now, 0.0)
 
 
 def time_of_day(seconds: float) -> str:

@@ -15,8 +15,9 @@ from typing import Final, Literal
 from gha_step.contract.secret import Token
 from gha_step.github.endpoint import Endpoint
 from gha_step.github.errors import RateLimited, Refused, TooLarge, Unclear
-from gha_step.github.messages import Answer, ErrorBody, date, error_body, number, own_link, time_of_day
+from gha_step.github.messages import Answer, ErrorBody, date, error_body, number, own_link, retry_after, time_of_day
 
+LONGEST_READ: Final = 4_000  # characters in which a sentence is looked for: it may take the square of them
 PASSING: Final = frozenset({304, 408, 409, 423, 425})  # refusals of the moment
 
 
@@ -46,9 +47,14 @@ class Asked:
         """
         pattern = re.compile(sentence, re.IGNORECASE | re.DOTALL)
         for text in (self.owner, self.repo, self.file, self.ref, *self.theirs):
-            if core in text if core is not None else pattern.match(text):
-                words = words.replace(text, "")
-        return pattern.match(words) is not None
+            if core is None:
+                mistakable = pattern.match(text[:LONGEST_READ])
+            else:
+                mistakable = re.search(re.escape(core), text, re.IGNORECASE)
+            if mistakable:
+                for repeated in (text, text[: mistakable.end()]):  # all of it, or cut off
+                    words = re.sub(re.escape(repeated), "", words, flags=re.IGNORECASE)
+        return pattern.match(words[:LONGEST_READ]) is not None
 
 
 def said(answer: Answer, body: ErrorBody) -> str:
@@ -75,7 +81,7 @@ def read_refusal(answer: Answer, asked: Asked, token: Token) -> RateLimited | Re
     unclear = kind(
         f"{asked.endpoint.host} answered {said(answer, body)} to the request to {asked.verb} {asked.subject}"
     )
-    unclear.retry_after = number(answer.headers.get("retry-after"))
+    unclear.retry_after = retry_after(answer)
     return unclear
 
 
@@ -92,13 +98,13 @@ def rate_limit(answer: Answer, body: ErrorBody, asked: Asked) -> RateLimited | N
     Source: https://docs.github.com/en/rest/using-the-rest-api/rate-limits-for-the-rest-api
     """
     spent = answer.headers.get("x-ratelimit-remaining") == "0"
-    after = number(answer.headers.get("retry-after"))
     documented = re.search(r"rate-limit", body.documentation) is not None
     if answer.status != 429 and not (
-        answer.status == 403 and (spent or after is not None or documented or asked.says(body.message, _LIMITED))
+        answer.status == 403
+        and (spent or "retry-after" in answer.headers or documented or asked.says(body.message, _LIMITED))
     ):
         return None
-    wait, now = after, date(answer)
+    wait, now = retry_after(answer), date(answer)
     reset = number(answer.headers.get("x-ratelimit-reset"))
     if wait is None and spent and reset is not None and now is not None:
         wait = max(reset - now, 0.0)
@@ -113,7 +119,8 @@ def rate_limit(answer: Answer, body: ErrorBody, asked: Asked) -> RateLimited | N
 # ---------------------------------------------------------------- what a server does not know
 
 _NO_KEY: Final = r'(?:Invalid request\.\s+)?(?:For \'[^\n]*\n+|No more than [^\n]*\n+)*"{key}" is not a permitted key\b'
-_NO_VERSION: Final = r'(?:Bad Request:?\s*)?The version you specified in the "X-GitHub-API-Version" request header'
+_VERSION_CORE: Final = 'The version you specified in the "X-GitHub-API-Version" request header'
+_NO_VERSION: Final = rf"(?:Bad Request:?\s*)?{_VERSION_CORE}"
 
 
 def refuses_key(answer: Answer, body: ErrorBody, asked: Asked, key: str) -> bool:
@@ -123,15 +130,15 @@ def refuses_key(answer: Answer, body: ErrorBody, asked: Asked, key: str) -> bool
     )
 
 
-def refuses_version(answer: Answer, body: ErrorBody | None = None) -> bool:
-    """Whether the server says that it does not know the API version that was named. No text of a user is in that.
+def refuses_version(answer: Answer, asked: Asked, body: ErrorBody | None = None) -> bool:
+    """Whether the server says that it does not know the API version that was named.
 
     GitHub says so in ``errors``, which is a list everywhere else.
     """
     if answer.status != 400:
         return False
     body = body or error_body(answer)
-    return any(re.match(_NO_VERSION, words, re.IGNORECASE) for words in (body.errors, body.message))
+    return any(asked.says(words, _NO_VERSION, core=_VERSION_CORE) for words in (body.errors, body.message))
 
 
 # ---------------------------------------------------------------- refusals
@@ -183,7 +190,7 @@ _CAUSES: Final = (
     (_PARSE, "{file} on {ref} is not a valid workflow: correct it there"),
     (r"No ref found for", "there is no branch or tag {ref}: GitHub takes no commit SHA; push it or correct ref"),
     (
-        r"Invalid request\.\s+(?:.*\s)?No more than [0-9]+ properties are allowed",
+        r"Invalid request\.\s(?:.*\s)?No more than [0-9]+ properties are allowed",
         "this server takes fewer inputs: leave some out, or join them",
     ),
     (r"Unexpected inputs provided", "declare them under on.workflow_dispatch.inputs of {file}, or leave them out"),

@@ -73,7 +73,10 @@ class Target(Frozen):
 
     def _same(self) -> "list[Target]":
         short = self.short_ref
-        refs = [short, *(prefix + short for prefix in FULL_REFS)] if self.ref == short else [self.ref, short]
+        if self.ref == short:
+            refs = [short, *(prefix + short for prefix in FULL_REFS)]
+        else:  # of a branch that is called refs/tags/v1, the short form is another's full one
+            refs = [self.ref, *([] if short.startswith(FULL_REFS) else [short])]
         return [self.model_copy(update={"ref": ref}) for ref in refs]
 
     @property

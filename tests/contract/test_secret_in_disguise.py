@@ -2,6 +2,7 @@
 
 import base64
 import json
+import time
 from collections.abc import Callable
 from urllib.parse import quote
 
@@ -9,6 +10,7 @@ import pytest
 
 from gha_step.contract.secret import Token
 from gha_step.github.messages import Answer, error_body
+from tests.support.clock import LONG
 
 CLASSIC = "ghp_0123456789abcdefABCDEF0123456789abcd"
 APP = "ghs_4711_" + ".".join("eyJhbGciOiJSUzI1NiJ9+/=" * 8 for _ in range(3))
@@ -81,6 +83,16 @@ def test_other_texts_stay_as_they_are() -> None:
 
 def test_a_short_value_is_not_found_in_every_base64() -> None:
     assert Token("ab").hide(in_base64("ab")) == in_base64("ab")
+
+
+@pytest.mark.parametrize("value", [CLASSIC, APP])
+@pytest.mark.parametrize("filling", ["\\", "\\u0067", "%25", "g\\", " "])
+def test_a_long_text_does_not_take_the_square_of_its_length(filling: str, value: str) -> None:
+    """Matching a pattern holds up every other call meanwhile: 64 kB of backslashes took minutes."""
+    text, begun = filling * 60_000, time.process_time()
+    assert Token(value).hide(text) == text
+    assert Token(value).hide(f"{text} {value}") == "***"
+    assert time.process_time() - begun < LONG
 
 
 def test_an_empty_value_hides_nothing() -> None:

@@ -17,6 +17,7 @@ from tests.support.secrets import example_secret
 
 SAME = [("v1", "v1"), ("v1", "refs/tags/v1"), ("refs/heads/v1", "v1"), ("refs/tags/v1", "refs/tags/v1")]
 OTHER = [("refs/tags/v1", "refs/heads/v1"), ("refs/heads/v1", "refs/tags/v1"), ("refs/tags/v1", "refs/tags/v2")]
+BRANCH_LIKE_A_TAG = [("refs/heads/refs/tags/v1", "refs/tags/v1"), ("refs/tags/refs/heads/x", "refs/heads/x")]
 
 
 @pytest.fixture(autouse=True)
@@ -51,6 +52,13 @@ def test_a_branch_is_another_target_than_the_tag_of_its_name(
     assert f"on ref {first}" in str(again.message)
     assert f"on ref {second}" in str(again.message)
     assert github.count("dispatch") == 1
+
+
+@pytest.mark.parametrize(("one", "other"), BRANCH_LIKE_A_TAG)
+def test_a_branch_that_is_called_as_a_tag_is_written_is_not_that_tag(one: str, other: str) -> None:
+    assert not on(one).same_as(on(other))
+    assert not on(other).same_as(on(one))
+    assert not on(one).has_hash(on(other).hash)
 
 
 @pytest.mark.parametrize("second", ["v1", "refs/tags/v1", "refs/heads/v1"])

@@ -151,10 +151,11 @@ def test_only_githubs_own_servers_are_known_to_name_runs(url: str | None, names:
         ("https://api.acme.ghe.com", "https://acme.ghe.com"),
         ("https://ghe.example.com:8443", "https://ghe.example.com:8443"),
         ("http://127.0.0.1:1", "http://127.0.0.1:1"),
+        ("http://api.acme.ghe.com:8080", "http://acme.ghe.com:8080"),
     ],
 )
 def test_pages_are_on_the_servers_own_site(url: str | None, web: str) -> None:
-    assert resolve_endpoint(url, allow_http=False).web == web
+    assert resolve_endpoint(url, allow_http=True).web == web
 
 
 @given(st.text(max_size=40))

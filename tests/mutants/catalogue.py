@@ -455,15 +455,15 @@ MUTANTS: Final = (
     Mutant(
         "a ref is read as protocol: the words of a refused key count anywhere in the message",
         "gha_step/github/refusals.py",
-        "        return pattern.match(words) is not None\n",
-        "        return pattern.search(words) is not None\n",
+        "        return pattern.match(words[:LONGEST_READ]) is not None\n",
+        "        return pattern.search(words[:LONGEST_READ]) is not None\n",
         "tests/github",
     ),
     Mutant(
         "a ref is read as protocol: texts of the user are not taken out",
         "gha_step/github/refusals.py",
-        '                words = words.replace(text, "")\n',
-        "                pass\n",
+        '                    words = re.sub(re.escape(repeated), "", words, flags=re.IGNORECASE)\n',
+        "                    pass\n",
         "tests/github",
     ),
     Mutant(

@@ -15,6 +15,7 @@ from typing import Any, Final, TypeVar
 from gha_step.contract.errors import StepError
 from gha_step.contract.secret import Token
 from gha_step.github.client import Client, in_smaller_pages
+from gha_step.github.endpoint import Endpoint
 from gha_step.github.errors import GitHubError, RateLimited, Refused, Unclear, Untrusted
 from gha_step.github.messages import Answer
 from gha_step.github.rate_limits import RateLimits
@@ -108,7 +109,7 @@ class RunPoller:
         self._lock = threading.Lock()
         self._watches: OrderedDict[tuple[RunReference, Token], _Watch] = OrderedDict()
         self._latest: OrderedDict[tuple[RunReference, str], _Watch] = OrderedDict()  # by run and project
-        self._answers: OrderedDict[tuple[str, str, Token], tuple[str, Any]] = OrderedDict()  # ETag, parsed
+        self._answers: OrderedDict[tuple[Endpoint, str, Token], tuple[str, Any]] = OrderedDict()  # ETag, parsed
 
     def look(
         self, run: RunReference, token: Token, renew: Renew | None = None, *, project: str = ""
@@ -332,7 +333,7 @@ class RunPoller:
 
         :raises GitHubError: see `read_refusal` and `Client`.
         """
-        key = (run.endpoint.base, path, token)
+        key = (run.endpoint, path, token)  # not by its base: see `Listings.read`
         with self._lock:
             etag, had = self._answers.get(key, (None, None))
         answer = self._ask(name, run, token, path, etag=etag)

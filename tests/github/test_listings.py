@@ -1,0 +1,38 @@
+"""Listings: who may share one."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from gha_step.contract.secret import Token
+from gha_step.emulator import EXAMPLE_TOKEN, GitHub, serve
+from gha_step.github.connection import SocketConnector
+from gha_step.github.listings import Listings
+from gha_step.runtime import SystemClock, ThreadWorkers
+from tests.github.answers import client_over, workflow
+
+
+@pytest.fixture
+def github() -> GitHub:
+    return GitHub()
+
+
+@pytest.fixture
+def url(github: GitHub) -> Iterator[str]:
+    with serve(github) as url:
+        yield url
+
+
+def test_files_that_differ_by_case_are_two_workflows_and_share_no_listing(github: GitHub, url: str) -> None:
+    """Who saw the other's listing could take its only run for his own."""
+    repository = github.repository("myorg/my-app")
+    repository.add_workflow("Deploy.yml", "on: workflow_dispatch\n")
+    started = {file: github.start_run(workflow=file, actor="kargo-bot").id for file in ("deploy.yml", "Deploy.yml")}
+    clock = SystemClock()
+    listings = Listings(client_over(SocketConnector(), clock), clock, ThreadWorkers(1, "test"))
+    for file, run_id in started.items():
+        found = listings.read(workflow(url, file=file), Token(EXAMPLE_TOKEN), None, max_age=60.0)
+        assert [run.id for run in found.runs] == [run_id]
+    assert github.count() == 2
+    listings.read(workflow(url, owner="MyOrg", file="deploy.yml"), Token(EXAMPLE_TOKEN), None, max_age=60.0)
+    assert github.count() == 2
