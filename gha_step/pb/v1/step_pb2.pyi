@@ -13,7 +13,7 @@ A step that fails is an answer (OK, with STATUS_FAILED and a message). Other cod
   UNAUTHENTICATED     the bearer token is missing or wrong
   INVALID_ARGUMENT    the request is malformed; a google.rpc.BadRequest in the details names each field
   RESOURCE_EXHAUSTED  the request is over 4 MiB, or too many calls are open
-  UNAVAILABLE         the server is stopping, or cannot tell now: call again, nothing is lost
+  UNAVAILABLE         the server is stopping, or cannot answer now; call again, nothing is lost
   UNIMPLEMENTED       this server serves no steps, or is older than the method
 """
 
@@ -354,7 +354,7 @@ class StepKind(_message.Message):
     """What Step.kind names."""
     @_builtins.property
     def config_schema(self) -> _struct_pb2.Struct:
-        """JSON Schema (draft 2020-12) of Step.config. What the server refuses beyond it, it tells with the field's name."""
+        """JSON Schema (draft 2020-12) of Step.config. The server may refuse more than the schema does, and names the field."""
 
     def __init__(
         self,

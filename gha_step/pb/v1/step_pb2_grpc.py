@@ -69,7 +69,7 @@ class StepServiceServicer:
         """Run follows a step to its end: it executes the step again and again, as a caller of Execute would, and sends an event
         for the first observation and for each that differs from the one before. The last event has a final status.
 
-        Cancelling a Run, its deadline, or a lost connection ends the following and nothing else: what was dispatched stays
+        Cancelling a Run, its deadline, or a lost connection only ends the following: what was dispatched stays
         dispatched. To go on, call Run again with the same context and step: nothing is dispatched twice. So does a caller
         that gets UNAVAILABLE because the server stops.
         """

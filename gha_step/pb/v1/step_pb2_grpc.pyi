@@ -13,7 +13,7 @@ A step that fails is an answer (OK, with STATUS_FAILED and a message). Other cod
   UNAUTHENTICATED     the bearer token is missing or wrong
   INVALID_ARGUMENT    the request is malformed; a google.rpc.BadRequest in the details names each field
   RESOURCE_EXHAUSTED  the request is over 4 MiB, or too many calls are open
-  UNAVAILABLE         the server is stopping, or cannot tell now: call again, nothing is lost
+  UNAVAILABLE         the server is stopping, or cannot answer now; call again, nothing is lost
   UNIMPLEMENTED       this server serves no steps, or is older than the method
 """
 
@@ -56,7 +56,7 @@ class StepServiceStub:
     """Run follows a step to its end: it executes the step again and again, as a caller of Execute would, and sends an event
     for the first observation and for each that differs from the one before. The last event has a final status.
 
-    Cancelling a Run, its deadline, or a lost connection ends the following and nothing else: what was dispatched stays
+    Cancelling a Run, its deadline, or a lost connection only ends the following: what was dispatched stays
     dispatched. To go on, call Run again with the same context and step: nothing is dispatched twice. So does a caller
     that gets UNAVAILABLE because the server stops.
     """
@@ -77,7 +77,7 @@ class StepServiceAsyncStub(StepServiceStub):
     """Run follows a step to its end: it executes the step again and again, as a caller of Execute would, and sends an event
     for the first observation and for each that differs from the one before. The last event has a final status.
 
-    Cancelling a Run, its deadline, or a lost connection ends the following and nothing else: what was dispatched stays
+    Cancelling a Run, its deadline, or a lost connection only ends the following: what was dispatched stays
     dispatched. To go on, call Run again with the same context and step: nothing is dispatched twice. So does a caller
     that gets UNAVAILABLE because the server stops.
     """
@@ -107,7 +107,7 @@ class StepServiceServicer(metaclass=_abc_1.ABCMeta):
         """Run follows a step to its end: it executes the step again and again, as a caller of Execute would, and sends an event
         for the first observation and for each that differs from the one before. The last event has a final status.
 
-        Cancelling a Run, its deadline, or a lost connection ends the following and nothing else: what was dispatched stays
+        Cancelling a Run, its deadline, or a lost connection only ends the following: what was dispatched stays
         dispatched. To go on, call Run again with the same context and step: nothing is dispatched twice. So does a caller
         that gets UNAVAILABLE because the server stops.
         """
