@@ -19,13 +19,18 @@ OPERATOR_WAITS: Final = 30.0  # seconds for one request to the API server
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command. Exit codes: 0 done, 1 the command's own failure, 2 it could not start."""
+    """Run one command.
+
+    Exit codes: 0 done, 1 the command's own failure, 2 it could not start, 3 `run` does not know whether it dispatched.
+    """
     gc.disable()  # while starting: what is imported and built now stays, and to look for garbage in it takes 10 ms
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")  # to look for some reads every package's metadata
     try:
         options = _parser().parse_args(arguments)
         commands = {
             "serve": _serve,
+            "run": _run,
+            "check": _check,
             "demo": _demo,
             "emulate-github": _emulate_github,
             "emulate-port": _emulate_port,
@@ -66,6 +71,22 @@ def _parser() -> argparse.ArgumentParser:
         "given as the environment variable of the same name, e.g. GHA_STEP_HTTP_LISTEN for --http-listen; flags win.",
     )
     _add_settings(serve)
+    _add_run(
+        commands.add_parser(
+            "run",
+            help="one step to its end, for any pipeline",
+            description="Runs one step to its end: a file with `uses` and `config`, or what the flags say. A dispatch "
+            "happens at most once per key: the same command with the same key goes on where the first one stopped. "
+            "Exit codes: 0 succeeded, 1 failed, 2 wrong usage (nothing was sent), 3 not known whether dispatched.",
+        )
+    )
+    check = commands.add_parser(
+        "check",
+        help="the steps of a file, offline",
+        description="Checks the steps of this program in a file: a step, a list of steps, a Promotion, PromotionTask, "
+        "ClusterPromotionTask or Stage. Prints each problem with its line. Exit codes: 0 none, 1 some, 2 no such file.",
+    )
+    check.add_argument("files", metavar="FILE", nargs="+")
     demo = commands.add_parser(
         "demo",
         help="Kargo's example from request to run ID, on this machine alone",
@@ -91,6 +112,39 @@ def _parser() -> argparse.ArgumentParser:
     port.add_argument("--listen", metavar="ADDRESS", default="127.0.0.1:0", help="default: %(default)s")
     _add_ledger(commands.add_parser("ledger", help="what was dispatched, and what became of it"))
     return parser
+
+
+def _add_run(run: argparse.ArgumentParser) -> None:
+    run.add_argument("what", metavar="STEP.yaml|dispatch|wait", help="a file with one step; or what the flags describe")
+    step = run.add_argument_group("the step, in place of a file (see docs/gha-dispatch-workflow.md)")
+    for flag, metavar, about in (
+        ("--repo", "OWNER/NAME", "the repository, or its URL as for git clone"),
+        ("--workflow", "FILE", "dispatch: the workflow's file name, e.g. deploy.yml"),
+        ("--ref", "REF", "dispatch: branch or tag"),
+        ("--timeout", "SECONDS", "dispatch: how long to look for the run (default: 60)"),
+        ("--correlation-input", "NAME", "dispatch: an input that the workflow shows in its run-name"),
+        ("--run-id", "N", "wait: the run"),
+        ("--expected-conclusion", "WORD", "wait: any other one fails; any: none does (default: success)"),
+        ("--poll-interval", "DURATION", "wait: time between two looks (default: 10s)"),
+    ):
+        step.add_argument(flag, metavar=metavar, help=about)
+    step.add_argument(
+        "-f", "--input", metavar="NAME=VALUE", action="append", help="dispatch: an input; may be repeated"
+    )
+    step.add_argument("--validate-inputs", action="store_true", help="dispatch: compare with the workflow file first")
+    step.add_argument("--insecure-skip-tls-verify", action="store_true", help="with a repository's URL")
+    run.add_argument("--wait", action="store_true", help="after a dispatch, wait for the run's end")
+    for flag, metavar, about in (
+        ("--token-file", "PATH", "a file with the token (default: GH_TOKEN, then GITHUB_TOKEN)"),
+        ("--base-url", "URL", "the server (default: GITHUB_API_URL, or github.com)"),
+        ("--key", "TEXT", "dispatch at most once for this text (default: the CI's own run, or a new one)"),
+        ("--promotion", "NAME", "with --alias: the key of a promotion step"),
+        ("--alias", "NAME", "with --promotion: the step's alias"),
+        ("--ledger", "VALUE", "kubernetes, or sqlite:PATH (default: a file per key under XDG_STATE_HOME)"),
+        ("--project", "NAME", "the namespace of --ledger kubernetes (default: the current one)"),
+    ):
+        run.add_argument(flag, metavar=metavar, help=about)
+    run.add_argument("--output", choices=("text", "json"), default="text", help="on stdout (default: key=value lines)")
 
 
 def _add_ledger(ledger: argparse.ArgumentParser) -> None:
@@ -157,6 +211,28 @@ def _serve(options: argparse.Namespace) -> int:
         _started()
         server.run()
     return 0
+
+
+def _run(options: argparse.Namespace) -> int:
+    from gha_step.wiring.shell import run
+
+    _started()
+    return run(options, os.environ)
+
+
+def _check(options: argparse.Namespace) -> int:
+    from gha_step.inbound.shell.check import check
+    from gha_step.inbound.shell.files import read_text
+
+    found = False
+    for name in options.files:
+        checked = check(read_text(name, "gha-step check"), name)
+        for problem in checked.problems:
+            print(f"{name}:{problem.line}: {problem.text}")
+        found = found or bool(checked.problems)
+        if not checked.problems:
+            print(f"{name}: {checked.steps} step{'s' if checked.steps > 1 else ''}, no problem", flush=True)
+    return 1 if found else 0
 
 
 def _demo(options: argparse.Namespace) -> int:

@@ -198,6 +198,10 @@ WorkflowInputs = Annotated[dict[str, str], BeforeValidator(_inputs, json_schema_
 """Workflow inputs as GitHub receives them: every value a string."""
 
 
+Problem = tuple[tuple[int | str, ...], str]
+"""What is wrong with a config: where, by its keys, and in words."""
+
+
 class ConfigModel(BaseModel):
     """The base of every config: frozen, read by the wire's names, unknown keys refused."""
 
@@ -209,18 +213,27 @@ class ConfigModel(BaseModel):
 
         :raises ConfigError: with every problem in one message, each with its field.
         """
-        mismatches = cls.mismatches(config)
+        parsed, problems = cls.judge(config)
+        if parsed is None:
+            raise ConfigError("; ".join(f"{_path(location)}: {words}" for location, words in problems))
+        return parsed
+
+    @classmethod
+    def judge(cls, config: Mapping[str, Any]) -> tuple[Self | None, list[Problem]]:
+        """The config, or all that is wrong with it."""
+        problems: list[Problem] = []
+        parsed: Self | None = None
         try:
             parsed = cls.model_validate(config)
         except ValidationError as error:
             problems = [
-                f"{_path(problem['loc'])}: {_words(cls, problem)}"
+                (problem["loc"], _words(cls, problem))
                 for problem in error.errors(include_url=False, include_input=False)
             ]
-            raise ConfigError("; ".join([*problems, *mismatches])) from None
-        if mismatches:
-            raise ConfigError("; ".join(mismatches))
-        return parsed
+        for mismatch in cls.mismatches(config):
+            field, _, words = mismatch.partition(": ")
+            problems.append((tuple(field.split(".")[1:]), words))
+        return (None, problems) if problems else (parsed, [])
 
     @classmethod
     def json_schema(cls) -> dict[str, Any]:

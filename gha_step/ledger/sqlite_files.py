@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from gha_step.contract.errors import LedgerUnavailable
-from gha_step.ledger.store import LedgerUnusable
+from gha_step.ledger.store import LedgerHeld, LedgerUnusable
 
 _WHAT_TO_DO: Final = (
     "nothing is sent. Stop this server and whatever else uses the files, put the right ones back, and start it again"
@@ -59,7 +59,7 @@ class HeldFiles:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
-            raise LedgerUnusable(
+            raise LedgerHeld(
                 f"the ledger {self._path} is held by another process, perhaps under another name: stop that process, "
                 f"or name another path ({error.strerror})"
             ) from None

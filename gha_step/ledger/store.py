@@ -23,6 +23,10 @@ class LedgerUnusable(StepError):
     """No ledger can be kept, or read, there; the message names the place and the fix."""
 
 
+class LedgerHeld(LedgerUnusable):
+    """Another process holds the ledger; it may let go."""
+
+
 class Standing(NamedTuple):
     """The records in one state: how many, and when the oldest was made (seconds since the epoch; ``None``: none)."""
 

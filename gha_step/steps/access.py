@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 from gha_step.contract.errors import ConfigError, CredentialsError
 from gha_step.contract.secret import Token
@@ -37,8 +37,40 @@ class Repository:
     renew: Callable[[Token], Token] | None = field(default=None, repr=False, compare=False)
 
 
+class Repositories(Protocol):
+    """From a config to the repository and the token for it."""
+
+    def repository(self, project: str, config: RepositoryConfig) -> Repository:
+        """The repository of a step in ``project``.
+
+        :raises ConfigError: ``repoURL`` leads to no server that may be asked.
+        :raises CredentialsError: the credentials are missing or unfit.
+        :raises Unavailable: they cannot be read now.
+        """
+
+
+@dataclass(frozen=True)
+class GivenToken:
+    """One token for every repository, for a caller who brings it along. See `Repositories`.
+
+    :param endpoint: the server of configs that do not name one by ``repoURL``.
+    :param allow_http: whether plain http is allowed off loopback.
+    """
+
+    token: Token
+    endpoint: Endpoint
+    allow_http: bool
+
+    def repository(self, project: str, config: RepositoryConfig) -> Repository:
+        del project
+        named = config.repository
+        if isinstance(named, RepositoryByUrl):
+            return Repository(_endpoint_by_url(named, self.allow_http), named.url.owner, named.url.repo, self.token)
+        return Repository(self.endpoint, named.owner, named.repo, self.token)
+
+
 class Access:
-    """Finds the credentials for what a config names.
+    """Finds the credentials for what a config names, in the project's Secrets. See `Repositories`.
 
     :param allow_http: whether plain http is allowed off loopback.
     :param shared_namespace: where Kargo's shared Git credentials are; ``None``: there are none.
@@ -54,12 +86,6 @@ class Access:
         self._said: set[str] = set()
 
     def repository(self, project: str, config: RepositoryConfig) -> Repository:
-        """The repository of a step in ``project``.
-
-        :raises ConfigError: ``repoURL`` leads to no server that may be asked.
-        :raises CredentialsError: the credentials are missing or unfit.
-        :raises Unavailable: they cannot be read now.
-        """
         named = config.repository
         if isinstance(named, RepositoryByUrl):
             return self._by_url(project, named)
@@ -92,11 +118,7 @@ class Access:
         from gha_step.credentials.git import Password, git_credentials  # 15 ms, and only those pay who use it
 
         url = named.url
-        try:
-            endpoint = endpoint_of(url, allow_http=self._allow_http, verify=not named.skip_verify)
-            endpoint = replace(endpoint, named_by=f"config.{REPO_URL}", by_repo_url=True)
-        except BadEndpoint as error:
-            raise ConfigError(f"config.{REPO_URL}: {error}") from None
+        endpoint = _endpoint_by_url(named, self._allow_http)
         found = git_credentials(self._secrets, project, self._shared_namespace, url)
         if isinstance(found, Password):
             return Repository(endpoint, url.owner, url.repo, found.token)
@@ -117,3 +139,11 @@ class Access:
             raise CredentialsError(f"{found.subject}: the key {found.private_key_key} {error}") from None
         except GitHubError as error:
             raise CredentialsError(f"{found.subject}: {error}") from None
+
+
+def _endpoint_by_url(named: RepositoryByUrl, allow_http: bool) -> Endpoint:
+    try:
+        endpoint = endpoint_of(named.url, allow_http=allow_http, verify=not named.skip_verify)
+    except BadEndpoint as error:
+        raise ConfigError(f"config.{REPO_URL}: {error}") from None
+    return replace(endpoint, named_by=f"config.{REPO_URL}", by_repo_url=True)

@@ -17,7 +17,7 @@ from gha_step.github.server_capabilities import ServerCapabilities
 from gha_step.ledger.record import Owner
 from gha_step.ledger.store import Store
 from gha_step.runtime import Clock, Workers
-from gha_step.steps.access import Access
+from gha_step.steps.access import Access, GivenToken, Repositories
 from gha_step.steps.dispatch.step import DispatchWorkflow
 from gha_step.steps.dispatch.tasks import DispatchTasks
 from gha_step.steps.kind import StepKind
@@ -36,7 +36,7 @@ LATE: Final = 256  # threads for POSTs that have been silent for long
 class Parts:
     """What a step kind may be made from."""
 
-    access: Access
+    access: Repositories
     client: Client
     dispatches: DispatchTasks
     run_poller: RunPoller
@@ -53,6 +53,7 @@ KINDS: Final[tuple[MakeKind, ...]] = (
 class Core:
     """One process's ledger, GitHub and steps.
 
+    :param secrets: where tokens come from: Secrets, or the one that the caller has brought.
     :param workers: makes a bounded set of threads, from a limit and a name.
     :param owner: this process, as the records that it writes name it.
     :param settle: the settling time of the attribution, seconds.
@@ -65,7 +66,7 @@ class Core:
         self,
         *,
         store: Store,
-        secrets: SecretReader,
+        secrets: SecretReader | GivenToken,
         connector: Connector,
         clock: Clock,
         workers: Callable[[int, str], Workers],
@@ -102,7 +103,11 @@ class Core:
         )
         self.run_poller = RunPoller(client=client, rate_limits=rate_limits, clock=clock, workers=workers(LOOKS, "look"))
         app_tokens = AppTokens(client=client, clock=clock, workers=workers(TOKENS, "token"))
-        access = Access(secrets, allow_http=allow_http, shared_namespace=shared_namespace, app_tokens=app_tokens)
+        access: Repositories
+        if isinstance(secrets, GivenToken):
+            access = secrets
+        else:
+            access = Access(secrets, allow_http=allow_http, shared_namespace=shared_namespace, app_tokens=app_tokens)
         parts = Parts(access, client, self.dispatches, self.run_poller, clock)
         self.steps = Steps([make(parts) for make in kinds], projects=projects, clock=clock)
 

@@ -13,7 +13,7 @@ from gha_step.github.dispatch import Workflow
 from gha_step.ledger.bounds import too_long
 from gha_step.ledger.keys import MARKER_SHAPE, digest
 from gha_step.ledger.record import Payload, Target
-from gha_step.steps.access import Access
+from gha_step.steps.access import Repositories
 from gha_step.steps.dispatch.config import KIND, DispatchWorkflowConfig
 from gha_step.steps.dispatch.request import DispatchCall, DispatchRequest, Key, Witness
 from gha_step.steps.dispatch.tasks import DispatchTasks
@@ -27,7 +27,7 @@ class DispatchWorkflow:
     kind = KIND
     config: type[ConfigModel] = DispatchWorkflowConfig
 
-    def __init__(self, *, access: Access, tasks: DispatchTasks) -> None:
+    def __init__(self, *, access: Repositories, tasks: DispatchTasks) -> None:
         self._access = access
         self._tasks = tasks
 
@@ -40,7 +40,7 @@ class DispatchWorkflow:
         request: DispatchRequest | None = None
         problem: StepError | None = None
         try:
-            config = _parse(call.request.step.config)
+            config = parse_config(call.request.step.config)
             request = self._requested(key, config)
         except (ConfigError, CredentialsError, Unavailable) as error:
             problem = error
@@ -64,7 +64,11 @@ class DispatchWorkflow:
         )
 
 
-def _parse(raw: dict[str, Any]) -> DispatchWorkflowConfig:
+def parse_config(raw: dict[str, Any]) -> DispatchWorkflowConfig:
+    """The config of one step, with all that no single field can tell.
+
+    :raises ConfigError: with every problem in one message, each with its field.
+    """
     config = DispatchWorkflowConfig.parse(raw)
     if (why := too_long(_fields(config))) is not None:
         raise ConfigError(why)

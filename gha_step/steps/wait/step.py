@@ -11,7 +11,7 @@ from gha_step.contract.result import StepResult
 from gha_step.contract.values import ConfigModel
 from gha_step.github.runs import RunReference
 from gha_step.runtime import Clock
-from gha_step.steps.access import Access
+from gha_step.steps.access import Repositories
 from gha_step.steps.kind import Call, Underway
 from gha_step.steps.wait.answers import Wish, tell, tell_slow
 from gha_step.steps.wait.config import KIND, WaitForWorkflowConfig
@@ -24,7 +24,7 @@ class WaitForWorkflow:
     kind = KIND
     config: type[ConfigModel] = WaitForWorkflowConfig
 
-    def __init__(self, *, access: Access, run_poller: RunPoller, clock: Clock) -> None:
+    def __init__(self, *, access: Repositories, run_poller: RunPoller, clock: Clock) -> None:
         self._access = access
         self._run_poller = run_poller
         self._clock = clock

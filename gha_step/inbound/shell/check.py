@@ -1,0 +1,159 @@
+"""What is wrong with the steps of a file, told offline, each problem with its line. Pure.
+
+An expression is evaluated by Kargo only, so a value that holds one is taken as right.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from gha_step.contract.errors import ConfigError
+from gha_step.contract.values import ConfigModel, wire_names
+from gha_step.inbound.shell.errors import UsageError
+from gha_step.inbound.shell.yaml_lines import Document, Path, documents
+from gha_step.steps.dispatch import config as dispatch
+from gha_step.steps.wait import config as wait
+
+CONFIGS: Final[dict[str, type[ConfigModel]]] = {
+    dispatch.KIND: dispatch.DispatchWorkflowConfig,
+    wait.KIND: wait.WaitForWorkflowConfig,
+}
+EXPRESSION: Final = "${{"
+_TEMPLATE: Final[Path] = ("spec", "promotionTemplate", "spec", "steps")
+_STEPS: Final[dict[str, Path]] = {  # where each kind of Kargo's objects has its steps
+    "Promotion": ("spec", "steps"),
+    "PromotionTask": ("spec", "steps"),
+    "ClusterPromotionTask": ("spec", "steps"),
+    "Stage": _TEMPLATE,
+}
+# What people bring from elsewhere, where no field's name is near enough to say what to do.
+_INSTEAD: Final = {
+    (wait.KIND, "timeout"): "is not a field of this step: Kargo ends a step by retry.timeout, which stands beside "
+    "config: retry: {timeout: 30m}",
+    (wait.KIND, "retry"): "stands beside config, not in it",
+    (dispatch.KIND, "retry"): "stands beside config, not in it",
+}
+
+
+@dataclass(frozen=True)
+class Found:
+    """One problem of a file."""
+
+    line: int
+    text: str
+
+
+@dataclass(frozen=True)
+class Checked:
+    """What came of a file: how many steps of ours it holds, and what is wrong with it."""
+
+    steps: int
+    problems: tuple[Found, ...]
+
+
+def check(text: str, name: str) -> Checked:
+    """The problems of all steps in a file: a step, a list of steps, a Promotion, PromotionTask or Stage.
+
+    :raises UsageError: it is not YAML, or holds no step of ours.
+    """
+    steps = 0
+    problems: list[Found] = []
+    for document in documents(text, name):
+        for path in _step_paths(document):
+            found = _step(document, path)
+            if found is not None:
+                steps += 1
+                problems += found
+    if not steps:
+        raise UsageError(
+            f"{name}: holds no step to check: write a step with `uses: {dispatch.KIND}` or `uses: {wait.KIND}`, or a "
+            "Promotion, PromotionTask, ClusterPromotionTask or Stage with one"
+        )
+    return Checked(steps, tuple(sorted(problems, key=lambda problem: problem.line)))
+
+
+def _step_paths(document: Document) -> Iterator[Path]:
+    value = document.value
+    if isinstance(value, dict) and "uses" in value:
+        yield ()
+        return
+    path: Path | None = ()
+    if isinstance(value, dict):
+        path = _STEPS.get(str(value["kind"])) if "kind" in value else ("steps",)
+    steps = None if path is None else _at(value, path)
+    if path is not None and isinstance(steps, list):
+        yield from ((*path, index) for index, step in enumerate(steps) if isinstance(step, dict))
+
+
+def _at(value: Any, path: Path) -> Any:
+    for part in path:
+        value = value[part] if isinstance(part, int) else value.get(part) if isinstance(value, dict) else None
+    return value
+
+
+def _step(document: Document, path: Path) -> list[Found] | None:
+    """What is wrong with one step; ``None``: it is none of ours."""
+    step = _at(document.value, path)
+    uses = step.get("uses")
+    if uses not in CONFIGS:
+        near = _near(uses) if isinstance(uses, str) else None
+        return None if near is None else [Found(document.line((*path, "uses")), f"uses: did you mean {near}?")]
+    subject = f"{step['as']}: " if isinstance(step.get("as"), str) else ""
+    found = [
+        Found(line, f"{subject}{'.'.join(map(str, twice[len(path) :]))}: is there twice; the last one counts")
+        for twice, line in document.twice
+        if twice[: len(path)] == path
+    ]
+    config = step.get("config")
+    if not isinstance(config, dict):
+        words = "is required" if config is None else "must be an object"
+        return [*found, Found(document.line((*path, "config")), f"{subject}config: {words}")]
+    # A step that stands alone may be meant for `gha-step run`, which brings the token.
+    alone = isinstance(document.value, dict) and not path
+    for where, words in _config(str(uses), config, alone=alone):
+        field = ".".join(["config", *map(str, where)])
+        found.append(Found(document.line((*path, "config", *where)), f"{subject}{field}: {words}"))
+    return found
+
+
+def _near(uses: str) -> str | None:
+    from difflib import get_close_matches  # only a typo needs it
+
+    return next(iter(get_close_matches(uses, CONFIGS, n=1, cutoff=0.75)), None)
+
+
+def _config(kind: str, config: Mapping[str, Any], *, alone: bool) -> Iterator[tuple[Path, str]]:
+    known = wire_names(CONFIGS[kind])
+    evaluated = {name for name in known if isinstance(value := config.get(name), str) and EXPRESSION in value}
+    given = _without_expressions(dict(config))
+    if alone and "repoURL" not in config and "credentials" not in config:
+        given["credentials"] = {"secretName": "token"}
+    parsed, problems = CONFIGS[kind].judge(given)
+    for where, words in problems:
+        if where and where[0] not in evaluated:
+            yield where, _INSTEAD.get((kind, str(where[0])), words)
+    if isinstance(parsed, dispatch.DispatchWorkflowConfig):
+        yield from _together(given)
+
+
+def _together(config: dict[str, Any]) -> Iterator[tuple[Path, str]]:
+    """What is wrong although each field is right."""
+    from gha_step.steps.dispatch.step import parse_config
+
+    try:
+        parse_config(config)
+    except ConfigError as error:
+        field, _, words = str(error).partition(": ")
+        yield tuple(field.split(".")[1:]), words
+
+
+def _without_expressions(value: Any) -> Any:
+    """The same, below the fields themselves, with a text in the place of each expression."""
+    if not isinstance(value, dict):
+        return value
+    return {
+        name: {key: "x" if isinstance(one, str) and EXPRESSION in one else one for key, one in inner.items()}
+        if isinstance(inner, dict)
+        else inner
+        for name, inner in value.items()
+    }

@@ -1,0 +1,119 @@
+"""One step to its end, by whoever waits for it in a shell; Ctrl-C and SIGTERM end the waiting, not what was begun.
+
+The steps run on other threads: this one only waits, so that a signal never breaks into the middle of anything.
+"""
+
+from collections.abc import Callable
+from concurrent.futures import Future
+from queue import Empty, SimpleQueue
+from typing import Any, Final
+
+from gha_step.contract.errors import StepError
+from gha_step.contract.request import StepRequest
+from gha_step.contract.result import StepResult
+from gha_step.inbound.shell.progress import Progress
+from gha_step.runtime import Clock, Workers
+from gha_step.steps.follow import Following
+from gha_step.steps.kind import Underway
+from gha_step.steps.registry import Steps
+
+ANSWER_WITHIN: Final = 5.0  # seconds: what a call has come to by then is told, and it goes on
+DRAIN: Final = 25.0  # seconds for a POST on the wire to be answered and recorded
+TICK: Final = 1.0  # seconds
+
+Signals = SimpleQueue[str | None]
+"""Names of signals, as they come; ``None``: something else to look at. Its put() may be called by a signal handler."""
+
+
+class Interrupted(StepError):
+    """A signal has ended the waiting.
+
+    :param result: the last that is known of the step; ``None``: nothing.
+    """
+
+    def __init__(self, name: str, result: StepResult | None = None) -> None:
+        super().__init__(name)
+        self.result = result
+
+
+class Follower:
+    """Follows steps, one after the other.
+
+    :param begin_no_more: lets no further dispatch begin.
+    :param on_the_wire: how many POSTs have no answer yet, or one that is not yet in the ledger.
+    """
+
+    def __init__(
+        self,
+        steps: Steps,
+        *,
+        workers: Workers,
+        clock: Clock,
+        signals: Signals,
+        progress: Progress,
+        begin_no_more: Callable[[], None],
+        on_the_wire: Callable[[], int],
+    ) -> None:
+        self._steps = steps
+        self._workers = workers
+        self._clock = clock
+        self._signals = signals
+        self._progress = progress
+        self._begin_no_more = begin_no_more
+        self._on_the_wire = on_the_wire
+
+    def follow(self, request: StepRequest) -> StepResult:
+        """The last answer to the step.
+
+        :raises Interrupted: a signal came first.
+        """
+        following = Following(request)
+        result: StepResult | None = None
+        try:
+            while following.wait is not None:
+                self._until(lambda: False, following.wait)
+                result = self._call(following.request)
+                if following.hear(result):
+                    self._progress.news(result)
+        except Interrupted as signal:
+            raise Interrupted(str(signal), self._stop(following.request) or result) from None
+        assert result is not None
+        return result
+
+    def _call(self, request: StepRequest) -> StepResult:
+        arrived = self._clock.monotonic()
+        job = self._workers.spawn(lambda: self._steps.execute(request, arrived))
+        self._until_done(job, None)
+        outcome: StepResult | Underway = job.result()
+        if isinstance(outcome, StepResult):
+            return outcome
+        self._until_done(outcome.ready, ANSWER_WITHIN)
+        return outcome.answer()
+
+    def _stop(self, request: StepRequest) -> StepResult | None:
+        """What has come of the step, once a POST that is on the wire has its answer. A second signal ends this."""
+        self._begin_no_more()
+        try:
+            self._until(lambda: not self._on_the_wire(), DRAIN, tick=0.05)
+            return self._call(request)
+        except Interrupted:
+            return None
+
+    def _until_done(self, job: "Future[Any]", seconds: float | None) -> None:
+        job.add_done_callback(lambda _: self._signals.put(None))
+        self._until(job.done, seconds)
+
+    def _until(self, done: Callable[[], bool], seconds: float | None, tick: float = TICK) -> None:
+        """Wait until ``done``, for at most so long. :raises Interrupted: a signal came."""
+        deadline = None if seconds is None else self._clock.monotonic() + seconds
+        while not done():
+            left = tick if deadline is None else min(tick, deadline - self._clock.monotonic())
+            if left <= 0:
+                return
+            try:
+                name = self._signals.get(timeout=left)
+            except Empty:
+                self._progress.tick()
+                continue
+            if name is not None:
+                raise Interrupted(name)

@@ -1,0 +1,209 @@
+"""From the command line of ``gha-step run`` to the steps that it asks for. Pure: files and variables are given.
+
+It knows no token: a config that names its repository by owner and name gets the place of the token as its Secret.
+"""
+
+from argparse import Namespace
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from gha_step.contract.errors import ConfigError
+from gha_step.contract.values import as_segment
+from gha_step.inbound.shell.check import CONFIGS, EXPRESSION
+from gha_step.inbound.shell.errors import UsageError
+from gha_step.inbound.shell.yaml_lines import documents
+from gha_step.steps.dispatch import config as dispatch
+from gha_step.steps.wait import config as wait
+
+ANY: Final = "any"  # conclusion
+_REPOSITORY: Final = ("repo", "insecure_skip_tls_verify")
+# By the command line's name of a field, its name in the config.
+DISPATCH_FLAGS: Final = {
+    "workflow": "workflowFile",
+    "ref": "ref",
+    "input": "inputs",
+    "timeout": "timeout",
+    "correlation_input": "correlationInput",
+    "validate_inputs": "validateInputs",
+}
+WAIT_FLAGS: Final = {
+    "run_id": "runID",
+    "expected_conclusion": "expectedConclusion",
+    "poll_interval": "pollInterval",
+}
+_FLAGS: Final = {**DISPATCH_FLAGS, **WAIT_FLAGS}
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What is to be done.
+
+    :param kind: of the first step. ``config``: its config.
+    :param then_wait: the config of the wait that follows a dispatch, without its ``runID``.
+    :param notes: what the person should know of how the command was read.
+    """
+
+    kind: str
+    config: dict[str, Any]
+    then_wait: dict[str, Any] | None = None
+    notes: tuple[str, ...] = ()
+
+    @property
+    def dispatches(self) -> bool:
+        return self.kind == dispatch.KIND
+
+    @property
+    def by_repo_url(self) -> bool:
+        """Whether the config itself names the server."""
+        return "repoURL" in self.config
+
+    def wait_for(self, run_id: int) -> dict[str, Any]:
+        """The config of the wait for the run that was dispatched."""
+        return {**(self.then_wait or {}), "runID": run_id}
+
+
+def by_flags(flags: Namespace, token_name: str) -> Wanted:
+    """What ``run dispatch`` and ``run wait`` ask for.
+
+    :param token_name: where the token comes from, for messages.
+    :raises UsageError: naming the flag.
+    """
+    given = {name: value for name in _FLAGS if (value := getattr(flags, name)) not in (None, False)}
+    repository = _repository(flags, token_name)
+    fitting = DISPATCH_FLAGS if flags.what == "dispatch" else WAIT_FLAGS
+    if flags.wait:
+        if flags.what == "wait":
+            raise UsageError("--wait: belongs to `run dispatch`")
+        fitting = {**DISPATCH_FLAGS, **{name: key for name, key in WAIT_FLAGS.items() if name != "run_id"}}
+    if stray := next((name for name in given if name not in fitting), None):
+        after = " --wait" if flags.what == "dispatch" and stray in WAIT_FLAGS and stray != "run_id" else ""
+        fix = f"it belongs to `run dispatch{after}`" if after else "leave it out"
+        raise UsageError(f"{_flag(stray)}: is not a flag of `run {flags.what}`: {fix}")
+    own = {**repository, **_fields(given, DISPATCH_FLAGS if flags.what == "dispatch" else WAIT_FLAGS)}
+    if flags.what == "wait":
+        return Wanted(wait.KIND, _checked(wait.KIND, _expecting(own)))
+    _checked(dispatch.KIND, own)
+    if not flags.wait:
+        return Wanted(dispatch.KIND, own)
+    waiting = _expecting({**repository, **_fields(given, WAIT_FLAGS)})
+    _checked(wait.KIND, {**waiting, "runID": 1})
+    return Wanted(dispatch.KIND, own, waiting)
+
+
+def _fields(given: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
+    fields = {names[name]: value for name, value in given.items() if name in names}
+    if "inputs" in fields:
+        fields["inputs"] = _inputs(fields["inputs"])
+    return fields
+
+
+def _expecting(config: dict[str, Any]) -> dict[str, Any]:
+    """A command that waits fails where the run does, unless it is told otherwise."""
+    expected = config.get("expectedConclusion", "success")
+    rest = {name: value for name, value in config.items() if name != "expectedConclusion"}
+    return rest if expected == ANY else {**rest, "expectedConclusion": expected}
+
+
+def _inputs(pairs: list[str]) -> dict[str, str]:
+    inputs: dict[str, str] = {}
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        if not equals or not name:
+            raise UsageError("-f: write NAME=VALUE, for example -f environment=test")
+        if name in inputs:
+            raise UsageError(f"-f {name}: is there twice")
+        inputs[name] = value
+    return inputs
+
+
+def _repository(flags: Namespace, token_name: str) -> dict[str, Any]:
+    named = flags.repo
+    if not named:
+        raise UsageError("--repo: is required: write OWNER/NAME, or the repository's URL")
+    if "://" in named or named.startswith("git@"):
+        skip = {"insecureSkipTLSVerify": True} if flags.insecure_skip_tls_verify else {}
+        return {"repoURL": named, **skip}
+    if flags.insecure_skip_tls_verify:
+        raise UsageError("--insecure-skip-tls-verify: needs the repository's URL in --repo")
+    owner, _, name = named.partition("/")
+    try:
+        owner, name = as_segment(owner), as_segment(name)
+    except ValueError as error:
+        raise UsageError(f"--repo: {error}: write OWNER/NAME, for example myorg/my-app") from None
+    return {"credentials": {"secretName": token_name}, "owner": owner, "repo": name}
+
+
+def by_file(text: str, name: str, flags: Namespace, token_name: str) -> Wanted:
+    """What a file with one step asks for.
+
+    :raises UsageError: naming the file, and the field or flag.
+    """
+    for flag in (*_FLAGS, *_REPOSITORY):
+        if getattr(flags, flag) not in (None, False):
+            raise UsageError(f"{_flag(flag)}: must not stand beside {name}, whose config says it all")
+    step = _one_step(text, name)
+    kind, config = step.get("uses"), step.get("config")
+    if kind not in CONFIGS:
+        raise UsageError(f"{name}: uses: must be one of {', '.join(CONFIGS)}")
+    if stray := sorted(step.keys() - {"uses", "as", "config"}):
+        raise UsageError(f"{name}: {stray[0]}: is for Kargo and has no effect here: leave it out")
+    if not isinstance(config, dict):
+        raise UsageError(f"{name}: config: must be an object")
+    if (found := _expression(config, "config")) is not None:
+        raise UsageError(f"{name}: {found}: holds an expression, which only Kargo evaluates: write the value")
+    notes: tuple[str, ...] = ()
+    if "credentials" in config:
+        notes = (f"{name}: config.credentials is not read; the token comes from {token_name}",)
+        config = {key: value for key, value in config.items() if key != "credentials"}
+    if "repoURL" not in config:
+        config = {**config, "credentials": {"secretName": token_name}}
+    _checked(str(kind), config, name)
+    waiting = None
+    if flags.wait:
+        if kind != dispatch.KIND:
+            raise UsageError(f"--wait: {name} waits already")
+        shared = ("repoURL", "insecureSkipTLSVerify", "credentials", "owner", "repo")
+        waiting = _expecting({key: config[key] for key in shared if key in config})
+    return Wanted(str(kind), config, waiting, notes)
+
+
+def _one_step(text: str, name: str) -> dict[str, Any]:
+    found = [document.value for document in documents(text, name)]
+    if len(found) == 1 and isinstance(found[0], list):
+        found = found[0]
+    if len(found) != 1 or not isinstance(found[0], dict) or "uses" not in found[0]:
+        raise UsageError(f"{name}: must hold one step, with uses and config")
+    step: dict[str, Any] = found[0]
+    return step
+
+
+def _expression(value: Any, path: str) -> str | None:
+    """Where an expression stands."""
+    if isinstance(value, str):
+        return path if EXPRESSION in value else None
+    inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    return next((found for key, one in inner if (found := _expression(one, f"{path}.{key}")) is not None), None)
+
+
+def _checked(kind: str, config: dict[str, Any], file: str | None = None) -> dict[str, Any]:
+    """``config``, if the step takes it. :raises UsageError: naming the fields, or without a file the flags."""
+    try:
+        if kind == dispatch.KIND:
+            from gha_step.steps.dispatch.step import parse_config
+
+            parse_config(config)
+        else:
+            CONFIGS[kind].parse(config)
+    except ConfigError as error:
+        if file is not None:
+            raise UsageError(f"{file}: {error}") from None
+        text = str(error)
+        for name, key in _FLAGS.items():
+            text = text.replace(f"config.{key}:", f"{_flag(name)}:")
+        raise UsageError(text.replace("config.repoURL:", "--repo:")) from None
+    return config
+
+
+def _flag(name: str) -> str:
+    return "-f" if name == "input" else f"--{name.replace('_', '-')}"

@@ -1,0 +1,123 @@
+"""The key of one dispatch from a shell: said, derived from the CI's own run, or made. Pure.
+
+Derived keys name one step of one attempt of one CI job, so that the CI's own "re-run" dispatches again and a repetition
+within the attempt does not. Source of the variables: https://docs.github.com/en/actions/reference/workflows-and-actions/variables
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from gha_step.contract.request import Caller
+from gha_step.inbound.shell.errors import UsageError
+from gha_step.ledger.keys import digest
+from gha_step.ledger.record import Record
+from gha_step.steps.dispatch.config import DispatchWorkflowConfig
+
+MAX_KEY: Final = 500  # characters
+_ACTIONS: Final = ("GITHUB_REPOSITORY", "GITHUB_RUN_ID", "GITHUB_RUN_ATTEMPT", "GITHUB_JOB", "GITHUB_ACTION")
+_ARGO: Final = ("ARGO_WORKFLOW_UID", "ARGO_NODE_ID")
+
+Origin = Literal["said", "derived", "made"]
+
+
+@dataclass(frozen=True)
+class ShellKey:
+    """Whose dispatch it is.
+
+    :param text: for messages.
+    :param flags: how to say the same key on the command line.
+    :param origin: ``derived``: from the CI's variables, which two commands of one CI step share.
+    """
+
+    caller: Caller
+    text: str
+    flags: str
+    origin: Origin
+
+
+def key_of(
+    *,
+    key: str | None,
+    promotion: str | None,
+    alias: str | None,
+    project: str,
+    environment: Mapping[str, str],
+    new_key: str,
+) -> ShellKey:
+    """The key that the flags say, else that of the CI's run, else ``new_key``.
+
+    :raises UsageError: the flags contradict each other, or hold what is no name.
+    """
+    for flag, value in (("--key", key), ("--promotion", promotion), ("--alias", alias)):
+        if value is not None:
+            _check(flag, value)
+    if (promotion is None) != (alias is None):
+        missing, given = ("--alias", "--promotion") if alias is None else ("--promotion", "--alias")
+        raise UsageError(f"{missing}: is needed beside {given}: the two together are the key")
+    if key is not None and promotion is not None:
+        raise UsageError("--key: must not stand beside --promotion and --alias, which are a key of their own")
+    if promotion is not None and alias is not None:
+        flags = f"--promotion {_quoted(promotion)} --alias {_quoted(alias)}"
+        caller = Caller((project, "caller", promotion, alias), promotion)
+        return ShellKey(caller, f"promotion {promotion}, alias {alias}", flags, "said")
+    if key is not None:
+        return _named(project, key, "said")
+    derived = _derived(environment)
+    return _named(project, new_key, "made") if derived is None else _named(project, derived, "derived")
+
+
+def _named(project: str, text: str, origin: Origin) -> ShellKey:
+    return ShellKey(Caller((project, "key", text)), text, f"--key {_quoted(text)}", origin)
+
+
+def _check(flag: str, value: str) -> None:
+    if not value.strip() or not value.isprintable():
+        raise UsageError(f"{flag}: must hold printable characters, and at least one")
+    if len(value) > MAX_KEY:
+        raise UsageError(f"{flag}: has {len(value)} characters; the maximum is {MAX_KEY}")
+
+
+def _quoted(text: str) -> str:
+    from shlex import quote
+
+    return quote(text)
+
+
+def _derived(environment: Mapping[str, str]) -> str | None:
+    """The CI's own name of this step, or ``None`` where it does not give one in full."""
+    if environment.get("GITHUB_ACTIONS") == "true":
+        found = [environment.get(name, "") for name in _ACTIONS]
+        host = re.sub(r"^[a-z]+://", "", environment.get("GITHUB_SERVER_URL", "")) or "github.com"
+        # The jobs of a matrix have all of these in common, and run at once on several runners.
+        runner = environment.get("RUNNER_NAME", "")
+        return _joined("github-actions", [host, *found], *([runner] if runner else []))
+    return _joined("argo-workflows", [environment.get(name, "") for name in _ARGO])
+
+
+def _joined(ci: str, found: list[str], *more: str) -> str | None:
+    text = "/".join([ci, *found, *more])
+    return text if all(found) and text.isprintable() and len(text) <= MAX_KEY else None
+
+
+def objection(key: ShellKey, record: Record | None, config: DispatchWorkflowConfig) -> str | None:
+    """Why ``config`` may not go under a key for which ``record`` was made; ``None`` if it may.
+
+    What was dispatched for a key goes on whatever the inputs are now. But two commands of one CI step share a derived
+    key, and the second must not take the first one's run for its own.
+    """
+    if record is None or key.origin == "made":
+        return None
+    asked = record.target.model_copy(
+        update={"repo": config.full_name.lower(), "workflow": config.workflow_file, "ref": config.ref}
+    )
+    used = f"{record.target.repo} workflow {record.target.workflow} on ref {record.target.ref}"
+    if not record.target.same_as(asked):
+        return f"the key {key.text!r} was used for {used}; nothing was sent for this command. Give it another --key"
+    if key.origin == "derived" and record.inputs_hash != digest(config.inputs):
+        return (
+            f"another command of this CI step has used the key {key.text!r} for {used} with other inputs; nothing was "
+            "sent for this command. Give each command its own --key"
+        )
+    return None

@@ -1,0 +1,392 @@
+"""From the command line of ``gha-step run`` to a step's end: token, key, ledger, and what it leaves behind."""
+
+import os
+import secrets as randomness
+import signal
+import sys
+import tempfile
+from argparse import Namespace
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path, PurePosixPath
+from queue import Empty
+from typing import Any, Final, Literal
+
+from gha_step.contract.errors import LedgerError, LedgerUnavailable
+from gha_step.contract.request import Step, StepRequest
+from gha_step.contract.result import Status, StepResult
+from gha_step.contract.secret import Token
+from gha_step.credentials.token_shape import unfit
+from gha_step.github.connection import SocketConnector
+from gha_step.github.egress import Egress
+from gha_step.github.endpoint import Endpoint, resolve_endpoint
+from gha_step.github.errors import BadEndpoint
+from gha_step.inbound.shell import outputs
+from gha_step.inbound.shell.errors import UsageError
+from gha_step.inbound.shell.files import read_text
+from gha_step.inbound.shell.follower import Follower, Interrupted, Signals
+from gha_step.inbound.shell.invocation import Wanted, by_file, by_flags
+from gha_step.inbound.shell.key import key_of, objection
+from gha_step.inbound.shell.progress import Progress
+from gha_step.ledger import storage
+from gha_step.ledger.keys import step_key
+from gha_step.ledger.record import Owner, State
+from gha_step.ledger.store import LedgerHeld, LedgerUnusable, Store
+from gha_step.proxies import BadProxy, Proxies
+from gha_step.runtime import SystemClock, ThreadWorkers
+from gha_step.settings import Settings, SqliteLedger
+from gha_step.steps.access import GivenToken
+from gha_step.steps.dispatch import config as dispatch
+from gha_step.steps.dispatch.step import parse_config
+from gha_step.steps.wait import config as wait
+from gha_step.telemetry import Telemetry, configure_logging
+from gha_step.wiring.core import Core
+
+PROJECT: Final = "shell"  # of keys whose ledger is no namespace
+TOKENS: Final = ("GH_TOKEN", "GITHUB_TOKEN")
+MAX_TOKEN: Final = 10_000  # bytes
+FAILED: Final = 1
+UNKNOWN: Final = 3  # whether anything was dispatched
+LOOK_AGAIN: Final = 0.2  # seconds, for a ledger that another command holds
+_SETTINGS: Final = ("ALLOW_HTTP", "GITHUB_HOSTS", "LEDGER", "LOG_FORMAT", "LOG_LEVEL", "POD_UID", "SETTLE")
+_IN_A_POD: Final = (
+    "three ways: --ledger kubernetes; --ledger sqlite:PATH on a volume that outlives the pod; or --ledger "
+    "'sqlite:PATH?lifetime=pod' with --correlation-input, by which the run is found again"
+)
+
+
+def run(flags: Namespace, environment: Mapping[str, str]) -> int:
+    """One step to its end; the command's exit code.
+
+    :raises StepError: it cannot begin, and has sent nothing.
+    """
+    clock = SystemClock()
+    progress = Progress(sys.stderr, clock, terminal=sys.stderr.isatty())
+    token = _token(flags.token_file, environment)
+    wanted = _wanted(flags, token.subject.removeprefix("the token in "))
+    for note in wanted.notes:
+        progress.say(note)
+    files = _output_files(environment)
+    with ExitStack() as stack:
+        signals = stack.enter_context(_signals())
+        shell = _Run(wanted, flags, environment, token, files, clock, progress, signals, stack)
+        try:
+            return shell.run()
+        except Interrupted as interruption:  # while it waited for the ledger
+            progress.say(f"gha-step: {interruption}: this command has dispatched nothing")
+            return FAILED
+
+
+class _Run:
+    """One invocation, from its key to its exit code."""
+
+    def __init__(
+        self,
+        wanted: Wanted,
+        flags: Namespace,
+        environment: Mapping[str, str],
+        token: Token,
+        files: tuple[Path, ...],
+        clock: SystemClock,
+        progress: Progress,
+        signals: Signals,
+        stack: ExitStack,
+    ) -> None:
+        self._wanted = wanted
+        self._json = flags.output == "json"
+        self._files = files
+        self._progress = progress
+        self._output: dict[str, Any] = {}
+        named = ("--ledger", flags.ledger) if flags.ledger else ("GHA_STEP_LEDGER", environment.get("GHA_STEP_LEDGER"))
+        settings = _settings(environment, named[1])
+        given = _server(flags, environment, token, wanted, settings.allow_http)
+        in_kubernetes = wanted.dispatches and settings.ledger == "kubernetes" and bool(named[1])
+        cluster = _cluster(environment) if in_kubernetes else None
+        project = flags.project or (cluster.own_namespace() if cluster else None)
+        if cluster is not None and not project:
+            raise UsageError("--project: is needed: --ledger kubernetes keeps records in the namespace that it names")
+        self._key = key_of(
+            key=flags.key,
+            promotion=flags.promotion,
+            alias=flags.alias,
+            project=project or PROJECT,
+            environment=environment,
+            new_key=f"run-{randomness.token_hex(8)}",
+        )
+        lifetime_pod = False
+        if cluster is not None:
+            from gha_step.ledger.kubernetes import KubernetesStore
+
+            self._store: Store = KubernetesStore(cluster, frozenset({self._key.caller.project}))
+        else:
+            ledger = self._place(settings.ledger if named[1] else None, environment, stack)
+            lifetime_pod = ledger.lifetime_pod
+            self._store = self._open(ledger.path, signals)
+        self._core = Core(
+            store=self._store,
+            secrets=given,
+            connector=SocketConnector(
+                Egress(hosts=settings.github_hosts or frozenset(), shared=False),
+                frozenset(),
+                proxies=_proxies(environment),
+            ),
+            clock=clock,
+            workers=ThreadWorkers,
+            owner=Owner(pod=settings.pod_uid or None, incarnation=randomness.token_hex(16)),
+            new_nonce=lambda: randomness.token_hex(16),
+            settle=settings.settle,
+            telemetry=Telemetry(),
+            allow_http=settings.allow_http,
+            look_back=lifetime_pod,
+        )
+        stack.callback(self._core.close)
+        self._follower = Follower(
+            self._core.steps,
+            workers=ThreadWorkers(2, "step"),
+            clock=clock,
+            signals=signals,
+            progress=progress,
+            begin_no_more=self._core.drain,
+            on_the_wire=lambda: self._core.on_the_wire,
+        )
+
+    # ------------------------------------------------------------------ the ledger
+
+    def _place(
+        self, named: Literal["kubernetes"] | SqliteLedger | None, environment: Mapping[str, str], stack: ExitStack
+    ) -> SqliteLedger:
+        """The file of the ledger: the one that is named, else one for this key. :raises StepError: it cannot be."""
+        if not self._wanted.dispatches:  # a wait records nothing
+            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="gha-step-"))
+            return SqliteLedger(Path(folder) / "ledger.db", lifetime_pod=True)
+        if isinstance(named, SqliteLedger):
+            ledger = named
+            if ledger.lifetime_pod and parse_config(self._wanted.config).correlation_input is None:
+                raise UsageError(f"--ledger: ?lifetime=pod needs --correlation-input. In a pod there are {_IN_A_POD}")
+        else:
+            ledger = SqliteLedger(
+                _state_home(environment) / f"{step_key(*self._key.caller.key_parts)}.db", lifetime_pod=False
+            )
+        try:
+            mountinfo = Path("/proc/self/mountinfo").read_text()
+        except OSError:  # not Linux: nothing is known of the place
+            mountinfo = ""
+        in_kubernetes = "KUBERNETES_SERVICE_HOST" in environment
+        place = PurePosixPath(ledger.path.resolve())
+        why = storage.objection(place, mountinfo, in_kubernetes=in_kubernetes, lifetime_pod=ledger.lifetime_pod)
+        if why is not None:
+            ways = f"In a pod there are {_IN_A_POD}" if in_kubernetes else "name another place: --ledger sqlite:PATH"
+            raise LedgerUnusable(f"the ledger {ledger.path}: {why}. {ways}")
+        with suppress(OSError):  # the store says what is wrong
+            ledger.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return ledger
+
+    def _open(self, path: Path, signals: Signals) -> Store:
+        """The store, once no other command holds it."""
+        from gha_step.ledger.sqlite import SqliteStore
+
+        said = False
+        while True:
+            try:
+                return SqliteStore(path)
+            except LedgerHeld:
+                if not said:
+                    self._progress.say(
+                        f"another command holds the ledger {path}, as for the same key: waiting until it has ended"
+                    )
+                said = True
+            with suppress(Empty):
+                if (name := signals.get(timeout=LOOK_AGAIN)) is not None:
+                    raise Interrupted(name)
+
+    # ------------------------------------------------------------------ the steps
+
+    def run(self) -> int:
+        if not self._wanted.dispatches:
+            return self._followed(wait.KIND, self._wanted.config)
+        config = parse_config(self._wanted.config)
+        record = self._store.read(self._key.caller.project, step_key(*self._key.caller.key_parts))
+        if (why := objection(self._key, record, config)) is not None:
+            raise UsageError(why)
+        more = f" (to go on with this dispatch, repeat the command with {self._key.flags})"
+        self._progress.say(f"key: {self._key.text}{more if self._key.origin == 'made' else ''}")
+        code = self._followed(dispatch.KIND, self._wanted.config)
+        if code == 0 and self._wanted.then_wait is not None:
+            return self._followed(wait.KIND, self._wanted.wait_for(int(self._output["runID"])))
+        return code
+
+    def _followed(self, kind: str, config: dict[str, Any]) -> int:
+        """The exit code of one step."""
+        request = StepRequest(self._key.caller, Step(kind=kind, config=config))
+        try:
+            result: StepResult | None = self._follower.follow(request)
+            interrupted = ""
+        except Interrupted as interruption:
+            result, interrupted = interruption.result, str(interruption)
+        output = {} if result is None else result.output_to_wire()
+        self._output |= output
+        self._write(output)
+        code = self._code(kind, result)
+        if interrupted and kind == dispatch.KIND and self._wanted.then_wait is not None:
+            code = code or FAILED  # it was to wait for the run's end as well
+        if interrupted:
+            self._progress.say(self._goodbye(interrupted, result, code))
+        elif kind == dispatch.KIND and self._recorded() == State.REJECTED:
+            self._progress.say("gha-step: this key is used up: after mending the cause, try with another --key")
+        if kind == wait.KIND or code or self._wanted.then_wait is None:
+            self._print()
+        return code
+
+    def _code(self, kind: str, result: StepResult | None) -> int:
+        if result is not None and result.status is Status.SUCCEEDED:
+            return 0
+        if kind == wait.KIND or (result is not None and "runID" in result.output_to_wire()):
+            return FAILED
+        return FAILED if self._recorded() in (None, State.RESERVED, State.REJECTED) else UNKNOWN
+
+    def _recorded(self) -> State | Literal["unreadable"] | None:
+        """Where the ledger has this key; ``None``: nothing was ever dispatched for it."""
+        try:
+            record = self._store.read(self._key.caller.project, step_key(*self._key.caller.key_parts))
+        except (LedgerUnavailable, LedgerError):
+            return "unreadable"
+        return None if record is None else record.state
+
+    def _goodbye(self, name: str, result: StepResult | None, code: int) -> str:
+        known = "" if result is None or result.message is None else f" {result.message.rstrip('.')}."
+        if not self._wanted.dispatches:
+            return f"gha-step: {name}.{known} The run goes on; the same command waits for it again"
+        if not known and code == FAILED:
+            known = " Nothing was dispatched."
+        return f"gha-step: {name}.{known} The same command with {self._key.flags} goes on with this dispatch"
+
+    # ------------------------------------------------------------------ what it leaves behind
+
+    def _write(self, output: Mapping[str, Any]) -> None:
+        text = outputs.key_values(output, f"end-{randomness.token_hex(8)}")
+        for path in self._files:
+            with path.open("a") as file:
+                file.write(text)
+
+    def _print(self) -> None:
+        delimiter = f"end-{randomness.token_hex(8)}"
+        text = outputs.as_json(self._output) if self._json else outputs.key_values(self._output, delimiter)
+        try:
+            sys.stdout.write(text)
+            sys.stdout.flush()
+        except BrokenPipeError:  # as under `| head`
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _token(file: str | None, environment: Mapping[str, str]) -> Token:
+    """:raises UsageError: there is none, or what is there is none."""
+    if file is not None:
+        named, text = f"--token-file {file}", read_text(file, "--token-file", MAX_TOKEN)
+    else:
+        name = next((name for name in TOKENS if environment.get(name)), None)
+        if name is None:
+            raise UsageError("there is no token: set GH_TOKEN or GITHUB_TOKEN, or name a file in --token-file")
+        named, text = name, environment[name]
+    text = text.strip()
+    if not text:
+        raise UsageError(f"{named}: is empty: put a GitHub token there")
+    if (why := unfit(text)) is not None:
+        raise UsageError(f"{named}: {why}")
+    return Token(text, f"the token in {named}")
+
+
+def _wanted(flags: Namespace, token_name: str) -> Wanted:
+    if flags.what in ("dispatch", "wait"):
+        return by_flags(flags, token_name)
+    text = read_text(flags.what, "gha-step run takes dispatch, wait, or a file with a step")
+    return by_file(text, flags.what, flags, token_name)
+
+
+def _settings(environment: Mapping[str, str], ledger: str | None) -> Settings:
+    """Those settings of the server that count here too; the log tells errors only, which the result does not."""
+    given = {f"GHA_STEP_{name}": environment.get(f"GHA_STEP_{name}", "") for name in _SETTINGS}
+    given = {name: value for name, value in given.items() if value}
+    if ledger:
+        given["GHA_STEP_LEDGER"] = ledger
+    settings = Settings.parse(given)
+    configure_logging(
+        settings.log_level if "GHA_STEP_LOG_LEVEL" in given else "error",
+        settings.log_format if "GHA_STEP_LOG_FORMAT" in given else "text",
+    )
+    return settings
+
+
+def _server(
+    flags: Namespace, environment: Mapping[str, str], token: Token, wanted: Wanted, allow_http: bool
+) -> GivenToken:
+    """The token, and the server for which it is. :raises UsageError: there is no such server."""
+    if flags.base_url and wanted.by_repo_url:
+        raise UsageError("--base-url: must not stand beside a repository's URL, which names the server")
+    named = "--base-url" if flags.base_url else "GITHUB_API_URL"
+    url = None if wanted.by_repo_url else flags.base_url or environment.get("GITHUB_API_URL")
+    try:
+        endpoint = resolve_endpoint(url, allow_http=allow_http)
+    except BadEndpoint as error:
+        raise UsageError(f"{named}: {error}") from None
+    return GivenToken(token, _named(endpoint, named, url), allow_http)
+
+
+def _named(endpoint: Endpoint, named: str, url: str | None) -> Endpoint:
+    from dataclasses import replace
+
+    return replace(endpoint, named_by=named if url else f"{named} (missing: github.com)")
+
+
+def _proxies(environment: Mapping[str, str]) -> Proxies:
+    try:
+        return Proxies.parse(environment)
+    except BadProxy as error:
+        raise UsageError(str(error)) from None
+
+
+def _cluster(environment: Mapping[str, str]) -> Any:
+    from gha_step.kube import AccessUnknown, connect
+
+    try:
+        return connect(environment, SystemClock())
+    except AccessUnknown as error:
+        raise UsageError(f"--ledger: {error}") from None
+
+
+def _state_home(environment: Mapping[str, str]) -> Path:
+    """Where one file per key lies. Source: XDG Base Directory Specification, which ignores relative paths."""
+    home = environment.get("XDG_STATE_HOME", "")
+    if not home.startswith("/"):
+        own = environment.get("HOME", "")
+        if not own.startswith("/"):
+            raise UsageError(
+                "the ledger has no place: set XDG_STATE_HOME or HOME, or name a file: --ledger sqlite:PATH"
+            )
+        home = f"{own}/.local/state"
+    return Path(home) / "gha-step" / "ledgers"
+
+
+def _output_files(environment: Mapping[str, str]) -> tuple[Path, ...]:
+    """The files that take outputs, before anything is sent. :raises UsageError: one cannot be written."""
+    named = [(name, environment[name]) for name in outputs.FILES if environment.get(name)]
+    for name, path in named:
+        try:
+            Path(path).open("a").close()
+        except OSError as error:
+            raise UsageError(f"{name}: {path} cannot be written ({error.strerror}): outputs would be lost") from None
+    return tuple(Path(path) for _, path in named)
+
+
+@contextmanager
+def _signals() -> Iterator[Signals]:
+    """Ctrl-C and SIGTERM as values, while this goes on."""
+    came: Signals = Signals()
+    before = {
+        number: signal.signal(number, lambda which, _: came.put(signal.Signals(which).name))
+        for number in (signal.SIGINT, signal.SIGTERM)
+    }
+    try:
+        yield came
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

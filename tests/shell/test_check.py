@@ -1,0 +1,142 @@
+"""`gha-step check`: every problem with its line."""
+
+from pathlib import Path
+
+import pytest
+
+from gha_step.inbound.shell.check import check
+from gha_step.inbound.shell.errors import UsageError
+from tests.support.process import run_here
+
+GOOD = """\
+- uses: git-clone
+  config: {anything: 1}
+- uses: gha-dispatch-workflow
+  as: deploy
+  config:
+    repoURL: https://github.com/myorg/my-app
+    workflowFile: ${{ vars.file }}
+    ref: main
+    timeout: ${{ vars.timeout }}
+    inputs:
+      tag: ${{ imageFrom(vars.repo).Tag }}
+- uses: gha-wait-for-workflow
+  as: wait
+  retry: {timeout: 30m}
+  config:
+    repoURL: https://github.com/myorg/my-app
+    runID: ${{ quote(outputs.deploy.runID) }}
+"""
+
+
+def _indented(text: str, by: int) -> str:
+    return "".join(f"{' ' * by}{line}\n" for line in text.splitlines())
+
+
+OBJECTS = {
+    "a list": GOOD,
+    "steps": f"steps:\n{GOOD}",
+    "Promotion": f"kind: Promotion\nspec:\n  steps:\n{_indented(GOOD, 2)}",
+    "PromotionTask": f"kind: PromotionTask\nspec:\n  vars: []\n  steps:\n{_indented(GOOD, 2)}",
+    "ClusterPromotionTask": f"kind: ClusterPromotionTask\nspec:\n  steps:\n{_indented(GOOD, 2)}",
+    "Stage": f"kind: Stage\nspec:\n  promotionTemplate:\n    spec:\n      steps:\n{_indented(GOOD, 6)}",
+}
+
+
+@pytest.mark.parametrize("text", OBJECTS.values(), ids=OBJECTS)
+def test_steps_are_found_wherever_kargo_has_them_and_expressions_are_taken_as_right(text: str) -> None:
+    checked = check(text, "f.yaml")
+    assert (checked.steps, checked.problems) == (2, ())
+
+
+@pytest.mark.parametrize("text", OBJECTS.values(), ids=OBJECTS)
+@pytest.mark.parametrize(
+    ("right", "wrong", "words"),
+    [
+        ("workflowFile:", "workflowFileName:", "did you mean workflowFile?"),
+        ("ref: main", "ref: 1.10", "config.ref: must be a string"),
+        ("ref: main", "ref: main\n    ref: dev", "config.ref: is there twice"),
+        ("runID: ${{ quote(outputs.deploy.runID) }}", "runID: abc", "config.runID: "),
+        (
+            "config: {anything: 1}\n- uses: gha-dispatch-workflow",
+            "config: {}\n- uses: gha-dispatch-work",
+            "did you mean",
+        ),
+        ("runID:", "timeout: 30m\n    runID:", "retry.timeout"),
+        ("runID:", "expectedConclusion: succes\n    runID:", "did you mean success?"),
+        ("tag: ${{ imageFrom(vars.repo).Tag }}", "tag: 1.5", "config.inputs: input 'tag'"),
+    ],
+)
+def test_each_problem_has_the_line_of_its_key(text: str, right: str, wrong: str, words: str) -> None:
+    pad = len(next(line for line in text.splitlines() if "uses: git-clone" in line)) - len("- uses: git-clone")
+    right, wrong = (one.replace("\n", "\n" + " " * pad) for one in (right, wrong))
+    broken = text.replace(right, wrong)
+    assert broken != text
+    (problem, *more) = [found for found in check(broken, "f.yaml").problems if words in found.text]
+    assert not more
+    line = broken.splitlines()[problem.line - 1]
+    key = "inputs" if "inputs" in words else wrong.splitlines()[0].strip().split(":")[0]
+    if "twice" in words or words == "did you mean":
+        key = "ref" if "twice" in words else "uses"
+    assert key in line
+
+
+def test_a_required_field_is_missed_at_the_config_and_all_problems_are_told_at_once() -> None:
+    text = "uses: gha-dispatch-workflow\nconfig:\n  owner: a\n  repo: b/c\n"
+    found = [(problem.line, problem.text) for problem in check(text, "f").problems]
+    assert (2, "config.workflowFile: is required") in found
+    assert (2, "config.ref: is required") in found
+    assert any(line == 4 and text.startswith("config.repo: must not hold '/'") for line, text in found)
+
+
+def test_what_only_the_whole_config_tells_is_told() -> None:
+    text = (
+        "uses: gha-dispatch-workflow\nconfig:\n  owner: a\n  repo: b\n  workflowFile: d.yml\n  ref: main\n"
+        "  correlationInput: gha_step\n  inputs: {gha_step: x}\n"
+    )
+    (problem,) = check(text, "f").problems
+    assert (problem.line, "is filled by this step" in problem.text) == (8, True)
+
+
+def test_credentials_are_needed_in_a_promotion_but_not_in_a_step_for_run() -> None:
+    step = "uses: gha-wait-for-workflow\nconfig: {owner: a, repo: b, runID: 1}\n"
+    assert check(step, "f").problems == ()
+    (problem,) = check("steps:\n- " + step.replace("\n", "\n  ", 1), "f").problems
+    assert problem.text == "config.credentials: is required"
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("", "holds no step"),
+        ("kind: Deployment\nspec: {steps: [{uses: gha-dispatch-workflow}]}", "holds no step"),
+        ("kind: Stage\nspec: 5", "holds no step"),
+        ("- uses: git-clone", "holds no step"),
+        ("a: [", "f:1: is not YAML"),
+        ("a: b: c", "f:1: is not YAML"),
+        ("[" * 200, "nested deeper"),
+        ("x" * (1 << 20) + "y", "larger than"),
+        ("\0", "is not YAML"),
+        (
+            "a: &a [x,x,x,x,x,x,x,x,x,x]\n"
+            + "".join(f"a{n + 1}: &a{n + 1} [{','.join(['*a' + str(n or '')] * 10)}]\n" for n in range(8)),
+            "aliases",
+        ),
+    ],
+)
+def test_a_file_without_steps_or_that_is_no_template_is_refused(text: str, words: str) -> None:
+    with pytest.raises(UsageError, match=words):
+        check(text, "f")
+
+
+def test_the_command_prints_places_and_ends_with_one_or_two(tmp_path: Path) -> None:
+    good, bad = tmp_path / "good.yaml", tmp_path / "bad.yaml"
+    good.write_text(GOOD)
+    bad.write_text("uses: gha-wait-for-workflow\nconfig: {repoURL: 'https://github.com/a/b'}\n")
+    done = run_here("check", str(good))
+    assert (done.returncode, done.stdout, done.stderr) == (0, f"{good}: 2 steps, no problem\n", "")
+    done = run_here("check", str(good), str(bad))
+    assert done.returncode == 1
+    assert f"{bad}:2: config.runID: is required\n" in done.stdout
+    done = run_here("check", str(tmp_path / "none"))
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)

@@ -1,0 +1,312 @@
+"""`gha-step run`: one step to its end, as a shell or a CI job meets it."""
+
+import json
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from gha_step.emulator import EXAMPLE_TOKEN, Hold, Reset
+
+from .commands import Shell, dispatching, dispatching_marked, values
+
+STEP = """\
+uses: gha-dispatch-workflow
+as: deploy
+config:
+  owner: myorg
+  repo: my-app
+  workflowFile: deploy.yml
+  ref: main
+  inputs:
+    environment: test
+    image_tag: v1
+"""
+CI = {
+    "GITHUB_ACTIONS": "true",
+    "GITHUB_REPOSITORY": "o/r",
+    "GITHUB_RUN_ID": "7",
+    "GITHUB_RUN_ATTEMPT": "1",
+    "GITHUB_JOB": "deploy",
+    "GITHUB_ACTION": "__run",
+}
+
+
+def eventually(true: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 60
+    while not true():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def test_a_dispatch_prints_the_run_and_the_same_key_gives_the_same_run(machine: Shell) -> None:
+    first = machine.dispatch("--key", "k")
+    assert first.returncode == 0, first.stderr
+    (run,) = machine.github.runs
+    assert values(first.stdout)["runID"] == str(run.id)
+    assert dict(run.inputs) == {"environment": "test", "image_tag": "v1"}
+    again = machine.dispatch("--key", "k")
+    assert (again.returncode, again.stdout) == (0, first.stdout)
+    assert machine.github.count("dispatch") == 1
+    assert EXAMPLE_TOKEN not in first.stdout + first.stderr + again.stdout + again.stderr
+
+
+def test_without_a_key_each_command_dispatches_and_says_how_to_go_on(machine: Shell) -> None:
+    first = machine.dispatch()
+    line = first.stderr.splitlines()[0]
+    assert line.startswith("key: run-")
+    flags = line.rpartition("repeat the command with ")[2].rstrip(")").split()
+    assert machine.dispatch(*flags).stdout == first.stdout
+    assert machine.dispatch().returncode == 0
+    assert machine.github.count("dispatch") == 2
+
+
+def test_a_file_with_a_step_says_the_same_as_flags(machine: Shell) -> None:
+    file = machine.folder / "step.yaml"
+    file.write_text(STEP)
+    by_file = machine.run(str(file), "--key", "k")
+    assert by_file.returncode == 0, by_file.stderr
+    assert machine.dispatch("--key", "k").stdout == by_file.stdout
+    assert machine.github.count("dispatch") == 1
+    file.write_text(STEP.replace("config:", "config:\n  credentials: {secretName: x}"))
+    noted = machine.run(str(file), "--key", "k")
+    assert (noted.returncode, noted.stdout) == (0, by_file.stdout)
+    assert "credentials is not read; the token comes from GH_TOKEN" in noted.stderr
+
+
+def test_json_is_one_object_on_stdout_whatever_happens(machine: Shell) -> None:
+    done = machine.dispatch("--output", "json")
+    assert json.loads(done.stdout)["runID"] == machine.github.runs[0].id
+    refused = machine.dispatch("--output", "json", "--ref", "none")
+    assert (refused.returncode, json.loads(refused.stdout)) == (1, {})
+
+
+def test_outputs_are_appended_to_the_files_of_the_ci(machine: Shell) -> None:
+    files = {name: machine.folder / name for name in ("KARGO_OUTPUT", "GITHUB_OUTPUT")}
+    files["GITHUB_OUTPUT"].write_text("before=1\n")
+    done = machine.dispatch(**{name: str(path) for name, path in files.items()})
+    assert files["KARGO_OUTPUT"].read_text() == done.stdout
+    assert files["GITHUB_OUTPUT"].read_text() == "before=1\n" + done.stdout
+
+
+def test_outputs_that_would_be_lost_are_noticed_before_anything_is_sent(machine: Shell) -> None:
+    done = machine.dispatch(GITHUB_OUTPUT=str(machine.folder / "none" / "file"))
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "GITHUB_OUTPUT" in done.stderr
+    assert machine.github.count("dispatch") == 0
+
+
+@pytest.mark.parametrize(("conclusion", "code"), [("success", 0), ("failure", 1)])
+def test_wait_ends_as_the_run_ends(machine: Shell, conclusion: str, code: int) -> None:
+    assert machine.dispatch("--key", "k").returncode == 0
+    (run,) = machine.github.runs
+    run.finish(conclusion)
+    waited = machine.dispatch("--key", "k", "--wait")
+    assert waited.returncode == code, waited.stderr
+    assert values(waited.stdout)["conclusion"] == conclusion
+    assert values(waited.stdout)["runID"] == str(run.id)
+    alone = ("wait", "--repo", "myorg/my-app", "--run-id", str(run.id))
+    assert machine.run(*alone).returncode == code
+    assert machine.run(*alone, "--expected-conclusion", "any").returncode == 0
+    assert machine.github.count("dispatch") == 1
+
+
+def test_a_refusal_is_a_failure_that_says_nothing_was_dispatched(machine: Shell) -> None:
+    for _ in range(2):
+        done = machine.dispatch("--key", "k", "--ref", "none")
+        assert (done.returncode, done.stdout) == (1, "")
+        assert "nothing was dispatched" in done.stderr
+        assert "another --key" in done.stderr
+    assert machine.github.runs == []
+
+
+def test_a_lost_answer_is_exit_three_and_not_sent_again(machine: Shell) -> None:
+    machine.github.faults.add(Reset("after"), "dispatch")
+    for _ in range(2):
+        done = machine.dispatch("--key", "k", "--timeout", "1")
+        assert done.returncode == 3
+        assert "may have been dispatched" in done.stderr
+    assert machine.github.count("dispatch") == 1
+
+
+def test_a_lost_answer_is_no_trouble_with_a_marker(machine: Shell) -> None:
+    machine.github.faults.add(Reset("after"), "dispatch")
+    done = machine.run(*dispatching_marked("v1"), "--key", "k")
+    assert done.returncode == 0, done.stderr
+    assert values(done.stdout)["runIDSource"] == "marker"
+
+
+def test_a_ci_step_has_one_key_and_another_command_in_it_is_asked_for_its_own(machine: Shell) -> None:
+    first = machine.dispatch(**CI)
+    assert first.stderr.splitlines()[0] == "key: github-actions/github.com/o/r/7/1/deploy/__run"
+    assert machine.dispatch(**CI).stdout == first.stdout
+    for other in (machine.dispatch(tag="v2", **CI), machine.dispatch("--ref", "dev", **CI)):
+        assert (other.returncode, other.stdout) == (2, "")
+        assert "--key" in other.stderr
+    assert machine.github.count("dispatch") == 1
+    assert machine.dispatch(tag="v2", **{**CI, "GITHUB_RUN_ATTEMPT": "2"}).returncode == 0
+
+
+def test_after_a_refusal_another_command_of_the_ci_step_does_not_hear_of_it_as_its_own(machine: Shell) -> None:
+    assert machine.dispatch("--ref", "none", **CI).returncode == 1
+    other = machine.dispatch(**CI)
+    assert other.returncode == 2
+    assert "--key" in other.stderr
+
+
+def test_a_said_key_goes_on_with_what_was_dispatched_whatever_the_inputs_are_now(machine: Shell) -> None:
+    first = machine.dispatch("--key", "k")
+    changed = machine.dispatch("--key", "k", tag="v2")
+    assert changed.returncode == 0
+    assert values(changed.stdout)["runID"] == values(first.stdout)["runID"]
+    assert values(changed.stdout)["inputsChanged"] == "true"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["dispatch"], "--repo"),
+        (["dispatch", "--repo", "x"], "--repo"),
+        (["dispatch", "--repo", "a/b", "--workflow", "w.yml"], "--ref: is required"),
+        (["dispatch", "--repo", "a/b", "--workflow", "w.yml", "--ref", "m", "--timeout", "900"], "--timeout: "),
+        (["dispatch", "--repo", "a/b", "--workflow", "w.yml", "--ref", "m", "-f", "x"], "-f: "),
+        (["dispatch", "--repo", "a/b", "--workflow", "w.yml", "--ref", "m", "-f", "x=1", "-f", "x=2"], "-f x: "),
+        (["dispatch", "--repo", "a/b", "--workflow", "w.yml", "--ref", "m", "--run-id", "1"], "--run-id: "),
+        (["dispatch", "--repo", "a/b", "--workflow", "w.yml", "--ref", "m", "--poll-interval", "1s"], "--wait"),
+        (["wait", "--repo", "a/b"], "--run-id: is required"),
+        (["wait", "--repo", "a/b", "--run-id", "1", "--ref", "main"], "--ref: "),
+        (["wait", "--repo", "a/b", "--run-id", "1", "--expected-conclusion", "succes"], "did you mean success"),
+        (["wait", "--repo", "https://github.com/a", "--run-id", "1"], "--repo: "),
+        (["wait", "--repo", "https://github.com/a/b", "--run-id", "1", "--base-url", "https://x"], "--base-url: "),
+        (["wait", "--repo", "a/b", "--run-id", "1", "--base-url", "ftp://x"], "--base-url: "),
+        (["none.yaml"], "none.yaml"),
+        (["dispatch", "--output", "xml"], "--output"),
+        ([*dispatching("v1"), "--ledger", "mysql:x"], "GHA_STEP_LEDGER"),
+        ([*dispatching("v1"), "--promotion", "p"], "--alias"),
+    ],
+)
+def test_wrong_usage_is_one_line_and_sends_nothing(machine: Shell, arguments: list[str], words: str) -> None:
+    done = machine.run(*arguments)
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
+    assert words in done.stderr
+    assert machine.github.log == []
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("uses: git-clone\nconfig: {}", "must be one of gha-dispatch-workflow"),
+        ("steps: []", "must hold one step"),
+        (STEP + "if: ${{ always() }}\n", "if: "),
+        (STEP.replace("v1", "${{ vars.tag }}"), "config.inputs.image_tag: holds an expression"),
+        (STEP.replace("workflowFile", "workflowFileName"), "did you mean workflowFile?"),
+        (STEP.replace("  ref: main\n", "  ref: 1.10\n"), "config.ref: must be a string"),
+    ],
+)
+def test_a_file_that_is_no_step_is_refused_by_its_name(machine: Shell, text: str, words: str) -> None:
+    file = machine.folder / "step.yaml"
+    file.write_text(text)
+    done = machine.run(str(file))
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert words in done.stderr
+    assert str(file) in done.stderr
+    assert machine.github.log == []
+
+
+@pytest.mark.parametrize(
+    ("variables", "words"),
+    [
+        ({"GH_TOKEN": ""}, "GH_TOKEN or GITHUB_TOKEN"),
+        ({"GH_TOKEN": "<token>"}, "GH_TOKEN: holds a placeholder"),
+        ({"GH_TOKEN": "gh p"}, "GH_TOKEN: "),
+        ({"GITHUB_API_URL": "nonsense"}, "GITHUB_API_URL: "),
+        ({"GITHUB_API_URL": "http://ghe.example.com"}, "GITHUB_API_URL: "),
+        ({"XDG_STATE_HOME": "", "HOME": ""}, "XDG_STATE_HOME"),
+    ],
+)
+def test_a_variable_that_is_wrong_is_named(machine: Shell, variables: dict[str, str], words: str) -> None:
+    done = machine.dispatch(**variables)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert words in done.stderr
+    assert machine.github.log == []
+
+
+def test_the_token_comes_from_a_file_before_gh_token_before_github_token(machine: Shell) -> None:
+    file = machine.folder / "token"
+    file.write_text(EXAMPLE_TOKEN + "\n")
+    assert machine.dispatch("--token-file", str(file), GH_TOKEN="wrong-1").returncode == 0
+    assert machine.dispatch(GITHUB_TOKEN="wrong-1").returncode == 0
+    assert machine.dispatch(GH_TOKEN="", GITHUB_TOKEN=EXAMPLE_TOKEN).returncode == 0
+    refused = machine.dispatch(GH_TOKEN="wrong-1")
+    assert refused.returncode == 1
+    assert "the token in GH_TOKEN" in refused.stderr
+    assert "wrong-1" not in refused.stderr + refused.stdout
+
+
+def test_a_repository_by_its_url_names_the_server_itself(machine: Shell) -> None:
+    url = f"{machine.variables['GITHUB_API_URL']}/myorg/my-app"
+    arguments = ["--workflow", "deploy.yml", "--ref", "main", "-f", "environment=test", "-f", "image_tag=v1"]
+    done = machine.run("dispatch", "--repo", url, *arguments, GITHUB_API_URL="https://nowhere.invalid")
+    assert done.returncode == 0, done.stderr
+
+
+def test_in_a_pod_a_ledger_that_dies_with_it_is_refused_with_three_ways(machine: Shell) -> None:
+    pod = {"KUBERNETES_SERVICE_HOST": "10.0.0.1", "XDG_STATE_HOME": "/dev/shm/gha-step-test"}
+    done = machine.dispatch(**pod)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    for way in ("--ledger kubernetes", "volume", "?lifetime=pod", "--correlation-input"):
+        assert way in done.stderr
+    assert machine.dispatch("--ledger", "sqlite:/dev/shm/gha-step-test.db?lifetime=pod", **pod).returncode == 2
+    assert machine.github.count("dispatch") == 0
+    assert not Path("/dev/shm/gha-step-test").exists()
+
+
+def test_the_same_key_at_once_waits_and_hears_of_the_same_run(machine: Shell) -> None:
+    hold = Hold(when="after")
+    machine.github.faults.add(hold, "dispatch")
+    first = machine.start(*dispatching("v1"), "--key", "k")
+    eventually(lambda: machine.github.count("dispatch") == 1)
+    second = machine.start(*dispatching("v1"), "--key", "k")
+    assert second.stderr is not None
+    assert "waiting until it has ended" in second.stderr.readline()
+    assert machine.dispatch("--key", "other").returncode == 0  # and nobody else waits
+    hold.release()
+    outs = [process.communicate(timeout=60)[0] for process in (first, second)]
+    assert (first.returncode, second.returncode) == (0, 0)
+    assert outs[0] == outs[1]
+    assert machine.github.count("dispatch") == 2
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_lets_the_answer_come_and_says_what_was_dispatched(machine: Shell, number: signal.Signals) -> None:
+    hold = Hold(when="after")
+    machine.github.faults.add(hold, "dispatch")
+    process = machine.start(*dispatching("v1"), "--key", "k", "--wait")
+    eventually(lambda: machine.github.count("dispatch") == 1)
+    process.send_signal(number)
+    time.sleep(1)
+    assert process.poll() is None
+    hold.release()
+    out, err = process.communicate(timeout=60)
+    (run,) = machine.github.runs
+    assert process.returncode == 1
+    assert values(out)["runID"] == str(run.id)
+    assert number.name in err
+    assert str(run.id) in err.splitlines()[-1]
+    assert "--key k" in err.splitlines()[-1]
+
+
+def test_a_second_signal_ends_the_command_at_once_with_exit_three(machine: Shell) -> None:
+    machine.github.faults.add(Hold(), "dispatch")
+    process = machine.start(*dispatching("v1"), "--key", "k")
+    eventually(lambda: machine.github.count("dispatch") == 1)
+    process.send_signal(signal.SIGINT)
+    time.sleep(1)
+    assert process.poll() is None
+    process.send_signal(signal.SIGTERM)
+    _, err = process.communicate(timeout=20)
+    assert process.returncode == 3
+    assert "--key k" in err.splitlines()[-1]
+    machine.github.faults.clear()
