@@ -566,7 +566,7 @@ MUTANTS: Final = (
         FOLLOWED,
     ),
     Mutant(
-        "Port: whoever sets FAILURE has the workflow cancelled",
+        "Port: anyone who sets FAILURE gets the workflow cancelled",
         FOLLOWING,
         'known.port.status == "FAILURE" and known.port.by_a_person',
         'known.port.status == "FAILURE"',
