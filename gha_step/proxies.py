@@ -121,6 +121,10 @@ def _exemption(entry: str) -> _Exemption | None:
     if (address := _address(host)) is not None:
         return _Exemption(ipaddress.ip_network(address), port=port)
     domain = host[1:] if host.startswith("*.") else host
+    try:
+        domain = domain if domain.isascii() else domain.encode("idna").decode("ascii")
+    except UnicodeError:
+        return None
     return _Exemption(domain=domain if domain.startswith(".") else f".{domain}", itself=domain[0] != ".", port=port)
 
 

@@ -37,6 +37,7 @@ def goes_through(host: str, exempt: str, port: int = 443) -> bool:
         ("[fd00::1]", "fd00::1"),
         ("[fd00::1]:443", "fd00::1"),
         ("10.1.2.3", "::ffff:10.1.2.3"),
+        ("bücher.example", "xn--bcher-kva.example"),
         ("", "localhost"),
         ("", "127.0.0.1"),
         ("", "127.8.9.10"),

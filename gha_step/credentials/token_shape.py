@@ -8,9 +8,12 @@ from typing import Final
 _TOKEN: Final = re.compile(r"(gh[a-z]_|github_pat_)[A-Za-z0-9_.-]+")
 _FILLED_IN: Final = re.compile(r"(gh[a-z]_|github_pat_)?([xX]{3,}|\*{3,}|\.{3,}|…)[xX*.…_-]*")
 _WORDS: Final = re.compile(
-    r"(change|replace)[-_ ]?(me|this)|todo|token|placeholder|secret|dummy|example|"
-    r"(your|my)[-_ ]?.{0,30}token([-_ ]here)?|"
-    r"(paste|insert|put)[-_ ].{0,40}",
+    r"(gh[a-z]_|github_pat_)?("
+    r"(change|replace)[-_ ]?(me|this)|todo|tbd|token|pat|password|placeholder|redacted|secret|dummy|example|"
+    r"none|null|nil|undefined|"
+    r"(your|my)[-_ ]?.{0,30}(token|pat)([-_ ]here)?|"
+    r"(paste|insert|put|replace)[-_ ].{0,40})!*|"
+    r"\$[a-z_]+|%[a-z_]+%",  # a variable that nobody has filled in
     re.IGNORECASE,
 )
 _BRACKETS: Final = (("<", ">"), ("${", "}"), ("{{", "}}"), ("$(", ")"), ("[", "]"))
@@ -18,7 +21,7 @@ _BRACKETS: Final = (("<", ">"), ("${", "}"), ("{{", "}}"), ("$(", ")"), ("[", "]
 
 def unfit(token: str) -> str | None:
     """What is wrong with the value, after "the key K", and what to do; ``None`` if it may be a token."""
-    if len(token) > 1 and token[0] in "\"'`" and token[-1] == token[0]:
+    if set(token[:1] + token[-1:] + token[:2].removeprefix("\\")[-1:]) & set("\"'`"):
         return "holds quotes around the token: store the bare token"
     if any(token.startswith(begin) and token.endswith(end) for begin, end in _BRACKETS):
         return "holds a placeholder, and no token: put a GitHub token there"

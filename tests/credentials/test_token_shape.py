@@ -36,7 +36,8 @@ def test_a_token_that_is_encoded_twice_or_thrice_is_told(token: str, end: str) -
 
 @pytest.mark.parametrize("quote", ['"', "'", "`"])
 def test_quotes_around_a_token_are_told(quote: str) -> None:
-    assert "quotes around" in (unfit(f"{quote}{TOKENS[0]}{quote}") or "")
+    for value in (f"{quote}{TOKENS[0]}{quote}", f"{quote}{TOKENS[0]}", f"{TOKENS[0]}{quote}", f"\\{quote}{TOKENS[0]}"):
+        assert "quotes around" in (unfit(value) or "")
 
 
 @pytest.mark.parametrize(
@@ -65,6 +66,16 @@ def test_quotes_around_a_token_are_told(quote: str) -> None:
         "ghp_****",
         "xxxxxxxx",
         "***",
+        "CHANGEME!",
+        "$GITHUB_TOKEN",
+        "%TOKEN%",
+        "null",
+        "None",
+        "REDACTED",
+        "ghp_YOUR_TOKEN",
+        "YOUR-PAT",
+        "ghp_insert_here",
+        "password",
     ],
 )
 def test_a_placeholder_is_told(value: str) -> None:
