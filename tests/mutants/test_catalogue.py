@@ -1,11 +1,13 @@
-"""A mutant whose place has moved would mutate nothing."""
+"""A mutant whose place has moved would mutate nothing, and tests that have moved would catch nothing."""
 
 import pytest
 
 from .__main__ import ROOT
-from .catalogue import MUTANTS, Mutant
+from .catalogue import MUTANTS, SIMULATION, Mutant
 
 
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name)
-def test_the_place_of_a_mutation_stands_exactly_once(mutant: Mutant) -> None:
+def test_the_place_of_a_mutation_stands_exactly_once_and_its_tests_are_there(mutant: Mutant) -> None:
     assert (ROOT / mutant.file).read_text().count(mutant.old) == 1
+    missing = [name for name in mutant.caught_by.split() if name != SIMULATION and not (ROOT / name).exists()]
+    assert not missing
