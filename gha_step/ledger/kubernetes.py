@@ -10,6 +10,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
+from itertools import islice
 from typing import Any, Final, NamedTuple, TypeAlias
 
 from pydantic import ValidationError
@@ -68,6 +69,7 @@ _PARTS: Final = {
 }
 _AS_IT_IS: Final = ("run", "report")  # parts whose fields have the same names in both
 _REMEMBERED: Final = 10_000
+MOST_OLDER: Final = 2_000  # records without a label that one decision reads: four pages
 _NAMESPACE: Final = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 _KEY: Final = re.compile(r"[0-9a-z]{1,64}")
 _LABEL: Final = re.compile(r"([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?")
@@ -120,13 +122,15 @@ class KubernetesStore:
         """The API server's connections are shared, and end with the process."""
 
     def others(self, record: Record, runs: Collection[int]) -> list[Record]:
-        selector = {"labelSelector": f"{WORKFLOW_LABEL}={_workflow_label(record.target)}"}
+        of_workflow = {"labelSelector": f"{WORKFLOW_LABEL}={_workflow_label(record.target)}"}
+        of_older = {"labelSelector": f"!{WORKFLOW_LABEL}"}  # 0.1.0 wrote none
         own = RECORDS.path(_namespace(record.project))
         found: list[_Object] = []
         for project, path in {(record.project, own), *self._collections()}:
             with _translated(RECORDS, "list", project):
                 try:
-                    found += self._api.items(path, selector)
+                    found += self._api.items(path, of_workflow)
+                    found += islice(self._api.items(path, of_older), MOST_OLDER)
                 except Forbidden:
                     if path == own:
                         raise  # elsewhere: what this process may not read is as a stranger's

@@ -267,13 +267,16 @@ def _gate_key(project: str, target: Target) -> str:
 
 def _decode(key: str, version: int, text: str) -> Record:
     try:
-        return Record.model_validate_json(text).model_copy(update={"version": version})
+        record = Record.model_validate_json(text)
+        if "state" in record.model_fields_set:  # a record without one must not look like one that was never sent
+            return record.model_copy(update={"version": version})
+        fields = "state"
     except ValidationError as error:
         fields = ", ".join(sorted({".".join(map(str, problem["loc"])) for problem in error.errors()}))
-        raise LedgerError(
-            f"the ledger record {key} is not one that this version of gha-step can read ({fields}): "
-            "what it says is not known here, so nothing is sent; use the version that wrote it"
-        ) from None
+    raise LedgerError(
+        f"the ledger record {key} is not one that this version of gha-step can read ({fields}): what it says is not "
+        "known here, so nothing is sent; use the version that wrote it"
+    )
 
 
 def _abandon(connection: sqlite3.Connection) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from gha_step.contract.errors import LedgerError, LedgerUnavailable
 from gha_step.kube import Invalid, KubeApi
-from gha_step.ledger.kubernetes import GATES, RECORDS, KubernetesStore, Resource
+from gha_step.ledger.kubernetes import GATES, RECORDS, WORKFLOW_LABEL, KubernetesStore, Resource
 from gha_step.ledger.lease import Lease
 from gha_step.ledger.record import FINAL, Record, Run, State
 from gha_step.ledger.store import Conflict
@@ -307,6 +307,21 @@ def test_others_of_one_promotion_are_found_whatever_it_is_called(store: Kubernet
     mine, same = (store.write(fresh(alias, promotion=promotion)) for alias in ("mine", "same"))
     store.write(fresh("other", promotion=promotion + "y"))
     assert store.others(mine, ()) == [same]
+
+
+def test_records_of_0_1_0_which_bear_no_label_of_their_workflow_are_found_within_bounds(
+    place: Granted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mine, labelled = place.store.write(fresh("mine")), place.store.write(fresh("labelled"))
+    older = [place.store.write(fresh(alias)) for alias in ("old", "older")]
+    stranger = fresh("stranger", State.SENDING, target=TARGET.model_copy(update={"workflow": "x.yml"}))
+    for made in (*older, place.store.write(stranger)):
+        body = stands(place, made)
+        del body["metadata"]["labels"][WORKFLOW_LABEL]
+        place.cluster.admin.replace(place.path(RECORDS, "demo", made.key), body)
+    assert {found.alias for found in place.store.others(mine, ())} == {"labelled", "old", "older"}
+    monkeypatch.setattr("gha_step.ledger.kubernetes.MOST_OLDER", 0)
+    assert [found.alias for found in place.store.others(mine, ())] == [labelled.alias]
 
 
 def test_what_others_wrote_beside_it_survives_our_writes(place: Granted) -> None:

@@ -49,6 +49,17 @@ except LedgerUnusable as error:
 """
 
 
+def test_a_record_without_a_state_is_refused_and_never_taken_for_one_that_was_not_sent(
+    held: SqliteStore, path: Path
+) -> None:
+    made = held.write(fresh(state=State.SENDING))
+    with closing(sqlite3.connect(path)) as another:
+        another.execute("UPDATE records SET record = json_remove(record, '$.state')")
+        another.commit()
+    with pytest.raises(LedgerError, match=rf"{made.key} .*\(state\).*nothing is sent"):
+        held.read("demo", made.key)
+
+
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     return tmp_path / "ledger.db"
