@@ -208,6 +208,19 @@ class KubeApi:
         """The object at ``path``; without a ``resourceVersion`` in ``query`` it is the newest, by quorum."""
         return self._request("GET", path, query)
 
+    def lets_in(self) -> bool:
+        """Whether it lets this process in at all: what it denies is then denied for its own sake.
+
+        Every identity may ask for the version. Where that is denied for good it tells nothing, and counts as yes.
+        """
+        try:
+            self.get("/version")
+        except Denied as error:
+            return error.lasting
+        except KubeError:
+            return False
+        return True
+
     def create(self, path: str, body: Mapping[str, Any], query: Mapping[str, str] | None = None) -> JsonObject:
         """POST ``body`` to the collection at ``path``; gives the object as stored.
 

@@ -21,7 +21,7 @@ from gha_step.ledger.record import Owner, State
 from gha_step.ledger.storage import objection
 from gha_step.ledger.store import LedgerUnusable, Standing, Store
 from gha_step.proxies import BadProxy, Proxies
-from gha_step.runtime import SystemClock, ThreadWorkers
+from gha_step.runtime import Clock, SystemClock, ThreadWorkers
 from gha_step.settings import NO_TLS, NO_TOKEN, NOT_SERVED, Address, Settings, SqliteLedger
 from gha_step.telemetry import Telemetry
 from gha_step.wiring.core import Core
@@ -68,10 +68,11 @@ class Server:
         self.core.close()
 
 
-def build(settings: Settings, environment: Mapping[str, str]) -> Server:
+def build(settings: Settings, environment: Mapping[str, str], clock: Clock | None = None) -> Server:
     """A bound server, not yet running.
 
     :param environment: where Kubernetes and its tools tell how to reach the API server.
+    :param clock: the machine's own, if none is given.
 
     :raises StartError: it cannot be.
     """
@@ -80,9 +81,9 @@ def build(settings: Settings, environment: Mapping[str, str]) -> Server:
     except BadProxy as error:
         raise StartError(str(error)) from None
     token = _bearer(settings)
-    clock = SystemClock()
+    clock = clock or SystemClock()
     telemetry = Telemetry()
-    cluster = _cluster(settings, environment)
+    cluster = _cluster(settings, environment, clock)
     projects = _projects(settings, cluster)
     secrets = _secrets(settings, cluster)
     store = _ledger(settings.ledger, cluster, projects, environment)
@@ -148,7 +149,7 @@ def _bearer(settings: Settings) -> Token | None:
         raise StartError(f"GHA_STEP_TOKEN_FILE: {error}") from None
 
 
-def _census(settings: Settings, store: Store, clock: SystemClock) -> Callable[[], dict[str, Standing]]:
+def _census(settings: Settings, store: Store, clock: Clock) -> Callable[[], dict[str, Standing]]:
     """How the records are counted for the metrics."""
     if settings.ledger != "kubernetes":
         return store.census
@@ -163,7 +164,7 @@ def _project_api(
     secrets: SecretReader,
     cluster: "KubeApi | None",
     calls: ThreadWorkers,
-    clock: SystemClock,
+    clock: Clock,
     telemetry: Telemetry,
     readiness: Readiness,
 ) -> "tuple[ProjectApi, ...]":
@@ -176,7 +177,12 @@ def _project_api(
     telemetry.expect_resources((*(name.decode() for name in KINDS), "none"))
     api = ProjectApi(
         execution,
-        ProjectTokens(secrets, workers=ThreadWorkers(PROOFS, "proof"), clock=clock),
+        ProjectTokens(
+            secrets,
+            workers=ThreadWorkers(PROOFS, "proof"),
+            clock=clock,
+            lets_in=cluster.lets_in if cluster is not None and settings.secrets == "kubernetes" else lambda: True,
+        ),
         None if cluster is None else Promotions(cluster),
         workers=calls,
         clock=clock,
@@ -220,7 +226,7 @@ def _listen_for_grpc(
         raise StartError(f"GHA_STEP_GRPC_LISTEN: {error}: write another address") from None
 
 
-def _cluster(settings: Settings, environment: Mapping[str, str]) -> "KubeApi | None":
+def _cluster(settings: Settings, environment: Mapping[str, str], clock: Clock) -> "KubeApi | None":
     """The API server, where a setting needs one. Nothing is asked of it: it may be away while we start."""
     if "kubernetes" not in (settings.secrets, settings.ledger):
         return None
@@ -228,7 +234,7 @@ def _cluster(settings: Settings, environment: Mapping[str, str]) -> "KubeApi | N
     from gha_step.kube import AccessUnknown, connect
 
     try:
-        return connect(environment, SystemClock())
+        return connect(environment, clock)
     except AccessUnknown as error:
         named = "GHA_STEP_SECRETS" if settings.secrets == "kubernetes" else "GHA_STEP_LEDGER"
         raise StartError(f"{named}: {error}") from None
@@ -261,7 +267,7 @@ def _secrets(settings: Settings, cluster: "KubeApi | None") -> SecretReader:
     from gha_step.credentials.kubernetes import KubernetesSecrets
 
     assert cluster is not None
-    return KubernetesSecrets(cluster)
+    return KubernetesSecrets(cluster, settings.shared_namespace)
 
 
 def _ledger(

@@ -22,3 +22,6 @@ class Slow:
 
     def labelled(self, namespace: str) -> Iterator[LabelledSecret]:
         return self._real.labelled(namespace)
+
+    def unlabelled(self, namespace: str) -> list[LabelledSecret]:
+        return self._real.unlabelled(namespace)

@@ -37,6 +37,9 @@ class Watched:
     def labelled(self, namespace: str) -> Iterator[LabelledSecret]:
         return self._real.labelled(namespace)
 
+    def unlabelled(self, namespace: str) -> list[LabelledSecret]:
+        return self._real.unlabelled(namespace)
+
 
 @pytest.fixture
 def watched(secrets: Path, github_url: str) -> Watched:

@@ -6,7 +6,7 @@ import shutil
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import Final, Protocol, TypeVar
 
 import pytest
 
@@ -40,6 +40,9 @@ class Counted:
     def labelled(self, namespace: str):  # type: ignore[no-untyped-def]
         return self.real.labelled(namespace)
 
+    def unlabelled(self, namespace: str):  # type: ignore[no-untyped-def]
+        return self.real.unlabelled(namespace)
+
 
 class Home(Protocol):
     """Where the Secret of the project demo is kept."""
@@ -68,6 +71,7 @@ class Objects:
         self._server = server
         kubeconfig = write_kubeconfig(folder / "kubeconfig", server.url)
         api = connect({"KUBECONFIG": str(kubeconfig)}, clock or SystemClock())
+        self.api = api
         self.reader: SecretReader = KubernetesSecrets(api)
 
     def put(self, **data: bytes) -> None:
@@ -87,11 +91,13 @@ def home(request: pytest.FixtureRequest, tmp_path: Path) -> Home:
 class Lease:
     """Proofs against one reader, by a clock that can be put forward."""
 
-    def __init__(self, reader: SecretReader) -> None:
+    def __init__(
+        self, reader: SecretReader, lets_in: Callable[[], bool] = lambda: True, clock: VirtualClock | None = None
+    ) -> None:
         self.reader = Counted(reader)
-        self.clock = VirtualClock()
+        self.clock = clock or VirtualClock()
         self.workers = ThreadWorkers(4, "proof")
-        self._tokens = ProjectTokens(self.reader, workers=self.workers, clock=self.clock)
+        self._tokens = ProjectTokens(self.reader, workers=self.workers, clock=self.clock, lets_in=lets_in)
 
     async def accepts(self, bearer: str, project: str = "demo", within: float = 5.0) -> bool:
         return await self._tokens.accepts(project, bearer, self.clock.monotonic() + within)
@@ -257,22 +263,85 @@ def test_a_read_that_fails_for_now_is_no_refusal_and_forgets_nothing(server: Api
     run(test)
 
 
-def test_a_read_that_may_not_be_looks_like_a_wrong_token_once_that_lasts_and_the_log_tells_why(
-    server: ApiServer, tmp_path: Path, caplog: pytest.LogCaptureFixture
+# Whoever has no token learns neither which projects are in use nor which namespaces there are.
+STRANGERS: Final[dict[str, Callable[[ApiServer], None]]] = {
+    "another token": lambda server: server.objects.update({PATH: as_secret("gha-step", {"token": b"other"})}),
+    "no Secret": lambda server: None,
+    "no token in it": lambda server: server.objects.update({PATH: as_secret("gha-step", {})}),
+    "no Role of ours": lambda server: setattr(server, "forbidden", lambda user, path: path == PATH),
+}
+
+
+@pytest.mark.parametrize("stranger", STRANGERS)
+def test_no_namespace_can_be_told_from_another_without_a_token(
+    server: ApiServer, tmp_path: Path, caplog: pytest.LogCaptureFixture, stranger: str
+) -> None:
+    """At once, through a start of the API server, and after it: the same answers after the same requests."""
+    home = Objects(server, tmp_path)
+    STRANGERS[stranger](server)
+
+    async def test() -> list[str]:
+        gate = Lease(home.reader, home.api.lets_in)
+        told = []
+        for starting, pause in ((False, 5.0), (True, 5.0), (True, 5.0), (False, 14.0), (False, 1.0), (False, 0.0)):
+            server.starting = starting
+            try:
+                told.append(str(await gate.accepts("guessed")))
+            except SecretsUnavailable as error:
+                told.append(str(error).partition(" did not ")[0])
+            gate.clock.forward(pause)
+        return told
+
+    with caplog.at_level(logging.WARNING, "gha_step"):
+        cannot_tell = "the API server"
+        assert run(test) == ["False", cannot_tell, cannot_tell, cannot_tell, "False", "False"]
+    asked = [request.path for request in server.requests]
+    assert asked == [PATH, "/version"] * (len(asked) // 2)
+    if stranger == "no Role of ours":
+        assert "resourceNames: [gha-step]" in caplog.text
+    assert "guessed" not in caplog.text
+
+
+def test_while_the_api_server_denies_everything_a_token_that_is_known_or_read_is_accepted(
+    server: ApiServer, tmp_path: Path
+) -> None:
+    home = Objects(server, tmp_path)
+    home.put(token=b"right")
+
+    async def test() -> None:
+        gate = Lease(home.reader, home.api.lets_in)
+        assert await gate.accepts("right")
+        server.starting = True
+        assert await gate.accepts("right")
+        gate.clock.forward(KEPT)
+        with pytest.raises(SecretsUnavailable):
+            await gate.accepts("right")
+        server.starting = False
+        gate.clock.forward(1.0)
+        assert await gate.accepts("right")
+
+    run(test)
+
+
+def test_where_nobody_may_ask_for_the_version_a_refusal_is_certain_once_that_lasts(
+    server: ApiServer, tmp_path: Path
 ) -> None:
     clock = VirtualClock()
     home = Objects(server, tmp_path, clock)
-    home.put(token=b"right")
-    server.users = {}
-    server.forbidden = lambda user, path: True
-    for _ in range(2):
-        with pytest.raises(SecretsUnavailable, match=r"resourceNames: \[gha-step\]"):
-            run(lambda: Lease(home.reader).accepts("right"))
-        clock.forward(8.0)
-    with caplog.at_level(logging.WARNING, "gha_step"):
-        assert not run(lambda: Lease(home.reader).accepts("right"))
-    assert "resourceNames: [gha-step]" in caplog.text
-    assert "right" not in caplog.text.replace("right token", "")
+    server.starting = True
+
+    async def test() -> list[bool]:
+        gate = Lease(home.reader, home.api.lets_in, clock)
+        told = []
+        for _ in range(6):
+            try:
+                told.append(await gate.accepts("guessed"))
+            except SecretsUnavailable:
+                told.append(True)
+            clock.forward(8.0)
+        return told
+
+    assert run(test) == [True, True, True, False, False, False]
 
 
 def test_where_the_secret_is_missing_the_log_tells_how_to_create_it(
@@ -324,10 +393,10 @@ def test_on_a_real_api_server_the_token_proves_its_own_project_only(cluster: Clu
         )
         rule = {"apiGroups": [""], "resources": ["secrets"], "resourceNames": ["gha-step"], "verbs": ["get"]}
         cluster.allow(namespace, [rule], account=f"{demo}:default")
-    reader = KubernetesSecrets(cluster.api(cluster.service_account(demo)))
+    api = cluster.api(cluster.service_account(demo))
 
     async def test() -> None:
-        gate = Lease(reader)
+        gate = Lease(KubernetesSecrets(api), api.lets_in)
         assert await gate.accepts("of-demo", demo)
         assert await gate.accepts("of-other", other)
         for bearer, project in (("of-demo", other), ("of-other", demo), ("of-demo", "nowhere"), ("x", "kube-system")):

@@ -113,6 +113,7 @@ class ApiServer(ThreadingHTTPServer):
         self.objects: dict[str, Mapping[str, Any]] = {}
         self.users: dict[str, str] = {}  # token → user; nobody known: no token is asked
         self.forbidden: Callable[[str, str], bool] = lambda user, path: False
+        self.starting = False  # then it denies everything to everybody
         self.ending = threading.Event()
         self._tls: ssl.SSLContext | None = None
         super().__init__(("127.0.0.1", 0), _Handler)
@@ -154,10 +155,17 @@ class _Handler(BaseHTTPRequestHandler):
         if self.server.users:
             user = self.server.users.get(request.headers.get("Authorization", "").removeprefix("Bearer "))
         path = self.path.partition("?")[0]
+        if path == "/version":
+            code = 403 if self.server.starting else 200
+            body: object = {"major": "1"}
+            if self.server.starting:
+                body = status(403, "Forbidden", f'forbidden: User "{user}" cannot get path "/version"')
+            answer(code, body)(self)
+            return
         *_, namespace, resource, name = path.split("/")
         if user is None:
             answer(401, status(401, "Unauthorized", "Unauthorized"))(self)
-        elif self.server.forbidden(user, path):
+        elif self.server.starting or self.server.forbidden(user, path):
             words = (
                 f'{resource} "{name}" is forbidden: User "{user}" cannot get resource "{resource}" in '
                 f'API group "" in the namespace "{namespace}"'

@@ -2,17 +2,21 @@
 
 Source: facts/stock-kargo.md, "Who may call". Every refusal is backed by a read of that Secret that began after the call
 came, so that a new token works at once; such reads are spaced, so that guessing puts no load on the API server. A
-project that does not exist, one whose Secret is missing and a wrong token all take this one way and look alike.
+project that does not exist, one whose Secret is missing or may not be read, and a wrong token all take this one way and
+look alike, also while the API server starts and refuses everything: then no refusal is certain for any project, and
+only the right token is accepted.
 """
 
 import asyncio
+import math
 from collections import OrderedDict
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Final, TypeVar
 
 from gha_step.contract.errors import CredentialsError, SecretsUnavailable, StepError
 from gha_step.contract.secret import Token
-from gha_step.credentials.secrets import NoSecret, SecretReader
+from gha_step.credentials.secrets import NoSecret, SecretDenied, SecretReader
 from gha_step.runtime import Clock, Workers
 from gha_step.telemetry import log, subject
 
@@ -20,6 +24,7 @@ SECRET: Final = "gha-step"  # noqa: S105  the name of a Secret
 KEY: Final = "token"
 KEPT: Final = 10.0  # seconds for which a token that was read is believed: how long a replaced one still works
 APART: Final = 0.5  # seconds after a read that proved nobody, before the next of the same Secret
+LASTING: Final = 15.0  # seconds after the API server has let us in again: it may still learn who may what
 MAX_READS: Final = 256  # reads under way; guesses at ever other projects get no further
 _REMEMBERED: Final = 10_000
 T = TypeVar("T")
@@ -37,21 +42,32 @@ class _Recent(OrderedDict[str, T]):
 
 @dataclass(frozen=True)
 class _Read:
-    """What a Secret held. ``begun``: when it was asked for, monotonic seconds. ``why``: no token to compare with."""
+    """What a Secret held. ``begun``: when it was asked for, monotonic seconds. ``why``: no token to compare with.
+
+    ``certain``: whether nothing but the project and the token can be the reason of a refusal.
+    """
 
     begun: float
     token: Token | None = None
     why: StepError | None = None
+    certain: bool = True
 
     def accepts(self, bearer: str) -> bool:
         return self.token is not None and self.token.matches(bearer)
 
 
 class ProjectTokens:
-    """The tokens of all projects; for one event loop."""
+    """The tokens of all projects; for one event loop.
 
-    def __init__(self, secrets: SecretReader, *, workers: Workers, clock: Clock) -> None:
+    :param lets_in: whether the place where Secrets live lets this process in at this moment.
+    """
+
+    def __init__(
+        self, secrets: SecretReader, *, workers: Workers, clock: Clock, lets_in: Callable[[], bool] = lambda: True
+    ) -> None:
         self._secrets = secrets
+        self._lets_in = lets_in
+        self._asked = self._shut_out = -math.inf  # monotonic seconds: when it was asked last, and answered no last
         self._workers = workers
         self._clock = clock
         self._known: _Recent[_Read] = _Recent()
@@ -76,8 +92,10 @@ class ProjectTokens:
             # Only such reads are spaced: the time that a refusal takes does not show whether a project is in use.
             self._vain[project] = read.begun
             if read.begun >= arrived:
-                if isinstance(read.why, SecretsUnavailable):
+                if isinstance(read.why, SecretsUnavailable) and not isinstance(read.why, SecretDenied):
                     raise read.why
+                if not read.certain:
+                    raise SecretsUnavailable("the API server did not let this process in a moment ago")
                 why = read.why or "another token than the Secret's was given"
                 log.warning("a call for the project %s was refused: %s", project, why, extra=subject((project, ""), ""))
                 return False
@@ -101,13 +119,22 @@ class ProjectTokens:
             if vain is not None and (early := vain + APART - self._clock.monotonic()) > 0:
                 await asyncio.sleep(early)
             begun = self._clock.monotonic()
-            job = self._workers.spawn(lambda: self._get(project, begun))
+            job = self._workers.spawn(lambda: replace(self._get(project, begun), certain=self._is_certain()))
             read = await asyncio.wrap_future(job)
             if not isinstance(read.why, SecretsUnavailable):
                 self._known[project] = read
             return read
         finally:
             del self._underway[project]
+
+    def _is_certain(self) -> bool:
+        """The same for all projects, and asked whatever the Secret held: neither words nor time tell of a project."""
+        now = self._clock.monotonic()
+        if now - self._asked >= APART:
+            self._asked = now
+            if not self._lets_in():
+                self._shut_out = now
+        return now - self._shut_out >= LASTING
 
     def _get(self, project: str, begun: float) -> _Read:
         try:
