@@ -62,6 +62,9 @@ class DirectorySecrets:
                     f"process read access to {folder / name} and its files"
                 ) from None
 
+    def unlabelled(self, namespace: str) -> list[LabelledSecret]:
+        return []
+
 
 def _read_all(folder: Path, subject: str) -> dict[str, bytes]:
     # Kubernetes keeps a mount's versions in entries that start with "..".

@@ -10,12 +10,12 @@ Source: facts, kargo-host, "Kargo Git credentials"; for what they leave open, Ka
 import base64
 import binascii
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar, Final
 from urllib.parse import unquote, urlsplit, urlunsplit
 
-from gha_step.contract.errors import CredentialsError
+from gha_step.contract.errors import CredentialsError, SecretsUnavailable
 from gha_step.contract.json_text import parse_json
 from gha_step.contract.repo_url import RepoUrl
 from gha_step.contract.secret import Token
@@ -83,39 +83,82 @@ def git_credentials(secrets: SecretReader, project: str, shared: str | None, url
 
 def _lookup(secrets: SecretReader, project: str, shared: str | None, url: RepoUrl) -> _Found:
     skipped: list[str] = []
-    namespaces = [project, *([shared] if shared and shared != project else [])]
-    for namespace in namespaces:
-        for secret in sorted(secrets.labelled(namespace), key=lambda secret: secret.name):
-            place = "" if namespace == project else f" in the namespace {namespace}"
-            name = f"the Secret {secret.name}{place}"
-            subject = f"project {project}: {name}"
-            try:
-                if matches(secret.data, url.text):
-                    return _Found(name, subject, secret)
-            except BadRegexp as error:
-                log.warning("%s: skipped, because its %s %s", subject, REPO_URL, error)
-                skipped.append(f"{namespace}/{secret.name}")
-            except ImportError:  # to skip it could choose other credentials than Kargo does
-                raise CredentialsError(
-                    f"{subject}: its {REPO_URL} is an expression ({IS_REGEX}), which gha-step cannot match here: "
-                    "the package google-re2 is not installed (there is none for Python 3.15 yet); run gha-step on "
-                    "Python 3.11 to 3.14, or write the repository's URL there"
-                ) from None
-    if len(namespaces) == 2:
-        nowhere = f"neither its namespace nor {namespaces[1]} has"
-    else:
-        nowhere = "its namespace does not have"
-    hint = (
+    own = _by_name(secrets.labelled(project))
+    found = _match(own, project, project, url, skipped)
+    if found is not None:
+        return found
+    elsewhere = ""
+    if shared and shared != project:
+        try:
+            theirs = _by_name(secrets.labelled(shared))
+        except SecretsUnavailable as error:
+            why = f"{_why_none(own, project, url)}{_without_label(secrets, project, url)}; and {error}"
+            raise SecretsUnavailable(why, error.retry_after or 10.0) from None
+        except CredentialsError as error:
+            why = f"{_why_none(own, project, url)}{_without_label(secrets, project, url)}; else: {error}"
+            raise CredentialsError(why) from None
+        found = _match(theirs, project, shared, url, skipped)
+        if found is not None:
+            return found
+        elsewhere = f", and the namespace {shared} has none that matches"
+    new = f"; create one with {REPO_URL}, {USERNAME} and {PASSWORD} (a token), or with a GitHub App"
+    ssh = (
         f"; for Kargo an ssh URL and an https URL are different, and config.{REPO_URL} is ssh"
         if url.scheme == "ssh"
         else ""
     )
     bad = f"; skipped, because their {REPO_URL} is not a regular expression: {', '.join(skipped)}" if skipped else ""
-    raise CredentialsError(
-        f"project {project}: there are no Git credentials for {url.full_name} on {url.host}: {nowhere} a Secret with "
-        f"the label {LABEL} that matches config.{REPO_URL}; create one with {REPO_URL}, {USERNAME} and {PASSWORD} (a "
-        f"token), or with a GitHub App{hint}{bad}"
-    )
+    fix = _without_label(secrets, project, url) or new
+    raise CredentialsError(f"{_why_none(own, project, url)}{elsewhere}{fix}{ssh}{bad}")
+
+
+def _by_name(secrets: Iterable[LabelledSecret]) -> list[LabelledSecret]:
+    return sorted(secrets, key=lambda secret: secret.name)
+
+
+def _match(
+    candidates: Iterable[LabelledSecret], project: str, namespace: str, url: RepoUrl, skipped: list[str]
+) -> _Found | None:
+    """The first that counts for ``url``; those whose expression is none are skipped, and named in ``skipped``."""
+    for secret in candidates:
+        place = "" if namespace == project else f" in the namespace {namespace}"
+        name = f"the Secret {secret.name}{place}"
+        subject = f"project {project}: {name}"
+        try:
+            if matches(secret.data, url.text):
+                return _Found(name, subject, secret)
+        except BadRegexp as error:
+            log.warning("%s: skipped, because its %s %s", subject, REPO_URL, error)
+            skipped.append(f"{namespace}/{secret.name}")
+        except ImportError:  # to skip it could choose other credentials than Kargo does
+            raise CredentialsError(
+                f"{subject}: its {REPO_URL} is an expression ({IS_REGEX}), which gha-step cannot match here: the "
+                "package google-re2 is not installed (there is none for Python 3.15 yet); run gha-step on Python "
+                "3.11 to 3.14, or write the repository's URL there"
+            ) from None
+    return None
+
+
+def _why_none(own: Sequence[LabelledSecret], project: str, url: RepoUrl) -> str:
+    has = f"no Secret with the label {LABEL}"
+    if len(own) == 1:
+        has = f"1 Secret with the label {LABEL}, which does not match config.{REPO_URL}"
+    elif own:
+        has = f"{len(own)} Secrets with the label {LABEL}, none of which matches config.{REPO_URL}"
+    return f"project {project}: there are no Git credentials for {url.full_name} on {url.host}: its namespace has {has}"
+
+
+def _without_label(secrets: SecretReader, project: str, url: RepoUrl) -> str:
+    """That one would match, and lacks the label; empty if there is none, or it cannot be told."""
+    for secret in _by_name(secrets.unlabelled(project)):
+        try:
+            if matches(secret.data, url.text):
+                label = LABEL.replace(": ", "=")
+                fix = f"kubectl label secret {secret.name} --namespace {project} --overwrite {label}"
+                return f"; its Secret {secret.name} matches, but lacks the label: {fix}"
+        except (BadRegexp, ImportError):
+            continue
+    return ""
 
 
 def matches(data: Mapping[str, bytes], url: str) -> bool:

@@ -6,23 +6,34 @@ listed: they are found by what they hold, not by name. Nothing is watched or rem
 
 import base64
 from collections.abc import Iterator, Mapping
+from itertools import islice
 from typing import Any, Final
 
 from gha_step.contract.errors import CredentialsError, SecretsUnavailable
-from gha_step.credentials.secrets import LabelledSecret, NoSecret, check_names, check_namespace
+from gha_step.credentials.secrets import (
+    MOST_UNLABELLED,
+    LabelledSecret,
+    NoSecret,
+    SecretDenied,
+    check_names,
+    check_namespace,
+)
 from gha_step.kube import Denied, Forbidden, KubeApi, KubeError, NotFound
 
 GIT_CREDENTIALS: Final = "kargo.akuity.io/cred-type=git"
+NO_GIT_CREDENTIALS: Final = "kargo.akuity.io/cred-type!=git"
 
 
 class KubernetesSecrets:
     """See `gha_step.credentials.secrets.SecretReader`.
 
     :param api: under an identity that may ``get`` the Secrets that the projects name.
+    :param shared: the namespace of credentials that all projects share.
     """
 
-    def __init__(self, api: KubeApi) -> None:
+    def __init__(self, api: KubeApi, shared: str | None = None) -> None:
         self._api = api
+        self._shared = shared
 
     def read(self, project: str, name: str) -> Mapping[str, bytes]:
         check_names(project, name)
@@ -41,7 +52,7 @@ class KubernetesSecrets:
                     f"project {project}: the Secret {name} may not be read: see first whether this is its name (the "
                     f"Role allows only the names in it); else {error.fix(project, rule, 'project')}"
                 )
-            raise error.told_as(why, CredentialsError, SecretsUnavailable) from None
+            raise error.told_as(why, CredentialsError, SecretDenied) from None
         except KubeError as error:
             raise SecretsUnavailable(f"{_not_now(project, name)}: {error}", error.retry_after or 10.0) from None
         if secret.get("kind") != "Secret":
@@ -55,24 +66,33 @@ class KubernetesSecrets:
         check_namespace(namespace, "context.project")
         not_now = f"the Secrets of the namespace {namespace} cannot be listed now"
         try:
-            for secret in self._api.items(
-                f"/api/v1/namespaces/{namespace}/secrets", {"labelSelector": GIT_CREDENTIALS}
-            ):
-                metadata = secret["metadata"]
-                yield LabelledSecret(str(metadata["name"]), _data(secret), dict(metadata.get("annotations") or {}))
+            yield from self._listed(namespace, {"labelSelector": GIT_CREDENTIALS})
         except Denied as error:
             why = f"{not_now}: {error}"
             if isinstance(error, Forbidden):
                 rule = '{apiGroups: [""], resources: [secrets], verbs: [list]}'
+                folder = "shared-credentials" if namespace == self._shared else "git-credentials"
                 why = (
                     f"the Secrets of the namespace {namespace} may not be listed, and repoURL is looked up among them: "
-                    f"{error.fix(namespace, rule, 'git-credentials')}"
+                    f"{error.fix(namespace, rule, folder)}"
                 )
             raise error.told_as(why, CredentialsError, SecretsUnavailable) from None
         except KubeError as error:
             raise SecretsUnavailable(f"{not_now}: {error}", error.retry_after or 10.0) from None
         except (AttributeError, KeyError, TypeError, ValueError):
             raise SecretsUnavailable(f"{not_now}: the answer is not a list of Secrets") from None
+
+    def unlabelled(self, namespace: str) -> list[LabelledSecret]:
+        query = {"labelSelector": NO_GIT_CREDENTIALS, "limit": str(MOST_UNLABELLED)}
+        try:  # one page: what follows is never asked for
+            return list(islice(self._listed(namespace, query), MOST_UNLABELLED))
+        except (KubeError, AttributeError, KeyError, TypeError, ValueError):
+            return []
+
+    def _listed(self, namespace: str, query: Mapping[str, str]) -> Iterator[LabelledSecret]:
+        for secret in self._api.items(f"/api/v1/namespaces/{namespace}/secrets", query):
+            metadata = secret["metadata"]
+            yield LabelledSecret(str(metadata["name"]), _data(secret), dict(metadata.get("annotations") or {}))
 
 
 def _data(secret: Mapping[str, Any]) -> dict[str, bytes]:

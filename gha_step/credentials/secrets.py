@@ -5,8 +5,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
-from gha_step.contract.errors import CredentialsError
+from gha_step.contract.errors import CredentialsError, SecretsUnavailable
 
+MOST_UNLABELLED: Final = 100
 _LABEL: Final = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")  # RFC 1123, as Kubernetes names namespaces
 _SUBDOMAIN: Final = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
 
@@ -15,9 +16,13 @@ class NoSecret(CredentialsError):
     """There is no such Secret. The message ends with how to create one that holds a token for GitHub."""
 
 
+class SecretDenied(SecretsUnavailable):
+    """It may not be read, as it seems at the moment: a starting API server denies everything to everybody."""
+
+
 @dataclass(frozen=True)
 class LabelledSecret:
-    """A Secret that Kargo takes for Git credentials."""
+    """A Secret that Kargo takes for Git credentials, or would take if it had the label."""
 
     name: str
     data: Mapping[str, bytes] = field(repr=False)
@@ -42,6 +47,9 @@ class SecretReader(Protocol):
         :raises CredentialsError: they may not be listed, or the name is none.
         :raises SecretsUnavailable: they cannot be read now.
         """
+
+    def unlabelled(self, namespace: str) -> list[LabelledSecret]:
+        """Secrets of ``namespace`` without that label, at most `MOST_UNLABELLED`: for a hint, so it never raises."""
 
 
 def check_namespace(name: str, what: str) -> None:

@@ -28,6 +28,9 @@ class OneSecret:
     def labelled(self, namespace: str) -> Iterator[LabelledSecret]:
         raise AssertionError("only the named Secret is read")
 
+    def unlabelled(self, namespace: str) -> list[LabelledSecret]:
+        raise AssertionError("only the named Secret is read")
+
 
 def read(data: Mapping[str, bytes] | Exception) -> GitHubSecret:
     return read_github_secret(OneSecret(data), "project-a", "github")

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gha_step.contract.errors import CredentialsError
+from gha_step.contract.errors import CredentialsError, SecretsUnavailable, StepError
 from gha_step.contract.repo_url import parse_repo_url
 from gha_step.contract.secret import Token
 from gha_step.credentials.git import GitHubApp, Password, git_credentials, normalised
@@ -20,10 +20,20 @@ Data = Mapping[str, str]
 
 
 class Secrets:
-    """Labelled Secrets by namespace and name, told in the wrong order; and what was asked."""
+    """Labelled Secrets by namespace and name, told in the wrong order; and what was asked.
 
-    def __init__(self, namespaces: Mapping[str, Mapping[str, Data]]) -> None:
+    ``bare``: those of the project without a label. ``denied``: namespaces that may not be listed.
+    """
+
+    def __init__(
+        self,
+        namespaces: Mapping[str, Mapping[str, Data]],
+        bare: Mapping[str, Data] | None = None,
+        denied: Mapping[str, StepError] | None = None,
+    ) -> None:
         self.namespaces = namespaces
+        self.bare = bare or {}
+        self.denied = denied or {}
         self.asked: list[str] = []
 
     def read(self, project: str, name: str) -> Mapping[str, bytes]:
@@ -31,11 +41,20 @@ class Secrets:
 
     def labelled(self, namespace: str) -> Iterator[LabelledSecret]:
         self.asked.append(namespace)
+        if namespace in self.denied:
+            raise self.denied[namespace]
         for name, data in sorted(self.namespaces.get(namespace, {}).items(), reverse=True):
             annotations = {key: value for key, value in data.items() if "/" in key}
             yield LabelledSecret(
                 name, {key: value.encode() for key, value in data.items() if "/" not in key}, annotations
             )
+
+    def unlabelled(self, namespace: str) -> list[LabelledSecret]:
+        self.asked.append(f"{namespace} without a label")
+        return [
+            LabelledSecret(name, {key: value.encode() for key, value in data.items()})
+            for name, data in sorted(self.bare.items(), reverse=True)
+        ]
 
 
 def login(url: str = URL, password: str = "t", **more: str) -> Data:
@@ -194,11 +213,11 @@ def test_the_shared_namespace_is_asked_only_when_needed_and_once() -> None:
     secrets = Secrets({"demo": {"a": login()}})
     git_credentials(secrets, "demo", SHARED, parse_repo_url(URL))
     assert secrets.asked == ["demo"]
-    for shared, asked in ((SHARED, [SHARED]), ("", [""]), (None, [])):
+    for shared in (SHARED, "", None):
         secrets = Secrets({})
         with pytest.raises(CredentialsError):
             git_credentials(secrets, SHARED, shared, parse_repo_url(URL))
-        assert secrets.asked == [SHARED], asked
+        assert secrets.asked == [SHARED, f"{SHARED} without a label"]
 
 
 @pytest.mark.parametrize(
@@ -256,7 +275,7 @@ def test_after_a_match_there_is_no_way_back() -> None:
 def test_without_any_match_the_message_names_repository_and_both_places() -> None:
     said = refusal({"a": login("https://github.com/o/r", "hunter2")}, url="https://u:hunter2@github.com/myorg/my-app")
     assert "myorg/my-app on github.com" in said
-    assert "neither its namespace nor kargo-shared-resources has" in said
+    assert "which does not match config.repoURL, and the namespace kargo-shared-resources has none that" in said
     assert "kargo.akuity.io/cred-type: git" in said
 
 
@@ -382,3 +401,45 @@ def test_beyond_these_limits_there_is_no_token(scopes: str) -> None:
 @pytest.mark.parametrize("scopes", ["no JSON", "[]", "null", '"my-app"'])
 def test_limits_that_cannot_be_read_let_nobody_through(scopes: str) -> None:
     assert "no project may use it" in refusal({"a": {**app(), SCOPES: scopes}})
+
+
+# ---------------------------------------------------------------- what the label is missing on
+
+NOT_LISTED = f"the Secrets of the namespace {SHARED} may not be listed: give us a Role"
+OTHER = login("https://github.com/myorg/other")
+LABELLING = "kubectl label secret bare --namespace demo --overwrite kargo.akuity.io/cred-type=git"
+
+
+@pytest.mark.parametrize(
+    ("labelled", "count"),
+    [
+        ({}, "no Secret with the label kargo.akuity.io/cred-type: git"),
+        ({"a": OTHER}, "1 Secret with the label kargo.akuity.io/cred-type: git, which does not match config"),
+        ({"a": OTHER, "b": pattern("other$")}, "2 Secrets with the label kargo.akuity.io/cred-type: git, none"),
+    ],
+)
+@pytest.mark.parametrize("bare", [{}, {"bare": login(password="hunter2")}, {"bare": pattern("myorg/my-app$")}])
+@pytest.mark.parametrize("trouble", [None, CredentialsError(NOT_LISTED), SecretsUnavailable(NOT_LISTED, 5.0)])
+def test_how_many_have_the_label_and_which_lacks_it_is_said_before_any_right_is_advised(
+    labelled: Mapping[str, Data], count: str, bare: Mapping[str, Data], trouble: StepError | None
+) -> None:
+    denied = {} if trouble is None else {SHARED: trouble}
+    secrets = Secrets({"demo": labelled}, {"a": OTHER, "broken": pattern("("), **bare}, denied)
+    with pytest.raises(CredentialsError if trouble is None else type(trouble)) as caught:
+        git_credentials(secrets, "demo", SHARED, parse_repo_url(URL))
+    said = str(caught.value)
+    assert said.startswith("project demo: there are no Git credentials for myorg/my-app on github.com: its namespace")
+    assert count in said
+    assert (LABELLING in said) is bool(bare)
+    assert "hunter2" not in said
+    if trouble is not None:
+        assert said.endswith(NOT_LISTED)
+        assert caught.value.retry_after == trouble.retry_after
+    else:
+        assert ("create one with" in said) is not bool(bare)
+
+
+def test_who_finds_credentials_is_not_asked_to_list_others() -> None:
+    secrets = Secrets({"demo": {"a": OTHER}, SHARED: {"b": login()}})
+    git_credentials(secrets, "demo", SHARED, parse_repo_url(URL))
+    assert secrets.asked == ["demo", SHARED]

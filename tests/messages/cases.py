@@ -5,6 +5,7 @@ The table in docs/messages.md is made from this, and a test holds each row again
 
 import re
 import tempfile
+from base64 import b64encode
 from collections.abc import Callable
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
@@ -18,7 +19,7 @@ from gha_step.emulator import EXAMPLE_TOKEN, Answer, GitHub, Job, Repository, Re
 from gha_step.kube import connect
 from gha_step.ledger.sqlite import SqliteStore
 from gha_step.runtime import Clock
-from tests.support.api_server import ApiServer, answer, serving, status
+from tests.support.api_server import ApiServer, answer, as_secret, serving, status
 from tests.support.app_keys import locked_key, rsa_key
 from tests.support.calls import config
 from tests.support.certificates import Authority
@@ -28,6 +29,7 @@ from tests.support.core import Program
 from tests.support.secrets import write_secret
 
 SERVER: Final = "github.example.com"
+SHARED: Final = "kargo-shared-resources"
 DISPATCH: Final = "gha-dispatch-workflow"
 WAIT: Final = "gha-wait-for-workflow"
 CLONE: Final = "{url}/myorg/my-app"
@@ -135,6 +137,25 @@ def _forbidden(verb: str, what: str, group: str = 'in API group ""') -> Callable
 
     def prepare(server: ApiServer) -> None:
         server.scripted.extend([answer(403, status(403, "Forbidden", words))] * 10)
+
+    return prepare
+
+
+def _listing(*answers: list[str] | None) -> Callable[[ApiServer], None]:
+    """One list of Secrets after the other, each for the repository of its name; ``None``: it may not be listed."""
+    user = "system:serviceaccount:demo:default"
+    words = f'secrets is forbidden: User "{user}" cannot list resource "secrets" in the namespace "{SHARED}"'
+
+    def listed(name: str) -> dict[str, Any]:
+        # By an expression: the address of the emulated GitHub is not known here.
+        data = LOGIN | {"repoURL": "my-app$" if name == "git" else f"{name}$", "repoURLIsRegex": "true"}
+        return dict(as_secret(name, {key: value.encode() for key, value in data.items()}))
+
+    def prepare(server: ApiServer) -> None:
+        for names in answers * 5:
+            whole = {"kind": "SecretList", "metadata": {}, "items": [listed(name) for name in names or ()]}
+            denied = answer(403, status(403, "Forbidden", words))
+            server.scripted.append(denied if names is None else answer(200, whole))
 
     return prepare
 
@@ -309,6 +330,13 @@ DISPATCHES: Final = (
     ),
     Case("Secret missing", ("does not exist", "absent"), config={"credentials": {"secretName": "absent"}}),
     Case("key missing", ("the key accessToken is missing",), secret={"token": "x"}),
+    Case("key that holds a token in quotes", ("store the bare token",), secret={"accessToken": f"'{EXAMPLE_TOKEN}'"}),
+    Case(
+        "key that holds a token encoded twice",
+        ("holds a token in base64", "stringData"),
+        secret={"accessToken": b64encode(b"ghp_0123456789abcdefABCDEF").decode()},
+    ),
+    Case("key that holds a placeholder", ("holds a placeholder",), secret={"accessToken": "<token>"}),
     Case("key empty", ("the key accessToken is empty",), secret={"accessToken": " "}),
     Case("baseURL that does not resolve", ("myorg/my-app", "does not resolve"), base_url="https://ghe.invalid"),
     Case("baseURL that refuses", ("myorg/my-app", "cannot be reached"), base_url="http://127.0.0.1:9"),
@@ -403,6 +431,23 @@ BY_URL: Final = (
     ),
     Case("no Git credentials", ("there are no Git credentials", "cred-type: git"), git=LOGIN, config=OTHER_REPO),
     Case(
+        "Git credentials without their label",
+        ("1 Secret with the label", "kubectl label secret git --namespace demo", "cred-type=git"),
+        git=LOGIN,
+        cluster=_listing(["other"], [], ["git"]),
+    ),
+    Case(
+        "Git credentials without their label, and the shared ones may not be listed",
+        (
+            "no Secret with the label",
+            "kubectl label secret git --namespace demo",
+            "may not be listed",
+            "shared-credentials",
+        ),
+        git=LOGIN,
+        cluster=_listing([], None, ["git"]),
+    ),
+    Case(
         "an expression that is none",
         ("no regular expression: demo/git",),
         git=LOGIN | {"repoURL": "(myorg", "repoURLIsRegex": "true"},
@@ -411,6 +456,11 @@ BY_URL: Final = (
         "Git credentials with only an SSH key", ("only an SSH key", "username and password"), git={"sshPrivateKey": "x"}
     ),
     Case("Git credentials without a password", ("the key password is missing",), git={"username": "kargo"}),
+    Case(
+        "Git credentials with a placeholder",
+        ("the key password", "holds a placeholder"),
+        git=LOGIN | {"password": "changeme"},
+    ),
     Case("wrong token in Git credentials", ("Bad credentials", "renew"), git=LOGIN | {"password": "ghp_revoked"}),
     Case(
         "repoURL of a server that is no GitHub",
@@ -523,7 +573,7 @@ def _secrets(case: Case, root: Path, url: str, stack: ExitStack, clock: Clock) -
         server = stack.enter_context(serving())
         case.cluster(server)
         kubeconfig = write_kubeconfig(root / "kubeconfig", server.url)
-        return KubernetesSecrets(connect({"KUBECONFIG": str(kubeconfig)}, clock))
+        return KubernetesSecrets(connect({"KUBECONFIG": str(kubeconfig)}, clock), SHARED)
     secret = {"accessToken": EXAMPLE_TOKEN} if case.secret is None else case.secret
     write_secret(root / "secrets", baseURL=case.base_url or url, **secret)
     if case.git is not None:

@@ -62,6 +62,9 @@ class Secrets:
     def labelled(self, namespace: str) -> Iterator[LabelledSecret]:
         yield from ()
 
+    def unlabelled(self, namespace: str) -> list[LabelledSecret]:
+        return []
+
 
 class Schedule:
     """Everything that a seed decides."""
