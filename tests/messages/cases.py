@@ -449,7 +449,7 @@ BY_URL: Final = (
     ),
     Case(
         "an expression that is none",
-        ("no regular expression: demo/git",),
+        ("not a regular expression: demo/git",),
         git=LOGIN | {"repoURL": "(myorg", "repoURLIsRegex": "true"},
     ),
     Case(

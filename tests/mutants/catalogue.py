@@ -441,8 +441,8 @@ MUTANTS: Final = (
     Mutant(
         "waiting: one token's answer holds for all",
         OBSERVING,
-        "        key = (run.endpoint.base, path, token)\n",
-        '        key = (run.endpoint.base, path, Token(""))\n',
+        "key = (run.endpoint, path, token)",
+        'key = (run.endpoint, path, Token(""))',
         "tests/wait",
     ),
     Mutant(
