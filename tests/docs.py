@@ -3,7 +3,8 @@
     python -m tests.docs --check   says which file is not current (exit 1)
     python -m tests.docs --write   writes them
 
-A generated part stands between ``<!-- generated: NAME -->`` and ``<!-- end -->``.
+The JSON Schemas in docs/schemas are generated as a whole. In the pages, a generated part
+stands between ``<!-- generated: NAME -->`` and ``<!-- end -->``.
 """
 
 import argparse
@@ -12,6 +13,7 @@ import re
 import sys
 from collections.abc import Callable, Collection, Sequence
 from functools import partial
+from json import dumps
 from pathlib import Path
 from typing import Any, Final
 
@@ -20,8 +22,10 @@ from pydantic_core import PydanticUndefined
 
 from gha_step.contract.result import Output
 from gha_step.settings import described
+from gha_step.steps.dispatch import config as dispatch_config
 from gha_step.steps.dispatch.config import DispatchOutput, DispatchWorkflowConfig
 from gha_step.steps.repository import Credentials, RepositoryConfig
+from gha_step.steps.wait import config as wait_config
 from gha_step.steps.wait.config import WaitForWorkflowConfig, WaitForWorkflowOutput
 from tests.deploy.manifests import DEPLOY, documents
 
@@ -176,6 +180,18 @@ def _table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
     return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines) + "\n"
 
 
+def schemas() -> dict[Path, str]:
+    """The JSON Schema of each step's config, for editors, by file."""
+    configs: dict[str, type[RepositoryConfig]] = {
+        dispatch_config.KIND: DispatchWorkflowConfig,
+        wait_config.KIND: WaitForWorkflowConfig,
+    }
+    return {
+        ROOT / "docs/schemas" / f"{kind}.json": dumps(model.json_schema(), indent=2, ensure_ascii=False) + "\n"
+        for kind, model in configs.items()
+    }
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.docs", description=__doc__)
     parser.add_argument("--write", action="store_true", help="write instead of checking")
@@ -189,6 +205,12 @@ def main() -> int:
         if current != text:
             stale.append(path.name)
             if options.write:
+                path.write_text(current)
+    for path, current in schemas().items():
+        if not path.exists() or path.read_text() != current:
+            stale.append(path.name)
+            if options.write:
+                path.parent.mkdir(exist_ok=True)
                 path.write_text(current)
     if stale and not options.write:
         print(f"not current: {', '.join(stale)}; run `make fix`", file=sys.stderr)
