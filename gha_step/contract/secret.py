@@ -2,15 +2,25 @@
 
 import base64
 import hmac
+import html
 import re
-from functools import cached_property
+from collections.abc import Iterator, Sequence
+from functools import cached_property, lru_cache
+from itertools import compress
 from typing import Final
-from urllib.parse import unquote
 
-_LONGEST: Final = 20_000  # characters
-_SHORTEST_IN_BASE64: Final = 8  # characters: of less, what base64 makes is found in ordinary text
-# Only from where a run of backslashes begins: tried at each of them, a long run would take the square of its length.
-_ESCAPE: Final = re.compile(r"(?<!\\)\\+(?:u00([0-9a-fA-F]{2})|(/))")
+_LONGEST: Final = 8_000  # characters
+_SHORTEST_IN_DISGUISE: Final = 8  # characters: less is found by chance in base64 and across spaces
+_LAYERS: Final = 4  # of escapes, one in the other
+_SPACE: Final = b" \t\n\r\v\f"
+_IS_BLACK: Final = bytes(byte not in _SPACE for byte in range(256))
+# Backslashes only from where a run of them begins: tried at each, a long run would take the square of its length.
+_ESCAPE: Final = re.compile(
+    rb"(?<!\\)\\{1,64}(?:u[0-9a-fA-F]{4}|[/nrt])"
+    rb"|%(?:25){0,16}[0-9a-fA-F]{2}"
+    rb"|&(?:#(?:[xX][0-9a-fA-F]{1,8}|[0-9]{1,8});?|[a-zA-Z]{2,8};)"
+)
+_EDGE: Final = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/-_="
 
 
 class Token:
@@ -34,13 +44,21 @@ class Token:
         return hmac.compare_digest(self._value.encode(), other.encode("utf-8", "surrogatepass"))
 
     def is_in(self, text: str) -> bool:
-        """Whether ``text`` repeats this value: as it is, with JSON's escapes, percent-encoded or in base64."""
+        """Whether ``text`` repeats this value: as it is, escaped as in URLs, JSON or HTML, in base64, or in lines."""
         if not self._value:
             return False
-        plain = _ESCAPE.sub(lambda found: found[2] or chr(int(found[1], 16)), text) if "\\" in text else text
-        for _ in range(2):  # percent-encoded once, or once more on the way
-            plain = unquote(plain) if "%" in plain else plain
-        return any(form in text or form in plain for form in self._forms)
+        raw = _bytes(text)
+        for _ in range(_LAYERS):
+            if any(form in raw for form in self._forms):
+                return True
+            squeezed = raw.translate(None, _SPACE) if self._squeezed else b""
+            if any(form in squeezed for form in self._squeezed):
+                return True
+            plain = _ESCAPE.sub(lambda found: _meaning(found[0]), raw)
+            if plain == raw:
+                return False
+            raw = plain
+        return False
 
     def hide(self, text: str) -> str:
         """``text`` with this value taken out: whatever somebody else says may repeat it.
@@ -49,27 +67,48 @@ class Token:
         """
         if not self.is_in(text):
             return text
-        return "***" if len(text) > _LONGEST else self._disguised.sub("***", text)
+        if len(text) > _LONGEST:
+            return "***"
+        raw, shown, end = _bytes(text), [], 0
+        for start, stop in sorted(self._spans(raw)):
+            if start >= end:
+                shown += [raw[end:start], b"***"]
+            end = max(end, stop)
+        hidden = b"".join([*shown, raw[end:]]).decode("utf-8", "surrogatepass")
+        return "***" if self.is_in(hidden) else hidden
+
+    def _spans(self, raw: bytes) -> Iterator[tuple[int, int]]:
+        """Where ``raw`` repeats this value: each reading of it is searched, and what is found is led back."""
+        text, places = raw, list(range(len(raw) + 1))
+        for _ in range(_LAYERS):
+            yield from _found(raw, text, places, self._forms)
+            if self._squeezed:
+                black = compress(places, text.translate(_IS_BLACK))
+                yield from _found(raw, text.translate(None, _SPACE), [*black, len(raw)], self._squeezed)
+            before = text
+            text, places = _plain(text, places)
+            if text == before:
+                return
 
     @cached_property
-    def _forms(self) -> tuple[str, ...]:
+    def _forms(self) -> tuple[bytes, ...]:
         """The value, and what any base64 of a text that holds it has in common, by where it begins in that text."""
-        if len(self._value) < _SHORTEST_IN_BASE64:
-            return (self._value,)
-        forms = [self._value]
-        raw = self._value.encode("utf-8", "surrogatepass")
+        raw = _bytes(self._value)
+        if len(self._value) < _SHORTEST_IN_DISGUISE:
+            return (raw,)
+        forms = [raw]
         for offset in range(3):
-            whole = base64.b64encode(b"\0" * offset + raw).decode().rstrip("=")
+            whole = base64.b64encode(b"\0" * offset + raw).rstrip(b"=")
             # What the neighbours have a part in is left out: the first characters, and the last.
             middle = whole[(0, 2, 3)[offset] : (len(raw) + offset) * 8 // 6]
-            forms += [middle, middle.translate(str.maketrans("+/", "-_"))]
+            forms += [middle, middle.translate(bytes.maketrans(b"+/", b"-_"))]
         return tuple(dict.fromkeys(forms))
 
     @cached_property
-    def _disguised(self) -> re.Pattern[str]:
-        value, *encoded = (_spelled(form) for form in self._forms)
-        edges = [rf"[\w+/-]{{0,4}}{form}[\w+/-]{{0,4}}={{0,2}}" for form in encoded]
-        return re.compile("|".join([value, *edges]))
+    def _squeezed(self) -> tuple[bytes, ...]:
+        """The forms as they are found in a text without its white space; none of a short value."""
+        value, *encoded = (form.translate(None, _SPACE) for form in self._forms)
+        return (value, *encoded) if len(value) >= _SHORTEST_IN_DISGUISE else ()
 
     def __repr__(self) -> str:
         return "***"
@@ -86,17 +125,45 @@ class Token:
         raise TypeError("a token is never serialised")
 
 
-def _spelled(text: str) -> str:
-    """A pattern of all spellings of ``text``: each character as it is, or escaped as in a URL or in JSON."""
-    return "".join(_spellings(character) for character in text)
+def _bytes(text: str) -> bytes:
+    return text.encode("utf-8", "surrogatepass")
 
 
-def _spellings(character: str) -> str:
-    escaped = "".join(rf"%(?:25)*{_hex(byte)}" for byte in character.encode("utf-8", "surrogatepass"))
-    json = rf"|(?<!\\)\\+u00{_hex(ord(character))}" if ord(character) < 256 else ""
-    slash = r"|(?<!\\)\\+/" if character == "/" else ""
-    return rf"(?:{re.escape(character)}|{escaped}{json}{slash})"
+@lru_cache(4096)
+def _meaning(escape: bytes) -> bytes:
+    """What one escape stands for."""
+    if escape.startswith(b"%"):
+        return bytes.fromhex(escape[-2:].decode())
+    if escape.startswith(b"&"):
+        return _bytes(html.unescape(escape.decode()))
+    named = escape.lstrip(b"\\")
+    return _bytes(chr(int(named[1:], 16))) if named.startswith(b"u") else b"/" if named == b"/" else b"\n"
 
 
-def _hex(number: int) -> str:
-    return f"(?i:{number:02x})"
+def _plain(text: bytes, places: Sequence[int]) -> tuple[bytes, list[int]]:
+    """``text`` without one layer of escapes, and the place of each of its bytes, and of its end."""
+    plain: list[bytes] = []
+    kept: list[int] = []
+    end = 0
+    for found in _ESCAPE.finditer(text):
+        meaning = _meaning(found[0])
+        plain += [text[end : found.start()], meaning]
+        kept += places[end : found.start()]
+        kept += [places[found.start()]] * len(meaning)
+        end = found.end()
+    return b"".join([*plain, text[end:]]), [*kept, *places[end:]]
+
+
+def _found(raw: bytes, text: bytes, places: Sequence[int], forms: tuple[bytes, ...]) -> Iterator[tuple[int, int]]:
+    """The spans of ``raw`` in which ``text``, a reading of it, has one of ``forms``; of base64 with its edges."""
+    for form in forms:
+        at = text.find(form)
+        while at >= 0:
+            start, stop = places[at], places[at + len(form)]
+            stop = start + len(raw[start:stop].rstrip(_SPACE))
+            if form is not forms[0]:  # base64
+                before, after = raw[max(0, start - 4) : start], raw[stop : stop + 6]
+                start -= len(before) - len(before.rstrip(_EDGE))
+                stop += len(after) - len(after.lstrip(_EDGE))
+            yield start, stop
+            at = text.find(form, at + len(form))
