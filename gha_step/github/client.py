@@ -96,7 +96,9 @@ class Client:
         while True:
             begun = self._clock.monotonic()
             answer = self._ask(name, asked, "GET", path + query, token, token, given, b"")
-            if answer.status not in (401, 403) or not may_pass(answer.status, error_body(answer).message, token, begun):
+            if answer.status not in (401, 403):
+                return answer
+            if not may_pass(answer.status, error_body(answer).message, asked, token, begun):
                 return answer
             tries += 1
             self._clock.sleep(pause(tries))

@@ -126,7 +126,7 @@ def decipher_dispatch(
         return AcceptedWithoutRun(date(answer))
     if status == 200:
         return _started(answer, workflow)
-    asked = _asked(workflow, inputs)
+    asked = asked_to_dispatch(workflow, inputs)
     body = error_body(answer)
     if limited := rate_limit(answer, body, asked):
         raise limited
@@ -139,7 +139,8 @@ def decipher_dispatch(
     raise Unclear(f"GitHub answered {said(answer, body)}, which does not tell whether a run was started")
 
 
-def _asked(workflow: Workflow, inputs: Mapping[str, str]) -> Asked:
+def asked_to_dispatch(workflow: Workflow, inputs: Mapping[str, str]) -> Asked:
+    """What the POST is for, with all texts of the user that an answer may repeat."""
     return Asked(
         workflow.endpoint,
         "dispatch",

@@ -12,7 +12,13 @@ from gha_step.contract.errors import LedgerUnavailable, StepError
 from gha_step.github.client import Client
 from gha_step.github.connection import Connection
 from gha_step.github.diagnosis import diagnose
-from gha_step.github.dispatch import AcceptedWithoutRun, StartedRun, decipher_dispatch, dispatch_request
+from gha_step.github.dispatch import (
+    AcceptedWithoutRun,
+    StartedRun,
+    asked_to_dispatch,
+    decipher_dispatch,
+    dispatch_request,
+)
 from gha_step.github.errors import RateLimited, Refused, Unclear, Unsupported
 from gha_step.github.exchange import Exchange
 from gha_step.github.fresh_tokens import may_pass
@@ -220,7 +226,8 @@ class Attempts:
     def _refused(self, post: _Post, error: Refused) -> OwnersEvent:
         request, nonce, key = post.request, post.nonce, post.request.key.hash
         if request.renew is not None and self._refusals.counts(key, request.token):
-            if may_pass(error.status, error.words, request.token, post.begun):
+            asked = asked_to_dispatch(request.workflow, request.inputs)
+            if may_pass(error.status, error.words, asked, request.token, post.begun):
                 self._refusals.too_new(key, request.token)
                 return RefusedForNow(nonce=nonce, at=None, reason=str(error))
             if error.status == 401 and self._refusals.use_up(key, request.token):
