@@ -2,6 +2,7 @@
 
 import threading
 from concurrent.futures import wait
+from typing import Any, Final
 
 import pytest
 
@@ -43,6 +44,33 @@ def test_the_record_of_another_promotion_of_this_name_is_refused_and_named(
     for words in (record.key, "'test.01'", "UID uid-1", "uid-2", "nothing is sent"):
         assert words in (result.message or "")
     assert list(store.records()) == [record]
+    assert github.count("dispatch") == 1
+
+
+FORGED: Final[dict[str, tuple[dict[str, Any], str]]] = {
+    "without a UID": ({"promotion_uid": ""}, "carries no UID of a Promotion"),
+    "with another UID": ({"promotion_uid": "uid-0"}, "UID uid-0, this one has uid-1"),
+    "of another step": ({"key_parts": ("demo", "caller", "test.01", "other")}, "names another step"),
+}
+
+
+@pytest.mark.parametrize("how", FORGED)
+def test_a_record_that_was_made_before_its_promotion_is_not_believed(
+    how: str, program: Program, github: GitHub, store: FaultyStore
+) -> None:
+    """Over REST a key can be worked out before its Promotion exists; a foreign run in it was told as ours."""
+    changes, words = FORGED[how]
+    call(program, "uid-1")
+    (ours,) = store.records()
+    forged = ours.model_copy(update={"version": 0, **changes})
+    assert isinstance(store.real, SqliteStore)
+    store.real._connection.execute("DELETE FROM records")
+    store.write(forged)
+    result = call(program, "uid-1")
+    assert result.status == "Failed"
+    for said in (words, ours.key, "nothing is sent"):
+        assert said in (result.message or "")
+    assert result.output.model_dump(exclude_none=True) == {}
     assert github.count("dispatch") == 1
 
 

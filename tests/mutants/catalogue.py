@@ -313,6 +313,21 @@ MUTANTS: Final = (
         "tests/ledger/test_bounds.py",
     ),
     Mutant(
+        "a record without a UID belongs to everybody",
+        "gha_step/steps/dispatch/journal.py",
+        'other_uid = key.caller.promotion_uid != "" and record.promotion_uid != key.caller.promotion_uid',
+        'other_uid = "" not in (key.caller.promotion_uid, record.promotion_uid) and '
+        "record.promotion_uid != key.caller.promotion_uid",
+        "tests/dispatch/test_promotions_of_one_name.py",
+    ),
+    Mutant(
+        "a record of another step is believed",
+        "gha_step/steps/dispatch/journal.py",
+        "return other_uid or record.key_parts != key.caller.key_parts",
+        "return other_uid",
+        "tests/dispatch/test_promotions_of_one_name.py",
+    ),
+    Mutant(
         "the store's client repeats its PUT",
         "gha_step/kube.py",
         "retries=False",

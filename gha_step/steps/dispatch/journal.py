@@ -135,20 +135,33 @@ class Journal:
 
 
 def refuse_foreign(record: Record, key: Key) -> None:
-    """A caller who knows its Promotion by name only has the key of every Promotion that ever had this name.
+    """A record must be of exactly the step, and carry exactly the UID, that the call has, where that is known.
 
-    :raises LedgerError: the record is that of another one.
+    A caller who knows its Promotion by name has the key of every Promotion that ever had this name, and others can work
+    that key out before the Promotion exists.
+
+    :raises LedgerError: the record is another's.
     """
-    if _is_foreign(record, key):
-        raise LedgerError(
-            f"the ledger record {record.key} in the project {record.project} is that of another Promotion with the "
-            f"name {record.promotion!r} (UID {record.promotion_uid}, this one has {key.caller.promotion_uid}): "
-            "nothing is sent; start a promotion under a new name"
+    if not _is_foreign(record, key):
+        return
+    if not record.promotion_uid and record.key_parts == key.caller.key_parts:
+        whose = f"carries no UID of a Promotion, and {key.caller.promotion!r} has the UID {key.caller.promotion_uid}"
+    elif record.key_parts == key.caller.key_parts:
+        whose = (
+            f"is that of another Promotion with the name {record.promotion!r} "
+            f"(UID {record.promotion_uid}, this one has {key.caller.promotion_uid})"
         )
+    else:
+        whose = "names another step in its keyParts"
+    raise LedgerError(
+        f"the ledger record {record.key} in the project {key.caller.project} {whose}: nothing is sent; see who made it, and "
+        "start a promotion under a new name"
+    )
 
 
 def _is_foreign(record: Record, key: Key) -> bool:
-    return bool(record.promotion_uid and key.caller.promotion_uid and record.promotion_uid != key.caller.promotion_uid)
+    other_uid = key.caller.promotion_uid != "" and record.promotion_uid != key.caller.promotion_uid
+    return other_uid or record.key_parts != key.caller.key_parts
 
 
 def _testimony(fresh: Record, witness: Witness) -> Event:
