@@ -323,7 +323,7 @@ def test_the_client_of_everything_but_the_dispatch_keeps_the_same_bounds(inside:
 def test_a_step_fails_at_once_and_names_the_secret_and_its_key(
     inside: tuple[str, GitHub], tmp_path: Path, kind: str
 ) -> None:
-    write_secret(tmp_path, accessToken="ghp_secret", baseURL=inside[0])
+    write_secret(tmp_path, accessToken="ghp_0123456789abcdefABCD", baseURL=inside[0])
     store = SqliteStore(tmp_path / "ledger.db")
     program = Program(
         store=store, secrets=DirectorySecrets(tmp_path), connector=SocketConnector(SHARED), clock=SystemClock()
@@ -335,7 +335,7 @@ def test_a_step_fails_at_once_and_names_the_secret_and_its_key(
         "the key baseURL of the Secret github in project demo leads to 127.0.0.1, which is a loopback address: this "
         "service connects to none such; name a GitHub outside of the cluster" in str(result.message)
     )
-    assert "ghp_secret" not in str(result.message)
+    assert "ghp_0123456789abcdefABCD" not in str(result.message)
     program.close()
     store.close()
 
@@ -345,7 +345,7 @@ _OF_A_WAIT = ("credentials", "owner", "repo", "runID")
 
 def test_a_step_with_a_url_names_that(inside: tuple[str, GitHub], tmp_path: Path) -> None:
     url = f"{inside[0]}/myorg/my-app"
-    write_secret(tmp_path, name="git", repoURL=url, username="x", password="ghp_secret")
+    write_secret(tmp_path, name="git", repoURL=url, username="x", password="ghp_0123456789abcdefABCD")
     store = SqliteStore(tmp_path / "ledger.db")
     program = Program(
         store=store, secrets=DirectorySecrets(tmp_path), connector=SocketConnector(SHARED), clock=SystemClock()
@@ -358,7 +358,7 @@ def test_a_step_with_a_url_names_that(inside: tuple[str, GitHub], tmp_path: Path
 
 
 def test_without_a_base_url_the_missing_key_is_named(tmp_path: Path) -> None:
-    write_secret(tmp_path, accessToken="ghp_secret")
+    write_secret(tmp_path, accessToken="ghp_0123456789abcdefABCD")
     store = SqliteStore(tmp_path / "ledger.db")
     bounds = Egress(hosts=frozenset({"ghe.example.com"}))
     program = Program(store=store, secrets=tmp_path, connector=SocketConnector(bounds), clock=SystemClock())

@@ -154,8 +154,8 @@ def refuse_foreign(record: Record, key: Key) -> None:
     else:
         whose = "names another step in its keyParts"
     raise LedgerError(
-        f"the ledger record {record.key} in the project {key.caller.project} {whose}: nothing is sent; see who made it, and "
-        "start a promotion under a new name"
+        f"the ledger record {record.key} in the project {key.caller.project} {whose}: nothing is sent; see who made "
+        "it, and start a promotion under a new name"
     )
 
 
