@@ -115,40 +115,40 @@ class Gate:
             except Conflict:
                 task.record = self._journal.reread(task, record)
                 return False
-        while not self._try_to_enter(record, request):
+        while (why := self._keeps_out(record, request)) is not None:
             if record.trouble_since is not None:  # waiting here is no trouble
                 self._journal.move(task, record, Reached())
                 if task.record.state is not State.RESERVED:
                     return False
                 record = task.record
-            task.note = Note(
-                f"another dispatch of {request.workflow} is being identified first (this server names no runs)", 2.0
-            )
+            task.note = Note(why, 2.0)
             if task.request is not request or not pause(1.0):
                 return False
         return True
 
-    def _try_to_enter(self, record: Record, request: DispatchRequest) -> bool:
-        """Take one's turn, if nobody else has it. A Lease only delays: what it does not let happen it does not stop."""
+    def _keeps_out(self, record: Record, request: DispatchRequest) -> str | None:
+        """Take one's turn, or why not yet. A Lease only delays: what it does not let happen it does not stop."""
         store, here = self._journal.store, f"gate of {record.key}"
+        busy = f"another dispatch of {request.workflow} is being identified first (this server names no runs)"
         try:
             gate = store.read_lease(record.project, request.payload.target.short)
             if gate.holder == record.key:
-                return True
+                return None
             held_by = self._holder(gate, request)
             if held_by is not None:
                 not_begun = held_by.state is State.RESERVED
                 waited = self._run_finder.stands_still(here, "not begun" if not_begun else "held")
                 if not not_begun or waited < TAKEOVER:
-                    return False
+                    return busy
             store.write_lease(gate.entered(record.key))
         except (Conflict, LedgerError, LedgerUnavailable) as error:
             # Somebody else was quicker, or touches it all the time, or has made it unreadable or unwritable.
             if self._run_finder.stands_still(here, "hindered") < TAKEOVER:
-                return False
+                return busy if isinstance(error, Conflict) else f"waiting {TAKEOVER:g} s, for want of a Lease: {error}"
             log.warning("the gate cannot be used, so this dispatch does not wait: %s", error, extra=subject_of(record))
+            return None  # and the next attempt of this dispatch does not wait anew
         self._run_finder.stands_still(here, "entered")
-        return True
+        return None
 
     def _holder(self, gate: Lease, request: DispatchRequest) -> Record | None:
         """The record for which others have to wait; ``None``: nobody has to. Those who wait may finish its work.
