@@ -9,6 +9,7 @@ from weakref import WeakSet
 
 from gha_step.kube import KubeApi
 from gha_step.ledger.kubernetes import GATES, RECORDS, KubernetesStore, Resource
+from tests.support.clock import eventually
 from tests.support.cluster import Cluster
 
 DEPLOY: Final = Path(__file__).parents[2] / "deploy"
@@ -62,6 +63,9 @@ def install(cluster: Cluster) -> None:
             definition = f"crd/{RECORDS.plural}.{RECORDS.group}"
             cluster.kubectl("apply", "-k", str(DEPLOY / "crd"))
             cluster.kubectl("wait", "--for=condition=Established", definition, "--timeout=30s")
+            # It is told among the other kinds a moment later, and kubectl remembers for hours what it was told.
+            kinds = ("api-resources", "--cached=false", "--categories=gha-step", "--output=name")
+            eventually(lambda: RECORDS.plural in cluster.kubectl(*kinds))
             _installed.add(cluster)
 
 
