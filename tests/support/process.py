@@ -9,18 +9,21 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 from urllib.parse import urlsplit
 
 from gha_step.cli import main
 from tests.support.calls import BEARER
+from tests.support.clock_ahead import AHEAD
 
 START_WITHIN = 60.0  # seconds; it takes 0.3
+SERVE: Final = ("gha_step", "serve")
+BY_A_CLOCK_AHEAD: Final = ("tests.support.clock_ahead",)
 
 
 def clean_environment(**variables: str) -> dict[str, str]:
@@ -81,13 +84,15 @@ def run_here(*arguments: str, **variables: str) -> Ended:
 class Served:
     """A running ``gha-step serve``."""
 
-    def __init__(self, folder: Path, environment: Mapping[str, str]) -> None:
+    def __init__(self, folder: Path, environment: Mapping[str, str], command: Sequence[str] = SERVE) -> None:
         self.folder = folder
+        self._ahead = folder / "ahead"
         self.secrets = folder / "secrets"
         self.secrets.mkdir(parents=True, exist_ok=True)
         self.ledger = folder / "ledger.db"
         self.log = folder / "stderr.log"
         (folder / "token").write_text(BEARER)
+        self._ahead.touch()
         settings = {
             "GHA_STEP_HTTP_LISTEN": "127.0.0.1:0",
             "GHA_STEP_TOKEN_FILE": str(folder / "token"),
@@ -100,8 +105,8 @@ class Served:
         begun = self.log.stat().st_size
         with log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "gha_step", "serve"],
-                env=clean_environment(**(settings | dict(environment))),
+                [sys.executable, "-m", *command],
+                env=clean_environment(**(settings | {AHEAD: str(self._ahead)} | dict(environment))),
                 stdout=log,
                 stderr=log,
             )
@@ -144,6 +149,11 @@ class Served:
         finally:
             connection.close()
 
+    def forward(self, seconds: int) -> None:
+        """Put the clock of a server forward that runs by `BY_A_CLOCK_AHEAD`."""
+        with self._ahead.open("ab") as file:
+            file.write(bytes(seconds))
+
     def terminate(self) -> None:
         """SIGTERM, and no waiting."""
         self.process.send_signal(signal.SIGTERM)
@@ -169,9 +179,9 @@ class Served:
 
 
 @contextmanager
-def served(folder: Path, **environment: str) -> Iterator[Served]:
+def served(folder: Path, command: Sequence[str] = SERVE, /, **environment: str) -> Iterator[Served]:
     """The server while the block runs; killed at its end if it is still there."""
-    server = Served(folder, environment)
+    server = Served(folder, environment, command)
     try:
         yield server
     finally:
