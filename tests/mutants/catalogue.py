@@ -622,4 +622,24 @@ MUTANTS: Final = (
         "            True\n            and all",
         "tests/ledger/test_duties.py",
     ),
+    Mutant(
+        "a record without a UID is believed",
+        "gha_step/steps/dispatch/journal.py",
+        '    return key.caller.promotion_uid not in ("", record.promotion_uid)\n',
+        '    return bool(record.promotion_uid) and key.caller.promotion_uid not in ("", record.promotion_uid)\n',
+    ),
+    Mutant(
+        "API versions: a 204 without the header's arrival is sent again",
+        ATTEMPT,
+        "            case AcceptedWithoutRun(date):\n",
+        '            case AcceptedWithoutRun() if post.dialect.version == "2026-03-10":\n'
+        '                return RefusedForNow(nonce=nonce, at=None, reason="the header is lost")\n'
+        "            case AcceptedWithoutRun(date):\n",
+    ),
+    Mutant(
+        "an API server's first denial is final",
+        "gha_step/kube.py",
+        "        return tries + 1 >= TRIES and now - first >= LASTING\n",
+        "        return True\n",
+    ),
 )

@@ -45,7 +45,7 @@ class Kernel:
         self.random = random.Random(seed)
         self.now = 0.0
         self.trace: list[str] = []
-        self._heap: list[tuple[float, int, Callable[[], None]]] = []
+        self._heap: list[tuple[float, int, Callable[[], object]]] = []
         self._sequence = itertools.count()
         self._baton = threading.Semaphore(0)
         self._current: SimThread | None = None
@@ -56,7 +56,7 @@ class Kernel:
         where = self._current.process.name if self._current else "world"
         self.trace.append(f"{self.now:9.3f} {where:8} {text}")
 
-    def at(self, delay: float, action: Callable[[], None]) -> None:
+    def at(self, delay: float, action: Callable[[], object]) -> None:
         """Do something in ``delay`` seconds; among equals, in the order in which it was asked for."""
         heapq.heappush(self._heap, (self.now + delay, next(self._sequence), action))
 

@@ -4,6 +4,7 @@ Each is an implementation of the protocol that the real one implements; each wai
 every boundary, as the schedule's dice say.
 """
 
+import json
 import math
 from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import Future
@@ -19,7 +20,9 @@ from gha_step.emulator import Request as GitHubRequest
 from gha_step.emulator import Response as GitHubResponse
 from gha_step.github.endpoint import Endpoint
 from gha_step.github.errors import Unreachable
+from gha_step.kube import Forbidden, NotServed, Unauthorized, _Denials
 from gha_step.ledger.attribution import concerns
+from gha_step.ledger.kubernetes import RECORDS, _translated
 from gha_step.ledger.lease import Lease
 from gha_step.ledger.record import Record, State, Target
 from gha_step.ledger.store import Conflict, Standing
@@ -51,6 +54,10 @@ class Weather:
     creation: float = 1.0  # seconds of these within which it is created
     names: float = 1.0  # how often a server that can name the run does so
     gate_refused: bool = False  # somebody has made the gate's Lease one that cannot be written
+    ripening: float = 0.0  # seconds for which a new App token is refused
+    dead_tokens: int = 0  # how many App tokens may never dispatch
+    lost_headers: float = 0.0  # how often a proxy takes the API version away
+    denied: tuple[float, float] = (0.0, 0.0)  # from when to when the API server forbids everything
     zombie: bool = False  # a POST whose answer is lost may be processed minutes later
 
 
@@ -113,6 +120,26 @@ class SimWorkers:
         return self._kernel.join(job, seconds)
 
 
+class ApiServer:
+    """One process's view of an API server that forbids everything for a while, as one does that starts."""
+
+    def __init__(self, clock: SimClock, weather: Weather) -> None:
+        self._clock = clock
+        self._weather = weather
+        self._denials = _Denials(clock)
+
+    def ask(self, verb: str, path: str) -> None:
+        """:raises Denied: it forbids everything now."""
+        begin, end = self._weather.denied
+        if not begin <= self._clock.now() - EPOCH < end:
+            self._denials.end((verb, path))
+            return
+        kind = (Unauthorized, NotServed, Forbidden)[int(end * 10) % 3]
+        error = kind(f"{verb} {path}: 401 or 403", 'User "system:anonymous" cannot do that')
+        error.lasting = self._denials.last((verb, path))
+        raise error
+
+
 class Disk:
     """What a shared store holds; it outlives processes."""
 
@@ -143,18 +170,21 @@ class Disk:
 class SimStore:
     """One process's client of the disk; a write may time out, and then be applied, or not, or later."""
 
-    def __init__(self, disk: Disk, process: Process, boundaries: Boundaries, *, exclusive: bool) -> None:
+    def __init__(
+        self, disk: Disk, process: Process, boundaries: Boundaries, api: ApiServer, *, exclusive: bool
+    ) -> None:
         self._disk = disk
+        self._api = api
         self._process = process
         self._boundaries = boundaries
         self.exclusive = exclusive
 
     def read(self, project: str, key: str) -> Record | None:
-        self._ask("read")
+        self._ask("read", key)
         return self._disk.records.get(key)
 
     def write(self, record: Record) -> Record:
-        return self._apply(lambda: self._disk.put(record), f"write {record.state} of {record.alias}")
+        return self._apply(lambda: self._disk.put(record), f"write {record.state} of {record.alias}", record.key)
 
     def close(self) -> None:
         """It dies with its process."""
@@ -171,7 +201,7 @@ class SimStore:
         if self._boundaries.weather.gate_refused:
             self._ask("write gate")
             raise LedgerUnavailable("the API server does not take this Lease")
-        return self._apply(lambda: self._disk.put_gate(gate), "write gate")
+        return self._apply(lambda: self._disk.put_gate(gate), "write gate", gate.target.hash)
 
     def records(self) -> Iterator[Record]:
         return iter(list(self._disk.records.values()))
@@ -183,16 +213,20 @@ class SimStore:
     def census(self) -> dict[str, Standing]:
         return dict.fromkeys(State, Standing())
 
-    def _ask(self, what: str) -> None:
+    def _ask(self, what: str, name: str = "") -> None:
         self._boundaries.cross(self._process, what)
+        with _translated(RECORDS, "get", "demo"):
+            self._api.ask(what, name)
         if self._boundaries.strikes(self._boundaries.weather.lost_read):
             self._boundaries.kernel.note(f"{what} fails")
             self._boundaries.kernel.sleep(self._boundaries.kernel.random.uniform(0.1, 4.0))
             raise LedgerUnavailable("the store does not answer")
 
-    def _apply(self, change: Callable[[], T], label: str) -> T:
+    def _apply(self, change: Callable[[], T], label: str, name: str) -> T:
         kernel, dice = self._boundaries.kernel, self._boundaries.kernel.random
         self._boundaries.cross(self._process, f"before {label}")
+        with _translated(RECORDS, "update", "demo"):
+            self._api.ask("write", name)
         often = 5.0 if "write sending" in label else 1.0
         if self._boundaries.strikes(often * self._boundaries.weather.lost_write):
             fate = dice.choice(("never", "now", "later"))
@@ -245,15 +279,16 @@ class Network:
         self.kernel = kernel
         self.github = github
         self.boundaries = boundaries
-        self.posts: list[tuple[float, str]] = []  # (virtual time of the first byte, body)
+        self.posts: list[tuple[float, str, str]] = []  # (virtual time of the first byte, Authorization, body)
+        self.made: dict[str, float] = {}  # App tokens, in their order, and when they were made
 
     def request(self, wire: Wire, data: bytes) -> None:
         """A whole request has left the client."""
         weather, dice = self.boundaries.weather, self.kernel.random
         request = _parse(data)
-        is_post = request.method == "POST"
+        is_post = request.path.endswith("/dispatches")
         if is_post:
-            self.posts.append((self.kernel.now, request.body.decode()))
+            self.posts.append((self.kernel.now, request.headers["authorization"], request.body.decode()))
         there, back = dice.uniform(0.005, 0.2), dice.uniform(0.005, 0.2)
         fate = "answered"
         if is_post and self.boundaries.strikes(weather.broken_post):
@@ -294,7 +329,7 @@ class Network:
                     answer(None, back, reset=True)
                     self.kernel.at(dice.uniform(5.0, 300.0), lambda: self._process(request))
                 case _:
-                    response = self.github.handle(request)
+                    response = self._process(request)
                     if is_post and response.status == 200 and dice.random() >= weather.names:
                         self.kernel.note("the answer names no run")
                         response = GitHubResponse(204, tuple(self._date().items()), b"")
@@ -311,8 +346,31 @@ class Network:
 
         self.kernel.at(there, arrive)
 
-    def _process(self, request: GitHubRequest) -> None:
-        self.github.handle(request)
+    def _process(self, request: GitHubRequest) -> GitHubResponse:
+        weather, dice = self.boundaries.weather, self.kernel.random
+        if (refusal := self._too_new(request)) is not None:
+            return refusal
+        if weather.lost_headers:
+            lost = dice.random() < weather.lost_headers
+            self.github.lost_headers = frozenset({"x-github-api-version"} if lost else ())
+        response = self.github.handle(request)
+        if response.status == 201:
+            self.made[json.loads(response.body)["token"]] = self.kernel.now
+        return response
+
+    def _too_new(self, request: GitHubRequest) -> GitHubResponse | None:
+        """The refusal of an App token that this server does not know yet, or never will."""
+        weather = self.boundaries.weather
+        token = request.headers.get("authorization", "").partition(" ")[2]
+        if token not in self.made:
+            return None
+        dead = request.method == "POST" and list(self.made).index(token) < weather.dead_tokens
+        if not dead and self.kernel.now - self.made[token] >= weather.ripening:
+            return None
+        self.kernel.note("a new token is refused")
+        if dead or self.kernel.random.random() < 0.5:
+            return GitHubResponse.of(401, {"message": "Bad credentials"}, self._date())
+        return GitHubResponse.of(403, {"message": "Resource not accessible by integration"}, self._date())
 
     def _date(self) -> dict[str, str]:
         return {"Date": formatdate(math.floor(self.github.clock()), usegmt=True)}
