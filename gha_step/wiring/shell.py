@@ -232,7 +232,9 @@ class _Run:
         if interrupted:
             self._progress.say(self._goodbye(interrupted, result, code))
         elif kind == dispatch.KIND and self._recorded() == State.REJECTED:
-            self._progress.say("gha-step: this key is used up: after mending the cause, try with another --key")
+            self._progress.say(
+                "gha-step: GitHub refused this dispatch, and a refusal is final; fix the cause and use another --key"
+            )
         if kind == wait.KIND or code or self._wanted.then_wait is None:
             self._print()
         return code
