@@ -109,14 +109,11 @@ def test_what_stands_around_a_disguise_stays() -> None:
     assert Token(CLASSIC).hide(text) == "é *** ü &amp; ***\n*** \ud800%"
 
 
-@pytest.mark.parametrize("length", [6_000, 15_000])
-def test_a_whole_listing_of_disguises_takes_seconds(length: int) -> None:
-    """At 10 to 100 µs a character, 8 MiB of strings that all hold the token held up everybody for a minute."""
-    body = json.dumps([f"{'a' * length} {in_base64(APP)}"] * ((8 << 20) // length)).encode()
-    begun = time.process_time()
-    found = Answer(200, {}, body).hiding(Token(APP)).json()
-    assert time.process_time() - begun < LONG
-    assert not any(Token(APP).is_in(one) for one in found)
+@pytest.mark.parametrize("spelling", SPELLINGS)
+def test_of_a_text_longer_than_we_keep_that_holds_the_token_nothing_is_left(spelling: str) -> None:
+    """Taking apart 8 MiB of such texts, one after the other, takes some 10 s of CPU."""
+    assert Token(CLASSIC).hide(f"{'a ' * 4_000}{SPELLINGS[spelling](CLASSIC)}") == "***"
+    assert Token(CLASSIC).hide("a " * 4_001) == "a " * 4_001
 
 
 @pytest.mark.parametrize("value", [CLASSIC, APP])
