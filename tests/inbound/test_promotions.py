@@ -113,9 +113,10 @@ def test_a_cluster_without_kargo_says_so(server: ApiServer, promotions: Promotio
     ],
     ids=lambda scripted: scripted.__name__,
 )
-def test_trouble_is_unavailable_and_nothing_is_remembered(
-    server: ApiServer, promotions: Promotions, trouble: Scripted
-) -> None:
+def test_trouble_is_unavailable_and_nothing_is_remembered(server: ApiServer, trouble: Scripted, tmp_path: Path) -> None:
+    # The machine's own clock: the answer that drips goes on until the time-out of the whole request.
+    kubeconfig = write_kubeconfig(tmp_path / "kubeconfig", server.url)
+    promotions = Promotions(connect({"KUBECONFIG": str(kubeconfig)}, SystemClock(), timeout=0.5))
     server.objects[PATH] = PROMOTION
     server.scripted.append(trouble)
     with pytest.raises(Unavailable) as caught:
