@@ -208,7 +208,7 @@ def test_no_token_is_in_any_text_log_or_traceback(
 
 @pytest.mark.cluster
 class TestUnderARoleForOneNamedSecret:
-    """The rule that the messages ask for, and not a bit more."""
+    """The rule that the messages ask for, and not a bit more. That a denial which lasts is final is tried above."""
 
     @pytest.fixture
     def project(self, cluster: Cluster) -> str:
@@ -238,7 +238,7 @@ class TestUnderARoleForOneNamedSecret:
     def test_another_secret_is_forbidden_whether_it_exists_or_not(
         self, secrets: KubernetesSecrets, project: str, name: str
     ) -> None:
-        with pytest.raises(CredentialsError) as caught:
+        with pytest.raises(SecretsUnavailable) as caught:
             secrets.read(project, name)
         assert f"give system:serviceaccount:{project}:default a Role in the namespace {project}" in str(caught.value)
         assert f"resourceNames: [{name}], verbs: [get]}}" in str(caught.value)
@@ -246,7 +246,7 @@ class TestUnderARoleForOneNamedSecret:
     def test_the_rule_that_the_message_names_is_all_that_was_missing(
         self, cluster: Cluster, secrets: KubernetesSecrets, project: str
     ) -> None:
-        with pytest.raises(CredentialsError) as caught:
+        with pytest.raises(SecretsUnavailable) as caught:
             secrets.read(project, "other")
         said = '{apiGroups: [""], resources: [secrets], resourceNames: [other], verbs: [get]}'
         assert said in str(caught.value)
@@ -258,12 +258,12 @@ class TestUnderARoleForOneNamedSecret:
         elsewhere = cluster.namespace("project")
         path = f"/api/v1/namespaces/{elsewhere}/secrets"
         cluster.admin.create(path, as_secret("github", {"accessToken": VALUE}))
-        with pytest.raises(CredentialsError, match=f"a Role in the namespace {elsewhere}") as caught:
+        with pytest.raises(SecretsUnavailable, match=f"a Role in the namespace {elsewhere}") as caught:
             secrets.read(elsewhere, "github")
         assert f"system:serviceaccount:{project}:default" in str(caught.value)
 
     def test_without_credentials_the_message_says_that_we_are_nobody(self, cluster: Cluster, project: str) -> None:
-        with pytest.raises(CredentialsError, match="give system:anonymous a Role"):
+        with pytest.raises(SecretsUnavailable, match="give system:anonymous a Role"):
             KubernetesSecrets(cluster.api(None)).read(project, "github")
 
     def test_a_token_that_is_none_is_told_and_not_repeated(self, cluster: Cluster, project: str) -> None:
