@@ -623,12 +623,6 @@ MUTANTS: Final = (
         "tests/ledger/test_duties.py",
     ),
     Mutant(
-        "a record without a UID is believed",
-        "gha_step/steps/dispatch/journal.py",
-        '    return key.caller.promotion_uid not in ("", record.promotion_uid)\n',
-        '    return bool(record.promotion_uid) and key.caller.promotion_uid not in ("", record.promotion_uid)\n',
-    ),
-    Mutant(
         "API versions: a 204 without the header's arrival is sent again",
         ATTEMPT,
         "            case AcceptedWithoutRun(date):\n",
