@@ -389,7 +389,7 @@ def test_a_lease_that_somebody_else_wrote_is_free_and_can_be_taken(place: Grante
 
 def test_a_record_of_a_schema_to_come_is_refused_and_named(place: Granted) -> None:
     made, other = place.store.write(fresh()), place.store.write(fresh("other"))
-    place.cluster.admin.replace(place.path(RECORDS, "demo", made.key), stands(place, made) | {"schemaVersion": 2})
+    place.cluster.admin.replace(place.path(RECORDS, "demo", made.key), stands(place, made) | {"schemaVersion": 3})
     with pytest.raises(LedgerError, match=rf"{made.key}.*schema_version.*nothing is sent"):
         place.store.read("demo", made.key)
     records, unreadable = place.store.look_into()
