@@ -14,7 +14,7 @@ from gha_step.contract.result import StepResult
 from gha_step.runtime import Clock, Workers
 from gha_step.steps.kind import BUSY, SOON, Underway
 from gha_step.steps.registry import Steps
-from gha_step.telemetry import Telemetry, log, subject
+from gha_step.telemetry import UNKNOWN_KIND, Telemetry, log, subject
 
 READING: Final = "nothing is known about this step yet: its Secret or the ledger takes long to read"
 
@@ -49,7 +49,7 @@ class Execution:
         """The answer to one call, within the reply limit or by ``deadline``, monotonic seconds."""
         arrived = self._clock.monotonic()
         result = await self._answer(request, arrived, arrived + self.reply_within if deadline is None else deadline)
-        kind = request.step.kind if request.step.kind in self._steps.kinds else "unknown"
+        kind = request.step.kind if request.step.kind in self._steps.kinds else UNKNOWN_KIND
         self._telemetry.step(kind, result.status, self._clock.monotonic() - arrived)
         # The caller need not wait for a line to be written: it follows when the answer is on its way.
         asyncio.get_running_loop().call_soon(_log, kind, request.caller, result)
