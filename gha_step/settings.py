@@ -22,10 +22,13 @@ NO_TOKEN: Final = "none"  # noqa: S105  a switch, not a token
 NOT_SERVED: Final = "off"
 NO_TLS: Final = "none"
 LIFETIME_POD: Final = "?lifetime=pod"
+CLAIMS: Final = "claims"
+KAFKA: Final = "kafka"
+PORT_WAYS: Final = frozenset({CLAIMS, KAFKA})
 
-# Kubernetes itself sets such variables in every pod beside a Service that is named gha-step or gha-step-grpc.
+# Kubernetes itself sets such variables in every pod beside a Service that is named gha-step, gha-step-grpc or -port.
 _SERVICE_LINK: Final = re.compile(
-    r"GHA_STEP_(?:GRPC_)?(SERVICE_HOST|SERVICE_PORT(_.*)?|PORT(_[0-9]+_(TCP|UDP|SCTP).*)?)"
+    r"GHA_STEP_(?:(?:GRPC|PORT|PORTIO)_)?(SERVICE_HOST|SERVICE_PORT(_.*)?|PORT(_[0-9]+_(TCP|UDP|SCTP).*)?)"
 )
 
 
@@ -162,6 +165,47 @@ def _settle(seconds: float) -> float:
     return seconds
 
 
+def _between(least: str, most: str) -> AfterValidator:
+    """A time span within bounds."""
+
+    def check(seconds: float) -> float:
+        if not parse_duration(least) <= seconds <= parse_duration(most):
+            raise _refuse(f"{format_duration(seconds)} is out of range; write {least} to {most}")
+        return seconds
+
+    return AfterValidator(check)
+
+
+def _list(text: object) -> object:
+    if not isinstance(text, str):
+        return text
+    return tuple(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
+
+
+def _ways(text: object) -> object:
+    """The ways in from Port."""
+    ways = frozenset(named) if isinstance(named := _list(text), tuple) else text
+    if ways == {"off"}:
+        return frozenset()
+    if not isinstance(ways, frozenset) or not ways or not ways <= PORT_WAYS:
+        raise _refuse(f"{quoted(text)} is no way in from Port; write claims, kafka, both with a comma, or off")
+    return ways
+
+
+def _repositories(text: object) -> object:
+    names = _list(text)
+    for name in names if isinstance(names, tuple) else ():
+        if not re.fullmatch(r"[^/\s]+/[^/\s]+", name):
+            raise _refuse(
+                f"{quoted(name)} is not a pattern for repositories; write owner/name, such as my-org/deploy-*"
+            )
+    return names
+
+
+Duration = BeforeValidator(_duration)
+Names = Annotated[tuple[str, ...], BeforeValidator(_list)]
+
+
 class Settings(BaseModel):
     """All settings of ``gha-step serve``."""
 
@@ -243,6 +287,107 @@ class Settings(BaseModel):
         description="The pod's own `metadata.uid`, by the downward API: a restarted container then knows at once that "
         "its predecessor is gone.",
     )
+    portio: Annotated[frozenset[str], BeforeValidator(_ways)] = Field(
+        default="off",  # type: ignore[arg-type]
+        description="Ways in from Port: `claims`, `kafka`, or both with a comma.",
+    )
+    portio_api: str = Field(
+        default="https://api.port.io",
+        description="Port's API: `https://api.us.port.io` for organisations in the US. `http` on loopback only.",
+    )
+    portio_project: Annotated[str, AfterValidator(_namespace)] = Field(
+        default="",
+        description="Project, that is namespace, where Port's Secrets lie and its records go. Default: the pod's own "
+        "namespace.",
+    )
+    portio_secret: str = Field(
+        default="port-credentials",
+        min_length=1,
+        description="Secret with Port's `clientId` and `clientSecret`; read anew when it changes.",
+    )
+    portio_github_secret: str = Field(
+        default="github-credentials",
+        min_length=1,
+        description="Secret with `accessToken`, or with a GitHub App's keys, for the dispatches that Port asks for, "
+        "and `baseURL` where it is not github.com. `git`: Kargo's own Git credentials, by the repository's URL.",
+    )
+    portio_github_org: str = Field(default="", description="Owner of repositories for actions that name none.")
+    portio_repos: Annotated[tuple[str, ...], BeforeValidator(_repositories)] = Field(
+        default=(),
+        description="The only repositories in which Port may start workflows: patterns such as `my-org/deploy-*`, "
+        "separated by commas. Default: any that the token reaches.",
+    )
+    portio_decrypt: Names = Field(
+        default=(),
+        description="`kafka` only: names of workflow inputs that Port has encrypted (`aes256-gcm`), separated by "
+        "commas; they are decrypted before the dispatch.",
+    )
+    portio_installation: str = Field(
+        default="gha-step",
+        min_length=1,
+        max_length=200,
+        description="`claims` only: the installation ID that actions name. It must be nobody else's.",
+    )
+    portio_poll: Annotated[float, Duration, _between("1s", "60s")] = Field(
+        default="3s",  # type: ignore[assignment]
+        description="Time between claims that found nothing: a Go duration.",
+    )
+    portio_visibility: Annotated[float, Duration, _between("1s", "600s")] = Field(
+        default="120s",  # type: ignore[assignment]
+        description="Time for which Port keeps a claimed run from others: a Go duration.",
+    )
+    portio_places: int = Field(
+        default=200, ge=1, le=1000, description="Runs in hand at the same time, until their dispatch is decided."
+    )
+    portio_queue: Annotated[float, Duration, _between("1s", "72h")] = Field(
+        default="1h",  # type: ignore[assignment]
+        description="Longest wait before the dispatch, whatever for: a Go duration. Then nothing is dispatched.",
+    )
+    portio_timeout: Annotated[float, Duration, _between("1s", "72h")] = Field(
+        default="300s",  # type: ignore[assignment]
+        description="How long a run that was dispatched is looked for, where GitHub does not name it: a Go duration.",
+    )
+    portio_unknown: Annotated[float, Duration, _between("0s", "24h")] = Field(
+        default="1h",  # type: ignore[assignment]
+        description="How long Port is told no end of a run of which nobody can know whether it was dispatched: a Go "
+        "duration.",
+    )
+    portio_cancel: Literal["off", "on", "force"] = Field(
+        default="off",
+        description="`on`: cancel the workflow run when a person sets its Port run to FAILURE. `force`: and force it 6 "
+        "minutes later.",
+    )
+    portio_org_id: str = Field(
+        default="",
+        max_length=200,
+        description="`kafka` only: Port's ID of the organisation. Default: what the token says.",
+    )
+    portio_kafka_topic: str = Field(
+        default="", max_length=249, description="Topic with the messages. Default: `ORG_ID.github.runs`."
+    )
+    portio_kafka_group: str = Field(
+        default="",
+        max_length=249,
+        description="Consumer group; Port wants it to begin with `ORG_ID.`. Default: `ORG_ID.gha-step`.",
+    )
+    portio_kafka_offset_reset: Literal["earliest", "latest"] = Field(
+        default="earliest", description="Where a new group begins: `earliest` or `latest`."
+    )
+    portio_kafka_brokers: Names = Field(
+        default=(), description="`host:port`, separated by commas. Default: those that Port names with the login."
+    )
+    portio_kafka_security: Literal["SASL_SSL", "SASL_PLAINTEXT", "SSL", "PLAINTEXT"] = Field(
+        default="SASL_SSL", description="`SASL_SSL`, `SASL_PLAINTEXT`, `SSL` or `PLAINTEXT`."
+    )
+    portio_kafka_ca: str = Field(
+        default="", description="PEM file with the authority of the brokers. Default: the system's."
+    )
+    github_webhook_secret_file: str = Field(
+        default="off",
+        min_length=1,
+        description="File with the secret of GitHub's webhook, which quickens looks at runs: serves `POST "
+        "/github/webhook`. `off`: not served.",
+    )
 
     @classmethod
     def parse(cls, environment: Mapping[str, str]) -> "Settings":
@@ -281,6 +426,8 @@ def _checked(settings: Settings) -> Settings:
                 f"GHA_STEP_TOKEN_FILE: none is allowed on loopback only, but {variable(name)} is {address}; listen on "
                 "127.0.0.1, or name a token file"
             )
+    if settings.github_webhook_secret_file != NOT_SERVED and settings.http_listen is None:
+        raise SettingsError("GHA_STEP_GITHUB_WEBHOOK_SECRET_FILE: needs HTTP; write an address in GHA_STEP_HTTP_LISTEN")
     if settings.grpc_listen is not None:
         _check_tls(settings, settings.grpc_listen)
     return settings
@@ -321,7 +468,7 @@ def described() -> list[Setting]:
         Setting(
             field=name,
             variable=variable(name),
-            default="" if info.default in (None, "") else str(info.default).replace("False", "false"),
+            default="" if info.default in (None, "", ()) else str(info.default).replace("False", "false"),
             description=info.description or "",
         )
         for name, info in Settings.model_fields.items()

@@ -65,10 +65,33 @@ def test_other_variables_are_not_looked_at() -> None:
         ("REPLY_WITHIN", "25s", "reply_within", 25),
         ("REPLY_WITHIN", "100ms", "reply_within", 0.1),
         ("LOG_FORMAT", "text", "log_format", "text"),
+        ("PORTIO", "off", "portio", frozenset()),
+        ("PORTIO", "claims", "portio", frozenset({"claims"})),
+        ("PORTIO", "kafka, claims,", "portio", frozenset({"claims", "kafka"})),
+        ("PORTIO_REPOS", "my-org/deploy-*, other/x,", "portio_repos", ("my-org/deploy-*", "other/x")),
+        ("PORTIO_DECRYPT", "password, password,key", "portio_decrypt", ("password", "key")),
+        ("PORTIO_POLL", "1s", "portio_poll", 1),
+        ("PORTIO_POLL", "60s", "portio_poll", 60),
+        ("PORTIO_VISIBILITY", "10m", "portio_visibility", 600),
+        ("PORTIO_PLACES", "1000", "portio_places", 1000),
+        ("PORTIO_QUEUE", "72h", "portio_queue", 259_200),
+        ("PORTIO_TIMEOUT", "2h", "portio_timeout", 7200),
+        ("PORTIO_UNKNOWN", "0s", "portio_unknown", 0),
+        ("PORTIO_CANCEL", "force", "portio_cancel", "force"),
+        ("PORTIO_KAFKA_BROKERS", "a:9196,b:9196", "portio_kafka_brokers", ("a:9196", "b:9196")),
     ],
 )
 def test_a_setting_is_read(name: str, value: str, field: str, parsed: Any) -> None:
     assert getattr(parse(**{name: value}), field) == parsed
+
+
+def test_port_is_off_and_its_numbers_are_those_of_the_documentation() -> None:
+    settings = Settings.parse({})
+    assert settings.portio == frozenset()
+    assert (settings.portio_poll, settings.portio_visibility, settings.portio_places) == (3, 120, 200)
+    assert (settings.portio_queue, settings.portio_timeout, settings.portio_unknown) == (3600, 300, 3600)
+    assert (settings.portio_cancel, settings.portio_repos, settings.portio_kafka_brokers) == ("off", (), ())
+    assert settings.github_webhook_secret_file == "off"
 
 
 QUOTED = ("SECRETS", "LEDGER", "SETTLE", "REPLY_WITHIN", "LOG_LEVEL", "LOG_FORMAT", "PROJECT_API", "ALLOW_HTTP")
@@ -117,6 +140,30 @@ QUOTED = ("SECRETS", "LEDGER", "SETTLE", "REPLY_WITHIN", "LOG_LEVEL", "LOG_FORMA
         ("REPLY_WITHIN", "forever"),
         ("LOG_LEVEL", "INFO"),
         ("LOG_FORMAT", "yaml"),
+        ("PORTIO", ""),
+        ("PORTIO", "on"),
+        ("PORTIO", "claims,off"),
+        ("PORTIO", "claims,webhook"),
+        ("PORTIO_REPOS", "my-org"),
+        ("PORTIO_REPOS", "https://github.com/my-org/x"),
+        ("PORTIO_POLL", "999ms"),
+        ("PORTIO_POLL", "61s"),
+        ("PORTIO_VISIBILITY", "0s"),
+        ("PORTIO_VISIBILITY", "11m"),
+        ("PORTIO_PLACES", "0"),
+        ("PORTIO_PLACES", "1001"),
+        ("PORTIO_PLACES", "many"),
+        ("PORTIO_QUEUE", "0s"),
+        ("PORTIO_QUEUE", "73h"),
+        ("PORTIO_UNKNOWN", "-1s"),
+        ("PORTIO_UNKNOWN", "25h"),
+        ("PORTIO_CANCEL", "yes"),
+        ("PORTIO_PROJECT", "My Project"),
+        ("PORTIO_SECRET", ""),
+        ("PORTIO_INSTALLATION", ""),
+        ("PORTIO_KAFKA_OFFSET_RESET", "largest"),
+        ("PORTIO_KAFKA_SECURITY", "ssl"),
+        ("GITHUB_WEBHOOK_SECRET_FILE", ""),
     ],
 )
 def test_a_wrong_value_is_refused_by_the_name_of_its_variable(name: str, value: str) -> None:
@@ -171,6 +218,11 @@ def test_grpc_is_in_plaintext_on_loopback_or_where_it_is_said(values: dict[str, 
             "GHA_STEP_GRPC_LISTEN is 0.0.0.0:9791",
         ),
         ({"GRPC_LISTEN": LOCAL, "TOKEN_FILE": "none"}, "TOKEN_FILE", "GHA_STEP_HTTP_LISTEN is 0.0.0.0:9790"),
+        (
+            {"GRPC_LISTEN": LOCAL, "HTTP_LISTEN": "off", "GITHUB_WEBHOOK_SECRET_FILE": "/x"},
+            "GITHUB_WEBHOOK_SECRET_FILE",
+            "GHA_STEP_HTTP_LISTEN",
+        ),
     ],
 )
 def test_what_of_grpc_does_not_fit_together_is_refused(values: dict[str, str], name: str, words: str) -> None:
@@ -198,6 +250,8 @@ def test_an_unknown_setting_is_refused_with_the_nearest_known_one(name: str, nea
         "PORT",
         "PORT_9790_TCP",
         "PORT_9790_TCP_ADDR",
+        "PORT_SERVICE_HOST",
+        "PORT_PORT_9790_TCP",
         "PORT_9791_TCP_PROTO",
         "GRPC_SERVICE_HOST",
         "GRPC_PORT_9791_TCP",
