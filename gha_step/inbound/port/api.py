@@ -5,10 +5,12 @@ path, while Port's own integration uses another form: whichever is served is use
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 from urllib.parse import quote, urlencode
 
-from gha_step.github.messages import Answer
+from gha_step.github.messages import Answer, shown
+from gha_step.inbound.port.claiming import MOST_NODES
 from gha_step.inbound.port.client import MAX_LISTING, PortClient, words
 from gha_step.inbound.port.errors import Lost, Refused
 from gha_step.inbound.port.messages import Kind
@@ -16,10 +18,17 @@ from gha_step.inbound.port.reports import Line, NodeAtPort, RunAtPort, line_body
 from gha_step.inbound.port.wire_json import read_json
 
 APP_TYPE: Final = "github-ocean"  # the only one that an action of type "GitHub" can choose
-MOST_NODES: Final = 100  # in one claim
 MOST_ACTIVE: Final = 1000  # runs in one listing
 PLAIN: Final = "/v1/workflows/runs"
 T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Registration:
+    """An installation at Port. ``objection``: why actions may not come by it; '' where nothing speaks against it."""
+
+    made: bool
+    objection: str = ""
 
 
 class PortApi:
@@ -85,12 +94,11 @@ class PortApi:
         runs = _listed(answer, "runs")
         return frozenset(run["id"] for run in runs if isinstance(run, dict) and isinstance(run.get("id"), str))
 
-    def register(self, installation: str, version: str) -> bool:
-        """Make an installation of our own selectable in actions; whether it was not there before."""
+    def register(self, installation: str, version: str) -> "Registration":
+        """Make an installation of our own selectable in actions, unless there is one of this ID."""
         found = self._client.ask("get_integration", "GET", f"/v1/integration/{quote(installation, safe='')}")
         if found.status != 404:
-            self._fine(found, "get_integration")
-            return False
+            return _read(_registration, self._fine(found, "get_integration"), "get_integration")
         body = {
             "installationId": installation,
             "installationAppType": APP_TYPE,
@@ -102,7 +110,7 @@ class PortApi:
         made = self._client.ask("create_integration", "POST", "/v1/integration", body)
         if made.status != 409:  # another replica was quicker
             self._fine(made, "create_integration")
-        return True
+        return Registration(made=True)
 
     def _of_nodes(self, route: str, method: str, last: str, body: Mapping[str, Any]) -> Answer:
         def ask(form: str) -> Answer:
@@ -123,6 +131,20 @@ class PortApi:
                 f"{self._client.endpoint.host} refuses {route}: {answer.status} ({words(answer)})", answer.status
             )
         return answer
+
+
+def _registration(body: bytes) -> Registration:
+    """The one that a GET has found. :raises ValueError: it is none."""
+    answer = read_json(body)
+    found = answer.get("integration") if isinstance(answer, dict) else None
+    if not isinstance(found, dict):
+        raise ValueError("no integration")  # noqa: TRY004  the answer is odd, not a caller's type
+    kind, processing = found.get("installationAppType"), found.get("actionsProcessingEnabled")
+    if isinstance(kind, str) and kind.lower() != APP_TYPE:
+        return Registration(made=False, objection=f"its type is {shown(kind)}, and actions can choose {APP_TYPE} only")
+    if processing is False:
+        return Registration(made=False, objection="its actionsProcessingEnabled is false, so that it gets no runs")
+    return Registration(made=False)
 
 
 def _run(run_id: str) -> str:

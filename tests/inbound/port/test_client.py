@@ -9,7 +9,7 @@ from gha_step.emulator import Answer as FaultAnswer
 from gha_step.emulator import Close, Endless, Reset, Response, Truncate
 from gha_step.emulator.port import EXAMPLE_CLIENT_ID, EXAMPLE_CLIENT_SECRET, Action, Port
 from gha_step.github.errors import BadEndpoint
-from gha_step.inbound.port.api import PortApi
+from gha_step.inbound.port.api import PortApi, Registration
 from gha_step.inbound.port.client import PortClient, PortCredentials, port_endpoint
 from gha_step.inbound.port.errors import Limited, LoginRefused, Lost, NotSent, Refused
 from gha_step.inbound.port.messages import PortRun, of_claimed_node, of_claimed_run
@@ -65,10 +65,17 @@ def test_missing_node_routes_are_a_refusal(api: PortApi, port: Port) -> None:
 
 
 def test_an_installation_of_our_own_is_registered_once(api: PortApi, port: Port) -> None:
-    assert api.register("mine", "1.0")
-    assert not api.register("mine", "1.1")
+    assert api.register("mine", "1.0") == Registration(made=True)
+    assert api.register("mine", "1.1") == Registration(made=False)
     made = port.installations["mine"]
     assert (made.app_type, made.version, made.actions_processing) == ("github-ocean", "1.0", True)
+
+
+def test_a_registration_that_gets_no_runs_says_why(api: PortApi, port: Port) -> None:
+    port.register("idle", actions_processing=False)
+    port.register("jira").app_type = "jira"
+    assert "actionsProcessingEnabled is false" in api.register("idle", "1.0").objection
+    assert "its type is jira" in api.register("jira", "1.0").objection
 
 
 def test_an_unknown_installation_is_a_refusal_that_says_so(api: PortApi) -> None:
