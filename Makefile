@@ -12,15 +12,18 @@ help:            ## this list
 # A stamp per lock file: an unchanged lock costs nothing, a changed one is installed by the next command.
 $(VENV)/.installed: requirements.lock requirements-build.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "gha_step needs Python 3.11 or newer; this is %s. Set PYTHON=/path/to/python3.11" % sys.version.split()[0])'
-	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "Setting up $(VENV), once: first Python's venv, then the packages of requirements.lock (a minute or two) …"
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(PIP) --require-hashes -r requirements.lock -r requirements-build.lock
-	$(PIP) --no-deps --no-build-isolation --editable .
-	$(BIN)/python -m compileall -q gha_step
-	touch $@
+	@echo "… and gha-step itself."
+	@$(PIP) --no-deps --no-build-isolation --editable .
+	@$(BIN)/python -m compileall -q gha_step
+	@touch $@
 
 $(VENV)/.installed-dev: $(VENV)/.installed requirements-dev.lock
+	@echo "Installing the packages for tests into $(VENV), once (a minute or two) …"
 	$(PIP) --require-hashes -r requirements-dev.lock
-	touch $@
+	@touch $@
 
 install: $(VENV)/.installed   ## make .venv with .venv/bin/gha-step from the lock files
 

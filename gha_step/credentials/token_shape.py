@@ -16,6 +16,7 @@ _WORDS: Final = re.compile(
     r"\$[a-z_]+|%[a-z_]+%",  # a variable that nobody has filled in
     re.IGNORECASE,
 )
+_SHORTEST: Final = 12  # characters; GitHub's have 40 and more, the emulator's 14
 _BRACKETS: Final = (("<", ">"), ("${", "}"), ("{{", "}}"), ("$(", ")"), ("[", "]"))
 
 
@@ -34,6 +35,18 @@ def unfit(token: str) -> str | None:
         )
     if _is_encoded(token):
         return "holds a token in base64, and Kubernetes encodes it again: store the bare token (stringData)"
+    return None
+
+
+def too_plain(token: str) -> str | None:
+    """What is wrong with a value that is no more than a word, likewise.
+
+    Hiding a word as a token would hide it wherever a message says it: GH_TOKEN=main, and no message names the branch.
+    """
+    if len(token) < _SHORTEST:
+        return "holds too few characters for a token: put a GitHub token there"
+    if len(token) < 2 * _SHORTEST and token.isalpha():
+        return "holds a word, and no token: put a GitHub token there"
     return None
 
 

@@ -23,7 +23,11 @@ def read_token_file(path: Path) -> Token:
     try:
         token = path.read_bytes().decode("ascii").strip()
     except FileNotFoundError:
-        raise TokenFileError(f"{path} does not exist; it is the bearer token that the host mounts") from None
+        raise TokenFileError(
+            f"{path} does not exist; it is the bearer token that the host mounts. On a machine of your own write one "
+            "and name it (--token-file), or ask for none, on loopback only: --token-file none --http-listen "
+            "127.0.0.1:9790"
+        ) from None
     except PermissionError:
         raise TokenFileError(f"{path} cannot be read: {_whose(path)}") from None
     except (OSError, UnicodeDecodeError) as error:

@@ -236,8 +236,11 @@ def _cluster(settings: Settings, environment: Mapping[str, str], clock: Clock) -
     try:
         return connect(environment, clock)
     except AccessUnknown as error:
-        named = "GHA_STEP_SECRETS" if settings.secrets == "kubernetes" else "GHA_STEP_LEDGER"
-        raise StartError(f"{named}: {error}") from None
+        named, without = "GHA_STEP_LEDGER", "keep the ledger in a file: sqlite:PATH"
+        if settings.secrets == "kubernetes":
+            named, without = "GHA_STEP_SECRETS", "read Secrets from files: dir:PATH, with PATH/<project>/<secret>/<key>"
+        fix = "" if "KUBERNETES_SERVICE_HOST" in environment else f", or {without}"
+        raise StartError(f"{named}: {error}{fix}") from None
 
 
 def _projects(settings: Settings, cluster: "KubeApi | None") -> frozenset[str] | None:

@@ -13,10 +13,11 @@ from queue import Empty
 from typing import Any, Final, Literal
 
 from gha_step.contract.errors import LedgerError, LedgerUnavailable
+from gha_step.contract.quoting import quoted
 from gha_step.contract.request import Step, StepRequest
 from gha_step.contract.result import Status, StepResult
 from gha_step.contract.secret import Token
-from gha_step.credentials.token_shape import unfit
+from gha_step.credentials.token_shape import too_plain, unfit
 from gha_step.github.connection import SocketConnector
 from gha_step.github.egress import Egress
 from gha_step.github.endpoint import Endpoint, resolve_endpoint
@@ -235,6 +236,11 @@ class _Run:
             self._progress.say(
                 "gha-step: GitHub refused this dispatch, and a refusal is final; fix the cause and use another --key"
             )
+        if output.get("inputsChanged"):
+            self._progress.say(
+                f"warning: {self._key.flags} was dispatched with other inputs than this command has; the run has "
+                "those, and nothing was sent again. To dispatch these, use another --key"
+            )
         if kind == wait.KIND or code or self._wanted.then_wait is None:
             self._print()
         return code
@@ -292,7 +298,7 @@ def _token(file: str | None, environment: Mapping[str, str]) -> Token:
     text = text.strip()
     if not text:
         raise UsageError(f"{named}: is empty: put a GitHub token there")
-    if (why := unfit(text)) is not None:
+    if (why := unfit(text) or too_plain(text)) is not None:
         raise UsageError(f"{named}: {why}")
     return Token(text, f"the token in {named}")
 
@@ -329,7 +335,7 @@ def _server(
     try:
         endpoint = resolve_endpoint(url, allow_http=allow_http)
     except BadEndpoint as error:
-        raise UsageError(f"{named}: {error}") from None
+        raise UsageError(f"{named}: {quoted(url)} {error}") from None
     return GivenToken(token, _named(endpoint, named, url), allow_http)
 
 

@@ -4,7 +4,7 @@ import base64
 
 import pytest
 
-from gha_step.credentials.token_shape import unfit
+from gha_step.credentials.token_shape import too_plain, unfit
 
 TOKENS = (
     "ghp_0123456789abcdefghijklmnopqrstuvwxyz",
@@ -22,6 +22,7 @@ def encoded(text: str) -> str:
 @pytest.mark.parametrize("token", TOKENS)
 def test_what_may_be_a_token_is_let_through(token: str) -> None:
     assert unfit(token) is None
+    assert too_plain(token) is None
 
 
 @pytest.mark.parametrize("token", TOKENS[:3])
@@ -82,3 +83,10 @@ def test_a_placeholder_is_told(value: str) -> None:
     said = unfit(value)
     assert said is not None
     assert "placeholder" in said
+
+
+@pytest.mark.parametrize("value", ["x", "main", "deploy.yml", "dispatched", "DispatchedNothing"])
+def test_a_word_of_a_message_is_told_before_it_is_hidden_everywhere(value: str) -> None:
+    said = too_plain(value)
+    assert said is not None
+    assert value not in said.split()

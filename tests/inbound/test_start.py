@@ -67,7 +67,11 @@ def empty_token(folder: Path, environment: dict[str, str]) -> None:
 
 
 CASES: dict[str, tuple[Spoil, str, str]] = {
-    "token file missing": (setting("GHA_STEP_TOKEN_FILE", "{folder}/nowhere"), "GHA_STEP_TOKEN_FILE", "does not exist"),
+    "token file missing": (
+        setting("GHA_STEP_TOKEN_FILE", "{folder}/nowhere"),
+        "GHA_STEP_TOKEN_FILE",
+        "--token-file none",
+    ),
     "token file empty": (empty_token, "GHA_STEP_TOKEN_FILE", "is empty"),
     "token file a directory": (setting("GHA_STEP_TOKEN_FILE", "{folder}"), "GHA_STEP_TOKEN_FILE", "cannot be read"),
     "no token off loopback": (
@@ -87,7 +91,11 @@ CASES: dict[str, tuple[Spoil, str, str]] = {
         "GHA_STEP_LEDGER",
         "'postgres:x' is not a ledger",
     ),
-    "ledger without a cluster": (setting("GHA_STEP_LEDGER", "kubernetes"), "GHA_STEP_LEDGER", "set KUBECONFIG"),
+    "ledger without a cluster": (
+        setting("GHA_STEP_LEDGER", "kubernetes"),
+        "GHA_STEP_LEDGER",
+        "or keep the ledger in a file: sqlite:PATH",
+    ),
     "ledger without a path": (setting("GHA_STEP_LEDGER", "sqlite:"), "GHA_STEP_LEDGER", "write sqlite:PATH"),
     "secrets missing": (setting("GHA_STEP_SECRETS", "dir:{folder}/nowhere"), "GHA_STEP_SECRETS", "not a directory"),
     "secrets of an unknown kind": (
@@ -95,7 +103,11 @@ CASES: dict[str, tuple[Spoil, str, str]] = {
         "GHA_STEP_SECRETS",
         "'vault' is not a place for Secrets",
     ),
-    "secrets without a cluster": (setting("GHA_STEP_SECRETS", "kubernetes"), "GHA_STEP_SECRETS", ""),
+    "secrets without a cluster": (
+        setting("GHA_STEP_SECRETS", "kubernetes"),
+        "GHA_STEP_SECRETS",
+        "or read Secrets from files: dir:PATH",
+    ),
     "address no address": (setting("GHA_STEP_HTTP_LISTEN", "9790"), "GHA_STEP_HTTP_LISTEN", "'9790' is not an address"),
     "address not ours": (setting("GHA_STEP_HTTP_LISTEN", "192.0.2.1:9790"), "GHA_STEP_HTTP_LISTEN", "192.0.2.1"),
     "address unresolvable": (

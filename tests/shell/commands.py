@@ -10,7 +10,18 @@ from gha_step.emulator import EXAMPLE_TOKEN, GitHub, serve
 from tests.support.process import Ended, clean_environment, run_here
 
 # What a CI that runs these tests sets itself.
-NO_CI = dict.fromkeys(("GITHUB_ACTIONS", "GITHUB_OUTPUT", "GITHUB_TOKEN", "GITHUB_API_URL", "KARGO_OUTPUT"), "")
+NO_CI = dict.fromkeys(
+    (
+        "GITHUB_ACTIONS",
+        "GITHUB_REPOSITORY",
+        "GITHUB_RUN_ID",
+        "GITHUB_OUTPUT",
+        "GITHUB_TOKEN",
+        "GITHUB_API_URL",
+        "KARGO_OUTPUT",
+    ),
+    "",
+)
 WORKFLOW = """\
 name: Marked
 run-name: Deploy ${{ inputs.gha_step }}

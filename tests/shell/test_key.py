@@ -57,9 +57,25 @@ def test_another_run_attempt_job_step_or_runner_has_another_key(environment: dic
     [(ACTIONS, name) for name in ACTIONS if name not in ("GITHUB_SERVER_URL", "RUNNER_NAME")]
     + [(ARGO, name) for name in ARGO],
 )
-def test_a_ci_that_does_not_say_all_of_it_gives_no_key(environment: dict[str, str], name: str) -> None:
-    made = key({**environment, name: ""})
-    assert (made.origin, made.text) == ("made", "made-1")
+def test_a_ci_that_does_not_say_all_of_it_is_refused_by_the_missing_variable(
+    environment: dict[str, str], name: str
+) -> None:
+    if name == "GITHUB_ACTIONS":  # then it is none
+        assert key({**environment, name: ""}).origin == "made"
+        return
+    with pytest.raises(UsageError, match=rf"^{name}: not set.*--key"):
+        key({**environment, name: ""})
+    assert key({**environment, name: ""}, said="mine").origin == "said"
+
+
+@pytest.mark.parametrize("value", ["x" * 500, "a\nb"])
+def test_a_ci_whose_variables_make_no_key_is_refused(value: str) -> None:
+    with pytest.raises(UsageError, match="--key"):
+        key({**ACTIONS, "GITHUB_JOB": value})
+
+
+def test_where_there_is_no_ci_a_key_is_made() -> None:
+    assert (key().origin, key().text) == ("made", "made-1")
 
 
 def test_a_promotion_and_its_alias_are_a_key_that_names_the_promotion() -> None:

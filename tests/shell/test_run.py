@@ -162,12 +162,20 @@ def test_a_said_key_goes_on_with_what_was_dispatched_whatever_the_inputs_are_now
     assert changed.returncode == 0
     assert values(changed.stdout)["runID"] == values(first.stdout)["runID"]
     assert values(changed.stdout)["inputsChanged"] == "true"
+    (warning,) = [line for line in changed.stderr.splitlines() if line.startswith("warning: ")]
+    assert "--key k was dispatched with other inputs" in warning
+    assert "warning" not in first.stderr
 
 
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["dispatch"], "--repo"),
+        (
+            ["dispatch"],
+            "--repo: is required: write OWNER/NAME, or the repository's URL; --workflow: is required; --ref: ",
+        ),
+        (["dispatch", "--repo", "x", "--timeout", "900"], "--repo: "),
+        (["wait"], "--run-id: is required"),
         (["dispatch", "--repo", "x"], "--repo"),
         (["dispatch", "--repo", "a/b", "--workflow", "w.yml"], "--ref: is required"),
         (["dispatch", "--repo", "a/b", "--workflow", "w.yml", "--ref", "m", "--timeout", "900"], "--timeout: "),
@@ -180,7 +188,7 @@ def test_a_said_key_goes_on_with_what_was_dispatched_whatever_the_inputs_are_now
         (["wait", "--repo", "a/b", "--run-id", "1", "--expected-conclusion", "succes"], "did you mean success"),
         (["wait", "--repo", "https://github.com/a", "--run-id", "1"], "--repo: "),
         (["wait", "--repo", "https://github.com/a/b", "--run-id", "1", "--base-url", "https://x"], "--base-url: "),
-        (["wait", "--repo", "a/b", "--run-id", "1", "--base-url", "ftp://x"], "--base-url: "),
+        (["wait", "--repo", "a/b", "--run-id", "1", "--base-url", "ftp://x"], "--base-url: 'ftp://x' must"),
         (["none.yaml"], "none.yaml"),
         (["dispatch", "--output", "xml"], "--output"),
         ([*dispatching("v1"), "--ledger", "mysql:x"], "GHA_STEP_LEDGER"),
@@ -221,7 +229,9 @@ def test_a_file_that_is_no_step_is_refused_by_its_name(machine: Shell, text: str
         ({"GH_TOKEN": ""}, "GH_TOKEN or GITHUB_TOKEN"),
         ({"GH_TOKEN": "<token>"}, "GH_TOKEN: holds a placeholder"),
         ({"GH_TOKEN": "gh p"}, "GH_TOKEN: "),
-        ({"GITHUB_API_URL": "nonsense"}, "GITHUB_API_URL: "),
+        ({"GITHUB_API_URL": "nonsense"}, "GITHUB_API_URL: 'nonsense' "),
+        ({"GH_TOKEN": "main"}, "GH_TOKEN: holds too few characters"),
+        ({"GITHUB_ACTIONS": "true"}, "GITHUB_RUN_ID, "),
         ({"GITHUB_API_URL": "http://ghe.example.com"}, "GITHUB_API_URL: "),
         ({"XDG_STATE_HOME": "", "HOME": ""}, "XDG_STATE_HOME"),
     ],
@@ -236,13 +246,13 @@ def test_a_variable_that_is_wrong_is_named(machine: Shell, variables: dict[str, 
 def test_the_token_comes_from_a_file_before_gh_token_before_github_token(machine: Shell) -> None:
     file = machine.folder / "token"
     file.write_text(EXAMPLE_TOKEN + "\n")
-    assert machine.dispatch("--token-file", str(file), GH_TOKEN="wrong-1").returncode == 0
-    assert machine.dispatch(GITHUB_TOKEN="wrong-1").returncode == 0
+    assert machine.dispatch("--token-file", str(file), GH_TOKEN="wrong-token-1").returncode == 0
+    assert machine.dispatch(GITHUB_TOKEN="wrong-token-1").returncode == 0
     assert machine.dispatch(GH_TOKEN="", GITHUB_TOKEN=EXAMPLE_TOKEN).returncode == 0
-    refused = machine.dispatch(GH_TOKEN="wrong-1")
+    refused = machine.dispatch(GH_TOKEN="wrong-token-1")
     assert refused.returncode == 1
     assert "the token in GH_TOKEN" in refused.stderr
-    assert "wrong-1" not in refused.stderr + refused.stdout
+    assert "wrong-token-1" not in refused.stderr + refused.stdout
 
 
 def test_a_repository_by_its_url_names_the_server_itself(machine: Shell) -> None:

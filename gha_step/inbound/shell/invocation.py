@@ -70,7 +70,7 @@ def by_flags(flags: Namespace, token_name: str) -> Wanted:
     :raises UsageError: naming the flag.
     """
     given = {name: value for name in _FLAGS if (value := getattr(flags, name)) not in (None, False)}
-    repository = _repository(flags, token_name)
+    repository, missing = _repository_or_why(flags, token_name)
     fitting = DISPATCH_FLAGS if flags.what == "dispatch" else WAIT_FLAGS
     if flags.wait:
         if flags.what == "wait":
@@ -82,8 +82,8 @@ def by_flags(flags: Namespace, token_name: str) -> Wanted:
         raise UsageError(f"{_flag(stray)}: is not a flag of `run {flags.what}`: {fix}")
     own = {**repository, **_fields(given, DISPATCH_FLAGS if flags.what == "dispatch" else WAIT_FLAGS)}
     if flags.what == "wait":
-        return Wanted(wait.KIND, _checked(wait.KIND, _expecting(own)))
-    _checked(dispatch.KIND, own)
+        return Wanted(wait.KIND, _checked(wait.KIND, _expecting(own), missing=missing))
+    _checked(dispatch.KIND, own, missing=missing)
     if not flags.wait:
         return Wanted(dispatch.KIND, own)
     waiting = _expecting({**repository, **_fields(given, WAIT_FLAGS)})
@@ -115,6 +115,14 @@ def _inputs(pairs: list[str]) -> dict[str, str]:
             raise UsageError(f"-f {name}: is there twice")
         inputs[name] = value
     return inputs
+
+
+def _repository_or_why(flags: Namespace, token_name: str) -> tuple[dict[str, Any], str | None]:
+    """The repository; or some other and what is wrong with --repo, so that all that is wrong is told at once."""
+    try:
+        return _repository(flags, token_name), None
+    except UsageError as error:
+        return {"credentials": {"secretName": token_name}, "owner": "owner", "repo": "repo"}, str(error)
 
 
 def _repository(flags: Namespace, token_name: str) -> dict[str, Any]:
@@ -186,8 +194,11 @@ def _expression(value: Any, path: str) -> str | None:
     return next((found for key, one in inner if (found := _expression(one, f"{path}.{key}")) is not None), None)
 
 
-def _checked(kind: str, config: dict[str, Any], file: str | None = None) -> dict[str, Any]:
-    """``config``, if the step takes it. :raises UsageError: naming the fields, or without a file the flags."""
+def _checked(kind: str, config: dict[str, Any], file: str | None = None, missing: str | None = None) -> dict[str, Any]:
+    """``config``, if the step takes it. :raises UsageError: naming the fields, or without a file the flags.
+
+    :param missing: what is known to be wrong already.
+    """
     try:
         if kind == dispatch.KIND:
             from gha_step.steps.dispatch.step import parse_config
@@ -201,7 +212,10 @@ def _checked(kind: str, config: dict[str, Any], file: str | None = None) -> dict
         text = str(error)
         for name, key in _FLAGS.items():
             text = text.replace(f"config.{key}:", f"{_flag(name)}:")
-        raise UsageError(text.replace("config.repoURL:", "--repo:")) from None
+        text = text.replace("config.repoURL:", "--repo:")
+        raise UsageError(text if missing is None else f"{missing}; {text}") from None
+    if missing is not None:
+        raise UsageError(missing)
     return config
 
 

@@ -16,6 +16,7 @@ from gha_step.ledger.record import Record
 from gha_step.steps.dispatch.config import DispatchWorkflowConfig
 
 MAX_KEY: Final = 500  # characters
+_ON_ACTIONS: Final = "GITHUB_ACTIONS"
 _ACTIONS: Final = ("GITHUB_REPOSITORY", "GITHUB_RUN_ID", "GITHUB_RUN_ATTEMPT", "GITHUB_JOB", "GITHUB_ACTION")
 _ARGO: Final = ("ARGO_WORKFLOW_UID", "ARGO_NODE_ID")
 
@@ -48,7 +49,7 @@ def key_of(
 ) -> ShellKey:
     """The key that the flags say, else that of the CI's run, else ``new_key``.
 
-    :raises UsageError: the flags contradict each other, or hold what is no name.
+    :raises UsageError: the flags contradict each other or hold what is no name, or the CI gives a part of its key only.
     """
     for flag, value in (("--key", key), ("--promotion", promotion), ("--alias", alias)):
         if value is not None:
@@ -86,19 +87,37 @@ def _quoted(text: str) -> str:
 
 
 def _derived(environment: Mapping[str, str]) -> str | None:
-    """The CI's own name of this step, or ``None`` where it does not give one in full."""
-    if environment.get("GITHUB_ACTIONS") == "true":
-        found = [environment.get(name, "") for name in _ACTIONS]
+    """The CI's own name of this step; ``None``: there is no CI that has one.
+
+    :raises UsageError: the CI gives only a part of it. A key made in its place would dispatch again with each retry.
+    """
+    if environment.get(_ON_ACTIONS) == "true":
         host = re.sub(r"^[a-z]+://", "", environment.get("GITHUB_SERVER_URL", "")) or "github.com"
         # The jobs of a matrix have all of these in common, and run at once on several runners.
         runner = environment.get("RUNNER_NAME", "")
-        return _joined("github-actions", [host, *found], *([runner] if runner else []))
-    return _joined("argo-workflows", [environment.get(name, "") for name in _ARGO])
+        found = _all(_ACTIONS, environment, f"{_ON_ACTIONS} is true")
+        return _joined("github-actions", [host, *found, *([runner] if runner else [])])
+    if any(environment.get(name) for name in _ARGO):
+        set_one = next(name for name in _ARGO if environment.get(name))
+        return _joined("argo-workflows", _all(_ARGO, environment, f"{set_one} is set"))
+    return None
 
 
-def _joined(ci: str, found: list[str], *more: str) -> str | None:
-    text = "/".join([ci, *found, *more])
-    return text if all(found) and text.isprintable() and len(text) <= MAX_KEY else None
+def _all(names: tuple[str, ...], environment: Mapping[str, str], because: str) -> list[str]:
+    missing = [name for name in names if not environment.get(name)]
+    if missing:
+        raise UsageError(
+            f"{', '.join(missing)}: not set, although {because}, so the CI's run gives no key: pass "
+            f"{'it' if len(missing) == 1 else 'them'} on, as into a container, or give a --key"
+        )
+    return [environment[name] for name in names]
+
+
+def _joined(ci: str, found: list[str]) -> str:
+    text = "/".join([ci, *found])
+    if not text.isprintable() or len(text) > MAX_KEY:
+        raise UsageError(f"the variables of {ci} make no key of at most {MAX_KEY} printable characters: give a --key")
+    return text
 
 
 def objection(key: ShellKey, record: Record | None, config: DispatchWorkflowConfig) -> str | None:
