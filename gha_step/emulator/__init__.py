@@ -29,7 +29,11 @@ Runs go from queued to in_progress to completed by the clock (`now=`; `skew=` se
     run.finish("failure", jobs=[Job("deploy", steps=("Build", "Test"), failed_step="Test")])
     run.wait_for_approval("production", ["alice", "team:ops"])
     run.approve()
-    run.cancel()
+    run.cancel()                          # after the workflow's `cleans_up_for`; run.force_cancel(): at once
+    run.set_job("deploy", "completed", "success")  # while the run goes on
+    run.rerun(carry_over=["build"])       # its result is kept
+    run.upload({"url": "https://…"})      # the artifact kargo-outputs; archive=False: the bare file
+    run.enter_group("deploy")             # pending behind the run of the group that is in progress
     run.rerun(actor="bob")
     github.start_run(actor="stranger", inputs={…})  # somebody else's run of myorg/my-app's deploy.yml
 
@@ -72,7 +76,7 @@ from .github import (
     Logged,
 )
 from .server import run, serve
-from .state import NEVER, App, Approval, Installation, Job, Repository, Run, Token, Workflow
+from .state import NEVER, Annotation, App, Approval, Artifact, Installation, Job, Repository, Run, Token, Workflow
 from .wire import Json, Request, Response
 
 __all__ = [
@@ -83,9 +87,11 @@ __all__ = [
     "EXAMPLE_WORKFLOW",
     "EXAMPLE_WORKFLOW_TEXT",
     "NEVER",
+    "Annotation",
     "Answer",
     "App",
     "Approval",
+    "Artifact",
     "Close",
     "Delay",
     "Endless",

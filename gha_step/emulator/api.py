@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple, TypeAlias, TypeVar
 from urllib.parse import unquote, urlencode
 
-from . import bodies, refusal
+from . import bodies, refusal, storage
 from .app import authenticated_app
 from .bodies import Links, timestamp
 from .generation import API_2026, Generation
@@ -26,9 +26,16 @@ OperationName: TypeAlias = Literal[
     "list-runs",
     "list-workflow-runs",
     "get-run",
+    "get-run-attempt",
     "list-jobs",
+    "list-artifacts",
+    "download-artifact",
+    "list-annotations",
+    "get-run-groups",
+    "get-group",
     "get-pending-deployments",
     "cancel-run",
+    "force-cancel-run",
     "rerun-run",
     "list-workflows",
     "get-workflow",
@@ -38,6 +45,7 @@ OperationName: TypeAlias = Literal[
     "get-user",
     "get-meta",
     "get-rate-limit",
+    "read-storage",
     "unknown",
 ]
 
@@ -68,7 +76,9 @@ class Call:
     links: Links
     rate: RateLimit | None  # None: this server limits nobody
 
-    def repository(self, permission: Literal["metadata", "actions", "contents"], *, write: bool = False) -> Repository:
+    def repository(
+        self, permission: Literal["metadata", "actions", "contents", "checks"], *, write: bool = False
+    ) -> Repository:
         """The repository of the path, if this token may do that with it."""
         found, former = self._named_repository()
         token = self.token
@@ -85,7 +95,7 @@ class Call:
             return found
         if not token.sso_authorized:
             raise refusal.sso_required(found.owner, self.links.site)
-        granted = token.contents if permission == "contents" else token.actions
+        granted = token.actions if permission == "metadata" else getattr(token, permission)
         if token.kind == "classic":
             if write and not {"repo", "public_repo"} & set(token.scopes):
                 raise refusal.not_found()
@@ -287,6 +297,65 @@ def get_run(call: Call) -> Response:
     return Response.of(200, bodies.workflow_run(call.run(call.repository("actions")), call.links))
 
 
+def get_run_attempt(call: Call) -> Response:
+    """GET …/actions/runs/{run}/attempts/{attempt}"""
+    number = call.params["attempt"]
+    run = call.run(call.repository("actions")).of_attempt(int(number) if number.isascii() and number.isdigit() else 0)
+    if run is None:
+        raise refusal.not_found()
+    return Response.of(200, bodies.workflow_run(run, call.links))
+
+
+def list_artifacts(call: Call) -> Response:
+    """GET …/actions/runs/{run}/artifacts, newest first"""
+    repository = call.repository("actions")
+    name = call.request.query.get("name")
+    found = [one for one in reversed(call.run(repository).artifacts) if name in (None, one.name)]
+    shown, headers = _page(call, repository, found)
+    body: Json = {"total_count": len(found), "artifacts": [bodies.artifact(one, call.links) for one in shown]}
+    return Response.of(200, body, headers)
+
+
+def download_artifact(call: Call) -> Response:
+    """GET …/actions/artifacts/{artifact}/zip: a redirect to where it is stored, good for a minute"""
+    repository = call.repository("actions")
+    number = call.params["artifact"]
+    found = call.state.artifact(repository, int(number)) if number.isascii() and number.isdigit() else None
+    if found is None:
+        raise refusal.not_found()
+    if found.expired:
+        raise Refusal(410, "Artifact has expired")
+    return Response(302, (("Location", storage.signed_url(call.state, found, call.links)),))
+
+
+def list_annotations(call: Call) -> Response:
+    """GET …/check-runs/{job}/annotations"""
+    repository = call.repository("checks")
+    for run in repository.runs:
+        for number in range(len(run.jobs)):
+            if str(bodies.job(run, number, call.links)["id"]) == call.params["job"]:
+                shown, headers = _page(call, repository, list(run.jobs[number].annotations))
+                return Response.of(200, [bodies.annotation(one, run, call.links) for one in shown], headers)
+    raise refusal.not_found()
+
+
+def get_run_groups(call: Call) -> Response:
+    """GET …/actions/runs/{run}/concurrency_groups"""
+    run = call.run(call.repository("actions"))
+    if not call.generation.concurrency:
+        raise refusal.not_found()
+    return Response.of(200, bodies.concurrency_groups_of(run, call.links))
+
+
+def get_group(call: Call) -> Response:
+    """GET …/actions/concurrency_groups/{group}"""
+    repository = call.repository("actions")
+    members = [run for run in repository.runs if run.in_group(call.params["group"])]
+    if not members or not call.generation.concurrency:
+        raise refusal.not_found()
+    return Response.of(200, bodies.concurrency_group(call.params["group"], members, call.links))
+
+
 def list_jobs(call: Call) -> Response:
     """GET …/actions/runs/{run}/jobs, of the latest attempt"""
     repository = call.repository("actions")
@@ -308,6 +377,15 @@ def cancel_run(call: Call) -> Response:
     if run.status == "completed":
         raise Refusal(409, "Cannot cancel a workflow run that is completed.")
     run.cancel()
+    return Response.of(202, {})
+
+
+def force_cancel_run(call: Call) -> Response:
+    """POST …/actions/runs/{run}/force-cancel"""
+    run = call.run(call.repository("actions", write=True))
+    if run.status == "completed":
+        raise Refusal(409, "Cannot force cancel a workflow run that is completed.")
+    run.force_cancel()
     return Response.of(202, {})
 
 
@@ -463,6 +541,48 @@ OPERATIONS: tuple[Operation, ...] = (
         "POST …/actions/runs/{run}/cancel",
         "/actions/workflow-runs#cancel-a-workflow-run",
         cancel_run,
+    ),
+    _row(
+        "force-cancel-run",
+        "POST …/actions/runs/{run}/force-cancel",
+        "/actions/workflow-runs#force-cancel-a-workflow-run",
+        force_cancel_run,
+    ),
+    _row(
+        "get-run-attempt",
+        "GET …/actions/runs/{run}/attempts/{attempt}",
+        "/actions/workflow-runs#get-a-workflow-run-attempt",
+        get_run_attempt,
+    ),
+    _row(
+        "list-artifacts",
+        "GET …/actions/runs/{run}/artifacts",
+        "/actions/artifacts#list-workflow-run-artifacts",
+        list_artifacts,
+    ),
+    _row(
+        "download-artifact",
+        "GET …/actions/artifacts/{artifact}/zip",
+        "/actions/artifacts#download-an-artifact",
+        download_artifact,
+    ),
+    _row(
+        "list-annotations",
+        "GET …/check-runs/{job}/annotations",
+        "/checks/runs#list-check-run-annotations",
+        list_annotations,
+    ),
+    _row(
+        "get-run-groups",
+        "GET …/actions/runs/{run}/concurrency_groups",
+        "/actions/concurrency-groups#list-concurrency-groups-for-a-workflow-run",
+        get_run_groups,
+    ),
+    _row(
+        "get-group",
+        "GET …/actions/concurrency_groups/{group}",
+        "/actions/concurrency-groups#get-a-concurrency-group-for-a-repository",
+        get_group,
     ),
     _row("rerun-run", "POST …/actions/runs/{run}/rerun", "/actions/workflow-runs#re-run-a-workflow", rerun_run),
     _row(

@@ -8,8 +8,9 @@ import hashlib
 import zlib
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from urllib.parse import quote
 
-from .state import Job, Repository, Run, Token, Workflow
+from .state import Annotation, Artifact, Job, Repository, Run, Token, Workflow
 from .wire import Json
 
 Body = dict[str, Json]
@@ -75,7 +76,12 @@ def installation_token(token: Token, *, some: bool) -> Body:
     return {
         "token": token.value,
         "expires_at": timestamp(token.expires_at),
-        "permissions": {"actions": token.actions, "contents": token.contents, "metadata": "read"},
+        "permissions": {
+            "actions": token.actions,
+            "contents": token.contents,
+            "metadata": "read",
+            **({} if token.checks == "none" else {"checks": token.checks}),
+        },
         "repository_selection": "selected" if some or token.repositories is not None else "all",
     }
 
@@ -275,10 +281,13 @@ def job(run: Run, number: int, links: Links) -> Body:
     what = run.jobs[number]
     phase = run.phase()
     status = phase.status if phase.status in ("in_progress", "completed", "waiting") else "queued"
+    if status != "completed" and what.status is not None:
+        status = what.status
     conclusion = _conclusion(what, phase.conclusion) if status == "completed" else None
     started = next((one.at for one in run.phases if one.status == "in_progress"), run.started_at)
     completed = timestamp(phase.at) if status == "completed" else None
-    job_id = run.id * 1000 + run.attempt * 10 + number
+    attempt = what.attempt or run.attempt
+    job_id = run.id * 1000 + attempt * 10 + number
     running = status in ("in_progress", "completed")
     root = f"{links.api}/repos/{run.repository.full_name}"
     return {
@@ -287,7 +296,7 @@ def job(run: Run, number: int, links: Links) -> Body:
         "workflow_name": run.workflow.name,
         "head_branch": run.head_branch,
         "run_url": f"{links.api}/repos{run.url_path}",
-        "run_attempt": run.attempt,
+        "run_attempt": attempt,
         "node_id": node_id("CR", job_id),
         "head_sha": run.head_sha,
         "url": f"{root}/actions/jobs/{job_id}",
@@ -335,6 +344,86 @@ def _steps(what: Job, status: str, conclusion: str | None, started: str, complet
             }
         )
     return steps
+
+
+def annotation(what: Annotation, run: Run, links: Links) -> Body:
+    """What a job says."""
+    return {
+        "path": what.path,
+        "start_line": what.line,
+        "end_line": what.line,
+        "start_column": None,
+        "end_column": None,
+        "annotation_level": what.level,
+        "title": what.title,
+        "message": what.message,
+        "raw_details": None,
+        "blob_href": f"{links.site}/{run.repository.full_name}/blob/{run.head_sha}/{what.path}",
+    }
+
+
+def artifact(what: Artifact, links: Links) -> Body:
+    """An artifact in a run's listing."""
+    run = what.run
+    url = f"{links.api}/repos/{run.repository.full_name}/actions/artifacts/{what.id}"
+    return {
+        "id": what.id,
+        "node_id": node_id("A", what.id),
+        "name": what.name,
+        "size_in_bytes": len(what.content) if what.size is None else what.size,
+        "url": url,
+        "archive_download_url": f"{url}/zip",
+        "expired": what.expired,
+        "created_at": timestamp(what.created_at),
+        "updated_at": timestamp(what.created_at),
+        "expires_at": timestamp(what.created_at + 90 * 86_400),
+        "digest": f"sha256:{hashlib.sha256(what.content).hexdigest()}",
+        "workflow_run": {
+            "id": run.id,
+            "repository_id": run.repository.id,
+            "head_repository_id": run.repository.id,
+            "head_branch": run.head_branch,
+            "head_sha": run.head_sha,
+        },
+    }
+
+
+def concurrency_groups_of(run: Run, links: Links) -> Body:
+    """The groups of a run, with this run as their only member."""
+    if run.group is None:
+        return {"total_count": 0, "concurrency_groups": []}
+    url = _group_url(run, links)
+    ahead = sum(other.in_group(run.group) and other.id < run.id for other in run.repository.runs)
+    places: Body = {"position": ahead, "position_url": f"{url}?ahead_of_run={run.id}"}
+    members = [_member(run, links) | places] if run.in_group(run.group) else []
+    return {
+        "total_count": 1,
+        "concurrency_groups": [{"group_name": run.group, "group_url": url, "group_members": members}],
+    }
+
+
+def concurrency_group(name: str, runs: list[Run], links: Links) -> Body:
+    """A group with all its members."""
+    return {
+        "group_name": name,
+        "group_url": _group_url(runs[0], links),
+        "total_count": len(runs),
+        "group_members": [_member(run, links) for run in runs],
+    }
+
+
+def _group_url(run: Run, links: Links) -> str:
+    return f"{links.api}/repos/{run.repository.full_name}/actions/concurrency_groups/{quote(run.group or '', safe='')}"
+
+
+def _member(run: Run, links: Links) -> Body:
+    return {
+        "run_id": run.id,
+        "run_name": run.display_title,
+        "run_url": f"{links.api}/repos{run.url_path}",
+        "run_html_url": links.site + run.url_path,
+        "status": "pending" if run.status == "pending" else "in_progress",
+    }
 
 
 def pending_deployment(run: Run, links: Links) -> Body | None:

@@ -19,6 +19,7 @@ class Generation:
     run_details: bool  # whether a dispatch can answer with the run's ID
     permits_key: bool  # whether the body may hold `return_run_details` (API version 2022-11-28)
     api_versions: tuple[str, ...]
+    concurrency: bool = False  # whether it tells of concurrency groups
     refusal: int = 422  # the status of "… is not a permitted key"; servers were seen with 422 and 400
 
     @classmethod
@@ -32,7 +33,9 @@ class Generation:
     @classmethod
     def _row(cls, name: str) -> Generation:
         if name == "github.com":
-            return cls(name, None, 25, run_details=True, permits_key=True, api_versions=(API_2022, API_2026))
+            return cls(
+                name, None, 25, run_details=True, permits_key=True, api_versions=(API_2022, API_2026), concurrency=True
+            )
         server = re.fullmatch(r"ghes-3\.(\d{1,3})", name)
         if server is None:
             raise ValueError(

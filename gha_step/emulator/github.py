@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from email.utils import formatdate
 from typing import NamedTuple
 
-from . import refusal
+from . import refusal, storage
 from .api import Call, Operation, OperationName, RateLimit, route
 from .bodies import Links, user_id
 from .faults import Fault, Faults
@@ -100,6 +100,7 @@ class GitHub(State):
         filtered_lag: Lag = 0.0,
         first_run_id: int = 17_000_000_001,
         run_id_step: int = 1,
+        storage_url: str | None = None,
         lost_headers: frozenset[str] = frozenset(),
     ) -> None:
         """`example`: begin with EXAMPLE_REPOSITORY, its EXAMPLE_WORKFLOW and EXAMPLE_TOKEN, else empty.
@@ -117,6 +118,7 @@ class GitHub(State):
             filtered_lag=filtered_lag,
             first_run_id=first_run_id,
             run_id_step=run_id_step,
+            storage_url=storage_url,
         )
         self.generation = Generation.named(generation) if isinstance(generation, str) else generation
         self.rate_limit = rate_limit
@@ -172,12 +174,13 @@ class GitHub(State):
     def receive(self, request: Request) -> Logged:
         """Enters the request in the log; no more."""
         found = route(request.method, _below_root(request.path)[1])
+        name: OperationName = "unknown" if found is None else found[0].name
         headers = dict(request.headers)
         if "authorization" in headers:
             token = self._authenticated(headers["authorization"])
             headers["authorization"] = token.label if token is not None else "not a token"
         entry = Logged(
-            operation=found[0].name if found is not None else "unknown",
+            operation="read-storage" if request.path.startswith(storage.PATH) else name,
             method=request.method,
             path=request.path,
             query=request.query,
@@ -216,6 +219,8 @@ class GitHub(State):
         return {"Date": formatdate(self.clock(), usegmt=True)}
 
     def _process(self, request: Request) -> Response:
+        if request.path.startswith(storage.PATH):
+            return storage.read(request, self)
         if not request.headers.get("user-agent"):
             return Response(
                 403,
@@ -245,7 +250,7 @@ class GitHub(State):
             site = f"{request.scheme}://{host.removeprefix('api.')}"
             links = Links(f"{request.scheme}://{host}{prefix}", site)
             response = operation.answer(Call(self, self.generation, request, found[1], token, version, links, rate))
-            if request.method == "GET":
+            if request.method == "GET" and response.status == 200:
                 response, rate = self._conditional(request, response, token, rate)
         except Refusal as refused:
             response = self._refused(refused, operation)

@@ -7,10 +7,11 @@ clock (`State.clock`); durations are seconds.
 from __future__ import annotations
 
 import hashlib
+import json
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal, NamedTuple, TypeAlias
 
 from .wire import Json
@@ -32,6 +33,7 @@ class Token:
     kind: TokenKind = "classic"
     actions: Access = "write"  # fine-grained, installation: the permission; classic: the user's role
     contents: Access = "read"
+    checks: Access = "read"
     scopes: tuple[str, ...] = ("repo", "workflow")  # classic only
     repositories: frozenset[str] | None = None  # the `owner/name`s that it can see; None: every one
     sso_authorized: bool = True  # False: each repository answers 403 with X-GitHub-SSO
@@ -62,6 +64,7 @@ class Installation:
     app: App
     actions: Access = "write"
     contents: Access = "read"
+    checks: Access = "read"
     repositories: frozenset[str] | None = None  # the `owner/name`s that it can see; None: every one
     suspended: bool = False
     token_lifetime: float = 3600.0  # seconds
@@ -77,14 +80,36 @@ class Approval:
 
 
 @dataclass(frozen=True, slots=True)
+class Annotation:
+    """What a job has to say about a line of a file, or about itself (`path` is then `.github`)."""
+
+    message: str
+    title: str | None = None
+    path: str = ".github"
+    line: int = 1
+    level: str = "failure"  # or warning, notice
+
+
+@dataclass(frozen=True, slots=True)
 class Job:
-    """A job of a run. Its conclusion is the run's own unless `conclusion` says otherwise; with `failed_step`
-    the job fails there and the later steps are skipped."""
+    """A job of a run. Its status and conclusion are the run's own unless `status` and `conclusion` say otherwise (of a
+    completed run every job is completed); with `failed_step` the job fails there and the later steps are skipped."""
 
     name: str
     steps: tuple[str, ...] = ("Set up job", "Run", "Complete job")
     failed_step: str | None = None
     conclusion: str | None = None
+    status: str | None = None
+    annotations: tuple[Annotation, ...] = ()
+    attempt: int | None = None  # of which the result is carried over; None: it ran in the run's present attempt
+
+
+class Attempt(NamedTuple):
+    """An earlier attempt of a run."""
+
+    started_at: float
+    phases: tuple[Phase, ...]
+    jobs: tuple[Job, ...]
 
 
 class Unreadable(NamedTuple):
@@ -103,6 +128,19 @@ class Phase(NamedTuple):
 
 
 @dataclass(slots=True, eq=False)
+class Artifact:
+    """A file, or a zip of files, that a run has uploaded. Its plain fields may be set at any time."""
+
+    id: int
+    run: Run
+    name: str
+    content: bytes = field(repr=False)  # as it is stored: a zip, unless it was uploaded with `archive: false`
+    created_at: float
+    expired: bool = False
+    size: int | None = None  # what the listing says; None: the truth
+
+
+@dataclass(slots=True, eq=False)
 class Workflow:
     """A workflow of a repository: its file, perhaps another one on some refs, and how its runs go."""
 
@@ -116,6 +154,7 @@ class Workflow:
     conclusion: str = "success"
     jobs: tuple[Job, ...] | None = None  # None: those of the file, with common steps
     approval: Approval | None = None
+    cleans_up_for: float = 0.0  # from a cancel to the end: what runs under `if: always()`
     run_count: int = 0
 
     @property
@@ -260,6 +299,9 @@ class Run:
     clock: Callable[[], float]
     lock: threading.RLock
     attempt: int = 1
+    earlier: tuple[Attempt, ...] = ()  # attempts, the first one first
+    artifacts: list[Artifact] = field(default_factory=list)  # in the order of their upload
+    group: str | None = None  # its concurrency group
 
     def __repr__(self) -> str:
         ran = f"{self.workflow.file_name} of {self.repository.full_name} on {self.head_branch} by {self.actor}"
@@ -299,8 +341,71 @@ class Run:
             self.set_status("completed", conclusion)
 
     def cancel(self) -> None:
-        """It completes now as cancelled."""
+        """It completes as cancelled: at once, or if it was running after the workflow's `cleans_up_for`."""
+        with self.lock:
+            if self.workflow.cleans_up_for == 0.0 or self.status != "in_progress":
+                self.finish("cancelled")
+                return
+            now = self.clock()
+            before = (phase for phase in self.phases if phase.at <= now)
+            self.phases = (*before, Phase(now + self.workflow.cleans_up_for, "completed", "cancelled"))
+
+    def force_cancel(self) -> None:
+        """It completes now as cancelled, whatever still cleans up."""
         self.finish("cancelled")
+
+    def set_job(self, name: str, status: str, conclusion: str | None = None) -> None:
+        """From now on one of its jobs, which may be new, has this status and conclusion."""
+        with self.lock:
+            if all(job.name != name for job in self.jobs):
+                self.jobs += (Job(name),)
+            self.jobs = tuple(
+                replace(job, status=status, conclusion=conclusion) if job.name == name else job for job in self.jobs
+            )
+
+    def upload(
+        self,
+        content: bytes | Json,
+        name: str = "kargo-outputs",
+        *,
+        archive: bool = True,
+        file: str = "kargo-outputs.json",
+        stored: bytes | None = None,
+    ) -> Artifact:
+        """It uploads one file (JSON of what is no bytes), in a zip unless `archive` is off; `stored`: these very bytes
+        instead."""
+        data = content if isinstance(content, bytes) else json.dumps(content).encode()
+        with self.lock:
+            number = 5_000_000_000 + self.id % 1_000_000 * 1000 + len(self.artifacts)
+            kept = (zipped({file: data}) if archive else data) if stored is None else stored
+            self.artifacts.append(Artifact(number, self, name, kept, self.clock()))
+            return self.artifacts[-1]
+
+    def enter_group(self, name: str) -> None:
+        """It is of this concurrency group: pending behind whoever holds it, in the place of the one that was pending,
+        which is cancelled."""
+        with self.lock:
+            self.group = name
+            others = [run for run in self.repository.runs if run is not self and run.in_group(name)]
+            if not others:
+                return
+            for run in others:
+                if run.status == "pending":
+                    run.finish("cancelled", jobs=())
+            self.set_status("pending")
+
+    def in_group(self, name: str) -> bool:
+        """Whether it holds this concurrency group or waits for it."""
+        return self.group == name and self.status != "completed"
+
+    def of_attempt(self, number: int) -> Run | None:
+        """This run as it was in that attempt."""
+        if number == self.attempt:
+            return self
+        if not 0 < number <= len(self.earlier):
+            return None
+        then = self.earlier[number - 1]
+        return replace(self, attempt=number, started_at=then.started_at, phases=then.phases, jobs=then.jobs)
 
     def wait_for_approval(self, environment: str, reviewers: Iterable[str] = ("octocat",)) -> None:
         """It waits from now on, until `approve`."""
@@ -315,13 +420,23 @@ class Run:
             self.set_status("in_progress")
             self.phases += (Phase(now + self.workflow.runs_for, "completed", self.workflow.conclusion),)
 
-    def rerun(self, actor: str | None = None, jobs: Iterable[Job] | None = None) -> None:
-        """A new attempt under the same ID, from queued on."""
+    def rerun(
+        self, actor: str | None = None, jobs: Iterable[Job] | None = None, *, carry_over: Iterable[str] = ()
+    ) -> None:
+        """A new attempt under the same ID, from queued on. The jobs of `carry_over` do not run again: their results
+        are kept."""
         with self.lock:
+            kept = {
+                job.name: replace(job, attempt=job.attempt or self.attempt, status="completed", conclusion="success")
+                for job in self.jobs
+                if job.name in set(carry_over)
+            }
+            self.earlier += (Attempt(self.started_at, self.phases, self.jobs),)
             self.attempt += 1
             self.triggering_actor = actor or self.triggering_actor
             self.started_at = self.clock()
-            self.jobs = self.workflow.file_jobs() if jobs is None else tuple(jobs)
+            again = self.workflow.file_jobs() if jobs is None else tuple(jobs)
+            self.jobs = (*kept.values(), *(job for job in again if job.name not in kept))
             self.approval = self.workflow.approval
             self.phases = course(self.workflow, self.started_at)
 
@@ -336,6 +451,18 @@ def course(workflow: Workflow, start: float) -> tuple[Phase, ...]:
         Phase(leaves_queue, "in_progress"),
         Phase(leaves_queue + workflow.runs_for, "completed", workflow.conclusion),
     )
+
+
+def zipped(files: Mapping[str, bytes]) -> bytes:
+    """A zip of these files, as the upload makes it."""
+    import io  # 10 ms, and only those pay who have artifacts
+    import zipfile
+
+    made = io.BytesIO()
+    with zipfile.ZipFile(made, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, data in files.items():
+            archive.writestr(zipfile.ZipInfo(name), data, zipfile.ZIP_DEFLATED)
+    return made.getvalue()
 
 
 def commit(*names: str) -> str:
@@ -357,8 +484,10 @@ class State:
         filtered_lag: Lag = 0.0,
         first_run_id: int = 17_000_000_001,
         run_id_step: int = 1,
+        storage_url: str | None = None,
     ) -> None:
-        """`skew` is how far GitHub's clock is ahead of `now`. A run is created `creation_lag` after its POST;
+        """`storage_url`: where artifacts are stored, by another name of this server; None: the name that was asked.
+        `skew` is how far GitHub's clock is ahead of `now`. A run is created `creation_lag` after its POST;
         then its ID is known after `lookup_lag`, a listing shows it after `listing_lag`, and a listing with
         filters `filtered_lag` later still (NEVER omits it). A lag is a number of seconds, or made from the
         run."""
@@ -368,6 +497,7 @@ class State:
         self.lookup_lag = lookup_lag
         self.listing_lag = listing_lag
         self.filtered_lag = filtered_lag
+        self.storage_url = storage_url
         self._now = now
         self.started_at = now() + skew
         self._next_run_id = first_run_id
@@ -442,6 +572,7 @@ class State:
                     kind="installation",
                     actions=installation.actions,
                     contents=installation.contents,
+                    checks=installation.checks,
                     repositories=repositories,
                     expires_at=self.clock() + installation.token_lifetime,
                 )
@@ -517,6 +648,11 @@ class State:
         """By its ID, once that is known."""
         run = self._runs.get(run_id)
         return run if run is not None and run.visible_at <= self.clock() else None
+
+    def artifact(self, repository: Repository, artifact_id: int) -> Artifact | None:
+        """By its ID."""
+        every = (one for run in repository.runs for one in run.artifacts)
+        return next((one for one in every if one.id == artifact_id), None)
 
     def listed_runs(self, repository: Repository, workflow: Workflow | None, *, filtered: bool) -> list[Run]:
         """The runs that a listing shows now, newest first."""

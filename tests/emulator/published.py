@@ -22,9 +22,15 @@ MODELS = {
     "list-runs": "ReposOwnerRepoActionsRunsGetResponse200",
     "list-workflow-runs": "ReposOwnerRepoActionsWorkflowsWorkflowIdRunsGetResponse200",
     "get-run": "WorkflowRun",
+    "get-run-attempt": "WorkflowRun",
     "list-jobs": "ReposOwnerRepoActionsRunsRunIdJobsGetResponse200",
+    "list-artifacts": "ReposOwnerRepoActionsRunsRunIdArtifactsGetResponse200",
+    "list-annotations": "CheckAnnotation",
+    "get-run-groups": "ConcurrencyGroupRunList",
+    "get-group": "ConcurrencyGroup",
     "get-pending-deployments": "PendingDeployment",
     "cancel-run": "EmptyObject",
+    "force-cancel-run": "EmptyObject",
     "rerun-run": "EmptyObject",
     "list-workflows": "ReposOwnerRepoActionsWorkflowsGetResponse200",
     "get-workflow": "Workflow",
@@ -35,7 +41,8 @@ MODELS = {
     "get-meta": "ApiOverview",
     "get-rate-limit": "RateLimitOverview",
 }
-LISTS = {"get-pending-deployments"}
+LISTS = {"get-pending-deployments", "list-annotations"}
+BODILESS = {"download-artifact"}  # a redirect
 
 
 def _models_without_the_client() -> None:

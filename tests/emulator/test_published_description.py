@@ -5,19 +5,19 @@ import json
 import pytest
 from pydantic import ValidationError
 
-from gha_step.emulator import API_2022, API_2026, Approval, GitHub, Job, Json, Request, Response, Token
+from gha_step.emulator import API_2022, API_2026, Annotation, Approval, GitHub, Job, Json, Request, Response, Token
 from gha_step.emulator.api import OPERATIONS
 from tests.support.clock import VirtualClock
 
 from .asking import FLOW, REPO, ask, dispatch
-from .published import ENTERPRISE, MODELS, judge, published_model
+from .published import BODILESS, ENTERPRISE, MODELS, judge, published_model
 
 VERSIONS = (API_2022, API_2026)
 SEEN_STATUSES = ("requested", "queued", "pending", "waiting", "in_progress")
 
 
 def test_every_operation_has_a_published_model() -> None:
-    assert {operation.name for operation in OPERATIONS} == set(MODELS)
+    assert {operation.name for operation in OPERATIONS} == set(MODELS) | BODILESS
 
 
 @pytest.mark.parametrize("change", [{"id": None}, {"status": 1}, {"surprise": 1}, {"actor": {"login": "x"}}])
@@ -66,6 +66,9 @@ def test_writing_answers_as_published(github: GitHub, clock: VirtualClock, versi
     again = ask(github, f"{run}/rerun", method="POST", version=version)
     assert again.status == 201
     judge(again, published_model("rerun-run", version))
+    forced = ask(github, f"{run}/force-cancel", method="POST", version=version)
+    assert forced.status == 202
+    judge(forced, published_model("force-cancel-run", version))
 
 
 @pytest.mark.parametrize("version", VERSIONS)
@@ -95,6 +98,51 @@ def test_a_pending_deployment_is_as_published(github: GitHub, clock: VirtualCloc
     response = ask(github, f"{REPO}/actions/runs/17000000001/pending_deployments", version=version)
     assert json.loads(response.body)[0]["environment"]["name"] == "production"
     judge(response, published_model("get-pending-deployments", version))
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_artifacts_are_as_published(github: GitHub, version: str) -> None:
+    dispatch(github)
+    github.runs[0].upload({"url": "https://example.com"})
+    github.runs[0].upload(b"{}", "kargo-outputs.json", archive=False)
+    response = ask(github, f"{REPO}/actions/runs/17000000001/artifacts", version=version)
+    assert json.loads(response.body)["total_count"] == 2
+    judge(response, published_model("list-artifacts", version))
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_annotations_are_as_published(github: GitHub, version: str) -> None:
+    dispatch(github)
+    github.runs[0].finish("failure", [Job("deploy", annotations=(Annotation("No such image", "Deploy", "a.sh", 3),))])
+    job = json.loads(ask(github, f"{REPO}/actions/runs/17000000001/jobs").body)["jobs"][0]
+    response = ask(github, f"{REPO}/check-runs/{job['id']}/annotations", version=version)
+    assert [one["message"] for one in json.loads(response.body)] == ["No such image"]
+    judge(response, published_model("list-annotations", version))
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_concurrency_groups_are_as_published(github: GitHub, version: str) -> None:
+    for _ in range(2):
+        dispatch(github)
+        github.runs[-1].enter_group("deploy/prod")
+    of_run = ask(github, f"{REPO}/actions/runs/17000000002/concurrency_groups", version=version)
+    judge(of_run, published_model("get-run-groups", version))
+    (entry,) = json.loads(of_run.body)["concurrency_groups"]
+    assert [(one["status"], one["position"]) for one in entry["group_members"]] == [("pending", 1)]
+    group = ask(github, entry["group_url"].removeprefix("https://api.github.com"), version=version)
+    assert [one["run_id"] for one in json.loads(group.body)["group_members"]] == [17_000_000_001, 17_000_000_002]
+    judge(group, published_model("get-group", version))
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_an_earlier_attempt_is_as_published(github: GitHub, version: str) -> None:
+    dispatch(github)
+    github.runs[0].finish("failure")
+    github.runs[0].rerun()
+    response = ask(github, f"{REPO}/actions/runs/17000000001/attempts/1", version=version)
+    body = json.loads(response.body)
+    assert (body["run_attempt"], body["conclusion"]) == (1, "failure")
+    judge(response, published_model("get-run-attempt", version))
 
 
 def test_a_refusal_is_a_published_basic_error(github: GitHub) -> None:
