@@ -105,19 +105,7 @@ def define(cluster: Cluster, *what: str) -> None:
 
 
 @pytest.mark.usefixtures("slow_listings")
-@pytest.mark.parametrize(
-    ("kept", "removed"),
-    [
-        ("step-plugin", "service"),
-        pytest.param(
-            "service",
-            "step-plugin",
-            marks=pytest.mark.xfail(
-                strict=False, reason="this test gives the service no cluster-wide list, which finding runs needs now"
-            ),
-        ),
-    ],
-)
+@pytest.mark.parametrize(("kept", "removed"), [("step-plugin", "service"), ("service", "step-plugin")])
 def test_uninstalling_one_host_leaves_the_others_promotions_alone(
     world: World, tmp_path: Path, kept: str, removed: str
 ) -> None:

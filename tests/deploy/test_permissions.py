@@ -90,7 +90,6 @@ class World:
 @pytest.fixture(scope="module")
 def world(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     prepare(cluster)
-    apply(cluster, *(manifest(f"service/{name}.yaml") for name in ("clusterrole", "clusterrolebinding")))
     github = GitHub("ghes-3.19")
     github.repository("myorg/my-app").add_workflow("named.yml", WORKFLOW, queued_for=0, runs_for=0)
     authority = Authority(tmp_path_factory.mktemp("pki"))
@@ -202,6 +201,7 @@ class ByTask:
 # ---------------------------------------------------------------- the two ways to run
 
 Objects = list[Manifest]
+CLUSTER_WIDE: Final = [manifest(f"service/{name}.yaml") for name in ("clusterrole", "clusterrolebinding")]
 
 
 @contextmanager
@@ -219,7 +219,7 @@ def sidecar(world: World, project: str, objects: Objects) -> Iterator[Ask]:
 def service(world: World, project: str, objects: Objects, account: str = "gha-step") -> Iterator[Ask]:
     """As the Deployment, for all projects."""
     token = world.cluster.service_account("gha-step", account)
-    apply(world.cluster, *objects)
+    apply(world.cluster, *CLUSTER_WIDE, *objects)
     await_rules(world.cluster, project, f"system:serviceaccount:gha-step:{account}", rules_of(objects))
     pod = manifest("service/deployment.yaml")["spec"]["template"]["spec"]
     settings = pod_settings(pod["containers"][0]) | {"GHA_STEP_TOKEN_FILE": "off"}
@@ -338,7 +338,7 @@ def tried(
     home, account = (project, "default") if side == "step-plugin" else ("gha-step", "gha-step")
     token = world.cluster.service_account(home, account)
     objects = project_objects(tmp_path_factory.mktemp("overlay"), side, project)
-    apply(world.cluster, *objects)
+    apply(world.cluster, *CLUSTER_WIDE, *objects)
     await_rules(world.cluster, project, f"system:serviceaccount:{home}:{account}", rules_of(objects))
     return world.cluster.api(token), project, other
 
