@@ -130,7 +130,7 @@ class Client:
         if content:
             given = [*given, ("Content-Type", "application/json"), ("Content-Length", str(len(content)))]
         while True:
-            dialect = self._servers.dialect(endpoint)
+            dialect = self._servers.dialect_to_read(endpoint)
             request = Request(
                 method=method,
                 target=f"{endpoint.path}{target}",
@@ -143,7 +143,7 @@ class Client:
                 body=content,
             )
             answer = self._metered(name, asked, request).hiding(token)
-            self._servers.saw(endpoint, answer.headers)
+            self._servers.saw(endpoint, answer.headers, dialect)
             if dialect.version is None or not refuses_version(answer, asked):
                 break
             self._servers.refused(endpoint, dialect, VERSION_HEADER)

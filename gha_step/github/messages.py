@@ -19,6 +19,7 @@ API_2022: Final = "2022-11-28"
 API_2026: Final = "2026-03-10"
 USER_AGENT: Final = "gha-step"
 VERSION_HEADER: Final = "X-GitHub-Api-Version"
+VERSION_SELECTED: Final = "x-github-api-version-selected"
 ENTERPRISE_VERSION: Final = "x-github-enterprise-version"
 LONGEST_WORDS: Final = 500  # characters of GitHub's own message
 LONGEST_TEXT: Final = 200  # characters of a name that somebody else chose

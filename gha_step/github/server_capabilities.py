@@ -1,6 +1,7 @@
 """What this process has learned of each GitHub server: how it is asked, what it refuses, whether it names runs.
 
-Everything is remembered per API base and API version, and forgotten when an answer says otherwise.
+Everything is remembered per API base and API version, and forgotten when an answer says otherwise: an upgraded
+GitHub Enterprise Server says its new version; any server is asked once an hour for what it refused.
 
 Source: the table of server generations in facts/github-dispatch.md.
 """
@@ -13,20 +14,29 @@ from typing import Final
 
 from gha_step.contract.values import MAX_INPUTS
 from gha_step.github.endpoint import Endpoint
-from gha_step.github.messages import API_2022, API_2026, VERSION_HEADER, Dialect, enterprise_version
+from gha_step.github.messages import (
+    API_2022,
+    API_2026,
+    VERSION_HEADER,
+    VERSION_SELECTED,
+    Dialect,
+    enterprise_version,
+)
+from gha_step.runtime import Clock
 
 NAMES_RUNS_SINCE: Final = (3, 21)
 MANY_INPUTS_SINCE: Final = (3, 20)
 MAX_INPUTS_BEFORE: Final = 10
+AGAIN_AFTER: Final = 3600.0  # seconds after which a server is asked once more for what it refused
 
 
 @dataclass
 class _Server:
-    """One API base. ``refused``: API versions; ``keyless``: versions in which our key is refused."""
+    """One API base. ``refused``: API versions; ``keyless``: versions in which our key is refused; each with when."""
 
     version: tuple[int, int] | None = None  # of a GitHub Enterprise Server
-    refused: set[str] = field(default_factory=set)
-    keyless: set[str | None] = field(default_factory=set)
+    refused: dict[str, float] = field(default_factory=dict)
+    keyless: dict[str | None, float] = field(default_factory=dict)
     names_runs: dict[Dialect, bool] = field(default_factory=dict)
     contact: "Future[None] | None" = None
 
@@ -34,7 +44,8 @@ class _Server:
 class ServerCapabilities:
     """One memory per process, by API base. Lost with the process, and learned again."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
         self._lock = threading.Lock()
         self._servers: dict[str, _Server] = {}
 
@@ -46,36 +57,57 @@ class ServerCapabilities:
         with self._lock:
             return self._dialect(endpoint)
 
+    def dialect_to_read(self, endpoint: Endpoint) -> Dialect:
+        """As `dialect`, but once an hour with a version that was refused. Never for a dispatch: it may go unnamed."""
+        with self._lock:
+            server, usual = self._of(endpoint), self._dialect(endpoint)
+            for version in self._versions(endpoint):
+                if version == usual.version:
+                    break
+                if self._is_old(server.refused[version]):
+                    server.refused[version] = self._clock.monotonic()
+                    return Dialect(version)
+            return usual
+
     def _dialect(self, endpoint: Endpoint) -> Dialect:
         server = self._of(endpoint)
-        new = endpoint.names_runs or (server.version or (0, 0)) >= NAMES_RUNS_SINCE
-        versions = (API_2026, API_2022) if new else (API_2022, API_2026)
-        version = next((one for one in versions if one not in server.refused), None)
-        return Dialect(version, key_known=version not in server.keyless)
+        version = next((one for one in self._versions(endpoint) if one not in server.refused), None)
+        # Our key is simply sent again: a dispatch that is refused for it has started nothing.
+        return Dialect(version, key_known=self._is_old(server.keyless.get(version)))
+
+    def _versions(self, endpoint: Endpoint) -> tuple[str, ...]:
+        """What may be asked, the best first."""
+        new = endpoint.names_runs or (self._of(endpoint).version or (0, 0)) >= NAMES_RUNS_SINCE
+        return (API_2026, API_2022) if new else (API_2022, API_2026)
+
+    def _is_old(self, since: float | None) -> bool:
+        return since is None or self._clock.monotonic() - since >= AGAIN_AFTER
 
     def refused(self, endpoint: Endpoint, dialect: Dialect, feature: str) -> None:
         """The server does not know what ``dialect`` asked it: its API version, or our key."""
         with self._lock:
             server = self._of(endpoint)
             if feature != VERSION_HEADER:
-                server.keyless.add(dialect.version)
+                server.keyless[dialect.version] = self._clock.monotonic()
             elif dialect.version is not None:
-                server.refused.add(dialect.version)
+                server.refused[dialect.version] = self._clock.monotonic()
 
     def answered_dispatch(self, endpoint: Endpoint, dialect: Dialect, *, names_run: bool) -> None:
         """A dispatch was accepted. Since 2026-03-10 every run is named: where none was, the header did not arrive."""
         with self._lock:
             server = self._of(endpoint)
             if dialect.version == API_2026 and not names_run:
-                server.refused.add(API_2026)
+                server.refused[API_2026] = self._clock.monotonic()
             else:
                 server.names_runs[dialect] = names_run
 
-    def saw(self, endpoint: Endpoint, headers: Mapping[str, str]) -> None:
-        """Learn from an answer's headers: a server that was upgraded may know what it refused before."""
+    def saw(self, endpoint: Endpoint, headers: Mapping[str, str], dialect: Dialect) -> None:
+        """Learn from the headers of an answer to ``dialect``: the server may know what it refused before."""
         version = enterprise_version(headers)
         with self._lock:
             server = self._of(endpoint)
+            if dialect.version is not None and headers.get(VERSION_SELECTED) == dialect.version:
+                server.refused.pop(dialect.version, None)
             if version is not None and version != server.version:
                 self._servers[endpoint.base] = _Server(version, contact=server.contact)
 

@@ -81,7 +81,7 @@ class Core:
         kinds: Sequence[MakeKind] = KINDS,
     ) -> None:
         self._store = store
-        servers = ServerCapabilities()
+        servers = ServerCapabilities(clock)
         rate_limits = RateLimits()
         client = Client(connector, clock, servers=servers, rate_limits=rate_limits, telemetry=telemetry)
         tasks = workers(TASKS, "task")

@@ -90,6 +90,16 @@ def test_a_token_refused_twice_is_not_tried_a_third_time(program: Program, githu
     assert github.count("dispatch") == 10
 
 
+def test_two_tokens_may_be_refused_to_one_key_and_the_refusal_of_a_third_is_the_end(
+    program: Program, github: GitHub, github_url: str, clock: VirtualClock, store: FaultyStore
+) -> None:
+    """None is used up: each is refused as too new, and has expired by the next call."""
+    github.faults.add(refusal(401), "dispatch", times=None)
+    store.after_write = lambda record: clock.forward(3600) if record.state == "reserved" else None
+    result = program.follow(by_url(github_url))
+    assert (result.status, github.count("dispatch"), github.count(NEW)) == ("Failed", 3, 3), result
+
+
 def refusal(status: int) -> Answer:
     words = "Bad credentials" if status == 401 else "Resource not accessible by integration"
     return Answer(Response.of(status, {"message": words}))

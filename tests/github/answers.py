@@ -36,7 +36,7 @@ def client_over(
     return Client(
         connector,
         clock,
-        servers=servers or ServerCapabilities(),
+        servers=servers or ServerCapabilities(clock),
         rate_limits=RateLimits(),
         telemetry=telemetry or Telemetry(),
     )

@@ -24,6 +24,7 @@ from gha_step.github.client import MAX_BODY, PAGES, Client, in_smaller_pages
 from gha_step.github.connection import SocketConnector
 from gha_step.github.endpoint import Endpoint, resolve_endpoint
 from gha_step.github.errors import RateLimited, TooLarge, Unclear, Unreachable
+from gha_step.github.server_capabilities import AGAIN_AFTER
 from gha_step.runtime import SystemClock
 from gha_step.telemetry import Telemetry
 from tests.github.answers import asking, client_over
@@ -89,6 +90,27 @@ def test_an_api_version_that_the_server_refuses_is_asked_once_and_never_again(
     for _ in range(2):
         assert client.get("runs", asking(endpoint.base), RUNS, Token(EXAMPLE_TOKEN)).status == 200
     assert [entry.headers.get("x-github-api-version") for entry in github.log] == [*asked, asked[-1]]
+
+
+@pytest.mark.parametrize(("times", "later"), [(1, ["2022-11-28"] * 2), (None, ["2022-11-28", *["2026-03-10"] * 2])])
+def test_an_api_version_that_the_server_refused_is_asked_for_again_after_an_hour(
+    github: GitHub, endpoint: Endpoint, times: int | None, later: list[str]
+) -> None:
+    refused = refusal.unknown_version("2022-11-28", ("2026-03-10",))
+    github.faults.add(
+        Answer(Response.of(400, {"message": refused.message, "status": "400", **refused.more})),
+        where=lambda request: request.headers.get("x-github-api-version") == "2022-11-28",
+        times=times,
+    )
+    clock = VirtualClock()
+    client = client_over(SocketConnector(), clock)
+    for _ in range(2):
+        client.get("runs", asking(endpoint.base), RUNS, Token(EXAMPLE_TOKEN))
+    clock.forward(AGAIN_AFTER)
+    for _ in range(2):
+        assert client.get("runs", asking(endpoint.base), RUNS, Token(EXAMPLE_TOKEN)).status == 200
+    asked = [entry.headers["x-github-api-version"] for entry in github.log]
+    assert asked == ["2022-11-28", "2026-03-10", "2026-03-10", *later]
 
 
 def test_a_server_that_is_known_to_have_it_is_asked_with_the_new_version() -> None:

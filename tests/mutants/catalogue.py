@@ -359,6 +359,13 @@ MUTANTS: Final = (
         "tests/github",
     ),
     Mutant(
+        "fresh tokens: four may be refused to one key",
+        "gha_step/steps/dispatch/refusals.py",
+        "MOST_TOKENS: Final = 2 ",
+        "MOST_TOKENS: Final = 4 ",
+        "tests/app_tokens",
+    ),
+    Mutant(
         "a new App token's first refusal is final",
         "gha_step/github/fresh_tokens.py",
         "FRESH: Final = 10.0",
@@ -484,8 +491,8 @@ MUTANTS: Final = (
     Mutant(
         "what a server refuses in one API version counts for all",
         "gha_step/github/server_capabilities.py",
-        "Dialect(version, key_known=version not in server.keyless)",
-        "Dialect(version, key_known=not server.keyless)",
+        "key_known=self._is_old(server.keyless.get(version))",
+        "key_known=not server.keyless",
         "tests/github",
     ),
     Mutant(
@@ -505,8 +512,29 @@ MUTANTS: Final = (
     Mutant(
         "API versions: a refused version is asked for ever",
         "gha_step/github/server_capabilities.py",
-        "                server.refused.add(dialect.version)\n",
+        "                server.refused[dialect.version] = self._clock.monotonic()\n",
         "                pass\n",
+        "tests/github",
+    ),
+    Mutant(
+        "API versions: a refused version is never asked for again",
+        "gha_step/github/client.py",
+        "self._servers.dialect_to_read(endpoint)",
+        "self._servers.dialect(endpoint)",
+        "tests/github",
+    ),
+    Mutant(
+        "API versions: a dispatch asks for a refused version again",
+        "gha_step/github/server_capabilities.py",
+        "next((one for one in self._versions(endpoint) if one not in server.refused), None)",
+        "next((one for one in self._versions(endpoint) if self._is_old(server.refused.get(one))), None)",
+        "tests/github",
+    ),
+    Mutant(
+        "API versions: any answer gives a refused version back",
+        "gha_step/github/server_capabilities.py",
+        "            if dialect.version is not None and headers.get(VERSION_SELECTED) == dialect.version:\n",
+        "            if dialect.version is not None:\n",
         "tests/github",
     ),
     Mutant(

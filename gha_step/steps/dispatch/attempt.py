@@ -199,7 +199,7 @@ class Attempts:
         seconds = self._clock.monotonic() - post.begun
         self._telemetry.github_request("dispatch", str(answer.status), seconds)
         self._telemetry.github_budget(request.endpoint.host, answer.headers)
-        self._servers.saw(request.endpoint, answer.headers)
+        self._servers.saw(request.endpoint, answer.headers, post.dialect)
         budget = (request.endpoint, request.token)
         try:
             result = decipher_dispatch(answer, request.workflow, request.inputs, request.token, post.dialect)
