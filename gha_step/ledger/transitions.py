@@ -13,6 +13,7 @@ from enum import Enum
 from typing import Any, Final, NamedTuple, TypeAlias
 
 from gha_step.contract.errors import LedgerError
+from gha_step.ledger.duties import Report
 from gha_step.ledger.record import Candidate, Owner, Payload, Record, Run, State
 
 Fields: TypeAlias = dict[str, Any]
@@ -345,8 +346,14 @@ def _is_legal(record: Record, event: Event, row: Row) -> bool:
     return run.source == row.source and (record.run is None or record.run.source != row.source)
 
 
-def adopt(record: Record, payload: Payload) -> Record:
-    """The record with the newest call's payload: as long as nothing was sent, the newest call counts."""
+def adopt(record: Record, payload: Payload, report: Report | None = None) -> Record:
+    """The record with the newest call's payload: as long as nothing was sent, the newest call counts.
+
+    :param report: of the newest call, which may ask for the workflow's end or not.
+    """
     if record.state is not RESERVED:
         raise IllegalMove(f"the record {record.key[:12]} in state {record.state} keeps its payload")
-    return record.model_copy(update=dict(payload))
+    adopted = record.model_copy(update=dict(payload))
+    if record.report is None or report is None or record.report.wanted == report.wanted:
+        return adopted
+    return adopted.owing(record.report.model_copy(update={"wanted": report.wanted}))

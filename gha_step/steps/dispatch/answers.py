@@ -28,12 +28,14 @@ _HOW: Final = {
 class Note:
     """Why a step waits: what to tell, and when to ask again, in seconds.
 
-    ``final``: waiting will not help; where nothing was sent, the step ends.
+    ``final``: waiting will not help; where nothing was sent, the step ends. ``queued``: GitHub can be reached, and
+    its rate limit or another dispatch comes first.
     """
 
     message: str
     retry_after: float
     final: bool = False
+    queued: bool = False
 
 
 def tell(

@@ -121,7 +121,7 @@ class Gate:
                 if task.record.state is not State.RESERVED:
                     return False
                 record = task.record
-            task.note = Note(why, 2.0)
+            task.note = Note(why, 2.0, queued=True)
             if task.request is not request or not pause(1.0):
                 return False
         return True

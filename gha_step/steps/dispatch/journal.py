@@ -1,6 +1,7 @@
 """The ledger as the tasks use it: compare-and-set moves, and what to believe when a record has vanished."""
 
 import threading
+from dataclasses import replace
 from typing import Any, Final
 
 from gha_step.contract.errors import LedgerError, LedgerUnavailable
@@ -42,6 +43,7 @@ class Journal:
         last = self.last_sent(key)
         if last is not None:
             payload = payload or payload_of(last)
+            key = replace(key, report=last.report or key.report)  # what is owed does not go with the record
         if payload is None:
             return None
         fresh = blank(key, payload, self._clock.now())

@@ -9,29 +9,42 @@ from gha_step.contract.secret import Token
 from gha_step.github.dispatch import Workflow
 from gha_step.github.endpoint import Endpoint
 from gha_step.ledger.attribution import shows
+from gha_step.ledger.duties import Report
 from gha_step.ledger.keys import digest, marker_of, step_key
-from gha_step.ledger.record import Payload, Record, Target
+from gha_step.ledger.record import Payload, Record, Target, payload_of
 
 
 @dataclass(frozen=True)
 class Key:
-    """Whose dispatch it is, and the hash by which the ledger knows it; computed once per call."""
+    """Whose dispatch it is, and the hash by which the ledger knows it; computed once per call.
+
+    ``report``: what its record owes from its first write on.
+    """
 
     caller: Caller
     hash: str
+    report: Report | None = field(default=None, compare=False)
 
     @classmethod
-    def of(cls, caller: Caller) -> "Key":
-        return cls(caller, step_key(*caller.key_parts))
+    def of(cls, caller: Caller, report: Report | None = None) -> "Key":
+        return cls(caller, step_key(*caller.key_parts), report)
 
     @classmethod
     def of_record(cls, record: Record) -> "Key":
-        return cls(Caller(record.key_parts, record.promotion, record.promotion_uid), record.key)
+        return cls(Caller(record.key_parts, record.promotion, record.promotion_uid), record.key, record.report)
+
+
+def never() -> bool:
+    """`DispatchRequest.may_send` of a call that only finds out what became of an earlier one."""
+    return False
 
 
 @dataclass(frozen=True)
 class DispatchRequest:
-    """What to dispatch for a key. ``renew``: as of `gha_step.steps.access.Repository`."""
+    """What to dispatch for a key. ``renew``: as of `gha_step.steps.access.Repository`.
+
+    ``may_send``: asked just before a send; where it says no, nothing is sent, and the call may come again.
+    """
 
     key: Key
     workflow: Workflow
@@ -40,6 +53,7 @@ class DispatchRequest:
     payload: Payload
     validate_inputs: bool = False
     renew: Callable[[Token], Token] | None = field(default=None, repr=False, compare=False)
+    may_send: Callable[[], bool] = field(default=lambda: True, repr=False, compare=False)
 
     @classmethod
     def of(
@@ -53,6 +67,7 @@ class DispatchRequest:
         correlation_input: str | None,
         validate_inputs: bool = False,
         renew: Callable[[Token], Token] | None = None,
+        may_send: Callable[[], bool] = lambda: True,
     ) -> "DispatchRequest":
         marker = marker_of(key.hash) if correlation_input is not None else None
         sent = dict(inputs)
@@ -66,7 +81,14 @@ class DispatchRequest:
             marker_input=correlation_input,
             names_promotion=marker is None and any(shows(key.caller.promotion, text) for text in inputs.values()),
         )
-        return cls(key, workflow, token, sent, payload, validate_inputs, renew)
+        return cls(key, workflow, token, sent, payload, validate_inputs, renew, may_send)
+
+    @classmethod
+    def to_look(
+        cls, record: Record, workflow: Workflow, token: Token, renew: Callable[[Token], Token] | None = None
+    ) -> "DispatchRequest":
+        """For a recorded dispatch whose inputs nobody knows any more: it finds its run, and sends nothing."""
+        return cls(Key.of_record(record), workflow, token, {}, payload_of(record), renew=renew, may_send=never)
 
     @property
     def endpoint(self) -> Endpoint:
@@ -116,7 +138,7 @@ def target_of(workflow: Workflow) -> Target:
 
 def blank(key: Key, payload: Payload, now: float) -> Record:
     """The record of a key that the ledger does not know: nothing was sent."""
-    return Record(
+    record = Record(
         key=key.hash,
         key_parts=key.caller.key_parts,
         promotion=key.caller.promotion,
@@ -124,3 +146,4 @@ def blank(key: Key, payload: Payload, now: float) -> Record:
         created_at=now,
         **dict(payload),
     )
+    return record if key.report is None else record.owing(key.report)

@@ -80,7 +80,7 @@ class Sender:
         :raises LedgerUnavailable: nothing was sent.
         """
         request = task.request
-        if request is None:
+        if request is None or not request.may_send():
             return False
         if (left := self._refusals.wait_for(record.key)) > 0:
             task.note = Note(f"{request.endpoint.host} does not know the App's new token yet", TOO_NEW)
@@ -91,7 +91,7 @@ class Sender:
         if hold.until > now:
             limited = RateLimited(hold.why, hold.asked(now), pause=hold.until - now)
             return self._trouble(task, record, limited)
-        task.record = record = adopt(record, request.payload)
+        task.record = record = adopt(record, request.payload, request.key.report)
         try:
             if self._finds_marker(task, record, request):
                 return True
@@ -100,6 +100,8 @@ class Sender:
             )
             if preparation is None or task.request is not request:
                 return task.request is not request  # a newer payload, adopted while this one waited
+            if not request.may_send():  # waiting took long
+                return False
             if (problem := self._problem(task, request)) is not None:
                 self._journal.move(task, task.record, GaveUp(reason=problem))
                 return True
@@ -186,5 +188,6 @@ class Sender:
             if task.record.state is not State.RESERVED:
                 return True
         pause = error.retry_after or 1.0
-        task.note = Note(str(error), min(max(1.0, pause), max(1.0, time_left(record, now)), HOLD_LIMIT))
+        seconds = min(max(1.0, pause), max(1.0, time_left(record, now)), HOLD_LIMIT)
+        task.note = Note(str(error), seconds, queued=isinstance(error, RateLimited))
         return False

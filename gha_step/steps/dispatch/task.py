@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from gha_step.contract.result import StepResult
 from gha_step.ledger.record import Record, Run
 from gha_step.steps.dispatch.answers import Note, tell
-from gha_step.steps.dispatch.request import DispatchCall, DispatchRequest
+from gha_step.steps.dispatch.request import DispatchCall, DispatchRequest, never
 from gha_step.steps.kind import BUSY
 
 
@@ -36,7 +36,8 @@ class Task:
     def newer_request(self, request: DispatchRequest) -> None:
         """A call has joined: what it asks for counts as long as nothing is sent."""
         with self._lock:
-            self.request = request
+            if self.request is None or request.may_send is not never:
+                self.request = request
 
     def tell_now(self) -> None:
         """There is something worth telling."""

@@ -163,7 +163,8 @@ class DispatchTasks:
                 "this step has been dispatched before, as the host remembers, but the ledger's record is gone; it is "
                 f"not sent again. {problem}"
             )
-        if isinstance(problem, TokenUnavailable) and payload is not None:
+        owed = call.key.report is not None and problem.retry_after is not None  # somebody is told even if it never ends
+        if payload is not None and (owed or isinstance(problem, TokenUnavailable)):
             return self._put_off(call.key, payload, problem)
         if problem.retry_after is not None:
             return StepResult.running(f"nothing dispatched yet: {problem}", problem.retry_after)
@@ -175,15 +176,16 @@ class DispatchTasks:
             return self._join(call) or tell(record, note=None, problem=call.why)
         return StepResult.failed(f"nothing was dispatched: {problem}")
 
-    def _put_off(self, key: Key, payload: Payload, error: TokenUnavailable) -> StepResult:
-        """Without a token nothing is sent: as if GitHub itself could not be reached.
+    def _put_off(self, key: Key, payload: Payload, error: StepError) -> StepResult:
+        """Without a token, say, nothing is sent: as if GitHub itself could not be reached.
 
         :raises LedgerUnavailable: whether something was sent before is not known.
         """
         now = self._clock.now()
+        asked = error.wait if isinstance(error, TokenUnavailable) else None
 
         def event(record: Record) -> Event | None:
-            if (why := too_late(record, now, error.wait, str(error))) is not None:
+            if (why := too_late(record, now, asked, str(error))) is not None:
                 return GaveUp(reason=why)
             return Trouble(at=now, reason=str(error)) if record.trouble_since is None else None
 

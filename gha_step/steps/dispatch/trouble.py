@@ -1,13 +1,18 @@
 """How long a dispatch of which nothing was sent waits for a GitHub that cannot be asked. Pure.
 
-Source: ledger.md, "State × event": unreachable or rate-limited without a break for `timeout`.
+Source: ledger.md, "State × event": unreachable or rate-limited without a break for `timeout`. A record that owes a
+report waits until its follower ends it (port.md, rule 1).
 """
+
+import math
 
 from gha_step.ledger.record import Record
 
 
 def time_left(record: Record, now: float) -> float:
     """Seconds for which GitHub may still be unreachable before the step gives up."""
+    if record.report is not None:
+        return math.inf
     return record.timeout - (now - (now if record.trouble_since is None else record.trouble_since))
 
 
