@@ -74,6 +74,7 @@ class PortClient:
         self._lock = threading.Lock()
         self._keeper = TokenKeeper()
         self._kept_for: PortCredentials | None = None
+        self._no_token: tuple[type[NotSent], str] | None = None
         self._asking = False
         self._held_until = {False: float("-inf"), True: float("-inf")}  # by whether it is for a token
 
@@ -133,7 +134,7 @@ class PortClient:
         with self._lock:
             if credentials != self._kept_for:
                 self._keeper = TokenKeeper()  # all that is known is of other credentials
-                self._kept_for = credentials
+                self._kept_for, self._no_token = credentials, None
             now = self._clock.monotonic()
             if instead_of is not None:
                 self._keeper.refused(instead_of)
@@ -142,11 +143,16 @@ class PortClient:
             if self._asking:
                 raise NotSent(f"{self._host}: the token is being asked for", 1.0)
             if (wait := self._keeper.wait(now)) > 0:
-                raise LoginRefused(f"{self._host}: {why}; the next one is asked for in {wait:.0f} s", wait)
+                kind, why = self._no_token or (LoginRefused, f"{self._host}: {why}")
+                raise kind(f"{why}; a token is asked for again in {wait:.0f} s", wait)
             self._asking = True
             self._keeper.asks(now)
         try:
             grant = self._ask_for_token(credentials)
+            self._no_token = None
+        except NotSent as error:  # until it is asked for again, this is why there is none
+            self._no_token = type(error), str(error)
+            raise
         finally:
             with self._lock:
                 self._asking = False

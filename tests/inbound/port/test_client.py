@@ -294,3 +294,21 @@ def test_the_endpoint_is_scheme_and_host(url: str, base: str) -> None:
 def test_a_bad_endpoint_is_refused(url: str) -> None:
     with pytest.raises(BadEndpoint):
         port_endpoint(url)
+
+
+@pytest.mark.parametrize(("status", "kind"), [(401, LoginRefused), (503, NotSent)])
+def test_until_a_token_is_asked_for_again_the_reason_why_there_is_none_is_told(
+    api: PortApi, port: Port, clock: VirtualClock, status: int, kind: type[NotSent]
+) -> None:
+    """A 503 is an outage, not a refusal: who asks in between must not hear that the login is refused."""
+    port.faults.add(FaultAnswer(Response.of(status, {"ok": False, "error": "why", "message": "because"})), "token")
+    words = []
+    for _ in range(2):
+        with pytest.raises(NotSent) as caught:
+            api.active_runs()
+        assert type(caught.value) is kind
+        words.append(str(caught.value))
+        clock.forward(20.0)
+    assert words[1] == f"{words[0]}; a token is asked for again in 40 s"
+    clock.forward(20.0)
+    assert api.active_runs() == frozenset()
