@@ -31,6 +31,7 @@ GITHUB_STATUSES: Final = (
     *("500", "502", "503", "504"),
 )
 PROJECT_STATUSES: Final = ("200", "401", "404", "413", "500", "503")
+WIRES: Final = ("http", "grpc", "rest")
 MOST_HOSTS: Final = 32
 OTHER: Final = "other"
 
@@ -51,6 +52,7 @@ class Telemetry:
         self._project_requests = self._counter(
             "project_requests", "Requests to the REST resource of projects, by HTTP status.", "resource", "status"
         )
+        self._refused_callers = self._counter("refused_callers", "Calls without the right token.", "wire")
         self._rate_limits = _Budgets()
         self.registry.register(self._rate_limits)
         self._contradicted = self._counter(
@@ -59,6 +61,8 @@ class Telemetry:
         self._gauge("build_info", "Always 1; the labels say what runs.", "version", "python").labels(
             __version__, platform.python_version()
         ).set(1)
+        for wire in WIRES:
+            self._refused_callers.labels(wire)
         for request, unanswered in REQUESTS.items():
             self._request_seconds.labels(request)
             for status in (*GITHUB_STATUSES, unanswered):
@@ -104,6 +108,10 @@ class Telemetry:
     def project_request(self, resource: str, status: int) -> None:
         """A request to the REST resource was answered. ``resource``: dispatches, waits or none."""
         self._project_requests.labels(resource, str(status)).inc()
+
+    def refused_caller(self, wire: str) -> None:
+        """A call had no token, or a wrong one. ``wire``: one of `WIRES`."""
+        self._refused_callers.labels(wire).inc()
 
     def github_budget(self, host: str, headers: Mapping[str, str]) -> None:
         """An answer came from GitHub; its headers, in lower case, tell what is left of its token's budget."""
@@ -205,10 +213,11 @@ class _SubjectFilter(logging.Filter):
 
 
 class _OneLine(logging.Formatter):
-    """Text whose first line cannot be broken or forged by a name in it."""
+    """Text with the fields that are not empty, whose first line cannot be broken or forged by a name in it."""
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802  the library's name
-        line = super().formatMessage(record)
+        fields = [f"{name}={value}" for name in _FIELDS if (value := getattr(record, name)) != ""]
+        line = " ".join([super().formatMessage(record), *fields])
         return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)
 
 
@@ -227,8 +236,7 @@ def configure_logging(level: str, form: str) -> None:
             )
         )
     else:
-        words = " ".join(f"{name}=%({name})s" for name in _FIELDS)
-        handler.setFormatter(_OneLine(f"%(asctime)s %(levelname)s %(message)s {words}"))
+        handler.setFormatter(_OneLine("%(asctime)s %(levelname)s %(message)s"))
     handler.addFilter(_SubjectFilter())
     root = logging.getLogger()
     root.handlers[:] = [handler]

@@ -62,6 +62,11 @@ def test_text_lines_carry_the_subject_too() -> None:
     assert "project=demo promotion=test.01 alias=a::b run=17" in text
 
 
+def test_text_lines_have_no_empty_fields() -> None:
+    (theirs,) = [line for line in logged("info", "text") if "theirs" in line]
+    assert theirs.endswith(" WARNING theirs")
+
+
 def budgets(telemetry: Telemetry) -> dict[str, float]:
     lines = telemetry.exposition().decode().splitlines()
     found = [line for line in lines if line.startswith("gha_step_github_budget_ratio{")]

@@ -3,9 +3,12 @@
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Final
 
 from gha_step.contract.errors import StepError
 from gha_step.contract.secret import Token
+
+UNPROVED: Final = "the bearer token is missing or wrong"
 
 
 class TokenFileError(StepError):

@@ -26,6 +26,11 @@ class BodyRefused(Exception):
         self.status = status
 
 
+def peer_of(request: Request) -> str:
+    """The address of whoever has connected, without its port: a caller, or a proxy before it."""
+    return request.client.host if request.client is not None else "unknown"
+
+
 async def read_body(request: Request, within: float, most: int = MAX_BODY) -> bytes:
     """The whole body.
 

@@ -4,13 +4,14 @@ Work that takes longer goes on by itself; the next call joins it.
 """
 
 import asyncio
+import logging
 from collections.abc import Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from typing import Any, Final
 
 from gha_step.contract.request import Caller, StepRequest
-from gha_step.contract.result import StepResult
+from gha_step.contract.result import Status, StepResult
 from gha_step.runtime import Clock, Workers
 from gha_step.steps.kind import BUSY, SOON, Underway
 from gha_step.steps.registry import Steps
@@ -100,4 +101,6 @@ def _answerable(job: "Future[StepResult | Underway]") -> "asyncio.Future[None]":
 
 def _log(kind: str, caller: Caller, result: StepResult) -> None:
     run = getattr(result.output, "run_id", None)
-    log.info("%s: %s %s", kind, result.status, result.message, extra=subject(caller.key_parts, caller.promotion, run))
+    level = logging.WARNING if result.status is Status.FAILED else logging.INFO
+    whose = subject(caller.key_parts, caller.promotion, run)
+    log.log(level, "%s: %s %s", kind, result.status, result.message, extra=whose)

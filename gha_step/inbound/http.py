@@ -15,10 +15,11 @@ from gha_step.contract.errors import EnvelopeError
 from gha_step.contract.json_text import parse_json
 from gha_step.contract.request import StepRequest
 from gha_step.contract.secret import Token
-from gha_step.inbound.bearer import bearer, only
-from gha_step.inbound.body import BodyRefused, give, json_answer, read_body
+from gha_step.inbound.bearer import UNPROVED, bearer, only
+from gha_step.inbound.body import BodyRefused, give, json_answer, peer_of, read_body
 from gha_step.inbound.execution import Execution
 from gha_step.inbound.readiness import Readiness
+from gha_step.inbound.refused_callers import RefusedCallers
 
 EXECUTE: Final = "/api/v1/step.execute"
 
@@ -38,6 +39,7 @@ def http_app(
     execution: Execution | None,
     token: Token | None,
     readiness: Readiness,
+    refused: RefusedCallers,
     collect: Callable[[], bytes],
     resources: Sequence[Resource] = (),
 ) -> ASGIApp:
@@ -45,6 +47,7 @@ def http_app(
 
     :param execution: ``None``: step.execute is not served.
     :param token: the bearer that step.execute asks for; ``None``: none.
+    :param refused: told of calls that are not executed.
     :param resources: what other ways in answer below ``/api/v1/``.
     :param collect: gives the metrics; it may read the ledger, so it runs on a thread.
     """
@@ -52,7 +55,7 @@ def http_app(
     async def answer(request: Request) -> Response:
         path, method = request.scope["path"], request.method  # request.url would parse the Host header too
         if path == EXECUTE and method == "POST" and execution is not None:
-            return await _execute(request, execution, token, readiness)
+            return await _execute(request, execution, token, readiness, refused)
         for resource in resources:
             if resource.owns(request.scope["raw_path"]):
                 return await resource.answer(request)
@@ -81,21 +84,26 @@ def http_app(
     return app
 
 
-async def _execute(request: Request, execution: Execution, token: Token | None, readiness: Readiness) -> Response:
+async def _execute(
+    request: Request, execution: Execution, token: Token | None, readiness: Readiness, refused: RefusedCallers
+) -> Response:
     if token is not None:
         given = bearer(only(request.headers.getlist("authorization")))
         if given is None or not token.matches(given):
-            return _error(403, "the bearer token is missing or wrong", close=True)
+            refused.unproved("http", peer_of(request), UNPROVED)
+            return _error(403, UNPROVED, close=True)
     if readiness.draining:
         return _error(503, "this server is stopping; call again", close=True)
     with execution.counted():  # from here on, so that a stop waits for a body that is still arriving
         try:
             body = await read_body(request, execution.reply_within)
         except BodyRefused as error:
+            refused.refused(peer_of(request), error)
             return _error(error.status, str(error), close=True)
         try:
             step = StepRequest.parse(parse_json(body, unique=True))
         except (EnvelopeError, ValueError) as error:
+            refused.refused(peer_of(request), f"not a step.execute request: {error}")
             return _error(400, f"not a step.execute request: {error}")
         result = await execution.execute(step)
         return Response(result.to_wire(), media_type="application/json")

@@ -17,6 +17,7 @@ from gha_step.inbound.execution import Execution
 from gha_step.inbound.http import http_app
 from gha_step.inbound.process import ListenError, ServerProcess
 from gha_step.inbound.readiness import Readiness
+from gha_step.inbound.refused_callers import RefusedCallers
 from gha_step.ledger.record import Owner, State
 from gha_step.ledger.storage import objection
 from gha_step.ledger.store import LedgerUnusable, Standing, Store
@@ -109,6 +110,7 @@ def build(settings: Settings, environment: Mapping[str, str], clock: Clock | Non
         core.steps, workers=calls, clock=clock, telemetry=telemetry, reply_within=settings.reply_within
     )
     readiness = Readiness()
+    refused = RefusedCallers(clock, telemetry)
     telemetry.expect(core.steps.kinds, State)
     telemetry.watch_readiness(lambda: readiness.ready and not readiness.draining)
     served = None if settings.token_file == NOT_SERVED else execution
@@ -118,8 +120,9 @@ def build(settings: Settings, environment: Mapping[str, str], clock: Clock | Non
             execution=served,
             token=token,
             readiness=readiness,
+            refused=refused,
             collect=telemetry.exposition,
-            resources=_project_api(settings, execution, secrets, cluster, calls, clock, telemetry, readiness),
+            resources=_project_api(settings, execution, secrets, cluster, calls, clock, telemetry, readiness, refused),
         )
     try:
         process = ServerProcess(
@@ -136,7 +139,7 @@ def build(settings: Settings, environment: Mapping[str, str], clock: Clock | Non
     except ListenError as error:
         raise StartError(f"GHA_STEP_HTTP_LISTEN: {error}: write another address") from None
     if settings.grpc_listen is not None:
-        _listen_for_grpc(process, settings, settings.grpc_listen, core.steps.configs, served, token, readiness)
+        _listen_for_grpc(process, settings, settings.grpc_listen, core.steps.configs, served, token, readiness, refused)
     return Server(core, process)
 
 
@@ -167,6 +170,7 @@ def _project_api(
     clock: Clock,
     telemetry: Telemetry,
     readiness: Readiness,
+    refused: RefusedCallers,
 ) -> "tuple[ProjectApi, ...]":
     if not settings.project_api:
         return ()
@@ -187,6 +191,7 @@ def _project_api(
         workers=calls,
         clock=clock,
         telemetry=telemetry,
+        refused=refused,
         draining=lambda: readiness.draining,
     )
     return (api,)
@@ -200,6 +205,7 @@ def _listen_for_grpc(
     execution: Execution | None,
     token: Token | None,
     readiness: Readiness,
+    refused: RefusedCallers,
 ) -> None:
     from gha_step.inbound.grpc.server import GrpcServer  # its cost is for those who use it
     from gha_step.inbound.tls import TlsFileError, TlsFiles
@@ -217,6 +223,7 @@ def _listen_for_grpc(
                 configs=configs,
                 token=token,
                 readiness=readiness,
+                refused=refused,
                 tls=tls,
             )
         )

@@ -27,7 +27,7 @@ COUNTED = {
     "GhaStepAnswersLost": (UNCLEAR, 30),
     "GhaStepGitHubErrors": (f'gha_step_github_requests_total{{{SAME},request="run",status="502"}}', 30),
     "GhaStepGitHubLimit": (f'gha_step_github_requests_total{{{SAME},request="run",status="429"}}', 30),
-    "GhaStepCallersRefused": (f'gha_step_project_requests_total{{{SAME},resource="dispatches",status="401"}}', 30),
+    "GhaStepCallersRefused": (f'gha_step_refused_callers_total{{{SAME},wire="rest"}}', 30),
     "GhaStepErrors": (f'gha_step_project_requests_total{{{SAME},resource="waits",status="500"}}', 30),
 }
 READY = f"gha_step_ready{{{SAME}}}"

@@ -1,7 +1,6 @@
 """Proving a project: the token's Secret is asked for seldom, a new token works at once, and guessing burdens nobody."""
 
 import asyncio
-import logging
 import shutil
 import time
 from collections.abc import Awaitable, Callable
@@ -96,11 +95,15 @@ class Lease:
     ) -> None:
         self.reader = Counted(reader)
         self.clock = clock or VirtualClock()
+        self.whys: list[str] = []  # for the log
         self.workers = ThreadWorkers(4, "proof")
         self._tokens = ProjectTokens(self.reader, workers=self.workers, clock=self.clock, lets_in=lets_in)
 
     async def accepts(self, bearer: str, project: str = "demo", within: float = 5.0) -> bool:
-        return await self._tokens.accepts(project, bearer, self.clock.monotonic() + within)
+        why = await self._tokens.objection(project, bearer, self.clock.monotonic() + within)
+        if why is not None:
+            self.whys.append(why)
+        return why is None
 
 
 def run(test: Callable[[], Awaitable[T]]) -> T:
@@ -274,14 +277,15 @@ STRANGERS: Final[dict[str, Callable[[ApiServer], None]]] = {
 
 @pytest.mark.parametrize("stranger", STRANGERS)
 def test_no_namespace_can_be_told_from_another_without_a_token(
-    server: ApiServer, tmp_path: Path, caplog: pytest.LogCaptureFixture, stranger: str
+    server: ApiServer, tmp_path: Path, stranger: str
 ) -> None:
     """At once, through a start of the API server, and after it: the same answers after the same requests."""
     home = Objects(server, tmp_path)
     STRANGERS[stranger](server)
 
+    gate = Lease(home.reader, home.api.lets_in)
+
     async def test() -> list[str]:
-        gate = Lease(home.reader, home.api.lets_in)
         told = []
         for starting, pause in ((False, 5.0), (True, 5.0), (True, 5.0), (False, 14.0), (False, 1.0), (False, 0.0)):
             server.starting = starting
@@ -292,14 +296,13 @@ def test_no_namespace_can_be_told_from_another_without_a_token(
             gate.clock.forward(pause)
         return told
 
-    with caplog.at_level(logging.WARNING, "gha_step"):
-        cannot_tell = "the API server"
-        assert run(test) == ["False", cannot_tell, cannot_tell, cannot_tell, "False", "False"]
+    cannot_tell = "the API server"
+    assert run(test) == ["False", cannot_tell, cannot_tell, cannot_tell, "False", "False"]
     asked = [request.path for request in server.requests]
     assert asked == [PATH, "/version"] * (len(asked) // 2)
     if stranger == "no Role of ours":
-        assert "resourceNames: [gha-step]" in caplog.text
-    assert "guessed" not in caplog.text
+        assert "resourceNames: [gha-step]" in gate.whys[0]
+    assert "guessed" not in "".join(gate.whys)
 
 
 def test_while_the_api_server_denies_everything_a_token_that_is_known_or_read_is_accepted(
@@ -344,14 +347,13 @@ def test_where_nobody_may_ask_for_the_version_a_refusal_is_certain_once_that_las
     assert run(test) == [True, True, True, False, False, False]
 
 
-def test_where_the_secret_is_missing_the_log_tells_how_to_create_it(
-    server: ApiServer, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    with caplog.at_level(logging.WARNING, "gha_step"):
-        assert not run(lambda: Lease(Objects(server, tmp_path).reader).accepts("right"))
-    assert "kubectl create secret generic gha-step --namespace" in caplog.text
-    assert "--from-literal=token=TOKEN" in caplog.text
-    assert "accessToken" not in caplog.text
+def test_where_the_secret_is_missing_the_log_tells_how_to_create_it(server: ApiServer, tmp_path: Path) -> None:
+    gate = Lease(Objects(server, tmp_path).reader)
+    assert not run(lambda: gate.accepts("right"))
+    (why,) = gate.whys
+    assert "kubectl create secret generic gha-step --namespace" in why
+    assert "--from-literal=token=TOKEN" in why
+    assert "accessToken" not in why
 
 
 def test_a_read_that_hangs_is_unavailable_in_time_and_is_not_begun_twice(server: ApiServer, tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from gha_step.inbound.execution import Execution
 from gha_step.inbound.http import Resource, http_app
 from gha_step.inbound.process import ServerProcess
 from gha_step.inbound.readiness import Readiness
+from gha_step.inbound.refused_callers import RefusedCallers
 from gha_step.inbound.rest.project_tokens import ProjectTokens
 from gha_step.inbound.rest.promotions import Promotions
 from gha_step.inbound.rest.resource import ProjectApi
@@ -38,6 +39,7 @@ def serving(
         program.steps, workers=calls, clock=clock, telemetry=program.telemetry, reply_within=reply_within
     )
     readiness = readiness or Readiness()
+    refused = RefusedCallers(clock, program.telemetry)
     project_api = ProjectApi(
         execution,
         ProjectTokens(program.secrets, workers=ThreadWorkers(workers, "proof"), clock=clock),
@@ -45,12 +47,14 @@ def serving(
         workers=calls,
         clock=clock,
         telemetry=program.telemetry,
+        refused=refused,
         draining=lambda: readiness.draining,
     )
     app = http_app(
         execution=execution if served else None,
         token=None if token is None else Token(token),
         readiness=readiness,
+        refused=refused,
         collect=collect or program.telemetry.exposition,
         resources=[*resources, *([project_api] if projects else [])],
     )

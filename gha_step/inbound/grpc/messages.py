@@ -19,7 +19,7 @@ from gha_step.contract.request import StepRequest
 from gha_step.contract.result import Status, StepResult
 from gha_step.contract.secret import Token
 from gha_step.contract.values import EXACT_FLOAT, ConfigModel
-from gha_step.inbound.bearer import bearer, only
+from gha_step.inbound.bearer import UNPROVED, bearer, only
 from gha_step.pb.v1 import step_pb2 as pb
 
 SERVICE: Final = pb.DESCRIPTOR.services_by_name["StepService"].full_name
@@ -87,7 +87,7 @@ def admit(metadata: Metadata, token: Token | None) -> None:
         return
     proof = bearer(only([str(value) for key, value in metadata if key == "authorization"]))
     if proof is None or not token.matches(proof):
-        raise Refused(grpc.StatusCode.UNAUTHENTICATED, "the bearer token is missing or wrong")
+        raise Refused(grpc.StatusCode.UNAUTHENTICATED, UNPROVED)
 
 
 # ---------------------------------------------------------------- what a message asks for

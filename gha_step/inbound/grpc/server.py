@@ -9,6 +9,7 @@ import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AbstractContextManager, asynccontextmanager, nullcontext, suppress
 from typing import Any, Final
+from urllib.parse import unquote
 
 os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # read at import: its core writes to stderr, and not as our log
 
@@ -24,6 +25,7 @@ from gha_step.inbound.execution import Execution
 from gha_step.inbound.grpc import messages as service
 from gha_step.inbound.process import cannot_listen, socket_address
 from gha_step.inbound.readiness import Readiness
+from gha_step.inbound.refused_callers import RefusedCallers
 from gha_step.inbound.tls import TlsContent, TlsFileError, TlsFiles
 from gha_step.pb.v1 import step_pb2 as pb
 from gha_step.pb.v1 import step_pb2_grpc
@@ -75,13 +77,14 @@ class GrpcServer:
         configs: Mapping[str, type[ConfigModel]],
         token: Token | None,
         readiness: Readiness,
+        refused: RefusedCallers,
         tls: TlsFiles | None,
     ) -> None:
         self._host = host
         self._port = port
         self._execution = execution
         self._configs = configs
-        self._edge = _Edge(token, readiness)
+        self._edge = _Edge(token, readiness, refused)
         self._credentials = None if tls is None else _credentials(tls)
         self._stopping = asyncio.Event()
         self._health = health.aio.HealthServicer()
@@ -180,9 +183,10 @@ class _Edge(grpc.aio.ServerInterceptor):
     grpc itself gives INTERNAL for bytes that do not parse, before a handler hears of them; and UNKNOWN for errors.
     """
 
-    def __init__(self, token: Token | None, readiness: Readiness) -> None:
+    def __init__(self, token: Token | None, readiness: Readiness, refused: RefusedCallers) -> None:
         self._token = token
         self._readiness = readiness
+        self._refused = refused
         self._steps = _Places(MAX_CALLS)
         self._watches = _Places(MAX_WATCHES)
 
@@ -199,8 +203,22 @@ class _Edge(grpc.aio.ServerInterceptor):
             if self._readiness.draining:
                 raise service.Refused(grpc.StatusCode.UNAVAILABLE, service.STOPPING)
         except service.Refused as refused:
-            return _refusing(refused)
+            return self._refusing(refused)
         return _guarded(handler, self._steps)
+
+    def _refusing(self, refused: service.Refused) -> Handler:
+        async def refuse(requests: AsyncIterator[bytes], context: Context) -> None:
+            if refused.code is grpc.StatusCode.UNAUTHENTICATED:
+                self._refused.unproved("grpc", _peer(context), refused.message)
+            await context.abort(refused.code, refused.message)
+
+        return grpc.stream_stream_rpc_method_handler(refuse)  # reads no message, whatever comes
+
+
+def _peer(context: Context) -> str:
+    """The caller's address, as in HTTP's lines: without its port."""
+    kind, _, address = str(context.peer()).partition(":")
+    return unquote(address).rpartition(":")[0].strip("[]") if kind in ("ipv4", "ipv6") else kind
 
 
 class _Places:
@@ -216,13 +234,6 @@ class _Places:
 
     def __exit__(self, *error: object) -> None:
         self._free += 1
-
-
-def _refusing(refused: service.Refused) -> Handler:
-    async def refuse(requests: AsyncIterator[bytes], context: Context) -> None:
-        await context.abort(refused.code, refused.message)
-
-    return grpc.stream_stream_rpc_method_handler(refuse)  # reads no message, whatever comes
 
 
 def _guarded(handler: Handler, places: AbstractContextManager[None]) -> Handler:

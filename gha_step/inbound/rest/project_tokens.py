@@ -18,7 +18,7 @@ from gha_step.contract.errors import CredentialsError, SecretsUnavailable, StepE
 from gha_step.contract.secret import Token
 from gha_step.credentials.secrets import NoSecret, SecretDenied, SecretReader
 from gha_step.runtime import Clock, Workers
-from gha_step.telemetry import log, subject
+from gha_step.telemetry import log
 
 SECRET: Final = "gha-step"  # noqa: S105  the name of a Secret
 KEY: Final = "token"
@@ -74,8 +74,8 @@ class ProjectTokens:
         self._vain: _Recent[float] = _Recent()  # when the last read began that proved nobody
         self._underway: dict[str, asyncio.Task[_Read]] = {}
 
-    async def accepts(self, project: str, bearer: str, deadline: float) -> bool:
-        """Whether ``bearer`` is the token of ``project``.
+    async def objection(self, project: str, bearer: str, deadline: float) -> str | None:
+        """Why ``bearer`` is not the token of ``project``, for the log only; ``None``: it is.
 
         :param project: the name of a namespace, whether there is one or not.
         :param deadline: monotonic seconds.
@@ -84,11 +84,11 @@ class ProjectTokens:
         arrived = self._clock.monotonic()
         known = self._known.get(project)
         if known is not None and arrived - known.begun < KEPT and known.accepts(bearer):
-            return True
+            return None
         while True:
             read = await self._read(project, deadline)
             if read.accepts(bearer):
-                return True
+                return None
             # Only such reads are spaced: the time that a refusal takes does not show whether a project is in use.
             self._vain[project] = read.begun
             if read.begun >= arrived:
@@ -96,9 +96,7 @@ class ProjectTokens:
                     raise read.why
                 if not read.certain:
                     raise SecretsUnavailable("the API server did not let this process in a moment ago")
-                why = read.why or "another token than the Secret's was given"
-                log.warning("a call for the project %s was refused: %s", project, why, extra=subject((project, ""), ""))
-                return False
+                return str(read.why or "another token than the Secret's was given")
 
     async def _read(self, project: str, deadline: float) -> _Read:
         """What the Secret holds by a read that is about to begin or under way."""

@@ -22,11 +22,12 @@ from gha_step.contract.errors import SecretsUnavailable, Unavailable
 from gha_step.contract.json_text import parse_json
 from gha_step.contract.memory import Memory
 from gha_step.contract.request import Caller, Step, StepRequest
-from gha_step.contract.result import StepResult
+from gha_step.contract.result import Status, StepResult
 from gha_step.credentials.secrets import is_namespace_name, is_object_name
 from gha_step.inbound.bearer import bearer, only
-from gha_step.inbound.body import BodyRefused, json_answer, read_body
+from gha_step.inbound.body import BodyRefused, json_answer, peer_of, read_body
 from gha_step.inbound.execution import Execution
+from gha_step.inbound.refused_callers import RefusedCallers
 from gha_step.inbound.rest.project_tokens import KEY, SECRET, ProjectTokens
 from gha_step.inbound.rest.promotions import NoPromotion, Promotions
 from gha_step.runtime import Clock, Workers
@@ -116,6 +117,7 @@ class ProjectApi:
         workers: Workers,
         clock: Clock,
         telemetry: Telemetry,
+        refused: RefusedCallers,
         draining: Callable[[], bool],
     ) -> None:
         self._execution = execution
@@ -124,6 +126,7 @@ class ProjectApi:
         self._workers = workers
         self._clock = clock
         self._telemetry = telemetry
+        self._refused = refused
         self._draining = draining
         self._late: dict[str, tuple[float, str]] = Memory()  # UIDs that came too late for a call, and when asked for
         self._within = min(ANSWER_WITHIN, execution.reply_within)
@@ -142,6 +145,7 @@ class ProjectApi:
         try:
             address = Address.parse(request.scope["raw_path"])
         except ValueError as error:
+            self._refused.refused(peer_of(request), error)
             return _told(404, str(error)), "none"
         if request.scope["query_string"]:  # `as: a?1` and `as: a?2` would be one step, and the second never sent
             return _told(404, "there is no query here: an alias in the path must write its ? as %3F"), address.resource
@@ -153,38 +157,47 @@ class ProjectApi:
             return await self._put(request, address), address.resource
 
     async def _put(self, request: Request, address: Address) -> Response:
+        peer, whose = peer_of(request), subject((address.project, address.alias), address.promotion)
         deadline = self._clock.monotonic() + self._within
         given = bearer(only(request.headers.getlist("authorization")))
         try:
-            proved = given is not None and await self._tokens.accepts(address.project, given, deadline)
+            why = (
+                await self._tokens.objection(address.project, given, deadline) if given else "it shows no bearer token"
+            )
         except SecretsUnavailable as error:
-            whose = subject((address.project, address.alias), address.promotion)
             log.warning("a call for the project %s was put off: %s", address.project, error, extra=whose)
             return _told(503, "the bearer token cannot be checked now: call again", close=True)
-        if not proved:
+        if why is not None:
+            self._refused.unproved("rest", peer, f"project {address.project}: {why}", whose)
             return _told(401, UNPROVED, close=True)
         asked = self._clock.monotonic()
         try:
             body = await read_body(request, self._execution.reply_within, MAX_CONFIG)
         except BodyRefused as error:
+            self._refused.refused(peer, error, whose)
             return _told(error.status, str(error), close=True)
         deadline += self._clock.monotonic() - asked
         try:
-            config = parse_json(body, unique=True)
+            config = _config(body)
         except ValueError as error:
-            return _result(StepResult.failed(f"the body must be the step's config as JSON: {error}"))
-        if not isinstance(config, dict):
-            return _result(StepResult.failed("the body must be the step's config: a JSON object"))
+            return self._failed(address, whose, str(error))
         uid = ""
         if self._promotions is not None and address.kind == dispatch_workflow.KIND:
             try:
                 uid = await self._uid(self._promotions, address, deadline)
             except NoPromotion as error:
-                return _result(StepResult.failed(f"this call dispatched nothing: {error}"))
+                return self._failed(address, whose, f"this call dispatched nothing: {error}")
             except Unavailable as error:
+                log.warning("a call was put off: %s", error, extra=whose)
                 return _told(503, f"{error}: call again")
         call = StepRequest(address.caller(uid), Step(kind=address.kind, config=config))
         return _result(await self._execution.execute(call, deadline))
+
+    def _failed(self, address: Address, whose: dict[str, Any], message: str) -> Response:
+        """The end of a step that is not executed; counted and logged as one that is."""
+        self._telemetry.step(address.kind, Status.FAILED, 0.0)
+        log.warning("%s: %s %s", address.kind, Status.FAILED, message, extra=whose)
+        return _result(StepResult.failed(message))
 
     async def _uid(self, promotions: Promotions, address: Address, deadline: float) -> str:
         whose = f"{address.project}/{address.promotion}"
@@ -207,6 +220,17 @@ class ProjectApi:
             raise Unavailable("busy: no worker is free at the moment")
         # It goes on, and the UID serves the next call, once.
         raise Unavailable(f"project {address.project}: the Promotion {address.promotion} takes long to read")
+
+
+def _config(body: bytes) -> dict[str, Any]:
+    """:raises ValueError: the body is no config; the words are for the caller."""
+    try:
+        config = parse_json(body, unique=True)
+    except ValueError as error:
+        raise ValueError(f"the body must be the step's config as JSON: {error}") from None
+    if not isinstance(config, dict):
+        raise ValueError("the body must be the step's config: a JSON object")  # noqa: TRY004  as all it can be told
+    return config
 
 
 def _told(status: int, message: str, *, close: bool = False) -> Response:

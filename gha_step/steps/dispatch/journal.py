@@ -19,6 +19,7 @@ from gha_step.telemetry import Telemetry, log, subject
 _LEVELS: Final = {
     State.SENDING: log.debug,
     State.UNKNOWN: log.warning,
+    State.REJECTED: log.warning,
     State.AMBIGUOUS: log.warning,
     State.UNRESOLVED: log.warning,
 }

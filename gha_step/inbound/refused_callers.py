@@ -1,0 +1,37 @@
+"""Callers that are refused: counted, and told in the log once per second and peer, so that guessing fills no disk."""
+
+from typing import Any, Final
+
+from gha_step.contract.memory import Memory
+from gha_step.runtime import Clock
+from gha_step.telemetry import Telemetry, log
+
+APART: Final = 1.0  # seconds between two lines about one peer
+
+
+class RefusedCallers:
+    """What every way in tells of calls that it does not execute."""
+
+    def __init__(self, clock: Clock, telemetry: Telemetry) -> None:
+        self._clock = clock
+        self._telemetry = telemetry
+        self._told: dict[str, tuple[float, int]] = Memory()  # by peer: when it was told last, and what was not since
+
+    def unproved(self, wire: str, peer: str, why: object, whose: dict[str, Any] | None = None) -> None:
+        """A caller had no token, or a wrong one.
+
+        :param wire: http, grpc or rest. ``whose``: the log's fields, where the caller has named a step.
+        """
+        self._telemetry.refused_caller(wire)
+        self.refused(peer, why, whose)
+
+    def refused(self, peer: str, why: object, whose: dict[str, Any] | None = None) -> None:
+        """A call could not be executed as it came."""
+        now = self._clock.monotonic()
+        last, more = self._told.get(peer, (-APART, 0))
+        if now - last < APART:
+            self._told[peer] = last, more + 1
+            return
+        self._told[peer] = now, 0
+        untold = f" ({more} more of this caller before)" if more else ""
+        log.warning("a call from %s was refused: %s%s", peer, why, untold, extra=whose)

@@ -1,0 +1,117 @@
+"""Refused callers are told in the log once per second and peer, and counted; no line repeats what they have shown."""
+
+import json
+import logging
+from pathlib import Path
+
+import grpc
+import pytest
+
+from gha_step.emulator import GitHub, serve
+from gha_step.inbound.refused_callers import RefusedCallers
+from gha_step.pb.v1 import step_pb2 as pb
+from gha_step.pb.v1.step_pb2_grpc import StepServiceStub
+from gha_step.telemetry import Telemetry
+from tests.support.calls import BEARER, body, config
+from tests.support.clock import VirtualClock
+from tests.support.process import Served, served
+from tests.support.secrets import example_secret, write_secret
+
+GUESS = "guessed-by-somebody"
+
+
+def test_a_peer_is_told_once_a_second_and_the_next_line_says_how_often_it_came(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    clock, telemetry = VirtualClock(), Telemetry()
+    refused = RefusedCallers(clock, telemetry)
+    with caplog.at_level(logging.WARNING, "gha_step"):
+        for _ in range(50):
+            refused.unproved("http", "10.0.0.7", "no")
+        refused.unproved("http", "10.0.0.8", "no")
+        clock.forward(1.0)
+        refused.unproved("rest", "10.0.0.7", "no")
+    assert [record.getMessage() for record in caplog.records] == [
+        "a call from 10.0.0.7 was refused: no",
+        "a call from 10.0.0.8 was refused: no",
+        "a call from 10.0.0.7 was refused: no (49 more of this caller before)",
+    ]
+    text = telemetry.exposition().decode()
+    assert 'gha_step_refused_callers_total{wire="http"} 51.0' in text
+    assert 'gha_step_refused_callers_total{wire="rest"} 1.0' in text
+    assert 'gha_step_refused_callers_total{wire="grpc"} 0.0' in text
+
+
+def warnings(server: Served) -> list[str]:
+    return [line["message"] for line in server.lines() if line["level"] == "WARNING"]
+
+
+@pytest.mark.parametrize("token", [None, GUESS])
+def test_over_http_a_caller_without_the_token_is_told_by_its_address(tmp_path: Path, token: str | None) -> None:
+    with served(tmp_path) as server:
+        assert server.ask("POST", "/api/v1/step.execute", body(), token=token)[0] == 403
+        assert b'refused_callers_total{wire="http"} 1.0' in server.ask(path="/metrics")[1]
+        assert warnings(server) == ["a call from 127.0.0.1 was refused: the bearer token is missing or wrong"]
+        assert GUESS not in server.log.read_text()
+
+
+@pytest.mark.parametrize("envelope", [{}, "[", {"context": {}}])
+def test_a_request_that_is_none_is_told(tmp_path: Path, envelope: object) -> None:
+    with served(tmp_path) as server:
+        assert server.ask("POST", "/api/v1/step.execute", envelope)[0] == 400
+        (line,) = warnings(server)
+        assert line.startswith("a call from 127.0.0.1 was refused: not a step.execute request")
+
+
+def test_over_grpc_a_caller_without_the_token_is_told_by_its_address(tmp_path: Path) -> None:
+    with served(tmp_path, GHA_STEP_GRPC_LISTEN="127.0.0.1:0") as server:
+        plain = (("grpc.enable_http_proxy", 0),)
+        with grpc.insecure_channel(server.grpc_target, plain) as channel, pytest.raises(grpc.RpcError):
+            StepServiceStub(channel).ListKinds(
+                pb.ListKindsRequest(), metadata=(("authorization", f"Bearer {GUESS}"),), timeout=20
+            )
+        assert b'refused_callers_total{wire="grpc"} 1.0' in server.ask(path="/metrics")[1]
+        assert warnings(server) == ["a call from 127.0.0.1 was refused: the bearer token is missing or wrong"]
+        assert GUESS not in server.log.read_text()
+
+
+@pytest.mark.parametrize(
+    ("token", "path", "content", "status", "words"),
+    [
+        (None, "demo/dispatches/p/a", {}, 401, "project demo: it shows no bearer token"),
+        (GUESS, "demo/dispatches/p/a", {}, 401, "project demo: another token than the Secret's"),
+        (GUESS, "other/dispatches/p/a", {}, 401, "project other: the Secret gha-step does not exist"),
+        (BEARER, "demo/nothing/p/a", {}, 404, "there is no such resource"),
+        (BEARER, "demo/dispatches/p/a", [], 200, "gha-dispatch-workflow: Failed the body must be the step's config"),
+        (BEARER, "demo/waits/p/a", {"runID": "x"}, 200, "gha-wait-for-workflow: Failed config."),
+    ],
+)
+def test_over_rest_every_refusal_is_in_the_log_and_counted(
+    tmp_path: Path, token: str | None, path: str, content: object, status: int, words: str
+) -> None:
+    with served(tmp_path, GHA_STEP_PROJECT_API="on") as server:
+        write_secret(server.secrets, "demo", "gha-step", token=BEARER)
+        assert server.ask("PUT", f"/api/v1/projects/{path}", content, token=token)[0] == status
+        metrics = server.ask(path="/metrics")[1].decode()
+        (line,) = [line for line in server.lines() if line["level"] == "WARNING"]
+        assert words in line["message"]
+        assert GUESS not in server.log.read_text()
+        assert f'refused_callers_total{{wire="rest"}} {float(status == 401)}' in metrics
+        if status == 401:
+            assert line["project"] == path.partition("/")[0]
+        if status == 200:
+            kind = words.partition(":")[0]
+            assert f'gha_step_steps_total{{kind="{kind}",status="Failed"}} 1.0' in metrics
+            assert (line["project"], line["promotion"], line["alias"]) == ("demo", "p", "a")
+
+
+def test_a_step_that_fails_is_a_warning_and_one_that_succeeds_is_none(tmp_path: Path) -> None:
+    with served(tmp_path) as server, serve(GitHub()) as url:
+        example_secret(server.secrets, url)
+        server.ask("POST", "/api/v1/step.execute", body(config()))
+        assert warnings(server) == []
+        server.ask("POST", "/api/v1/step.execute", body(config(ref="nowhere"), alias="refused"))
+        refusal, failed = warnings(server)
+    assert refusal.startswith("dispatch rejected: ")
+    assert failed.startswith("gha-dispatch-workflow: Failed nothing was dispatched: ")
+    assert json.dumps(BEARER) not in failed
