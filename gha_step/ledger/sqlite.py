@@ -1,14 +1,17 @@
 """The ledger in one sqlite file: for one process on one machine.
 
 One process holds its files for life (`sqlite_files`); sqlite itself stays in normal locking, so that an operator can
-read a live ledger. Every commit is durable before it is believed (WAL, synchronous=FULL).
+read a live ledger. A commit is durable before it is believed (WAL, synchronous=FULL), with one exception: GitHub's own
+answer that names the run may be told before it is written, so the disk need not be waited for. Writes that come while
+the disk is busy share the next commit.
 """
 
 import json
 import os
 import sqlite3
 import threading
-from collections.abc import Collection, Iterator
+from collections import deque
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Final
@@ -59,6 +62,20 @@ UNION SELECT key, version, record FROM records WHERE state IN (SELECT value FROM
 """
 
 
+class _Write:
+    """A statement on its way to the disk: what it has changed, or why it may not have been written."""
+
+    __slots__ = ("changed", "durable", "statement", "taken", "trouble", "values")
+
+    def __init__(self, statement: str, values: tuple[object, ...], durable: bool) -> None:
+        self.statement = statement
+        self.values = values
+        self.durable = durable
+        self.taken = False
+        self.changed = 0
+        self.trouble: str | None = None
+
+
 class SqliteStore:
     """See `gha_step.ledger.store.Store`.
 
@@ -71,6 +88,8 @@ class SqliteStore:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._thread_lock = threading.Lock()  # one connection: sqlite's transactions are per connection
+        self._waiting: deque[_Write] = deque()
+        self._synchronous = "FULL"
         self._closed = False
         self._files = HeldFiles(path)
         try:
@@ -142,6 +161,7 @@ class SqliteStore:
             changed = self._commit(
                 "UPDATE records SET version = ?, state = ?, record = ? WHERE key = ? AND version = ?",
                 (stored.version, stored.state, body, record.key, record.version),
+                durable=not _may_be_told_unwritten(stored),
             )
         if not changed:
             raise Conflict(f"the ledger record {record.key[:12]} is no longer of version {record.version}")
@@ -182,10 +202,49 @@ class SqliteStore:
             raise Conflict(f"the gate of {gate.target.repo} is no longer of version {gate.version}")
         return stored
 
-    def _commit(self, statement: str, values: tuple[object, ...]) -> int:
-        """One statement, which is one durable transaction of its own; how many rows it changed."""
-        with self._session() as connection:
-            return connection.execute(statement, values).rowcount
+    def _commit(self, statement: str, values: tuple[object, ...], *, durable: bool = True) -> int:
+        """One statement, whole or not at all; how many rows it changed."""
+        mine = _Write(statement, values, durable)
+        self._waiting.append(mine)
+        with self._thread_lock:  # who gets it first writes for all that wait by then
+            if not mine.taken:
+                self._write_waiting()
+        if mine.trouble is not None:
+            raise LedgerUnavailable(mine.trouble)
+        return mine.changed
+
+    def _write_waiting(self) -> None:
+        batch: list[_Write] = []
+        while self._waiting:
+            batch.append(self._waiting.popleft())
+            batch[-1].taken = True
+        try:
+            self._transact(batch)
+        except BaseException as error:  # one transaction: none of them has a clear answer
+            for write in batch:
+                write.trouble = f"{error}"
+            if not isinstance(error, LedgerUnavailable):
+                raise
+
+    def _transact(self, batch: Sequence[_Write]) -> None:
+        with self._opened() as connection:
+            try:
+                synchronous = "FULL" if any(write.durable for write in batch) else "NORMAL"
+                if synchronous != self._synchronous:
+                    connection.execute(f"PRAGMA synchronous={synchronous}")
+                    self._synchronous = synchronous
+                if len(batch) > 1:
+                    connection.execute("BEGIN IMMEDIATE")
+                for write in batch:
+                    write.changed = connection.execute(write.statement, write.values).rowcount
+                if len(batch) > 1:
+                    connection.execute("COMMIT")
+            except BaseException:
+                if connection.in_transaction:
+                    connection.execute("ROLLBACK")
+                raise
+            finally:
+                self._files.remember()
 
     def records(self) -> Iterator[Record]:
         with self._session() as connection:
@@ -209,16 +268,28 @@ class SqliteStore:
 
     @contextmanager
     def _session(self) -> Iterator[sqlite3.Connection]:
-        with self._thread_lock:
-            if self._closed:
-                raise LedgerUnavailable(f"the ledger {self._path} is closed: the server is stopping")
-            self._files.check()
-            try:
-                yield self._connection
-            except sqlite3.Error as error:
-                raise LedgerUnavailable(f"the ledger {self._path} cannot be used now: {error}") from None
-            finally:
-                self._files.remember()
+        with self._thread_lock, self._opened() as connection:
+            yield connection
+
+    @contextmanager
+    def _opened(self) -> Iterator[sqlite3.Connection]:
+        if self._closed:
+            raise LedgerUnavailable(f"the ledger {self._path} is closed: the server is stopping")
+        self._files.check()
+        try:
+            yield self._connection
+        except sqlite3.Error as error:
+            raise LedgerUnavailable(f"the ledger {self._path} cannot be used now: {error}") from None
+
+
+def _may_be_told_unwritten(record: Record) -> bool:
+    """Whether nobody waits for the record to be durable: GitHub itself has named the run, and Port is owed nothing."""
+    return (
+        record.state is State.ACCEPTED
+        and record.run is not None
+        and record.run.source == "response"
+        and not record.report
+    )
 
 
 def look_into(path: Path) -> tuple[list[Record], list[str]]:

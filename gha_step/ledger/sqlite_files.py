@@ -28,12 +28,12 @@ class HeldFiles:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._database = path.resolve()  # beside which sqlite keeps its log, whatever symlink leads there
-        self._lock_path = Path(f"{self._database}.lock")
-        self._log = Path(f"{self._database}-wal")
-        self._index = Path(f"{self._database}-shm")
+        # Plain strings: these are looked at several times for each dispatch.
+        self._database = str(path.resolve())  # beside which sqlite keeps its log, whatever symlink leads there
+        self._lock_path = f"{self._database}.lock"
+        self._beside = (f"{self._database}-wal", f"{self._database}-shm")
         self._descriptors: list[int] = []
-        self._known: dict[Path, os.stat_result] = {}
+        self._known: tuple[os.stat_result, ...] = ()
         try:
             self._hold(self._lock_path, os.O_RDWR, 0o600, f"the ledger's lock {self._lock_path}")
             found = self._hold(self._database, os.O_RDONLY, 0o644, f"the ledger {path}")
@@ -46,7 +46,7 @@ class HeldFiles:
             self.release()
             raise
 
-    def _hold(self, file: Path, access: int, mode: int, subject: str) -> os.stat_result:
+    def _hold(self, file: str, access: int, mode: int, subject: str) -> os.stat_result:
         try:
             # Without O_NONBLOCK a named pipe would keep us waiting.
             descriptor = os.open(file, access | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK, mode)
@@ -71,8 +71,8 @@ class HeldFiles:
             os.close(self._descriptors.pop())
 
     def remember(self) -> None:
-        """Take the files as they are now for ours; after each use of them by sqlite."""
-        self._known = {file: _seen(file) for file in (self._database, self._log, self._index)}
+        """Take the files as they are now for ours; after each write."""
+        self._known = (_seen(self._database), *map(_seen, self._beside))
 
     def check(self) -> None:
         """Whether the files are still those that were opened, and nobody else has cut or written the database.
@@ -88,19 +88,17 @@ class HeldFiles:
 
     def _trouble(self) -> str | None:
         lock, database = map(os.fstat, self._descriptors)
-        log, index = self._known[self._log], self._known[self._index]
-        for file, held in (
-            (self._lock_path, lock), (self._path, database), (self._log, log), (self._index, index)
-        ):  # fmt: skip
+        known, *beside = self._known
+        files = (self._lock_path, str(self._path), *self._beside)
+        for file, held in zip(files, (lock, database, *beside), strict=True):
             try:
-                now = file.stat()
+                now = os.stat(file)
             except OSError:
                 return f"{file} was deleted or moved"
             if (now.st_dev, now.st_ino) != (held.st_dev, held.st_ino):
                 return f"{file} was replaced"
             if now.st_size < held.st_size:
                 return f"{file} was truncated"
-        known = self._known[self._database]
         if database.st_size < known.st_size:
             return f"{self._path} was truncated"
         if (database.st_size, database.st_mtime_ns) != (known.st_size, known.st_mtime_ns):
@@ -108,8 +106,8 @@ class HeldFiles:
         return None
 
 
-def _seen(file: Path) -> os.stat_result:
+def _seen(file: str) -> os.stat_result:
     try:
-        return file.stat()
+        return os.stat(file)
     except OSError as error:
         raise LedgerUnavailable(f"the ledger's file {file} was deleted or moved ({error.strerror})") from None

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Final
@@ -16,11 +17,12 @@ from typing import Final
 import pytest
 
 from gha_step.contract.errors import LedgerError, LedgerUnavailable
-from gha_step.ledger.record import State
+from gha_step.ledger.record import Record, Run, State
 from gha_step.ledger.sqlite import SqliteStore
-from gha_step.ledger.store import LedgerUnusable
-from tests.ledger.records import TARGET, record
+from gha_step.ledger.store import Conflict, LedgerUnusable
+from tests.ledger.records import REPORT, TARGET, record
 from tests.ledger.store_contract import fresh
+from tests.support.clock import eventually
 
 HOLD = """
 import sys
@@ -146,6 +148,81 @@ def test_every_commit_is_durable_before_it_is_believed(path: Path, held: SqliteS
     assert held._connection.execute("PRAGMA synchronous").fetchone() == (2,)
     with closing(sqlite3.connect(path)) as other:
         assert other.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+
+
+RUN: Final = Run(id=7, url="https://github.com/o/r/actions/runs/7", source="response")
+
+
+@pytest.mark.parametrize(
+    ("durable", "changes"),
+    [
+        (True, {"state": State.SENDING}),
+        (True, {"state": State.REJECTED}),
+        (True, {"state": State.ACCEPTED_WITHOUT_ID}),
+        (True, {"state": State.ACCEPTED, "run": RUN.model_copy(update={"source": "marker"})}),
+        (True, {"state": State.ACCEPTED, "run": RUN, "report": REPORT, "schema_version": 2}),
+        (False, {"state": State.ACCEPTED, "run": RUN}),
+    ],
+)
+def test_only_a_run_that_github_named_is_believed_before_the_disk_has_it(
+    held: SqliteStore, changes: dict[str, object], durable: bool
+) -> None:
+    stored = held.write(fresh())
+    stored = held.write(stored.model_copy(update=changes))
+    assert held._connection.execute("PRAGMA synchronous").fetchone() == (2 if durable else 1,)
+    held.write(fresh("another"))
+    assert held._connection.execute("PRAGMA synchronous").fetchone() == (2,)
+    assert held.read("demo", stored.key) == stored
+
+
+def test_a_shared_commit_waits_for_the_disk_if_one_of_its_writes_asks_for_it(held: SqliteStore) -> None:
+    named = [
+        held.write(fresh(f"a{number}")).model_copy(update={"state": State.ACCEPTED, "run": RUN}) for number in (1, 2)
+    ]
+    at_once(held, *named)
+    assert held._connection.execute("PRAGMA synchronous").fetchone() == (1,)
+    at_once(held, fresh("b"), held.read("demo", named[0].key) or fresh())
+    assert held._connection.execute("PRAGMA synchronous").fetchone() == (2,)
+
+
+def at_once(held: SqliteStore, *records: Record) -> list[Record | Exception]:
+    """What becomes of writes that all came while another was being written."""
+
+    def write(record: Record) -> Record | Exception:
+        try:
+            return held.write(record)
+        except (Conflict, LedgerUnavailable) as error:
+            return error
+
+    with ThreadPoolExecutor(len(records)) as threads:
+        with held._thread_lock:
+            written = [threads.submit(write, record) for record in records]
+            eventually(lambda: len(held._waiting) == len(records))
+        return [one.result(10) for one in written]
+
+
+def test_writes_that_come_while_the_disk_is_busy_share_a_commit_and_only_a_stale_one_fails(held: SqliteStore) -> None:
+    told: list[str] = []
+    stale = held.write(fresh("stale"))
+    held.write(stale)
+    held._connection.set_trace_callback(told.append)
+    outcomes = at_once(held, *(fresh(f"a{number}") for number in range(8)), stale, fresh("a0"))
+    assert told.count("COMMIT") == 1
+    assert [type(outcome) for outcome in outcomes[1:8]] == [Record] * 7
+    assert isinstance(outcomes[8], Conflict)
+    assert sorted(type(outcome).__name__ for outcome in (outcomes[0], outcomes[9])) == ["Conflict", "Record"]
+    assert all(held.read("demo", fresh(f"a{number}").key) == fresh(f"a{number}", version=1) for number in range(8))
+
+
+def test_a_shared_commit_that_fails_has_no_clear_answer_for_any_of_its_keys(path: Path, held: SqliteStore) -> None:
+    stored = held.write(fresh())
+    large = [fresh(f"a{number}", reason="x" * 100_000) for number in range(3)]
+    with full_disk(path):
+        outcomes = at_once(held, stored.model_copy(update={"state": State.SENDING}), *large)
+        assert [type(outcome) for outcome in outcomes] == [LedgerUnavailable] * 4
+        assert held.read("demo", stored.key) == stored
+        assert [held.read("demo", record.key) for record in large] == [None] * 3
+    assert [type(outcome) for outcome in at_once(held, stored, *large)] == [Record] * 4
 
 
 # ---------------------------------------------------------------- by whatever name, and whatever others do to it

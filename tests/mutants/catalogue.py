@@ -249,6 +249,20 @@ MUTANTS: Final = (
         "tests/ledger",
     ),
     Mutant(
+        "no update waits for the disk",
+        SQLITE,
+        "durable=not _may_be_told_unwritten(stored)",
+        "durable=False",
+        "tests/ledger/test_sqlite.py",
+    ),
+    Mutant(
+        "a shared commit waits for the disk only if all its writes ask for it",
+        SQLITE,
+        "if any(write.durable for write in batch)",
+        "if all(write.durable for write in batch)",
+        "tests/ledger/test_sqlite.py",
+    ),
+    Mutant(
         "sqlite is not exclusive",
         SQLITE_FILES,
         "fcntl.LOCK_EX | fcntl.LOCK_NB",
@@ -273,8 +287,8 @@ MUTANTS: Final = (
     Mutant(
         "the log may go under a live server",
         SQLITE_FILES,
-        "(self._log, log), ",
-        "",
+        '(f"{self._database}-wal", f"{self._database}-shm")',
+        '(f"{self._database}-shm",)',
         "tests/ledger/test_sqlite.py",
     ),
     Mutant(
