@@ -6,16 +6,13 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import closing
-from typing import TYPE_CHECKING, Final, NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from gha_step import __version__
 from gha_step.contract.errors import StepError
 
 if TYPE_CHECKING:
     from gha_step.emulator.server import Emulated
-    from gha_step.ledger.record import Record
-
-OPERATOR_WAITS: Final = 30.0  # seconds for one request to the API server
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -155,23 +152,36 @@ def _add_ledger(ledger: argparse.ArgumentParser) -> None:
         description="All dispatches that the ledger remembers, newest first. The server may be running.",
     )
     every.add_argument("--state", help="only those in this state, e.g. ambiguous")
+    every.add_argument("--open", action="store_true", help="only those that are not over, or that owe Port a report")
+    every.add_argument(
+        "--stuck", action="store_true", help="only those that were sent half an hour ago or earlier and are not over"
+    )
+    every.add_argument(
+        "--since", metavar="WHEN", help="only those made since then: 90m, 24h, 2027-01-31 or 2027-01-31T12:00:00Z"
+    )
     one = actions.add_parser(
         "show",
-        help="one dispatch, and what to do about it",
-        description="All that the ledger remembers of one dispatch, what its host is told, and what to do.",
+        help="one dispatch, or those of one Promotion, and what to do about them",
+        description="All that the ledger remembers of a dispatch, what its host is told, and what to do.",
     )
-    one.add_argument("key", metavar="KEY", help="its key, or the beginning of it, as list shows it")
+    one.add_argument(
+        "which",
+        metavar="KEY|PROMOTION|RUN_ID",
+        help="its key or the beginning of it, as list shows it; or the name of its Promotion, or the ID of its run",
+    )
     for action in (every, one):
         action.add_argument(
             "--project",
             help="only those of this project (default: all that the file holds; from Kubernetes those of "
             "GHA_STEP_PROJECTS, or of your current namespace; * for all)",
         )
-        action.add_argument("--json", action="store_true", help="for programs")
+        action.add_argument("--output", choices=("text", "json"), default="text", help="json: for programs")
+        action.add_argument("--json", action="store_const", const="json", dest="output", help="as --output json")
         action.add_argument(
             "--ledger",
             metavar="VALUE",
-            help="sqlite:PATH, or kubernetes (default: GHA_STEP_LEDGER, or sqlite:gha-step.db)",
+            help="sqlite:PATH (a file, or a directory of *.db), or kubernetes (default: GHA_STEP_LEDGER, or "
+            "sqlite:gha-step.db and the files of `gha-step run`)",
         )
 
 
@@ -270,21 +280,25 @@ def _ledger(options: argparse.Namespace) -> int:
     import time
 
     from gha_step import ledger_report as report
+    from gha_step.wiring.ledger_reader import read_records
 
-    records, unreadable = _look_into_ledger(options.ledger, options.project)
+    records, unreadable = read_records(options.ledger, options.project, os.environ)
     now = time.time()
+    project = None if options.project == "*" else options.project
     try:
-        project = None if options.project == "*" else options.project
-        records = report.chosen(records, state=getattr(options, "state", None), project=project)
         if options.action == "list":
-            as_json = [report.as_json(record, now) for record in records]
-            print(report.to_json(as_json) if options.json else report.table(records, now), flush=True)
-        else:
-            record = report.found(records, options.key)
-            print(
-                report.to_json(report.as_json(record, now)) if options.json else report.describe(record, now),
-                flush=True,
+            wanted = report.Wanted(
+                project=project,
+                state=options.state,
+                open_only=options.open,
+                stuck_only=options.stuck,
+                since=None if options.since is None else report.moment(options.since, now),
             )
+            text = report.listed(report.chosen(records, wanted, now), now, as_json=options.output == "json")
+        else:
+            records = report.chosen(records, report.Wanted(project=project), now)
+            text = report.shown(records, options.which, now, as_json=options.output == "json")
+        print(text, flush=True)
     except BrokenPipeError:  # as under `| head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
@@ -292,23 +306,3 @@ def _ledger(options: argparse.Namespace) -> int:
         for line in unreadable:
             print(f"gha-step: {line}", file=sys.stderr)
     return 1 if unreadable else 0
-
-
-def _look_into_ledger(named: str | None, project: str | None) -> "tuple[list[Record], list[str]]":
-    """Its records, and why others cannot be read."""
-    from gha_step.settings import Settings
-
-    given = {name: value for name in ("GHA_STEP_LEDGER", "GHA_STEP_PROJECTS") if (value := os.environ.get(name))}
-    settings = Settings.parse(given if named is None else given | {"GHA_STEP_LEDGER": named})
-    if settings.ledger != "kubernetes":
-        from gha_step.ledger.sqlite import look_into
-
-        return look_into(settings.ledger.path)
-    from gha_step.kube import connect
-    from gha_step.ledger.kubernetes import KubernetesStore
-    from gha_step.runtime import SystemClock
-
-    api = connect(os.environ, SystemClock(), timeout=OPERATOR_WAITS)
-    own = api.own_namespace()
-    projects = frozenset({project}) if project else settings.projects or (frozenset({own}) if own else None)
-    return KubernetesStore(api, None if projects is None or "*" in projects else projects).look_into()

@@ -2,16 +2,20 @@
 
 import json
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
 
+from gha_step.contract.duration import parse_duration
 from gha_step.contract.errors import StepError
 from gha_step.contract.quoting import quoted
 from gha_step.ledger.duties import Report
-from gha_step.ledger.record import Owner, Record, State
+from gha_step.ledger.record import OPEN, Owner, Record, State
 from gha_step.steps.dispatch.answers import tell, workflow_page
 
 SHOWN_OF_A_KEY: Final = 12  # characters
+STUCK_AFTER: Final = 1800.0  # seconds
 _NEVER_DELETE: Final = "Do not delete this record: it keeps the step from being sent twice."
 
 _WHAT_TO_DO: Final = {
@@ -51,18 +55,75 @@ class NoSuchRecord(StepError):
     """No record matches, or several do."""
 
 
-def chosen(records: Iterable[Record], *, state: str | None, project: str | None) -> list[Record]:
-    """Those of the state and the project.
+@dataclass(frozen=True)
+class Wanted:
+    """Which records to list. ``since``: made then or later, seconds since the epoch.
+
+    ``open_only``: not over, or a report is owed. ``stuck_only``: sent `STUCK_AFTER` ago and not over: as the alarm
+    GhaStepRecordsStuck counts.
+    """
+
+    project: str | None = None
+    state: str | None = None
+    open_only: bool = False
+    stuck_only: bool = False
+    since: float | None = None
+
+    def has(self, record: Record, now: float) -> bool:
+        """Whether it is one of them."""
+        return (
+            (self.project is None or record.project == self.project)
+            and (self.state is None or record.state == self.state)
+            and (not self.open_only or not record.final or record.owes)
+            and (not self.stuck_only or (record.state in OPEN and now - record.created_at > STUCK_AFTER))
+            and (self.since is None or record.created_at >= self.since)
+        )
+
+
+def moment(text: str, now: float) -> float:
+    """When that was, seconds since the epoch: so long ago, or a date or time; UTC where it names no zone.
+
+    :raises NoSuchRecord: it is neither.
+    """
+    with suppress(ValueError):
+        return now - parse_duration(text)
+    try:
+        at = datetime.fromisoformat(text)
+    except ValueError:
+        raise NoSuchRecord(
+            f"--since: {quoted(text)} is no time: write 90m, 24h, 2027-01-31 or 2027-01-31T12:00:00Z"
+        ) from None
+    return (at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp()
+
+
+def chosen(records: Iterable[Record], wanted: Wanted, now: float) -> list[Record]:
+    """Those that are wanted.
 
     :raises NoSuchRecord: there is no such state.
     """
-    if state is not None and state not in list(State):
-        raise NoSuchRecord(f"{quoted(state)} is not a state; the states are {', '.join(State)}")
-    return [
-        record
-        for record in records
-        if (state is None or record.state == state) and (project is None or record.project == project)
-    ]
+    if wanted.state is not None and wanted.state not in list(State):
+        raise NoSuchRecord(f"{quoted(wanted.state)} is not a state; the states are {', '.join(State)}")
+    return [record for record in records if wanted.has(record, now)]
+
+
+def listed(records: Sequence[Record], now: float, *, as_json: bool) -> str:
+    """A table, or a JSON array."""
+    return to_json([_as_json(record, now) for record in records]) if as_json else table(records, now)
+
+
+def shown(records: Sequence[Record], which: str, now: float, *, as_json: bool) -> str:
+    """One record, by its run or key; or those of a Promotion: as text, or as a JSON object or array.
+
+    :raises NoSuchRecord: there is none, or a key's beginning is that of more than one.
+    """
+    by_promotion = [record for record in records if record.promotion == which]
+    by_run = [record for record in records if record.run is not None and str(record.run.id) == which]
+    if not by_promotion:
+        (record,) = by_run if len(by_run) == 1 else (found(records, which),)
+        return to_json(_as_json(record, now)) if as_json else describe(record, now)
+    if as_json:
+        return to_json([_as_json(record, now) for record in by_promotion])
+    return "\n\n".join(describe(record, now) for record in by_promotion)
 
 
 def found(records: Iterable[Record], prefix: str) -> Record:
@@ -74,7 +135,10 @@ def found(records: Iterable[Record], prefix: str) -> Record:
     if len(meant) == 1:
         return meant[0]
     if not meant:
-        raise NoSuchRecord(f"no record's key begins with {quoted(prefix)}; `gha-step ledger list` shows all")
+        raise NoSuchRecord(
+            f"{quoted(prefix)} is neither the beginning of a record's key, nor a Promotion, nor a run's ID of any; "
+            "`gha-step ledger list` shows all"
+        )
     keys = ", ".join(record.key[: max(SHOWN_OF_A_KEY, len(prefix) + 4)] for record in meant[:5])
     raise NoSuchRecord(f"{len(meant)} records' keys begin with {quoted(prefix)}; write more of it: {keys}")
 
@@ -133,7 +197,7 @@ def what_to_do(record: Record) -> str:
     return _WHAT_TO_DO[record.state].format(page=workflow_page(record), run=record.run and record.run.url)
 
 
-def as_json(record: Record, now: float) -> dict[str, Any]:
+def _as_json(record: Record, now: float) -> dict[str, Any]:
     """A record for programs: what is stored, its age in seconds, and what to do."""
     stored = record.model_dump(mode="json", exclude_none=True)
     names = {"project": record.project, "alias": record.alias}

@@ -12,6 +12,7 @@ import pytest
 
 from gha_step import ledger_report as report
 from gha_step.cli import main
+from gha_step.ledger.duties import Report
 from gha_step.ledger.keys import step_key
 from gha_step.ledger.kubernetes import KubernetesStore
 from gha_step.ledger.record import Candidate, Run, State
@@ -129,6 +130,42 @@ def test_list_can_be_confined_to_a_project(held: SqliteStore, capsys: pytest.Cap
     assert lines(capsys, "ledger", "list", "--project", "other", "--state", "accepted") == ["no records"]
 
 
+NOW = 1_700_010_000.0
+OLD, NEW = NOW - report.STUCK_AFTER - 1, NOW - report.STUCK_AFTER + 1
+
+
+@pytest.mark.parametrize("state", list(State))
+@pytest.mark.parametrize("created_at", [OLD, NEW])
+def test_stuck_is_what_was_sent_half_an_hour_ago_and_is_not_over(state: State, created_at: float) -> None:
+    one = record(state, created_at=created_at)
+    stuck = state in (State.SENDING, State.UNKNOWN, State.ACCEPTED_WITHOUT_ID) and created_at == OLD
+    assert (report.chosen([one], report.Wanted(stuck_only=True), NOW) == [one]) is stuck
+    assert (report.chosen([one], report.Wanted(open_only=True), NOW) == [one]) is not one.final
+
+
+def test_a_record_that_owes_a_report_is_open_whatever_its_state() -> None:
+    owing = record(State.ACCEPTED).owing(Report(via="claims", kind="run", id="r_1"))
+    closed = record(State.ACCEPTED).owing(Report(via="claims", kind="run", id="r_1", closed=True))
+    assert report.chosen([owing, closed], report.Wanted(open_only=True), NOW) == [owing]
+
+
+@pytest.mark.parametrize(
+    ("since", "shown"),
+    [("2023-11-14T22:13:22Z", 6), ("2023-11-14T23:13:22+01:00", 6), ("2023-11-14", 8), ("2023-11-15", 0), ("1m", 0)],
+)
+def test_list_can_be_confined_to_what_was_made_since(
+    held: SqliteStore, capsys: pytest.CaptureFixture[str], since: str, shown: int
+) -> None:
+    found = json.loads("\n".join(lines(capsys, "ledger", "list", "--since", since, "--output", "json")))
+    assert len(found) == shown
+
+
+def test_the_filters_of_list_count_together(held: SqliteStore, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = lines(capsys, "ledger", "list", "--stuck", "--project", "demo", "--since", "2023-11-14")[1:]
+    assert {row.split()[1] for row in rows} == {"sending", "unknown", "accepted_without_id"}
+    assert lines(capsys, "ledger", "list", "--open", "--project", "other") == ["no records"]
+
+
 def test_an_empty_ledger_is_told_as_such(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     store = SqliteStore(path)
     assert lines(capsys, "ledger", "list") == ["no records"]
@@ -222,8 +259,20 @@ def test_show_as_json_is_the_whole_record(held: SqliteStore, capsys: pytest.Capt
     assert shown["version"] == 1
 
 
+def test_show_takes_the_name_of_a_promotion_and_the_id_of_a_run(
+    held: SqliteStore, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert f"key:         {key_of(State.ACCEPTED)}" in lines(capsys, "ledger", "show", "7")
+    shown = lines(capsys, "ledger", "show", "test.01abc")
+    assert len([line for line in shown if line.startswith("key: ")]) == len(State)
+    as_json = json.loads("\n".join(lines(capsys, "ledger", "show", "test.01abc", "--output", "json")))
+    assert {one["state"] for one in as_json} == set(State)
+    assert json.loads("\n".join(lines(capsys, "ledger", "show", "7", "--output", "json")))["state"] == "accepted"
+    assert len(lines(capsys, "ledger", "show", "test.01abc", "--project", "other")) < len(shown)
+
+
 def test_a_key_that_nobody_has_is_told(held: SqliteStore, capsys: pytest.CaptureFixture[str]) -> None:
-    assert "no record's key begins with 'xyz'" in refused(capsys, "ledger", "show", "xyz")
+    assert "'xyz' is neither the beginning of a record's key" in refused(capsys, "ledger", "show", "xyz")
 
 
 def test_a_prefix_of_several_keys_is_told_with_the_keys(held: SqliteStore, capsys: pytest.CaptureFixture[str]) -> None:
@@ -246,6 +295,7 @@ def test_the_default_is_a_file_in_the_working_directory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.delenv("GHA_STEP_LEDGER", raising=False)
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
     monkeypatch.chdir(tmp_path)
     assert "the ledger gha-step.db cannot be read" in refused(capsys, "ledger", "list")
 
@@ -300,9 +350,52 @@ def test_a_ledger_of_a_newer_version_is_told(path: Path, capsys: pytest.CaptureF
     assert "use the version that wrote it" in said
 
 
-def test_a_directory_is_told(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_directory_without_ledgers_is_told(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path.mkdir()
-    assert "Is a directory" in refused(capsys, "ledger", "list")
+    assert "holds no ledger (*.db)" in refused(capsys, "ledger", "list")
+
+
+# ---------------------------------------------------------------- those of `gha-step run`
+
+
+def key_file(folder: Path, text: str, created_at: float) -> None:
+    """A ledger as `gha-step run --key` leaves it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    store = SqliteStore(folder / f"{step_key('shell', 'key', text)}.db")
+    parts = ("shell", "key", text)
+    store.write(record(State.ACCEPTED, version=0, key=step_key(*parts), key_parts=parts, created_at=created_at))
+    store.close()
+
+
+def test_without_a_named_ledger_those_of_run_are_listed_beside_the_one_of_the_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("GHA_STEP_LEDGER", raising=False)
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / "state" / "gha-step" / "ledgers"
+    for number, text in enumerate(("first", "second")):
+        key_file(folder, text, 1_700_000_000.0 + number)
+    assert [line.split()[-1] for line in lines(capsys, "ledger", "list")] == ["ALIAS", "second", "first"]
+    store = SqliteStore(tmp_path / "gha-step.db")
+    store.write(record(alias="here", version=0, created_at=1_800_000_000.0))
+    assert [line.split()[-1] for line in lines(capsys, "ledger", "list")] == ["ALIAS", "here", "second", "first"]
+    store.close()
+    named = lines(capsys, "ledger", "list", "--ledger", f"sqlite:{folder}")
+    assert [line.split()[-1] for line in named] == ["ALIAS", "second", "first"]
+    monkeypatch.setenv("GHA_STEP_LEDGER", f"sqlite:{tmp_path / 'gha-step.db'}")
+    assert [line.split()[-1] for line in lines(capsys, "ledger", "list")] == ["ALIAS", "here"]
+
+
+def test_one_spoilt_ledger_of_many_is_told_beside_the_others(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    key_file(tmp_path, "good", 1_700_000_000.0)
+    (tmp_path / "bad.db").write_text("#!/bin/sh\n" * 100)
+    assert main(["ledger", "list", "--ledger", f"sqlite:{tmp_path}"]) == 1
+    out, err = capsys.readouterr()
+    assert len(out.splitlines()) == 2
+    assert str(tmp_path / "bad.db") in err
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
@@ -330,6 +423,7 @@ def test_a_record_of_a_newer_version_is_told_beside_the_others(
     [
         (["list", "--ledger", "kubernetes"], "set KUBECONFIG"),
         (["list", "--ledger", "ledger.db"], "write sqlite:PATH"),
+        (["list", "--since", "yesterday"], "--since: 'yesterday' is no time: write 90m"),
         (["list", "--state", "lost"], "'lost' is not a state; the states are reserved, sending"),
     ],
 )

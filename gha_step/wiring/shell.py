@@ -24,7 +24,7 @@ from gha_step.github.endpoint import Endpoint, resolve_endpoint
 from gha_step.github.errors import BadEndpoint
 from gha_step.inbound.shell import outputs
 from gha_step.inbound.shell.errors import UsageError
-from gha_step.inbound.shell.files import read_text
+from gha_step.inbound.shell.files import ledgers_of_run, read_text
 from gha_step.inbound.shell.follower import Follower, Interrupted, Signals
 from gha_step.inbound.shell.invocation import Wanted, by_file, by_flags
 from gha_step.inbound.shell.key import key_of, objection
@@ -166,7 +166,7 @@ class _Run:
                 raise UsageError(f"--ledger: ?lifetime=pod needs --correlation-input. In a pod there are {_IN_A_POD}")
         else:
             ledger = SqliteLedger(
-                _state_home(environment) / f"{step_key(*self._key.caller.key_parts)}.db", lifetime_pod=False
+                ledgers_of_run(environment) / f"{step_key(*self._key.caller.key_parts)}.db", lifetime_pod=False
             )
         try:
             mountinfo = Path("/proc/self/mountinfo").read_text()
@@ -359,19 +359,6 @@ def _cluster(environment: Mapping[str, str]) -> Any:
         return connect(environment, SystemClock())
     except AccessUnknown as error:
         raise UsageError(f"--ledger: {error}") from None
-
-
-def _state_home(environment: Mapping[str, str]) -> Path:
-    """Where one file per key lies. Source: XDG Base Directory Specification, which ignores relative paths."""
-    home = environment.get("XDG_STATE_HOME", "")
-    if not home.startswith("/"):
-        own = environment.get("HOME", "")
-        if not own.startswith("/"):
-            raise UsageError(
-                "the ledger has no place: set XDG_STATE_HOME or HOME, or name a file: --ledger sqlite:PATH"
-            )
-        home = f"{own}/.local/state"
-    return Path(home) / "gha-step" / "ledgers"
 
 
 def _output_files(environment: Mapping[str, str]) -> tuple[Path, ...]:

@@ -1,5 +1,6 @@
-"""Files that a person names on the command line."""
+"""Files that a person names on the command line, and where the ledgers of `gha-step run` are."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from gha_step.inbound.shell.errors import UsageError
@@ -23,3 +24,21 @@ def read_text(path: str, subject: str, most: int = MAX_FILE) -> str:
         raise UsageError(f"{subject}: {path} cannot be read ({error.strerror})") from None
     except UnicodeDecodeError:
         raise UsageError(f"{subject}: {path} is not text") from None
+
+
+def ledgers_of_run(environment: Mapping[str, str]) -> Path:
+    """Where `gha-step run` keeps one file per key.
+
+    Source: XDG Base Directory Specification, which ignores relative paths.
+
+    :raises UsageError: neither variable names a place.
+    """
+    home = environment.get("XDG_STATE_HOME", "")
+    if not home.startswith("/"):
+        own = environment.get("HOME", "")
+        if not own.startswith("/"):
+            raise UsageError(
+                "the ledger has no place: set XDG_STATE_HOME or HOME, or name a file: --ledger sqlite:PATH"
+            )
+        home = f"{own}/.local/state"
+    return Path(home) / "gha-step" / "ledgers"

@@ -1,0 +1,76 @@
+"""Where an operator's commands read records from: the ledger that is named, or what lies around on this machine."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+from gha_step.contract.errors import StepError
+from gha_step.inbound.shell.errors import UsageError
+from gha_step.inbound.shell.files import ledgers_of_run
+from gha_step.ledger.record import Record
+from gha_step.ledger.sqlite import look_into
+from gha_step.ledger.store import LedgerUnusable
+from gha_step.settings import Settings
+
+OPERATOR_WAITS: Final = 30.0  # seconds for one request to the API server
+_SUFFIX: Final = ".db"
+
+
+def read_records(
+    named: str | None, project: str | None, environment: Mapping[str, str]
+) -> tuple[list[Record], list[str]]:
+    """All records, newest first, and why others cannot be read.
+
+    :param named: as --ledger says; ``None``: GHA_STEP_LEDGER, or else gha-step.db here and the files of `gha-step run`.
+    :raises StepError: there is no ledger that can be read.
+    """
+    given = {name: value for name in ("GHA_STEP_LEDGER", "GHA_STEP_PROJECTS") if (value := environment.get(name))}
+    settings = Settings.parse(given if named is None else given | {"GHA_STEP_LEDGER": named})
+    if settings.ledger == "kubernetes":
+        return _in_kubernetes(settings, project, environment)
+    path = settings.ledger.path
+    if named is None and "GHA_STEP_LEDGER" not in given:
+        return _files([*([path] if path.exists() else []), *_of_run(environment)] or [path])
+    return _files(_ledgers_in(path) if path.is_dir() else [path])
+
+
+def _files(paths: list[Path]) -> tuple[list[Record], list[str]]:
+    if len(paths) == 1:
+        return look_into(paths[0])
+    records: list[Record] = []
+    unreadable: list[str] = []
+    for path in paths:
+        try:
+            found, more = look_into(path)
+        except StepError as error:
+            found, more = [], [str(error)]
+        records += found
+        unreadable += more
+    return sorted(records, key=lambda record: record.created_at, reverse=True), unreadable
+
+
+def _ledgers_in(folder: Path) -> list[Path]:
+    found = sorted(folder.glob(f"*{_SUFFIX}"))
+    if not found:
+        raise LedgerUnusable(f"the directory {folder} holds no ledger (*{_SUFFIX}): name another path")
+    return found
+
+
+def _of_run(environment: Mapping[str, str]) -> list[Path]:
+    try:
+        return sorted(ledgers_of_run(environment).glob(f"*{_SUFFIX}"))
+    except UsageError:  # it has no place here, and so nothing was recorded
+        return []
+
+
+def _in_kubernetes(
+    settings: Settings, project: str | None, environment: Mapping[str, str]
+) -> tuple[list[Record], list[str]]:
+    from gha_step.kube import connect
+    from gha_step.ledger.kubernetes import KubernetesStore
+    from gha_step.runtime import SystemClock
+
+    api = connect(environment, SystemClock(), timeout=OPERATOR_WAITS)
+    own = api.own_namespace()
+    projects = frozenset({project}) if project else settings.projects or (frozenset({own}) if own else None)
+    return KubernetesStore(api, None if projects is None or "*" in projects else projects).look_into()
