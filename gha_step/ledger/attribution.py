@@ -96,7 +96,7 @@ def concerns(record: Record, other: Record, runs: Collection[int]) -> bool:
     """
     return (
         other.key != record.key
-        and other.target.workflow_of_repo == record.target.workflow_of_repo
+        and other.target.may_be_workflow_of(record.target)
         and (
             other.state in OPEN
             or _is_unidentified(record, other)

@@ -31,6 +31,7 @@ GROUP: Final = "gha-step.dev"
 API_VERSION: Final = f"{GROUP}/v1alpha1"
 KIND: Final = "WorkflowDispatch"
 PROMOTION_LABEL: Final = f"{GROUP}/promotion"
+REPO_LABEL: Final = f"{GROUP}/repo"
 WORKFLOW_LABEL: Final = f"{GROUP}/workflow"
 DUTY_LABEL: Final = f"{GROUP}/duty"  # open: the record owes something
 _OPEN: Final = "open"
@@ -122,7 +123,7 @@ class KubernetesStore:
         """The API server's connections are shared, and end with the process."""
 
     def others(self, record: Record, runs: Collection[int]) -> list[Record]:
-        of_workflow = {"labelSelector": f"{WORKFLOW_LABEL}={_workflow_label(record.target)}"}
+        of_workflow = {"labelSelector": _may_be_workflow_of(record.target)}
         of_older = {"labelSelector": f"!{WORKFLOW_LABEL}"}  # 0.1.0 wrote none
         own = RECORDS.path(_namespace(record.project))
         found: list[_Object] = []
@@ -308,7 +309,7 @@ def _of_others(metadata: _Object) -> _Object:
     """What in an object's metadata is not ours, and has to be there after our next PUT as well."""
     kept: _Object = {}
     for name, ours in (
-        ("labels", (PROMOTION_LABEL, WORKFLOW_LABEL, DUTY_LABEL)),
+        ("labels", (PROMOTION_LABEL, REPO_LABEL, WORKFLOW_LABEL, DUTY_LABEL)),
         ("annotations", (TARGET_ANNOTATION, CLAIMED_ANNOTATION)),
     ):
         if theirs := {key: value for key, value in (metadata.get(name) or {}).items() if key not in ours}:
@@ -339,7 +340,11 @@ def _encode(record: Record) -> _Object:
         "kind": KIND,
         "metadata": {
             "name": record.key,
-            "labels": {PROMOTION_LABEL: _label(record.promotion), WORKFLOW_LABEL: _workflow_label(record.target)},
+            "labels": {
+                PROMOTION_LABEL: _label(record.promotion),
+                REPO_LABEL: _repo_label(record.target),
+                WORKFLOW_LABEL: _workflow_label(record.target),
+            },
         },
         "schemaVersion": fields.pop("schema_version"),
     }
@@ -396,9 +401,21 @@ def _label(promotion: str) -> str:
     return promotion if _LABEL.fullmatch(promotion) else f"sha256-{digest(promotion)[:40]}"
 
 
+def _may_be_workflow_of(target: Target) -> str:
+    """Selects, by labels, what `Target.may_be_workflow_of` holds of, whatever the project and ref; and some more."""
+    if target.by_number:
+        return f"{REPO_LABEL}={_repo_label(target)}"
+    by_number = target.model_copy(update={"workflow": "0"})
+    return f"{WORKFLOW_LABEL} in ({_workflow_label(target)},{_workflow_label(by_number)})"
+
+
+def _repo_label(target: Target) -> str:
+    return digest([target.api_base, target.repo])[:40]
+
+
 def _workflow_label(target: Target) -> str:
-    """A label's value by which the records of one workflow are listed, whatever their project and ref."""
-    return digest(list(target.workflow_of_repo))[:40]
+    """One for each file, and one for all that are named by their number."""
+    return digest([target.api_base, target.repo, "" if target.by_number else target.workflow])[:40]
 
 
 def _gate_name(target: Target) -> str:

@@ -84,9 +84,17 @@ class Target(Frozen):
         return digest(self.model_dump())
 
     @property
-    def workflow_of_repo(self) -> tuple[str, str, str]:
-        """The workflow, whatever the ref."""
-        return self.api_base, self.repo, self.workflow
+    def by_number(self) -> bool:
+        """Whether the workflow is named by its ID: which file that is, nobody here knows."""
+        return self.workflow.isdecimal()
+
+    def may_be_workflow_of(self, other: "Target") -> bool:
+        """Whether both may be one workflow, whatever the ref: a number may stand for any file of the repository."""
+        if (self.api_base, self.repo) != (other.api_base, other.repo):
+            return False
+        if self.by_number and other.by_number:
+            return self.workflow.lstrip("0") == other.workflow.lstrip("0")
+        return self.workflow == other.workflow or self.by_number or other.by_number
 
 
 class Run(Frozen):

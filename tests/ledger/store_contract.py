@@ -162,6 +162,27 @@ class StoreContract:
         is_open = state in (State.SENDING, State.UNKNOWN, State.ACCEPTED_WITHOUT_ID)
         assert store.others(mine, ()) == ([theirs] if is_open else [])
 
+    @pytest.mark.parametrize(
+        ("mine", "theirs", "found"),
+        [
+            ("deploy.yml", "12345", True),
+            ("12345", "deploy.yml", True),
+            ("12345", "012345", True),
+            ("12345", "67890", False),
+            ("deploy.yml", "12345.yml", False),
+        ],
+    )
+    def test_a_workflow_that_is_named_by_its_number_may_be_any_file_of_the_repository(
+        self, store: Store, mine: str, theirs: str, *, found: bool
+    ) -> None:
+        ours = store.write(fresh("mine", target=TARGET.model_copy(update={"workflow": mine})))
+        target = TARGET.model_copy(update={"workflow": theirs})
+        rival = store.write(fresh("theirs", State.SENDING, promotion="test.02", target=target))
+        for name in ("repo", "api_base"):
+            elsewhere = target.model_copy(update={name: OTHER_WORKFLOWS[name]})
+            store.write(fresh(f"other-{name}", State.SENDING, promotion="test.02", target=elsewhere))
+        assert store.others(ours, ()) == ([rival] if found else [])
+
     @pytest.mark.parametrize("state", [State.AMBIGUOUS, State.UNRESOLVED])
     def test_accepted_dispatches_that_ended_without_their_run_are_found(self, store: Store, state: State) -> None:
         mine = store.write(fresh("mine", State.ACCEPTED_WITHOUT_ID, answered_date=5.0, floor=0.0, sending_at=5.0))

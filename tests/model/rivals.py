@@ -23,6 +23,7 @@ class Rules:
 
     answers: tuple[frozenset[str], ...]  # for each key, those that it may get: "200", "204", "lost"
     refs: tuple[str, ...]
+    numbers: frozenset[int] = frozenset()  # keys that name the workflow by its ID, the others by its file
     late: frozenset[int] = frozenset()  # keys whose run may be listed at any later tick
     settle: int = 2  # S: runs that are not late are listed by then
     deadline: int = 4  # ticks after sending
@@ -33,6 +34,7 @@ class Rules:
     others_runs_are_taken: bool = True
     waits_for_rivals: bool = True
     waits_for_unidentified: bool = True
+    a_number_may_be_any_file: bool = True
 
 
 class Key(NamedTuple):
@@ -136,7 +138,7 @@ def _look(tick: int, keys: tuple[Key, ...], rules: Rules) -> tuple[Key, ...]:
 
 def _decide(tick: int, number: int, keys: tuple[Key, ...], shown: set[int], rules: Rules) -> Key:
     key, ref = keys[number], rules.refs[number]
-    others = [(n, other) for n, other in enumerate(keys) if n != number]
+    others = [(n, other) for n, other in enumerate(keys) if n != number and _may_be_of_one_workflow(n, number, rules)]
     taken = {other.run for _, other in others if other.run is not None} if rules.others_runs_are_taken else set()
     seen = (key.seen | {n for n in shown if rules.refs[n] == ref}) - taken
     rivals = [other for n, other in others if rules.refs[n] == ref and other.state in OPEN]
@@ -157,6 +159,11 @@ def _decide(tick: int, number: int, keys: tuple[Key, ...], shown: set[int], rule
     if tick >= key.sent + rules.deadline + patience:
         return key._replace(state="ambiguous" if seen else "unresolved")
     return key
+
+
+def _may_be_of_one_workflow(one: int, other: int, rules: Rules) -> bool:
+    """As far as the two names tell: all keys of this model start one workflow, and a listing shows the runs of all."""
+    return rules.a_number_may_be_any_file or (one in rules.numbers) == (other in rules.numbers)
 
 
 def _subsets(numbers: list[int]) -> Iterator[tuple[int, ...]]:

@@ -77,6 +77,13 @@ MUTANTS: Final = (
         " self._servers.dialect(request.endpoint)))\n",
     ),
     Mutant(
+        "a workflow by its number is another one than the same by its file",
+        "gha_step/ledger/record.py",
+        "        return self.workflow == other.workflow or self.by_number or other.by_number\n",
+        "        return self.workflow == other.workflow\n",
+        "tests/ledger",
+    ),
+    Mutant(
         "newest run wins",
         ATTRIBUTION,
         "    if not look.settled or len(look.seen) != 1 or look.others.rivals or look.others.unidentified:\n"
