@@ -40,6 +40,7 @@ STAND_INS = (
     stand_in("kargo.akuity.io", "v1alpha1", "ClusterPromotionTask", namespaced=False),
     stand_in("kargo.akuity.io", "v1alpha1", "Promotion", namespaced=True),
     stand_in("monitoring.coreos.com", "v1", "ServiceMonitor", namespaced=True),
+    stand_in("monitoring.coreos.com", "v1", "PodMonitor", namespaced=True),
     stand_in("monitoring.coreos.com", "v1", "PrometheusRule", namespaced=True),
 )
 

@@ -21,6 +21,7 @@ BASES = sorted(
 )
 COMPONENTS = [
     ("step-plugin", "step-plugin/kargo-user-1000"),
+    ("step-plugin", "step-plugin/pod-monitor"),
     ("step-plugin/project", "step-plugin/git-credentials"),
     ("service/project", "service/git-credentials"),
     ("service", "service/service-monitor"),

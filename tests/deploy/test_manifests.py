@@ -150,6 +150,12 @@ def test_every_selector_finds_the_service(path: str, selector: str) -> None:
     assert at(manifest(f"service/{path}.yaml"), selector) == LABELS
 
 
+def test_the_sidecars_port_is_the_one_that_is_scraped() -> None:
+    (scraped,) = at(manifest("step-plugin/pod-monitor/podmonitor.yaml"), "spec.podMetricsEndpoints")
+    sidecar = yaml.safe_load(manifest("step-plugin/configmap.yaml")["data"]["sidecar.container"])
+    assert scraped["port"] in [port["name"] for port in sidecar["ports"]]
+
+
 def test_the_tasks_call_the_service_by_its_name() -> None:
     service = manifest("service/service.yaml")
     name, namespace = service["metadata"]["name"], service["metadata"]["namespace"]
