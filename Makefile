@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 .DEFAULT_GOAL := help
-.PHONY: help install demo demo-grpc test test-alarms test-cluster test-image check dist fix proto soak mutants bench lock clean
+.PHONY: help install demo demo-grpc test test-alarms test-cluster test-image check dist fix proto soak mutants bench abuse lock clean
 
 help:            ## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | awk -F'\t' '{printf "make %-14s %s\n", $$1, $$2}'
@@ -94,6 +94,9 @@ bench: $(VENV)/.installed-dev ## performance, side by side with its peers
 	$(VENV)/bench/bin/python -m pip --disable-pip-version-check install --quiet --require-hashes -r requirements-bench.lock
 	$(BIN)/python -m compileall -q gha_step  # as an installation has it
 	$(BIN)/python -m tests.bench
+
+abuse: $(VENV)/.installed-dev ## attacks beside a well-behaved project: memory, time, connections (10 minutes)
+	$(BIN)/python -m tests.abuse
 
 lock:            ## write the lock files anew from pyproject.toml (newest versions that fit)
 	test -d $(VENV)/lock || $(PYTHON) -m venv $(VENV)/lock

@@ -6,7 +6,10 @@ identifiers (https://docs.python.org/3/library/ssl.html#ssl.VERIFY_X509_STRICT).
 ends a chain, also one that is not self-signed.
 """
 
+import errno
+import os
 import ssl
+from pathlib import Path
 from typing import Final
 
 
@@ -24,6 +27,19 @@ def as_go_does(context: ssl.SSLContext) -> ssl.SSLContext:
     """``context``, which now accepts the chains that Go accepts."""
     context.verify_flags = (context.verify_flags & ~ssl.VERIFY_X509_STRICT) | ssl.VERIFY_X509_PARTIAL_CHAIN
     return context
+
+
+def has_authorities(context: ssl.SSLContext) -> bool:
+    """Whether its CAs were loaded. Nothing is said where they could not be read: no file descriptor was left."""
+    return bool(context.cert_store_stats()["x509"])
+
+
+def check_authorities(context: ssl.SSLContext) -> None:
+    """Before a certificate is called untrusted. :raises OSError: the CAs could not be read, so nothing is known."""
+    file = ssl.get_default_verify_paths().cafile or os.devnull  # in truth it is None where there is none
+    if not has_authorities(context) and b"CERTIFICATE-----" in Path(file).read_bytes():
+        raise OSError(errno.EMFILE, f"the CAs in {file} could not be read")
+    os.close(os.open(os.devnull, os.O_RDONLY))  # a directory of CAs is read with each handshake
 
 
 _ADD: Final = "add {missing} there, or name a file that holds it in SSL_CERT_FILE"

@@ -17,6 +17,7 @@ from gha_step.github.connection import Connector
 from gha_step.github.errors import RateLimited, TooLarge, Unclear
 from gha_step.github.exchange import Exchange
 from gha_step.github.fresh_tokens import may_pass, pause
+from gha_step.github.large_answers import SMALL, LargeAnswers, Place, is_too_much
 from gha_step.github.messages import VERSION_HEADER, Answer, Request, error_body, headers, retry_after, time_of_day
 from gha_step.github.rate_limits import RateLimits
 from gha_step.github.refusals import Asked, rate_limit, refuses_version
@@ -26,8 +27,8 @@ from gha_step.telemetry import Telemetry
 
 ANSWER_WITHIN: Final = 10.0  # seconds
 MAX_BODY: Final = {  # bytes, by the name of the request: a run takes some 20 kB with its repository, a job 5 kB
-    "runs": 8 << 20,
-    "jobs": 8 << 20,
+    "runs": 4 << 20,
+    "jobs": 4 << 20,
     "workflow_file": 2 << 20,  # 1 MiB in base64
 }
 MAX_BODY_ELSEWHERE: Final = 1 << 20
@@ -68,6 +69,7 @@ class Client:
         self._servers = servers
         self._rate_limits = rate_limits
         self._telemetry = telemetry
+        self._large = LargeAnswers(clock)
 
     def get(
         self,
@@ -90,16 +92,30 @@ class Client:
         :raises TooLarge: the answer is longer than such an answer can be.
         :raises Unclear: no answer that can be read within ten seconds.
         """
+        return self.read(name, asked, path, token, lambda answer: answer, parameters, etag=etag)
+
+    def read(
+        self,
+        name: str,
+        asked: Asked,
+        path: str,
+        token: Token,
+        parse: Callable[[Answer], T],
+        parameters: Mapping[str, str] | None = None,
+        *,
+        etag: str | None = None,
+    ) -> T:
+        """What ``parse`` finds in the answer to `get`: of a large one, nothing else is kept; it asks for nothing."""
         query = f"?{urlencode(parameters)}" if parameters else ""
         given = [] if etag is None else [("If-None-Match", etag)]
         tries = 0
         while True:
             begun = self._clock.monotonic()
-            answer = self._ask(name, asked, "GET", path + query, token, token, given, b"")
-            if answer.status not in (401, 403):
-                return answer
-            if not may_pass(answer.status, error_body(answer).message, asked, token, begun):
-                return answer
+            with self._large.one(asked.endpoint.authority) as place:
+                answer = self._ask(name, asked, "GET", path + query, token, token, given, b"", place)
+                refused = answer.status in (401, 403)
+                if not refused or not may_pass(answer.status, error_body(answer).message, asked, token, begun):
+                    return parse(answer)
             tries += 1
             self._clock.sleep(pause(tries))
 
@@ -112,7 +128,8 @@ class Client:
 
         :param token: may be an App's JWT, which is new each time: so limits are kept by ``owner``.
         """
-        return self._ask(name, asked, "POST", path, token, owner, [], compact_json(body).encode())
+        with self._large.one(asked.endpoint.authority) as place:
+            return self._ask(name, asked, "POST", path, token, owner, [], compact_json(body).encode(), place)
 
     def _ask(
         self,
@@ -124,6 +141,7 @@ class Client:
         owner: Token | tuple[str, ...],
         given: list[tuple[str, str]],
         content: bytes,
+        place: Place,
     ) -> Answer:
         endpoint = asked.endpoint
         self._check_hold(asked, owner)
@@ -142,7 +160,10 @@ class Client:
                 ],
                 body=content,
             )
-            answer = self._metered(name, asked, request).hiding(token)
+            place.leave()
+            answer = self._metered(name, asked, request, place)
+            place.read()
+            answer = answer.hiding(token)
             self._servers.saw(endpoint, answer.headers, dialect)
             if dialect.version is None or not refuses_version(answer, asked):
                 break
@@ -172,20 +193,21 @@ class Client:
             self._rate_limits.answered(endpoint, owner)
         return answer
 
-    def _metered(self, name: str, asked: Asked, request: Request) -> Answer:
+    def _metered(self, name: str, asked: Asked, request: Request, place: Place) -> Answer:
         begun = self._clock.monotonic()
         status = "error"
         try:
-            answer = self._send(name, asked, request)
+            answer = self._send(name, asked, request, place)
             status = str(answer.status)
         finally:
             self._telemetry.github_request(name, status, self._clock.monotonic() - begun)
         self._telemetry.github_budget(asked.endpoint.host, answer.headers)
         return answer
 
-    def _send(self, name: str, asked: Asked, request: Request) -> Answer:
+    def _send(self, name: str, asked: Asked, request: Request, place: Place) -> Answer:
         most = MAX_BODY.get(name, MAX_BODY_ELSEWHERE)
-        exchange = Exchange(self._connector.connect(asked.endpoint), self._clock, max_body=most)
+        connection = self._connector.connect(asked.endpoint)
+        exchange = Exchange(connection, self._clock, max_body=most, max_kept=most, grow=place.grow)
         try:
             try:
                 exchange.send(request)
@@ -196,4 +218,6 @@ class Client:
             exchange.close()
         if answer is None:
             raise Unclear(f"{asked.endpoint.host} did not answer within {ANSWER_WITHIN:.0f} s")
+        if len(answer.body) > SMALL and is_too_much(answer.body):
+            raise TooLarge(f"{asked.endpoint.host} answers with more values than such an answer has")
         return answer

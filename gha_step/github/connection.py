@@ -10,6 +10,7 @@ import ipaddress
 import os
 import socket
 import ssl
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Final, Protocol, TypeAlias
 
@@ -19,9 +20,10 @@ from gha_step.github.egress import Address, Egress, parse_address
 from gha_step.github.endpoint import Endpoint
 from gha_step.github.errors import GitHubError, Unreachable, Untrusted
 from gha_step.proxies import VARIABLE, Proxies, Proxy
-from gha_step.trust import client_context, wrong_with
+from gha_step.trust import check_authorities, client_context, has_authorities, wrong_with
 
-CONNECT_SECONDS: Final = 10.0
+CONNECT_SECONDS: Final = 10.0  # for all of it: every address, the proxy, TLS
+MOST_ADDRESSES: Final = 8  # of one name that are tried
 _CHUNK: Final = 65_536
 Found: TypeAlias = tuple[socket.AddressFamily, socket.SocketKind, int, str, tuple[Any, ...]]
 Resolve: TypeAlias = Callable[[str, int | None, int], Sequence[Found]]
@@ -107,14 +109,17 @@ class SocketConnector:
         self._bounds.check_host(endpoint)
         proxy = self._proxies.for_tls(endpoint.host, endpoint.port) if endpoint.tls else None
         where = f"{endpoint.host} port {endpoint.port}" + (f" through the proxy {proxy.host}" if proxy else "")
-        sock = self._dial_or_explain(endpoint, proxy, where)
+        patience = _Patience()
+        sock = self._dial_or_explain(endpoint, proxy, where, patience)
         try:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             if proxy and proxy.tls:
+                sock.settimeout(patience.left())
                 sock = self._secure_proxy(proxy, sock)
             if proxy:
-                _open_tunnel(sock, endpoint, proxy.login)
+                _open_tunnel(sock, endpoint, proxy.login, patience)
             if endpoint.tls:
+                sock.settimeout(patience.left())
                 sock = self._secure(sock, endpoint, where)
         except GitHubError:
             sock.close()
@@ -124,12 +129,14 @@ class SocketConnector:
             raise Unreachable(f"{where} accepts no TLS connection ({cause_of(error)})") from None
         return SocketConnection(sock)
 
-    def _dial_or_explain(self, endpoint: Endpoint, proxy: Proxy | None, where: str) -> socket.socket:
+    def _dial_or_explain(
+        self, endpoint: Endpoint, proxy: Proxy | None, where: str, patience: "_Patience"
+    ) -> socket.socket:
         hint = f"is {endpoint.named_by} right, and may gha-step reach it?" if not proxy else f"is {VARIABLE} right?"
         try:
             if proxy:
-                return socket.create_connection((proxy.host, proxy.port), timeout=CONNECT_SECONDS)
-            return self._dial(endpoint)
+                return _first_of(self._resolve(proxy.host, proxy.port, 0), patience)
+            return self._dial(endpoint, patience)
         except socket.gaierror as error:
             name = proxy.host if proxy else endpoint.host
             raise Unreachable(f"the name {name} does not resolve ({error.strerror}): {hint}") from None
@@ -137,9 +144,11 @@ class SocketConnector:
             raise Unreachable(f"{where} cannot be reached ({cause_of(error)}): {hint}") from None
 
     def _secure_proxy(self, proxy: Proxy, sock: socket.socket) -> socket.socket:
+        context = self._context(verify=True)
         try:
-            return self._context(verify=True).wrap_socket(sock, server_hostname=proxy.host)
+            return context.wrap_socket(sock, server_hostname=proxy.host)
         except ssl.SSLCertVerificationError as error:
+            check_authorities(context)
             raise Untrusted(
                 f"the certificate of the proxy {proxy.host} port {proxy.port} is not trusted: "
                 f"{wrong_with(error, proxy.host, VARIABLE)}"
@@ -154,11 +163,12 @@ class SocketConnector:
 
             return SSLTransport(sock, context, server_hostname=endpoint.host)  # type: ignore[return-value]
         except ssl.SSLCertVerificationError as error:
+            check_authorities(context)
             raise Untrusted(
                 f"the certificate of {where} is not trusted: {wrong_with(error, endpoint.host, endpoint.named_by)}"
             ) from None
 
-    def _dial(self, endpoint: Endpoint) -> socket.socket:
+    def _dial(self, endpoint: Endpoint, patience: "_Patience") -> socket.socket:
         """A TCP connection to an address that was checked. :raises OSError: none of the host's addresses takes one."""
         flags = socket.AI_CANONNAME if self._bounds.shared else 0
         found = self._resolve(endpoint.host, endpoint.port, flags)
@@ -167,18 +177,7 @@ class SocketConnector:
             found = [one for one in found if parse_address(str(one[4][0]))]  # what is not understood is not used
             addresses = [address for *_, where in found if (address := parse_address(str(where[0])))]
             self._bounds.check_addresses(endpoint, canonical, addresses, self._api_server_addresses())
-        trouble = OSError("it has no address")
-        for family, kind, protocol, _, where in found:
-            sock = socket.socket(family, kind, protocol)
-            sock.settimeout(CONNECT_SECONDS)
-            try:
-                sock.connect(where)  # an address, which nobody resolves once more
-            except OSError as error:
-                sock.close()
-                trouble = error
-            else:
-                return sock
-        raise trouble
+        return _first_of(found, patience)
 
     def _api_server_addresses(self) -> Iterator[Address]:
         for host in self._api_server:
@@ -192,7 +191,8 @@ class SocketConnector:
         context = self._contexts.get(verify)
         if context is None:
             context = client_context(verify=verify)
-            self._contexts[verify] = context
+            if not verify or has_authorities(context):  # else it costs little, and the next may find them
+                self._contexts[verify] = context
         return context
 
 
@@ -201,7 +201,39 @@ def cause_of(error: OSError) -> str:
     return "timed out" if isinstance(error, TimeoutError) else error.strerror or type(error).__name__
 
 
-def _open_tunnel(sock: socket.socket, endpoint: Endpoint, login: str | None) -> None:
+class _Patience:
+    """What is left of `CONNECT_SECONDS`: nothing that the other side does begins them anew."""
+
+    def __init__(self) -> None:
+        self._until = time.monotonic() + CONNECT_SECONDS
+
+    def left(self) -> float:
+        """Seconds, for a socket's timeout. :raises TimeoutError: none."""
+        left = self._until - time.monotonic()
+        if left <= 0:
+            raise TimeoutError
+        return left
+
+
+def _first_of(found: Sequence[Found], patience: _Patience) -> socket.socket:
+    """A TCP connection to one of these addresses, each of which gets its part of the time. :raises OSError: none."""
+    trouble = OSError("it has no address")
+    tried = found[:MOST_ADDRESSES]
+    for number, (family, kind, protocol, _, where) in enumerate(tried):
+        seconds = patience.left() / (len(tried) - number)
+        sock = socket.socket(family, kind, protocol)
+        sock.settimeout(seconds)
+        try:
+            sock.connect(where)  # an address, which nobody resolves once more
+        except OSError as error:
+            sock.close()
+            trouble = error
+        else:
+            return sock
+    raise trouble
+
+
+def _open_tunnel(sock: socket.socket, endpoint: Endpoint, login: str | None, patience: _Patience) -> None:
     """Ask the proxy for a tunnel (RFC 9110, CONNECT)."""
     host = f"[{endpoint.host}]" if _is_ipv6(endpoint.host) else endpoint.host
     target = f"{host}:{endpoint.port}"
@@ -215,6 +247,7 @@ def _open_tunnel(sock: socket.socket, endpoint: Endpoint, login: str | None) -> 
     try:
         while (event := framing.next_event()) is h11.NEED_DATA or isinstance(event, h11.InformationalResponse):
             if event is h11.NEED_DATA:
+                sock.settimeout(patience.left())
                 framing.receive_data(sock.recv(_CHUNK))
     except h11.RemoteProtocolError:
         raise Unreachable("the proxy that HTTPS_PROXY names does not answer as an HTTP proxy") from None

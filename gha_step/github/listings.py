@@ -82,26 +82,31 @@ class Listings:
 
     def _read(self, workflow: Workflow, token: Token, floor: float | None, size: int) -> WorkflowRuns:
         begun = self._clock.monotonic()
-        first = self._page(workflow, token, size, 1)
-        told = date(first)
+        told, first = self._page(workflow, token, size, 1)
         started = None if told is None else told - (self._clock.monotonic() - begun)
-        runs: list[WorkflowRun] = list(runs_page(first, workflow))
+        runs: list[WorkflowRun] = list(first)
         page = 1
         while floor is not None and len(runs) == page * size and len(runs) < MOST_RUNS:
             if min(run.created_at for run in runs) < floor:
                 break
             page += 1
-            runs += runs_page(self._page(workflow, token, size, page), workflow)
+            runs += self._page(workflow, token, size, page)[1]
         unique = {run.id: run for run in runs}  # a run that is new meanwhile moves others to the next page
         return WorkflowRuns(date=told, begun=started, runs=tuple(unique.values()))
 
-    def _page(self, workflow: Workflow, token: Token, size: int, page: int) -> Answer:
+    def _page(
+        self, workflow: Workflow, token: Token, size: int, page: int
+    ) -> tuple[float | None, tuple[WorkflowRun, ...]]:
+        """GitHub's Date and the runs."""
         parameters = {"per_page": str(size)} | ({"page": str(page)} if page > 1 else {})
         asked = _asked(workflow)
-        answer = self._client.get("runs", asked, f"{workflow.path}/runs", token, parameters)
-        if answer.status != 200:
-            raise read_refusal(answer, asked, token)
-        return answer
+
+        def parse(answer: Answer) -> tuple[float | None, tuple[WorkflowRun, ...]]:
+            if answer.status != 200:
+                raise read_refusal(answer, asked, token)
+            return date(answer), runs_page(answer, workflow)
+
+        return self._client.read("runs", asked, f"{workflow.path}/runs", token, parse, parameters)
 
 
 def _asked(workflow: Workflow) -> Asked:

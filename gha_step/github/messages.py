@@ -22,6 +22,7 @@ VERSION_HEADER: Final = "X-GitHub-Api-Version"
 VERSION_SELECTED: Final = "x-github-api-version-selected"
 ENTERPRISE_VERSION: Final = "x-github-enterprise-version"
 LONGEST_WORDS: Final = 500  # characters of GitHub's own message
+LONGEST_ERROR: Final = 8_000  # … of it that are looked at
 LONGEST_TEXT: Final = 200  # characters of a name that somebody else chose
 LONGEST_LINK: Final = 2_000
 _LONE_SURROGATE: Final = re.compile("[\ud800-\udfff]")
@@ -144,7 +145,7 @@ def error_body(answer: Answer) -> ErrorBody:
         return ErrorBody()
     given = body if isinstance(body, dict) else {}
     texts = (given.get(name) for name in ("message", "errors", "documentation_url"))
-    return ErrorBody(*(text if isinstance(text, str) else "" for text in texts))
+    return ErrorBody(*(text[:LONGEST_ERROR] if isinstance(text, str) else "" for text in texts))
 
 
 def date(answer: Answer) -> float | None:
@@ -214,5 +215,6 @@ def shown(text: str, longest: int = LONGEST_TEXT) -> str:
 
     What GitHub sends may hold half of a surrogate pair, with which no answer could be written.
     """
+    text = text[: 20 * longest]  # white space may go, but not for ever
     line = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in " ".join(text.split()))
     return line if len(line) <= longest else line[: longest - 1] + "…"

@@ -6,12 +6,14 @@ import socket
 import ssl
 import struct
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
 
+from gha_step.github import connection as connections
 from gha_step.github.connection import Connection, Found, SocketConnector, resolve
 from gha_step.github.endpoint import Endpoint
 from gha_step.github.errors import Unreachable, Untrusted
@@ -383,3 +385,60 @@ def test_the_certificate_is_that_of_the_server_behind_the_proxy(
     running, port = through
     assert "through the proxy" in untrusted(endpoint(port, host=GHE))
     assert len(running.asked) == 1
+
+
+# ---------------------------------------------------------------- what an hour, and what no descriptor, does to it
+
+
+@contextmanager
+def deaf() -> Iterator[int]:
+    """A port whose backlog is full: who connects hears nothing."""
+    with socket.socket() as listener, socket.socket() as first, socket.socket() as second:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(0)
+        for filler in (first, second):
+            filler.setblocking(False)
+            filler.connect_ex(listener.getsockname())
+        yield int(listener.getsockname()[1])
+
+
+def test_all_addresses_of_a_name_share_one_time_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connections, "CONNECT_SECONDS", 1.0)
+    with deaf() as port:
+
+        def twelve(host: str, _: int | None, flags: int) -> Sequence[Found]:
+            return [found for found in resolve("127.0.0.1", port, flags) for _ in range(12)]
+
+        begun = time.monotonic()
+        with pytest.raises(Unreachable, match="timed out"):
+            SocketConnector(resolve=twelve).connect(endpoint(80, tls=False, host="ghe"))
+        assert time.monotonic() - begun < 4.0
+
+
+def test_an_address_that_answers_is_found_behind_one_that_does_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connections, "CONNECT_SECONDS", 2.0)
+    with deaf() as silent, greeting(None) as answers:
+
+        def both(host: str, _: int | None, flags: int) -> Sequence[Found]:
+            return [*resolve("127.0.0.1", silent, flags), *resolve("127.0.0.1", answers, flags)]
+
+        connection = SocketConnector(resolve=both).connect(endpoint(80, tls=False, host="ghe"))
+        assert connection.receive(5) == HELLO
+        connection.close()
+
+
+def test_cas_that_could_not_be_read_are_no_reason_to_call_a_certificate_untrusted_and_are_read_again(
+    monkeypatch: pytest.MonkeyPatch, server: Issued, authority: Authority
+) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", str(authority.certificate))
+    with greeting(server) as port:
+        target = endpoint(port, host="localhost")
+        connector = SocketConnector()
+        monkeypatch.setattr(ssl.SSLContext, "load_default_certs", lambda *_, **__: None)  # no descriptor was left
+        with pytest.raises(Unreachable, match="could not be read"):
+            connector.connect(target)
+        monkeypatch.undo()
+        monkeypatch.setenv("SSL_CERT_FILE", str(authority.certificate))
+        connection = connector.connect(target)
+        assert connection.receive(5) == HELLO
+        connection.close()

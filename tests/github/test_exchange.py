@@ -1,11 +1,13 @@
 """One request and its answer: framing that breaks, drips, and comes late."""
 
+from functools import partial
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from gha_step.github.errors import Unclear
-from gha_step.github.exchange import MAX_BODY, Exchange
+from gha_step.github.exchange import MAX_BODY, MAX_EVENTS, MAX_INFORMATIONAL, MAX_KEPT, Exchange
 from gha_step.github.messages import Answer, Request
 from tests.support.clock import VirtualClock
 from tests.support.network import ScriptedConnection
@@ -178,3 +180,53 @@ def test_closing_lets_go_of_the_connection() -> None:
     made, connection = exchange(WHOLE)
     made.close()
     assert connection.closed
+
+
+# ---------------------------------------------------------------- bounds
+
+
+def test_informational_answers_without_end_are_no_answer() -> None:
+    assert "again and again" in unclear(b"HTTP/1.1 100 Continue\r\n\r\n" * (MAX_INFORMATIONAL + 1), WHOLE)
+
+
+def test_a_server_may_say_every_second_that_it_is_at_work() -> None:
+    processing = b"HTTP/1.1 102 Processing\r\n\r\n"
+    parts = [part for _ in range(3 * MAX_INFORMATIONAL) for part in (processing, None)]
+    made, _ = exchange(*parts, WHOLE)
+    for _ in range(3 * MAX_INFORMATIONAL):
+        assert made.receive(1.0) is None
+    answer = made.receive(1.0)
+    assert answer is not None
+    assert answer.status == 200
+
+
+def test_an_answer_in_ever_so_small_parts_is_no_answer() -> None:
+    head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+    assert "too many parts" in unclear(head + b"1\r\n \r\n" * (MAX_EVENTS + 1))
+
+
+@pytest.mark.parametrize("status", [b"200 OK", b"404 Not Found"])
+def test_of_an_answer_no_more_is_kept_than_it_can_need(status: bytes) -> None:
+    body = b"x" * (3 * MAX_KEPT)
+    answer = received(b"HTTP/1.1 " + status + b"\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
+    assert answer is not None
+    assert answer.body == b"x" * MAX_KEPT
+
+
+def _note(room: list[tuple[int, float]], size: int, left: float) -> None:
+    room.append((size, left))
+
+
+def test_for_a_long_answer_room_is_asked_for_once_it_is_long_and_not_for_an_error() -> None:
+    for status, asked_for in ((b"200 OK", [(MAX_BODY, 30.0)]), (b"404 Not Found", [])):
+        room: list[tuple[int, float]] = []
+        body = b"x" * (2 * MAX_KEPT)
+        clock = VirtualClock()
+        connection = ScriptedConnection(
+            b"HTTP/1.1 " + status + b"\r\nContent-Length: %d\r\n\r\n" % len(body) + body, clock=clock
+        )
+        made = Exchange(connection, clock, max_kept=MAX_BODY, grow=partial(_note, room))
+        made.send(REQUEST)
+        answer = made.receive(30.0)
+        assert answer is not None
+        assert room[:1] == asked_for

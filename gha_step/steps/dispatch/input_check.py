@@ -6,8 +6,9 @@ from urllib.parse import quote
 from gha_step.contract.secret import Token
 from gha_step.github.client import Client
 from gha_step.github.dispatch import Workflow
+from gha_step.github.messages import Answer
 from gha_step.github.refusals import Asked
-from gha_step.github.workflow_file import Unreadable, declared_inputs, file_text, input_problems
+from gha_step.github.workflow_file import DeclaredInput, Unreadable, declared_inputs, file_text, input_problems
 
 
 def check_inputs(workflow: Workflow, inputs: Mapping[str, str], token: Token, client: Client) -> list[str]:
@@ -20,8 +21,11 @@ def check_inputs(workflow: Workflow, inputs: Mapping[str, str], token: Token, cl
         raise Unreadable("workflowFile is a number, not a file name")
     path = f"{workflow.repository_path}/contents/.github/workflows/{quote(workflow.file, safe='')}"
     asked = Asked(workflow.endpoint, "show the file of", str(workflow), workflow.owner, workflow.repo)
-    answer = client.get("workflow_file", asked, path, token, {"ref": workflow.ref})
-    declared = declared_inputs(file_text(answer))
+
+    def declared_in(answer: Answer) -> tuple[DeclaredInput, ...] | None:
+        return declared_inputs(file_text(answer))
+
+    declared = client.read("workflow_file", asked, path, token, declared_in, {"ref": workflow.ref})
     if declared is None:
         return ["the workflow has no `workflow_dispatch:` under `on:` at this ref: add it"]
     return input_problems(declared, inputs)

@@ -42,6 +42,7 @@ MAX_PAUSE: Final = 60.0
 TRIES: Final = 3  # looks for which a failed run's jobs may be in trouble, before it is told without them
 MOST_JOBS: Final = 1_000  # that are read, while a matrix has at most 256
 MAX_FAILED_JOBS: Final = 50  # that are kept and told: a host writes them into its own database
+LONGEST_ETAG: Final = 200  # characters; GitHub's have 68
 _REMEMBERED: Final = 10_000  # runs, and their answers: some hundred bytes each
 Renew = Callable[[Token], Token]
 K = TypeVar("K")
@@ -248,7 +249,7 @@ class RunPoller:
         jobs: tuple[ObservedJob, ...] = ()
         for page in range(1, MOST_JOBS // size + 1):
             parameters = {"per_page": str(size), "page": str(page)}
-            found = jobs_page(self._ask("jobs", run, token, path, parameters), run)
+            found = self._ask("jobs", run, token, path, lambda answer: jobs_page(answer, run), parameters)
             jobs += found.jobs
             if not found.jobs or len(jobs) >= found.total:
                 break
@@ -304,7 +305,7 @@ class RunPoller:
             return str(error)
         name = f"{run.owner}/{run.repo}"
         try:
-            self._ask("repository", run, token, watch.root)
+            self._ask("repository", run, token, watch.root, lambda answer: None)
         except RateLimited as limit:
             self._limited(watch, run, token, limit)
             return str(error)
@@ -336,14 +337,17 @@ class RunPoller:
         key = (run.endpoint, path, token)  # not by its base: see `Listings.read`
         with self._lock:
             etag, had = self._answers.get(key, (None, None))
-        answer = self._ask(name, run, token, path, etag=etag)
-        if answer.status == 304:
-            value: T = had  # type: ignore[assignment]  # it was parsed from the answer that had this ETag
-        else:
-            value, etag = parse(answer), answer.headers.get("etag", "")
+
+        def seen(answer: Answer) -> tuple[T, str | None]:
+            if answer.status == 304:
+                value: T = had  # type: ignore[assignment]  # it was parsed from the answer that had this ETag
+                return value, etag
+            return parse(answer), answer.headers.get("etag", "")
+
+        value, etag = self._ask(name, run, token, path, seen, etag=etag)
         with self._lock:
             self._answers.pop(key, None)
-            if etag and etag.isascii() and etag.isprintable():  # else it could not be sent back
+            if etag and len(etag) <= LONGEST_ETAG and etag.isascii() and etag.isprintable():  # else it is not sent back
                 self._answers[key] = (etag, value)
                 if len(self._answers) > _REMEMBERED:
                     self._answers.popitem(last=False)
@@ -355,18 +359,22 @@ class RunPoller:
         run: RunReference,
         token: Token,
         path: str,
+        parse: Callable[[Answer], T],
         parameters: Mapping[str, str] | None = None,
         *,
         etag: str | None = None,
-    ) -> Answer:
-        """One request; a 200, or with an ETag a 304.
+    ) -> T:
+        """One request; what ``parse`` finds in a 200, or with an ETag in a 304.
 
         :raises GitHubError: any other answer, or none.
         """
-        answer = self._client.get(name, run.asked, path, token, parameters, etag=etag)
-        if answer.status != 200 and (answer.status != 304 or etag is None):
-            raise read_refusal(answer, run.asked, token)
-        return answer
+
+        def good(answer: Answer) -> T:
+            if answer.status != 200 and (answer.status != 304 or etag is None):
+                raise read_refusal(answer, run.asked, token)
+            return parse(answer)
+
+        return self._client.read(name, run.asked, path, token, good, parameters, etag=etag)
 
 
 class _Odd(Unclear):

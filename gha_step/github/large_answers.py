@@ -1,0 +1,134 @@
+"""How much of GitHub's answers this process holds and works on at once, and that no server takes all of it.
+
+An answer that fits `SMALL` costs nothing. A larger one first gets room, is then read whole, and what is in it is made
+into values while no other large one is. A server whose answers take long to read waits nine times as long before the
+next: it may send what it likes, and costs the others a tenth of their time at most.
+"""
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final
+
+from gha_step.contract.memory import Memory
+from gha_step.github.errors import Unclear
+from gha_step.runtime import Clock
+
+SMALL: Final = 1 << 16  # bytes
+ROOM: Final = 16 << 20  # bytes of large answers at once
+SHARE: Final = ROOM // 4  # of them for one server, while others wait
+MOST_MARKS: Final = 150_000  # of a large JSON: a page of 100 runs has some 60,000
+MOST_ESCAPES: Final = 30_000  # of a large JSON: each is looked behind for tokens
+REST: Final = 9.0  # seconds without a large answer of a server, for each second that its last one took
+_TICK: Final = 0.05  # seconds
+
+
+def is_too_much(body: bytes) -> bool:
+    """Whether making values of ``body`` would take more time and memory than any answer of GitHub's does."""
+    marks = sum(map(body.count, (b",", b":", b"[", b"{")))
+    escapes = sum(map(body.count, (b"\\", b"%", b"&")))
+    return marks > MOST_MARKS or escapes > MOST_ESCAPES
+
+
+class LargeAnswers:
+    """All of one process; threads share it."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._held: dict[str, int] = {}
+        self._waiting: dict[str, int] = {}
+        self._rests_until: dict[str, float] = Memory()
+        self._alone = threading.Lock()
+
+    @contextmanager
+    def one(self, server: str) -> "Iterator[Place]":
+        """The place of one answer of ``server``, from its first byte until what it says has been read."""
+        place = Place(self, server)
+        try:
+            yield place
+        finally:
+            place.leave()
+
+    def take(self, server: str, size: int, seconds: float) -> bool:
+        """Wait for room; whether it came."""
+        deadline = self._clock.monotonic() + seconds
+        with self._lock:
+            self._waiting[server] = self._waiting.get(server, 0) + 1
+        try:
+            while not self._took(server, size):
+                if self._clock.monotonic() >= deadline:
+                    return False
+                self._clock.sleep(_TICK)
+            return True
+        finally:
+            with self._lock:
+                _less(self._waiting, server, 1)
+
+    def _took(self, server: str, size: int) -> bool:
+        with self._lock:
+            if self._clock.monotonic() < self._rests_until.get(server, 0.0) or not self._free(server, size):
+                return False
+            self._held[server] = self._held.get(server, 0) + size
+            return True
+
+    def _free(self, server: str, size: int) -> bool:
+        mine = self._held.get(server, 0) + size
+        if sum(self._held.values()) + size > ROOM:
+            return False
+        return mine <= SHARE or not any(other != server for other in self._waiting)
+
+    def give(self, server: str, size: int) -> None:
+        """The room is free again."""
+        with self._lock:
+            _less(self._held, server, size)
+
+    def begin(self) -> float:
+        """Work on a large answer, alone; when that began."""
+        self._alone.acquire()
+        return self._clock.monotonic()
+
+    def end(self, server: str, begun: float) -> None:
+        """Its values are made."""
+        now = self._clock.monotonic()
+        self._alone.release()
+        with self._lock:
+            self._rests_until[server] = now + REST * (now - begun)
+
+
+class Place:
+    """What one answer holds of the room."""
+
+    def __init__(self, answers: LargeAnswers, server: str) -> None:
+        self._answers = answers
+        self._server = server
+        self._size = 0
+        self._begun: float | None = None
+
+    def grow(self, size: int, seconds: float) -> None:
+        """The answer is larger than `SMALL`, and has at most ``size`` bytes. :raises Unclear: there is no room."""
+        if self._size:
+            return
+        if not self._answers.take(self._server, size, seconds):
+            raise Unclear(f"{self._server} sends a long answer, for which there is no room now")
+        self._size = size
+
+    def read(self) -> None:
+        """The answer is whole: from here on until `leave` no other large one is worked on."""
+        if self._size and self._begun is None:
+            self._begun = self._answers.begin()
+
+    def leave(self) -> None:
+        """Nothing of the answer is needed any more."""
+        if self._begun is not None:
+            self._answers.end(self._server, self._begun)
+            self._begun = None
+        if self._size:
+            self._answers.give(self._server, self._size)
+            self._size = 0
+
+
+def _less(counts: dict[str, int], key: str, amount: int) -> None:
+    counts[key] -= amount
+    if not counts[key]:
+        del counts[key]

@@ -1,0 +1,1 @@
+"""`make abuse`: attacks beside a well-behaved project, and what they cost that project."""

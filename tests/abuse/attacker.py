@@ -1,0 +1,227 @@
+"""What attackers do over connections of their own. A program: ``attacker NAME ARGUMENTS``; runs until it is ended."""
+
+import json
+import resource
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+import grpc
+
+
+def allow_many_files() -> None:
+    """For thousands of connections."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def _address(target: str) -> tuple[str, int]:
+    host, _, port = target.rpartition(":")
+    return host, int(port)
+
+
+def pipeline(target: str) -> None:
+    """One connection, and ever more requests without reading an answer slowly."""
+    with socket.create_connection(_address(target)) as sock:
+
+        def read() -> None:
+            while sock.recv(65536):
+                pass
+
+        threading.Thread(target=read, daemon=True).start()
+        request = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n" * 2000
+        while True:
+            sock.sendall(request)
+
+
+def heads(target: str, count: str) -> None:
+    """Connections on which no head ever ends, opened anew when they are closed."""
+    allow_many_files()
+    _hold(target, int(count), b"GET /healthz HTTP/1.1\r\nHost: ")
+
+
+def idle(target: str, count: str) -> None:
+    """Connections on which nothing comes at all."""
+    allow_many_files()
+    _hold(target, int(count), b"")
+
+
+def _hold(target: str, count: int, first: bytes) -> None:
+    held: list[socket.socket] = []
+    while True:
+        while len(held) < count:
+            try:
+                sock = socket.create_connection(_address(target), timeout=2)
+                sock.sendall(first)
+                sock.setblocking(False)
+                held.append(sock)
+            except OSError:
+                time.sleep(0.01)
+        kept = []
+        for sock in held:
+            try:
+                closed = sock.recv(1) == b""
+            except BlockingIOError:
+                closed = False
+            except OSError:
+                closed = True
+            if closed:
+                sock.close()
+            else:
+                kept.append(sock)
+        held = kept
+        time.sleep(0.05)
+
+
+def posts(target: str, path: str, token: str, file: str, threads: str) -> None:
+    """The same body again and again."""
+    import http.client
+
+    content = open(file, "rb").read()  # noqa: SIM115
+    method = "PUT" if "/projects/" in path else "POST"
+
+    def post() -> None:
+        while True:
+            connection = http.client.HTTPConnection(target, timeout=60)
+            try:
+                connection.request(method, path, content, {"Authorization": f"Bearer {token}"})
+                connection.getresponse().read()
+            except (OSError, http.client.HTTPException):
+                time.sleep(0.05)
+            finally:
+                connection.close()
+
+    _in_threads(post, int(threads))
+
+
+def guesses(target: str, per_second: str) -> None:
+    """Wrong tokens for ever other projects."""
+    import http.client
+
+    def guess(worker: int) -> None:
+        number = 0
+        while True:
+            number += 1
+            connection = http.client.HTTPConnection(target, timeout=10)
+            try:
+                path = f"/api/v1/projects/p{worker}-{number}/dispatches/p/a"
+                connection.request("PUT", path, b"{}", {"Authorization": "Bearer guess"})
+                connection.getresponse().read()
+            except (OSError, http.client.HTTPException):
+                pass
+            finally:
+                connection.close()
+            time.sleep(50 / float(per_second))
+
+    numbers = iter(range(1000))
+    _in_threads(lambda: guess(next(numbers)), 50)
+
+
+def _in_threads(work: Callable[[], None], count: int) -> None:
+    for _ in range(count):
+        threading.Thread(target=work, daemon=True).start()
+    time.sleep(3600)
+
+
+def runs(target: str, token: str, file: str, count: str) -> None:
+    """Run, many at once, of steps that go on."""
+    from gha_step.pb.v1 import step_pb2 as pb
+    from gha_step.pb.v1 import step_pb2_grpc
+
+    body = json.loads(open(file, "rb").read())  # noqa: SIM115
+    channels = [grpc.insecure_channel(target, [("grpc.use_local_subchannel_pool", 1)]) for _ in range(8)]
+    waits = []
+    for number in range(int(count)):
+        message = pb.RunRequest()
+        message.context.project = body["context"]["project"]
+        message.context.promotion_uid = f"run-{number}"
+        message.context.alias = "a"
+        message.step.kind = body["step"]["kind"]
+        message.step.config.update(body["step"]["config"])
+        stub = step_pb2_grpc.StepServiceStub(channels[number % len(channels)])
+        waits.append(stub.Run(message, metadata=(("authorization", f"Bearer {token}"),)))
+    time.sleep(3600)
+
+
+def withheld(target: str, path: str, token: str, connections: str, streams: str) -> None:
+    """gRPC calls that never send the last byte of their message of 4 MiB."""
+    import asyncio
+
+    from tests.abuse.http2 import Raw
+
+    async def one() -> None:
+        while True:
+            try:
+                raw = await Raw.connect(*_address(target))
+                for _ in range(int(streams)):
+                    await raw.call(path, token, size=4 << 20, sent=(4 << 20) - 1)
+                await raw.until_closed()
+            except OSError:
+                await asyncio.sleep(0.05)
+
+    async def all_of_them() -> None:
+        await asyncio.gather(*(one() for _ in range(int(connections))))
+
+    asyncio.run(all_of_them())
+
+
+def resets(target: str, token: str) -> None:
+    """Calls that are taken back at once, as many as one connection takes."""
+    import asyncio
+
+    from tests.abuse.http2 import Raw
+
+    async def one() -> None:
+        while True:
+            try:
+                raw = await Raw.connect(*_address(target))
+                while True:
+                    await raw.call_and_reset("/grpc.health.v1.Health/Check", token)
+            except OSError:
+                await asyncio.sleep(0.01)
+
+    asyncio.run(one())
+
+
+def refused(target: str) -> None:
+    """Calls without a bearer, as many as one connection takes."""
+    channel = grpc.insecure_channel(target)
+    call: Any = channel.unary_unary("/gha_step.v1.StepService/Execute")
+
+    def again() -> None:
+        while True:
+            with suppress(grpc.RpcError):
+                call(b"", timeout=5)
+
+    _in_threads(again, 16)
+
+
+def scrapes(target: str, threads: str) -> None:
+    """/metrics without a pause."""
+    import http.client
+
+    def scrape() -> None:
+        while True:
+            connection = http.client.HTTPConnection(target, timeout=60)
+            try:
+                connection.request("GET", "/metrics")
+                connection.getresponse().read()
+            except (OSError, http.client.HTTPException):
+                time.sleep(0.05)
+            finally:
+                connection.close()
+
+    _in_threads(scrape, int(threads))
+
+
+ATTACKS: dict[str, Callable[..., None]] = {
+    made.__name__: made for made in (pipeline, heads, idle, posts, guesses, runs, withheld, resets, refused, scrapes)
+}
+
+if __name__ == "__main__":
+    with suppress(OSError):
+        ATTACKS[sys.argv[1]](*sys.argv[2:])

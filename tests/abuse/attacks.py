@@ -1,0 +1,170 @@
+"""The attacks: each a context in which it goes on. What each was worth before its bound is in docs/security.md."""
+
+import http.client
+import json
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from tests.abuse.site import PROJECT_TOKEN, Site
+from tests.support.calls import BEARER
+from tests.support.secrets import write_secret
+
+
+@dataclass(frozen=True)
+class Attack:
+    """``environment``: settings of the server that it needs."""
+
+    name: str
+    begin: Callable[[Site], AbstractContextManager[None]]
+    environment: dict[str, str] = field(default_factory=dict)
+
+
+@contextmanager
+def _calls(site: Site, threads: int, make: Callable[[int, int], dict[str, Any]]) -> Iterator[None]:
+    """Calls of another project, again and again; ``make``: from the thread's number and the turn, the body."""
+    stop = threading.Event()
+
+    def call(number: int) -> None:
+        turn = 0
+        while not stop.is_set():
+            turn += 1
+            try:
+                answer = site.execute(make(number, turn))
+                told = answer["status"] if isinstance(answer, dict) else str(answer)
+            except (OSError, http.client.HTTPException, ValueError) as error:
+                told = type(error).__name__
+            site.refusals[told] += 1
+            stop.wait(0.02)
+
+    workers = [threading.Thread(target=call, args=(number,), daemon=True) for number in range(threads)]
+    for worker in workers:
+        worker.start()
+    try:
+        yield
+    finally:
+        stop.set()
+
+
+def _looks(harm: str, threads: int = 16, **changes: Any) -> Callable[[Site], AbstractContextManager[None]]:
+    """Steps of another project whose GitHub is hostile in this way."""
+
+    @contextmanager
+    def begin(site: Site) -> Iterator[None]:
+        with site.hostile(harm) as url:
+            site.secret("attacker", url)
+            with _calls(site, threads, lambda number, turn: site.body("attacker", **changes)):
+                yield
+
+    return begin
+
+
+@contextmanager
+def _rotating(site: Site) -> Iterator[None]:
+    with site.hostile("long_name") as url:
+
+        def body(number: int, turn: int) -> dict[str, Any]:
+            project = f"attacker-{number}"
+            write_secret(
+                site.server.secrets, project, accessToken=f"token-{turn}-of-{number}-" + "x" * 4000, baseURL=url
+            )
+            return site.body(project, kind="gha-wait-for-workflow")
+
+        with _calls(site, 8, body):
+            yield
+
+
+@contextmanager
+def _unknown_keys(site: Site) -> Iterator[None]:
+    def body(number: int, turn: int) -> dict[str, Any]:
+        del number, turn
+        unknown: dict[str, Any] = {f"k{one}": 1 for one in range(90_000)}
+        return site.body("attacker", **unknown)
+
+    site.secret("attacker", site.github.url)
+    file = site.folder / "body"
+    file.write_text(json.dumps(body(0, 0)))
+    with site.program("posts", site.address, "/api/v1/step.execute", BEARER, file, 8):
+        yield
+
+
+@contextmanager
+def _many_values(site: Site) -> Iterator[None]:
+    body = site.body("attacker")
+    text = json.dumps(body).replace('"ref"', '"x": [' + "[]," * ((4 << 20) // 3 - 1000) + '[]], "ref"')
+    file = site.folder / "body"
+    file.write_text(text)
+    with site.program("posts", site.address, "/api/v1/step.execute", BEARER, file, 16):
+        yield
+
+
+def _program(name: str, *arguments: object, grpc: bool = False) -> Callable[[Site], AbstractContextManager[None]]:
+    @contextmanager
+    def begin(site: Site) -> Iterator[None]:
+        with site.program(name, site.server.grpc_target if grpc else site.address, *arguments):
+            yield
+
+    return begin
+
+
+@contextmanager
+def _many_runs(site: Site) -> Iterator[None]:
+    with site.hostile("silent") as url:
+        site.secret("attacker", url)
+        file = site.folder / "body"
+        file.write_text(json.dumps(site.body("attacker", kind="gha-wait-for-workflow")))
+        with site.program("runs", site.server.grpc_target, BEARER, file, 4500):
+            yield
+
+
+@contextmanager
+def _guesses(site: Site) -> Iterator[None]:
+    with site.program("guesses", site.address, 252):
+        yield
+
+
+@contextmanager
+def _hosts(site: Site) -> Iterator[None]:
+    """A listing of 600 servers' names in the metrics."""
+    with ExitStack() as stack:
+        url = stack.enter_context(site.hostile("long_name"))
+        site.secret("attacker", url)
+        with _calls(site, 8, lambda number, turn: site.body("attacker", kind="gha-wait-for-workflow")):
+            yield
+
+
+WAIT: Final[dict[str, Any]] = {"kind": "gha-wait-for-workflow"}
+ATTACKS: Final = (
+    Attack("memory: 32 MiB of [] for each look", _looks("arrays", **WAIT)),
+    Attack("memory: as many [] as a look may have", _looks("arrays_within_bounds", **WAIT)),
+    Attack("memory: a message of 1 MiB in each answer", _looks("long_name", **WAIT)),
+    Attack("memory: listings of 22 MiB", _looks("listings")),
+    Attack("memory: rotating tokens", _rotating),
+    Attack("memory: 90,000 unknown keys, 8 at once", _unknown_keys),
+    Attack("memory: 4 MiB of [] in 16 calls", _many_values),
+    Attack("memory: one pipelining connection", _program("pipeline")),
+    Attack(
+        "memory: 240 health checks that withhold 4 MiB",
+        _program("withheld", "/grpc.health.v1.Health/Check", "", 12, 20, grpc=True),
+    ),
+    Attack("time: titles of escapes", _looks("escapes")),
+    Attack("time: endless 1xx", _looks("informational", **WAIT)),
+    Attack("time: endless 1xx to dispatches", _looks("informational")),
+    Attack("time: dripping answers", _looks("dripping", 64, **WAIT)),
+    Attack("time: 320 silent dispatches", _looks("silent", 320)),
+    Attack("connections: 2,000 heads that never end", _program("heads", 2000)),
+    Attack("connections: 2,000 idle connections", _program("idle", 2000)),
+    Attack(
+        "connections: gRPC calls with a bearer that withhold 4 MiB",
+        _program("withheld", "/gha_step.v1.StepService/Execute", BEARER, 12, 20, grpc=True),
+    ),
+    Attack("connections: 4,500 Runs", _many_runs),
+    Attack("connections: rapid reset", _program("resets", "", grpc=True)),
+    Attack("connections: refused gRPC calls", _program("refused", grpc=True)),
+    Attack("connections: gRPC, 2,000 idle connections", _program("idle", 2000, grpc=True)),
+    Attack("connections: 252 guesses a second", _guesses, {"GHA_STEP_PROJECT_API": "on"}),
+    Attack("growth: eight scrapers", _program("scrapes", 8)),
+)
+_ = PROJECT_TOKEN
