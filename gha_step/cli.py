@@ -99,8 +99,6 @@ def _parser() -> argparse.ArgumentParser:
         "which belongs in the Secret's key baseURL; the token is emulator-token.",
     )
     emulate.add_argument("--listen", metavar="ADDRESS", default="127.0.0.1:0", help="default: %(default)s")
-    emulate.add_argument("--webhook", metavar="URL", help="send deliveries of workflow_run there")
-    emulate.add_argument("--webhook-secret-file", metavar="FILE", help="what they are signed with")
     _add_generation(emulate)
     port = commands.add_parser(
         "emulate-port",
@@ -171,15 +169,6 @@ def _add_ledger(ledger: argparse.ArgumentParser) -> None:
         metavar="KEY|PROMOTION|RUN_ID",
         help="its key or the beginning of it, as list shows it; or the name of its Promotion, or the ID of its run",
     )
-    prune = actions.add_parser(
-        "prune",
-        help="delete records that nobody needs any more, from Kubernetes",
-        description="Deletes from Kubernetes the records of Port runs that are over, that Port was told of, and that "
-        "are older than GHA_STEP_LEDGER_KEEP. It needs the rights list and delete on workflowdispatches.",
-    )
-    prune.add_argument("--port", action="store_true", required=True, help="those of Port runs")
-    prune.add_argument("--project", help="the namespace (default: as for list)")
-    prune.add_argument("--ledger", metavar="VALUE", help="kubernetes (default: GHA_STEP_LEDGER)")
     for action in (every, one):
         action.add_argument(
             "--project",
@@ -264,22 +253,9 @@ def _demo(options: argparse.Namespace) -> int:
 
 
 def _emulate_github(options: argparse.Namespace) -> int:
-    from contextlib import nullcontext
-    from pathlib import Path
-
     from gha_step.emulator import GitHub
-    from gha_step.emulator.webhook import delivering
-    from gha_step.settings import SettingsError
 
-    if (options.webhook is None) != (options.webhook_secret_file is None):
-        raise SettingsError("--webhook and --webhook-secret-file: one needs the other")
-    try:
-        github = GitHub(options.generation)
-        secret = "" if options.webhook is None else Path(options.webhook_secret_file).read_text().strip()
-    except (ValueError, OSError) as error:
-        raise SettingsError(str(error)) from None
-    with nullcontext() if options.webhook is None else delivering(github, options.webhook, secret):
-        return _emulate(lambda: github, options.listen)
+    return _emulate(lambda: GitHub(options.generation), options.listen)
 
 
 def _emulate_port(options: argparse.Namespace) -> int:
@@ -303,8 +279,6 @@ def _emulate(emulated: "Callable[[], Emulated]", listen: str) -> int:
 def _ledger(options: argparse.Namespace) -> int:
     import time
 
-    if options.action == "prune":
-        return _prune(options)
     from gha_step import ledger_report as report
     from gha_step.wiring.ledger_reader import read_records
 
@@ -331,16 +305,4 @@ def _ledger(options: argparse.Namespace) -> int:
     finally:
         for line in unreadable:
             print(f"gha-step: {line}", file=sys.stderr)
-    return 1 if unreadable else 0
-
-
-def _prune(options: argparse.Namespace) -> int:
-    import time
-
-    from gha_step.wiring.ledger_reader import prune
-
-    deleted, unreadable = prune(options.ledger, options.project, os.environ, time.time())
-    for line in unreadable:
-        print(f"gha-step: {line}", file=sys.stderr)
-    print(f"{deleted} records deleted", flush=True)
     return 1 if unreadable else 0

@@ -23,7 +23,9 @@ _SECONDS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 UNKNOWN_KIND: Final = "unknown"  # a call of a step kind that is not served here
 REQUESTS: Final = {  # to GitHub, and the word for one that gets no answer
     "dispatch": "unclear",
-    **dict.fromkeys(("runs", "run", "jobs", "pending_deployments", "repository", "app_token"), "error"),
+    **dict.fromkeys(
+        ("runs", "run", "jobs", "pending_deployments", "repository", "app_token", "app_installation", "cancel"), "error"
+    ),
 }
 GITHUB_STATUSES: Final = (
     *("200", "201", "204", "304"),
@@ -32,7 +34,6 @@ GITHUB_STATUSES: Final = (
 )
 PROJECT_STATUSES: Final = ("200", "401", "404", "413", "500", "503")
 WIRES: Final = ("http", "grpc", "rest")
-DELIVERIES: Final = ("hint", "ignored", "forged", "refused")
 MOST_HOSTS: Final = 32
 OTHER: Final = "other"
 
@@ -54,9 +55,6 @@ class Telemetry:
             "project_requests", "Requests to the REST resource of projects, by HTTP status.", "resource", "status"
         )
         self._refused_callers = self._counter("refused_callers", "Calls without the right token.", "wire")
-        self._deliveries = self._counter(
-            "github_webhook_deliveries", "Deliveries of GitHub's webhook, by what came of them.", "result"
-        )
         self._rate_limits = _Budgets()
         self.registry.register(self._rate_limits)
         self._contradicted = self._counter(
@@ -80,11 +78,6 @@ class Telemetry:
                 self._steps.labels(kind, status)
         for outcome in outcomes:
             self._dispatches.labels(outcome)
-
-    def expect_webhook(self) -> None:
-        """Begin at 0 for deliveries of GitHub's webhook."""
-        for result in DELIVERIES:
-            self._deliveries.labels(result)
 
     def expect_resources(self, resources: Iterable[str]) -> None:
         """Begin at 0 for the resources that are served over REST."""
@@ -121,10 +114,6 @@ class Telemetry:
     def refused_caller(self, wire: str) -> None:
         """A call had no token, or a wrong one. ``wire``: one of `WIRES`."""
         self._refused_callers.labels(wire).inc()
-
-    def webhook_delivery(self, result: str) -> None:
-        """A delivery of GitHub's webhook was taken as a hint, ignored, or refused; see `DELIVERIES`."""
-        self._deliveries.labels(result).inc()
 
     def github_budget(self, host: str, headers: Mapping[str, str]) -> None:
         """An answer came from GitHub; its headers, in lower case, tell what is left of its token's budget."""

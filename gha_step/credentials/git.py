@@ -237,7 +237,7 @@ def _read(found: _Found, project: str, url: RepoUrl) -> GitCredentials:
         return Password(subject, _token(data, found))
     if _has_app(data):
         _check_scope(found, project, url)
-        return _app(data, subject)
+        return read_app(data, subject)
     if data.get(SSH_KEY):
         raise CredentialsError(
             f"{subject}: it matches {url.full_name}, but has only an SSH key, which does not work for GitHub's API; "
@@ -286,7 +286,11 @@ def _has_app(data: Mapping[str, bytes]) -> bool:
     return bool(issuer and data.get(INSTALLATION_ID, b"").strip() and data.get(PRIVATE_KEY, b"").strip())
 
 
-def _app(data: Mapping[str, bytes], subject: str) -> GitHubApp:
+def read_app(data: Mapping[str, bytes], subject: str, *, installed: bool = True) -> GitHubApp:
+    """The App whose keys a Secret holds. ``installed`` false: without the installation's ID, its number is 0.
+
+    :raises CredentialsError: they are unfit.
+    """
     issuer_key = CLIENT_ID if data.get(CLIENT_ID, b"").strip() else APP_ID
     issuer = _text(data, issuer_key, subject)
     if not re.fullmatch(r"[A-Za-z0-9._-]{1,100}", issuer) or (issuer_key == APP_ID and not issuer.isdigit()):
@@ -294,7 +298,7 @@ def _app(data: Mapping[str, bytes], subject: str) -> GitHubApp:
             f"{subject}: the key {issuer_key} is not the "
             f"{'client ID' if issuer_key == CLIENT_ID else 'ID'} of a GitHub App; take it from the App's settings page"
         )
-    installation = _text(data, INSTALLATION_ID, subject)
+    installation = _text(data, INSTALLATION_ID, subject) or ("" if installed else "0")
     if not re.fullmatch(r"[0-9]{1,18}", installation, re.ASCII):
         raise CredentialsError(
             f"{subject}: the key {INSTALLATION_ID} is not a number; the ID is at the "

@@ -7,11 +7,12 @@ and facts, kargo-host, "Kargo Git credentials" ("App token").
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
+from urllib.parse import quote
 
 from gha_step.contract.secret import Token
 from gha_step.github.endpoint import Endpoint
 from gha_step.github.errors import BadPrivateKey, Refused, Unclear
-from gha_step.github.messages import Answer, ErrorBody, date, error_body
+from gha_step.github.messages import Answer, ErrorBody, date, error_body, positive_id
 from gha_step.github.refusals import PASSING, Asked, known_cause, rate_limit, said
 
 ISSUED_BEFORE: Final = 60  # seconds: GitHub's clock may be behind
@@ -116,6 +117,39 @@ def _granted(answer: Answer, app: Installation, now: float) -> InstallationToken
     if left <= 0:
         raise Unclear(f"{app.endpoint.host} answered with a token for {app} that has expired already")
     return InstallationToken(Token(token, f"the token of the GitHub App {app.issuer}"), left - min(MARGIN, left / 2))
+
+
+def installation_request(app: Installation) -> tuple[Asked, str]:
+    """What asks for the App's installation for the repository, whatever number ``app`` has; and its path."""
+    name = f"{app.owner}/{app.repo}"
+    asked = Asked(
+        app.endpoint, "show", f"the installation of the GitHub App {app.issuer} for {name}", app.owner, app.repo
+    )
+    return asked, f"/repos/{quote(app.owner, safe='')}/{quote(app.repo, safe='')}/installation"
+
+
+def installation_number(answer: Answer, app: Installation) -> int:
+    """The installation's number in GitHub's answer. Raises as `installation_token`."""
+    if answer.status == 200:
+        try:
+            return positive_id(answer.json()["id"])
+        except (ValueError, KeyError, TypeError):
+            raise Unclear(f"{app.endpoint.host} answered 200, but not with an installation") from None
+    body, (asked, _) = error_body(answer), installation_request(app)
+    if limited := rate_limit(answer, body, asked):
+        raise limited
+    name = f"{app.owner}/{app.repo}"
+    if answer.status == 404:
+        raise Refused(
+            f"the GitHub App {app.issuer} is not installed for {name} on {app.endpoint.host}: install it there, "
+            "and let it see the repository",
+            404,
+            body.words,
+        )
+    if 300 <= answer.status < 500 and answer.status not in PASSING:
+        message = f"{app.endpoint.host} does not show the installation of the GitHub App {app.issuer} for {name} "
+        raise Refused(f"{message}({said(answer, body)}): {_advice(answer, body, app)}", answer.status, body.words)
+    raise Unclear(f"{app.endpoint.host} answered {said(answer, body)} to the request for the installation for {name}")
 
 
 def clock_error(answer: Answer, assumed: float) -> float | None:

@@ -13,7 +13,15 @@ from typing import Final
 
 from gha_step.contract.errors import TokenUnavailable
 from gha_step.contract.secret import Token
-from gha_step.github.app import Installation, InstallationToken, app_jwt, clock_error, installation_token
+from gha_step.github.app import (
+    Installation,
+    InstallationToken,
+    app_jwt,
+    clock_error,
+    installation_number,
+    installation_request,
+    installation_token,
+)
 from gha_step.github.client import Client
 from gha_step.github.endpoint import Endpoint
 from gha_step.github.errors import GitHubError, RateLimited, Unclear, Unreachable
@@ -90,6 +98,22 @@ class AppTokens:
             if cell.token == refused:
                 cell.token = None
         return self.token(app, patience=TASK_WAITS)
+
+    def installation(self, app: Installation) -> int:
+        """The number of the App's installation for the repository, whatever number ``app`` has. One request.
+
+        :raises GitHubError: it cannot be told; `Refused` with 404: the App is not installed there.
+        """
+        with self._lock:
+            ahead = self._ahead.get(app.endpoint, 0.0)
+        asked, path = installation_request(app)
+        for _ in range(2):  # the second time with a clock that GitHub's refusal has set right
+            now = self._clock.now() + ahead
+            answer = self._client.get("app_installation", asked, path, app_jwt(app, now))
+            if (error := clock_error(answer, now)) is None:
+                break
+            ahead += error
+        return installation_number(answer, app)
 
     def _cell(self, app: Installation) -> _Cell:
         proof = hashlib.sha256(app.private_key.reveal().encode()).digest()

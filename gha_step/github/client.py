@@ -120,7 +120,14 @@ class Client:
             self._clock.sleep(pause(tries))
 
     def post(
-        self, name: str, asked: Asked, path: str, token: Token, body: Mapping[str, Any], *, owner: tuple[str, ...]
+        self,
+        name: str,
+        asked: Asked,
+        path: str,
+        token: Token,
+        body: Mapping[str, Any],
+        *,
+        owner: Token | tuple[str, ...],
     ) -> Answer:
         """The answer to ``POST path`` with ``body`` as JSON. For what may be done twice: a dispatch may not.
 

@@ -19,6 +19,7 @@ from gha_step.github.refusals import Asked
 
 _MOST_ATTEMPTS: Final = 1_000_000  # of a run; what is more is no number of attempts
 _MOST_JOBS: Final = 1_000_000
+EXACT: Final = 1 << 53  # what every reader of JSON reads alike
 _LONGEST_TIMER: Final = 43_200  # minutes, as GitHub documents it
 
 
@@ -93,7 +94,10 @@ class RunReference:
 
 @dataclass(frozen=True)
 class ObservedRun:
-    """A run as GitHub shows it. ``workflow`` and ``ref``: path of its workflow file and branch or tag, or ''."""
+    """A run as GitHub shows it. ``workflow`` and ``ref``: path of its workflow file and branch or tag, or ''.
+
+    ``repository_id`` and ``owner_id``: 0 where the answer does not tell.
+    """
 
     status: str
     conclusion: str | None
@@ -101,6 +105,8 @@ class ObservedRun:
     url: str
     workflow: str = ""
     ref: str = ""
+    repository_id: int = 0
+    owner_id: int = 0
 
     @property
     def phase(self) -> Phase:
@@ -168,6 +174,7 @@ def observed_run(answer: Answer, run: RunReference) -> ObservedRun:
         body = answer.json()
         if positive_id(body["id"]) != run.run_id or not isinstance(body["status"], str):
             raise ValueError
+        repository = body.get("repository") or {}
         return ObservedRun(
             status=shown(body["status"]),
             conclusion=text(body.get("conclusion")) or None,
@@ -175,6 +182,8 @@ def observed_run(answer: Answer, run: RunReference) -> ObservedRun:
             url=own_link(body.get("html_url"), run.endpoint) or run.page,
             workflow=text(body.get("path")),
             ref=text(body.get("head_branch")),
+            repository_id=_count(repository.get("id"), EXACT),
+            owner_id=_count((repository.get("owner") or {}).get("id"), EXACT),
         )
     except (ValueError, KeyError, TypeError, AttributeError):
         raise Unclear(f"{run.endpoint.host} answered 200, but not with {run}: {run.endpoint.not_a_github}") from None

@@ -1,5 +1,7 @@
 """Whether this server wants calls: what health checks and every way in ask."""
 
+from collections.abc import Callable
+
 
 class Readiness:
     """Not ready before everything is constructed, and not once it has to stop."""
@@ -7,8 +9,10 @@ class Readiness:
     def __init__(self) -> None:
         self.ready = False
         self.draining = False
+        self.useless: Callable[[], bool] = lambda: False
+        """Whether nothing can come in, because those refuse it who are to be asked."""
 
     @property
     def serving(self) -> bool:
         """Whether calls are welcome."""
-        return self.ready and not self.draining
+        return self.ready and not self.draining and not self.useless()

@@ -60,7 +60,6 @@ class Resource(NamedTuple):
 
 
 RECORDS: Final = Resource(GROUP, "v1alpha1", "workflowdispatches", ("get", "list", "create", "update"))
-_PRUNED: Final = RECORDS._replace(verbs=("list", "delete"))  # an identity of its own: no server may delete
 GATES: Final = Resource("coordination.k8s.io", "v1", "leases", ("get", "create", "update"))
 
 # Otherwise the API server drops what its CustomResourceDefinition does not know, and says that all is well.
@@ -91,6 +90,8 @@ class KubernetesStore:
     def __init__(self, api: KubeApi, projects: frozenset[str] | None) -> None:
         self._api = api
         self._projects = projects
+        self.keeps_reports = True
+        """Whether the last record with a report was taken: an earlier CustomResourceDefinition knows none."""
         self._lock = threading.Lock()
         self._others: OrderedDict[Version, _Object] = OrderedDict()
 
@@ -112,8 +113,15 @@ class KubernetesStore:
 
     def write(self, record: Record) -> Record:
         body = _encode(record)
-        stored = self._put(RECORDS, record.project, record.key, body, record.version)
-        if stored.get("report") != body.get("report"):  # nothing may be sent that nobody would report
+        try:
+            stored = self._put(RECORDS, record.project, record.key, body, record.version)
+        except RecordRefused:
+            self.keeps_reports &= record.report is None
+            raise
+        kept = stored.get("report") == body.get("report")
+        if record.report is not None:
+            self.keeps_reports = kept
+        if not kept:  # nothing may be sent that nobody would report
             raise LedgerUnavailable(
                 "the API server does not keep the report of a WorkflowDispatch: install the CustomResourceDefinition "
                 "of this version of gha-step (kubectl apply -k deploy/crd)"
@@ -188,36 +196,6 @@ class KubernetesStore:
             except LedgerError as error:
                 unreadable.append(str(error))
         return sorted(records, key=lambda record: -record.created_at), unreadable
-
-    def prune(self, unneeded: Callable[[Record], bool]) -> tuple[int, list[str]]:
-        """Delete the records that owe nothing and are ``unneeded``; how many, and why others cannot be read.
-
-        One that changes meanwhile stays.
-
-        :raises LedgerUnavailable: they cannot be listed, or not be deleted.
-        """
-        deleted, unreadable = 0, []
-        for project, path in self._collections():
-            with _translated(_PRUNED, "list", project):
-                found = map(_object, self._api.items(path, {"labelSelector": f"!{DUTY_LABEL}"}))
-                for one in found:
-                    try:
-                        record = _decode(one)
-                    except LedgerError as error:
-                        unreadable.append(str(error))
-                    else:
-                        if not record.owes and unneeded(record):
-                            deleted += self._delete(record)
-        return deleted, unreadable
-
-    def _delete(self, record: Record) -> bool:
-        uid, _, resource_version = str(record.version).partition("/")
-        with _translated(_PRUNED, "delete", record.project):
-            try:
-                self._api.delete(RECORDS.path(_namespace(record.project), record.key), uid, resource_version)
-            except (KubeConflict, NotFound):
-                return False
-        return True
 
     def _objects(self) -> Iterator[_Object]:
         for project, path in self._collections():

@@ -24,7 +24,6 @@ from gha_step.steps.kind import StepKind
 from gha_step.steps.registry import Steps
 from gha_step.steps.wait.run_poller import RunPoller
 from gha_step.steps.wait.step import WaitForWorkflow
-from gha_step.steps.waking import Waking
 from gha_step.telemetry import Telemetry
 
 TASKS: Final = 256  # threads for dispatches: each may wait half a minute for GitHub
@@ -81,10 +80,11 @@ class Core:
         look_back: bool = False,
         kinds: Sequence[MakeKind] = KINDS,
     ) -> None:
-        self._store = store
+        self.store = store
+        self.owner = owner
         servers = ServerCapabilities(clock)
-        rate_limits = RateLimits()
-        client = Client(connector, clock, servers=servers, rate_limits=rate_limits, telemetry=telemetry)
+        self.rate_limits = rate_limits = RateLimits()
+        self.client = client = Client(connector, clock, servers=servers, rate_limits=rate_limits, telemetry=telemetry)
         tasks = workers(TASKS, "task")
         self.dispatches = DispatchTasks(
             store=store,
@@ -103,9 +103,7 @@ class Core:
             look_back=look_back,
         )
         self.run_poller = RunPoller(client=client, rate_limits=rate_limits, clock=clock, workers=workers(LOOKS, "look"))
-        self.waking = Waking()
-        self.waking.listen(self.run_poller.hint)
-        app_tokens = AppTokens(client=client, clock=clock, workers=workers(TOKENS, "token"))
+        self.app_tokens = app_tokens = AppTokens(client=client, clock=clock, workers=workers(TOKENS, "token"))
         access: Repositories
         if isinstance(secrets, GivenToken):
             access = secrets
@@ -126,4 +124,4 @@ class Core:
     def close(self) -> None:
         """Begin nothing more, and let go of the ledger."""
         self.drain()
-        self._store.close()
+        self.store.close()

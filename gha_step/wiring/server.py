@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING, Literal
 
 from gha_step.contract.errors import StepError
 from gha_step.contract.secret import Token
+from gha_step.contract.values import ConfigModel
 from gha_step.credentials.directory import DirectorySecrets
 from gha_step.credentials.secrets import SecretReader
 from gha_step.github.connection import SocketConnector
 from gha_step.github.egress import Egress
+from gha_step.github.errors import BadEndpoint
 from gha_step.inbound.bearer import TokenFileError, read_token_file
 from gha_step.inbound.execution import Execution
 from gha_step.inbound.http import http_app
@@ -28,8 +30,9 @@ from gha_step.wiring.core import Core
 
 if TYPE_CHECKING:
     from gha_step.inbound.rest.resource import ProjectApi
-    from gha_step.inbound.webhook import Webhook
     from gha_step.kube import KubeApi
+    from gha_step.ledger.leader import Leader
+    from gha_step.wiring.port import PortParts
 
 CALLS = 64  # threads for calls: each reads a Secret and a record
 PROOFS = 32  # threads for the tokens of projects: each reads a Secret
@@ -42,8 +45,9 @@ class StartError(StepError):
 class Server:
     """One process's worth of gha_step: its core, and the ways in to it."""
 
-    def __init__(self, core: Core, process: ServerProcess) -> None:
+    def __init__(self, core: Core, process: ServerProcess, port: "PortParts | None" = None) -> None:
         self.core = core
+        self.port = port
         self._process = process
 
     @property
@@ -58,6 +62,8 @@ class Server:
 
     def run(self, *, signals: bool = True) -> None:
         """Serve until SIGTERM, SIGINT or :meth:`stop`, and drain."""
+        if self.port is not None:
+            self.port.start()
         self._process.run(signals=signals)
 
     def stop(self) -> None:
@@ -112,7 +118,10 @@ def build(settings: Settings, environment: Mapping[str, str], clock: Clock | Non
     readiness = Readiness()
     refused = RefusedCallers(clock, telemetry)
     telemetry.expect(core.steps.kinds, State)
-    telemetry.watch_readiness(lambda: readiness.ready and not readiness.draining)
+    telemetry.watch_readiness(lambda: readiness.serving)
+    port = _port(settings, core, secrets, store, cluster, proxies, clock, telemetry)
+    if port is not None and settings.token_file == NOT_SERVED and not settings.project_api:
+        readiness.useless = lambda: port.refused
     served = None if settings.token_file == NOT_SERVED else execution
     http, app = settings.http_listen, None
     if http is not None:
@@ -122,10 +131,7 @@ def build(settings: Settings, environment: Mapping[str, str], clock: Clock | Non
             readiness=readiness,
             refused=refused,
             collect=telemetry.exposition,
-            resources=(
-                *_project_api(settings, execution, secrets, cluster, calls, clock, telemetry, readiness, refused),
-                *_webhook(settings, core, telemetry, refused),
-            ),
+            resources=_project_api(settings, execution, secrets, cluster, calls, clock, telemetry, readiness, refused),
         )
     try:
         process = ServerProcess(
@@ -135,15 +141,64 @@ def build(settings: Settings, environment: Mapping[str, str], clock: Clock | Non
             readiness=readiness,
             execution=execution,
             on_the_wire=lambda: core.on_the_wire,
-            begin_no_more=core.drain,
+            begin_no_more=lambda: _begin_no_more(core, port),
             clock=clock,
             reply_within=settings.reply_within,
         )
     except ListenError as error:
         raise StartError(f"GHA_STEP_HTTP_LISTEN: {error}: write another address") from None
     if settings.grpc_listen is not None:
-        _listen_for_grpc(process, settings, settings.grpc_listen, core, served, token, readiness, refused)
-    return Server(core, process)
+        _listen_for_grpc(process, settings, settings.grpc_listen, core.steps.configs, served, token, readiness, refused)
+    return Server(core, process, port)
+
+
+def _begin_no_more(core: Core, port: "PortParts | None") -> None:
+    if port is not None:
+        port.drain()
+    core.drain()
+
+
+def _port(
+    settings: Settings,
+    core: Core,
+    secrets: SecretReader,
+    store: Store,
+    cluster: "KubeApi | None",
+    proxies: Proxies,
+    clock: Clock,
+    telemetry: Telemetry,
+) -> "PortParts | None":
+    """Port's ways in, where they are on. :raises StartError: a setting is wrong."""
+    if not settings.portio:
+        return None
+    from gha_step.ledger.leader import Alone, LeaseLeader  # their cost is for those who use them
+    from gha_step.wiring.port import PortParts
+
+    project = settings.portio_project or (cluster.own_namespace() if cluster is not None else None)
+    if not project:
+        raise StartError("GHA_STEP_PORTIO_PROJECT: this process does not know its own namespace: name one")
+    leader: Leader = Alone()
+    if settings.ledger == "kubernetes":
+        from gha_step.ledger.kubernetes import KubernetesStore
+
+        assert cluster is not None
+        store = KubernetesStore(cluster, frozenset({project}))
+        leader = LeaseLeader(cluster, project, core.owner.incarnation, clock)
+    try:
+        return PortParts(
+            settings,
+            core,
+            project=project,
+            secrets=secrets,
+            connector=SocketConnector(proxies=proxies),
+            store=store,
+            leader=leader,
+            clock=clock,
+            workers=ThreadWorkers,
+            telemetry=telemetry,
+        )
+    except BadEndpoint as error:
+        raise StartError(f"GHA_STEP_PORTIO_API: {error}") from None
 
 
 def _bearer(settings: Settings) -> Token | None:
@@ -200,27 +255,11 @@ def _project_api(
     return (api,)
 
 
-def _webhook(settings: Settings, core: Core, telemetry: Telemetry, refused: RefusedCallers) -> "tuple[Webhook, ...]":
-    if settings.github_webhook_secret_file == NOT_SERVED:
-        return ()
-    from gha_step.inbound.webhook import Webhook
-
-    def secret() -> Token:
-        return read_token_file(Path(settings.github_webhook_secret_file), "the secret of GitHub's webhook", "")
-
-    try:
-        secret()
-    except TokenFileError as error:
-        raise StartError(f"GHA_STEP_GITHUB_WEBHOOK_SECRET_FILE: {error}") from None
-    telemetry.expect_webhook()
-    return (Webhook(secret=secret, hint=core.waking.hint, telemetry=telemetry, refused=refused),)
-
-
 def _listen_for_grpc(
     server: ServerProcess,
     settings: Settings,
     address: Address,
-    core: Core,
+    configs: Mapping[str, type[ConfigModel]],
     execution: Execution | None,
     token: Token | None,
     readiness: Readiness,
@@ -239,12 +278,11 @@ def _listen_for_grpc(
                 host=address.host,
                 port=address.port,
                 execution=execution,
-                configs=core.steps.configs,
+                configs=configs,
                 token=token,
                 readiness=readiness,
                 refused=refused,
                 tls=tls,
-                waking=core.waking,
             )
         )
     except TlsFileError as error:

@@ -33,7 +33,6 @@ from gha_step.github.runs import (
 )
 from gha_step.runtime import Clock, Workers
 from gha_step.steps.wait.snapshot import Snapshot, Trouble
-from gha_step.steps.waking import Hint
 from gha_step.telemetry import log
 
 FRESH_FOR: Final = 30.0  # seconds for which a look that ended after its call was answered serves the next call
@@ -143,14 +142,6 @@ class RunPoller:
         self._workers.spawn(lambda: self._look(watch, look, run, token, renew))
         return look
 
-    def hint(self, hint: Hint) -> None:
-        """GitHub itself says that a run has changed, so it need not be spared any longer; its limits still hold."""
-        now = self._clock.monotonic()
-        with self._lock:
-            for (run, _), watch in self._watches.items():
-                if run.run_id == hint.run_id:
-                    watch.ask_after = min(watch.ask_after, now)
-
     def _watch(self, run: RunReference, token: Token, project: str) -> _Watch:
         watch = self._watches.get((run, token))
         if watch is None:
@@ -175,6 +166,7 @@ class RunPoller:
     def _see(
         self, watch: _Watch, run: RunReference, token: Token, renew: Renew | None, *, renewed: bool = False
     ) -> Snapshot:
+        watch.seen = replace(watch.seen, missing=False)
         held = self._rate_limits.hold(run.endpoint, token).until
         if held > self._clock.monotonic():  # since this look was asked for, another one was refused
             return replace(watch.seen, trouble=_held(run, held), failure=None)
@@ -189,7 +181,7 @@ class RunPoller:
                 return self._refused(watch, f"{_app_refused(run, error)}, and a fresh one in its place: {_SUSPENDED}")
             if error.status == 404:
                 why_missing = partial(self._why_missing, watch, run, token, error)
-                return self._refused(watch, str(error), at_once=False, final=why_missing)
+                return replace(self._refused(watch, str(error), at_once=False, final=why_missing), missing=True)
             return self._refused(watch, str(error))
         except Untrusted as error:
             return self._refused(watch, f"{run} was not looked at: {error}")

@@ -18,7 +18,7 @@ class Snapshot:
     """What is known of a run. ``run``: as it was last seen; ``failure``: why looking again cannot help.
 
     ``jobs``: those by which it failed, and ``more_jobs``: how many more did. ``detail``: why its jobs or approvals
-    cannot be read.
+    cannot be read. ``missing``: GitHub's last answer was that there is no such run.
     """
 
     run: ObservedRun | None = None
@@ -28,3 +28,4 @@ class Snapshot:
     detail: str = ""
     trouble: Trouble | None = None
     failure: str | None = None
+    missing: bool = False

@@ -1,0 +1,48 @@
+"""Secrets as they were some seconds ago at most: for those who read the same one many times a second."""
+
+import threading
+from collections import OrderedDict
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+from gha_step.credentials.secrets import LabelledSecret, SecretReader
+from gha_step.runtime import Clock
+
+KEPT: Final = 5.0  # seconds
+_REMEMBERED: Final = 100
+
+
+class RecentSecrets:
+    """See `SecretReader`. What cannot be read is asked for again each time."""
+
+    def __init__(self, secrets: SecretReader, clock: Clock) -> None:
+        self._secrets = secrets
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._kept: OrderedDict[tuple[str, ...], tuple[Any, float]] = OrderedDict()
+
+    def read(self, project: str, name: str) -> Mapping[str, bytes]:
+        if (found := self._recent(project, name)) is None:
+            found = self._keep(self._secrets.read(project, name), project, name)
+        data: Mapping[str, bytes] = found
+        return data
+
+    def labelled(self, namespace: str) -> Iterator[LabelledSecret]:
+        if (found := self._recent(namespace)) is None:
+            found = self._keep(list(self._secrets.labelled(namespace)), namespace)
+        yield from found
+
+    def unlabelled(self, namespace: str) -> list[LabelledSecret]:
+        return self._secrets.unlabelled(namespace)
+
+    def _recent(self, *name: str) -> Any:
+        with self._lock:
+            found, until = self._kept.get(name, (None, 0.0))
+        return found if self._clock.monotonic() < until else None
+
+    def _keep(self, found: Any, *name: str) -> Any:
+        with self._lock:
+            self._kept[name] = (found, self._clock.monotonic() + KEPT)
+            if len(self._kept) > _REMEMBERED:
+                self._kept.popitem(last=False)
+        return found

@@ -1,0 +1,171 @@
+"""Works off what records owe, in every state, from the ledger alone: one process at a time does it for all.
+
+It knows no kind of duty: each has a handler, which does one record's next step and says when the one after it is due.
+"""
+
+import threading
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import Final, Protocol
+
+from gha_step.contract.errors import LedgerError, LedgerUnavailable
+from gha_step.inbound.rounds import Rounds
+from gha_step.ledger.leader import Leader
+from gha_step.ledger.record import Record, State
+from gha_step.ledger.store import Standing, Store
+from gha_step.runtime import Clock, Workers
+from gha_step.telemetry import log
+
+LIST_EVERY: Final = 5.0  # seconds
+SLOWER: Final = 0.01  # seconds more for each duty: what is listed grows with them
+AT_ONCE: Final = 32  # turns: each may wait for the other side, GitHub or the ledger
+LEDGER_RETRY: Final = 10.0
+
+
+class Handler(Protocol):
+    """One kind of duty."""
+
+    def owes(self, record: Record) -> bool:
+        """Whether the record owes something of this kind."""
+
+    def turn(self, record: Record) -> float | None:
+        """Do what comes next for a record, which was read this moment.
+
+        :returns: seconds until the next turn; ``None``: nothing more is owed.
+        :raises LedgerUnavailable: the ledger does not answer now.
+        """
+
+    def forget(self, key: str) -> None:
+        """This process follows the record no more."""
+
+    def each_minute(self) -> None:
+        """What is asked once for all. It may raise nothing."""
+
+
+class Duties:
+    """See the module.
+
+    :param leader: whether this process is the one.
+    """
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        handlers: Sequence[Handler],
+        leader: Leader,
+        clock: Clock,
+        workers: Callable[[int, str], Workers],
+    ) -> None:
+        self.store = store
+        self._handlers = handlers
+        self._leader = leader
+        self._clock = clock
+        self._workers = workers(AT_ONCE + 8, "duty")
+        self._rounds: Rounds[str] = Rounds(
+            self._turn, clock=clock, workers=self._workers, at_once=AT_ONCE, what="duties"
+        )
+        self._lock = threading.Lock()
+        self._projects: dict[str, str] = {}  # of the keys that are followed
+        self._standing: dict[str, Standing] = {}
+        self._stopped = False
+
+    @property
+    def leads(self) -> bool:
+        """Whether this process works off duties now."""
+        return self._leader.leads()
+
+    @property
+    def standing(self) -> dict[str, Standing]:
+        """What is owed, by the records' states, as it was listed last; nothing where another process lists it."""
+        return dict(self._standing) if self.leads else {}
+
+    def run(self) -> None:
+        """Work until `stop`."""
+        self._workers.spawn(lambda: self._leader.run(lambda: self._stopped))
+        self._workers.spawn(lambda: self._rounds.run(lambda: self._stopped))
+        next_minute, trouble = 0.0, ""
+        while not self._stopped:
+            pause = 1.0
+            if self.leads:
+                try:
+                    pause = LIST_EVERY + SLOWER * self._list()
+                    trouble = ""
+                except LedgerUnavailable as error:
+                    pause = LEDGER_RETRY
+                    if str(error) != trouble:  # and not again with every try
+                        log.warning("what is owed cannot be listed: %s", error)
+                    trouble = str(error)
+                if self._clock.monotonic() >= next_minute:
+                    next_minute = self._clock.monotonic() + 60.0
+                    for handler in self._handlers:
+                        self._workers.spawn(handler.each_minute)
+            elif self._projects:
+                self._let_go()
+            self._clock.sleep(pause)
+
+    def stop(self) -> None:
+        """Begin nothing more."""
+        self._stopped = True
+
+    def nudge(self, record: Record) -> None:
+        """Something has happened to a record that owes something: its next turn is due."""
+        if not self._stopped and self.leads and record.owes:
+            with self._lock:
+                self._projects[record.key] = record.project
+            self._rounds.soon(record.key)
+
+    def soon(self, key: str) -> None:
+        """A followed record's next turn is due: something was heard of it."""
+        if key in self._projects:
+            self._rounds.soon(key)
+
+    def _list(self) -> int:
+        """Follow what is new, and nothing that owes no more; how many there are."""
+        counts: Counter[State] = Counter()
+        oldest: dict[State, float] = {}
+        listed: set[str] = set()
+        with self._lock:
+            before = set(self._projects)
+        for record in self.store.owed():
+            listed.add(record.key)
+            counts[record.state] += 1
+            oldest[record.state] = min(oldest.get(record.state, record.created_at), record.created_at)
+            with self._lock:
+                self._projects.setdefault(record.key, record.project)
+            if record.key not in before:
+                self._rounds.soon(record.key)
+        for key in before - listed:
+            self._drop(key)
+        self._standing = {state: Standing(counts[state], oldest.get(state)) for state in State}
+        return len(listed)
+
+    def _turn(self, key: str) -> float | None:
+        project = self._projects.get(key)
+        if project is None or self._stopped or not self.leads:
+            return None
+        try:
+            record = self.store.read(project, key)
+            owed = record is not None and [one for one in self._handlers if one.owes(record)]
+            pauses = [pause for one in owed or () if (pause := one.turn(record)) is not None]  # type: ignore[arg-type]
+        except LedgerUnavailable as error:
+            return error.retry_after
+        except LedgerError as error:
+            log.error("%s", error)
+            return 600.0
+        if pauses:
+            return min(pauses)
+        self._drop(key)
+        return None
+
+    def _drop(self, key: str) -> None:
+        with self._lock:
+            self._projects.pop(key, None)
+        self._rounds.forget(key)
+        for handler in self._handlers:
+            handler.forget(key)
+
+    def _let_go(self) -> None:
+        """Another process leads: it knows nothing of what this one remembers, and asks anew."""
+        for key in list(self._projects):
+            self._drop(key)

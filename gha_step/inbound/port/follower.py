@@ -1,0 +1,416 @@
+"""Reports to Port what its runs are owed: carries out what `following` says comes next, one record's turn at a time.
+
+It holds sockets and threads, and decides nothing: every step follows from the record and from what was seen since this
+process began, and what Port has taken is in the ledger before the next step. Whatever it remembers may be lost.
+"""
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Final
+
+from gha_step.contract.errors import LedgerUnavailable, StepError
+from gha_step.github.dispatch import Workflow
+from gha_step.github.errors import GitHubError
+from gha_step.github.runs import Phase, RunReference
+from gha_step.inbound.port import following
+from gha_step.inbound.port.api import MOST_ACTIVE, PortApi
+from gha_step.inbound.port.client import words
+from gha_step.inbound.port.errors import Lost, PortError, Refused
+from gha_step.inbound.port.following import (
+    Ack,
+    Cancel,
+    Close,
+    Dispatch,
+    Done,
+    Known,
+    Look,
+    LookForJobs,
+    Outcome,
+    Patch,
+    ReadPort,
+    Refusal,
+    Reject,
+    Resume,
+    Rules,
+    Say,
+    Took,
+    Unheard,
+    Wait,
+    next_step,
+)
+from gha_step.inbound.port.github import GitHubOfPort
+from gha_step.inbound.port.reports import AtPort
+from gha_step.ledger.duties import Report
+from gha_step.ledger.record import Record, State, payload_of
+from gha_step.ledger.store import Conflict, Store
+from gha_step.ledger.transitions import GaveUp, IllegalMove, advance
+from gha_step.runtime import Clock, Workers
+from gha_step.steps.dispatch.journal import subject_of
+from gha_step.steps.dispatch.request import DispatchCall, DispatchRequest, Key
+from gha_step.steps.dispatch.task import Joined
+from gha_step.steps.dispatch.tasks import DispatchTasks
+from gha_step.steps.wait.run_poller import Look as LookUnderWay
+from gha_step.steps.wait.run_poller import RunPoller
+from gha_step.steps.wait.snapshot import Snapshot
+from gha_step.telemetry import log
+
+STEPS: Final = 12  # in one turn; then it is others' turn
+LOOK_WITHIN: Final = 25.0  # seconds to wait for a look: it goes on, and the next turn hears of it
+SHORTEST: Final = 1.0  # seconds after a step that failed, doubled …
+LONGEST: Final = 60.0  # … up to this
+LISTED_AFTER: Final = 60.0  # seconds for which a new run may be missing in a listing
+MOST_DOUBTED: Final = 50  # runs that are read after one listing
+
+
+@dataclass
+class _Followed:
+    """What this process knows of one record. Written in its turn, but for ``doubted`` and ``heard``."""
+
+    id: str
+    open_run: bool  # an action run that is open at Port, as far as is known
+    known: Known
+    state: State | None = None
+    unwritten: Report | None = None  # what Port has taken, as long as the ledger does not have it
+    tries: int = 0  # steps in a row that failed
+    failing_since: float | None = None
+    said: str = ""  # why, as the log has it
+    run: tuple[str, int] | None = None
+    doubted: bool = False  # a listing does not show it
+    heard: bool = False  # GitHub's webhook has told of its run
+
+
+class PortReports:
+    """See the module, and `gha_step.inbound.duties.Handler`.
+
+    :param soon: makes a record's next turn due.
+    :param ends_differ: hears where Port and GitHub tell two different ends of one run.
+    """
+
+    def __init__(
+        self,
+        *,
+        api: PortApi,
+        github: GitHubOfPort,
+        run_poller: RunPoller,
+        dispatches: DispatchTasks,
+        store: Store,
+        clock: Clock,
+        workers: Workers,
+        rules: Rules,
+        soon: Callable[[str], None],
+        ends_differ: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._api = api
+        self._github = github
+        self._run_poller = run_poller
+        self._dispatches = dispatches
+        self._store = store
+        self._clock = clock
+        self._workers = workers
+        self._rules = rules
+        self._soon = soon
+        self._ends_differ = ends_differ
+        self._lock = threading.Lock()
+        self._followed: dict[str, _Followed] = {}
+        self._by_run: dict[tuple[str, int], str] = {}
+
+    # ---------------------------------------------------------------- what is heard
+
+    def owes(self, record: Record) -> bool:
+        return record.report is not None and not record.report.closed
+
+    def forget(self, key: str) -> None:
+        with self._lock:
+            followed = self._followed.pop(key, None)
+            if followed is not None and followed.run is not None:
+                self._by_run.pop(followed.run, None)
+
+    def heard(self, repo: str, run_id: int) -> None:
+        """Somebody says that something has happened to a run of GitHub's: the next look is due."""
+        with self._lock:
+            key = self._by_run.get((repo.lower(), run_id))
+            followed = None if key is None else self._followed.get(key)
+        if key is not None and followed is not None:
+            followed.heard = True
+            self._soon(key)
+
+    def each_minute(self) -> None:
+        """One listing of the runs that are open at Port: those that it does not show are read."""
+        settled = self._clock.now() - LISTED_AFTER
+        with self._lock:
+            asked = [(key, one) for key, one in self._followed.items() if one.open_run and one.known.since < settled]
+        if not asked:
+            return
+        try:
+            active = self._api.active_runs()
+        except PortError as error:
+            log.info("the open runs cannot be listed, and are asked for again: %s", error)
+            return
+        missing = [(key, one) for key, one in asked if one.id not in active]
+        if len(active) >= MOST_ACTIVE:  # there are more than it shows
+            missing = missing[:MOST_DOUBTED]
+        for key, followed in missing:
+            followed.doubted = True
+            self._soon(key)
+
+    @property
+    def failing_since(self) -> float | None:
+        """When the step began to fail that has failed for longest by now; seconds since 1970."""
+        with self._lock:
+            return min((one.failing_since for one in self._followed.values() if one.failing_since), default=None)
+
+    # ---------------------------------------------------------------- a turn
+
+    def turn(self, record: Record) -> float | None:
+        report = record.report
+        assert report is not None
+        now = self._clock.now()
+        with self._lock:
+            followed = self._followed.setdefault(
+                record.key, _Followed(report.id, report.kind == "run", Known(since=now))
+            )
+        self._take_in(followed, record, now)
+        turn = _Turn(followed, record)
+        if followed.unwritten is not None:
+            self._write(turn, followed.unwritten)
+        for _ in range(STEPS):
+            assert turn.record.report is not None
+            step = next_step(
+                Dispatch.of(turn.record), turn.record.report, followed.known, self._clock.now(), self._rules
+            )
+            if isinstance(step, Done):
+                return None
+            if isinstance(step, Wait):
+                self._succeeded(followed)
+                return max(step.seconds, 0.5)
+            if (pause := self._do(turn, step)) is not None:
+                return pause
+        return 0.0
+
+    def _take_in(self, followed: _Followed, record: Record, now: float) -> None:
+        """What has happened between two turns."""
+        if record.state is State.ACCEPTED and followed.state is not State.ACCEPTED:
+            followed.known = replace(followed.known, next_look=0.0, interval=following.FIRST_LOOK, since=now)
+            if record.run is not None:
+                followed.run = (record.target.repo, record.run.id)
+                with self._lock:
+                    self._by_run[followed.run] = record.key
+        followed.state = record.state
+        if followed.doubted:
+            followed.doubted = False
+            followed.known = replace(followed.known, doubted=True, stale=True)
+        if followed.heard:
+            followed.heard = False
+            followed.known = replace(followed.known, next_look=min(followed.known.next_look, now))
+
+    def _do(self, turn: "_Turn", step: following.Step) -> float | None:
+        """One step. Seconds until the next turn; ``None``: go on at once."""
+        match step:
+            case Ack() | Patch() | Say() | Cancel():
+                return self._tell(turn, step)
+            case ReadPort():
+                return self._read_port(turn)
+            case Look():
+                return self._look(turn)
+            case LookForJobs():  # a look has told of them already, or they cannot be read
+                turn.followed.known = following.found_jobs((), 0, turn.followed.known)
+                return None
+            case Resume():
+                return self._resume(turn)
+            case Reject(reason):
+                return self._reject(turn, reason)
+            case Close(words, error, differs):
+                level = log.error if error else log.info
+                level("report to Port closed: %s", words, extra=subject_of(turn.record))
+                if differs:
+                    self._ends_differ()
+                assert turn.record.report is not None
+                self._write(turn, turn.record.report.model_copy(update={"closed": True}))
+                return None
+            case _:
+                raise AssertionError(step)
+
+    # ---------------------------------------------------------------- Port
+
+    def _tell(self, turn: "_Turn", step: Ack | Patch | Say | Cancel) -> float | None:
+        followed, why, asked = turn.followed, "", None
+        report = turn.record.report
+        assert report is not None
+        outcome: Outcome
+        try:
+            outcome, why = self._ask(turn, step, report)
+        except Refused as error:
+            outcome, why = Refusal(error.status), str(error)
+        except (PortError, GitHubError) as error:
+            outcome, why, asked = Unheard(sent=isinstance(error, Lost)), str(error), error.retry_after
+        except StepError as error:  # GitHub's credentials, where a run is to be cancelled
+            outcome, why, asked = Unheard(sent=False), str(error), error.retry_after
+        told, followed.known = following.told(step, outcome, report, followed.known, self._clock.now())
+        self._write(turn, told)
+        if isinstance(outcome, Took) or told != report:
+            self._succeeded(followed)
+            if not isinstance(outcome, Took):
+                log.error("Port refuses it, and the rest goes on: %s", why, extra=subject_of(turn.record))
+            return None
+        return self._failed(turn, why, asked, at_once=isinstance(outcome, Refusal) and isinstance(step, Patch | Say))
+
+    def _ask(self, turn: "_Turn", step: Ack | Patch | Say | Cancel, report: Report) -> tuple[Outcome, str]:
+        match step:
+            case Ack():
+                if self._api.ack(report.kind, report.id):
+                    return Took(), ""
+                return Refusal(404), "Port knows no such run"
+            case Cancel(force):
+                repository = self._github.repository_of(turn.record)
+                assert turn.record.run is not None
+                run = RunReference(repository.endpoint, repository.owner, repository.name, turn.record.run.id)
+                status = self._github.cancel(run, repository.token, force=force)
+                fine = 200 <= status < 300
+                return (Took(), "") if fine else (Refusal(status), f"GitHub does not cancel {run}: {status}")
+            case Patch(_, body):
+                answer = self._api.patch(report.kind, report.id, body)
+            case Say(_, line):
+                answer = self._api.log(report.kind, report.id, line)
+        if 200 <= answer.status < 300:
+            return Took(), ""
+        return Refusal(answer.status), f"{answer.status} ({words(answer)})"
+
+    def _read_port(self, turn: "_Turn") -> float | None:
+        followed, report = turn.followed, turn.record.report
+        assert report is not None
+        seen: AtPort | None
+        try:
+            if report.kind == "run":
+                seen = self._api.read_run(report.id)
+            else:
+                seen = self._api.read_node(followed.known.external_id or "")
+        except PortError as error:
+            return self._failed(turn, str(error), error.retry_after)
+        read, followed.known = following.read(seen, report, followed.known, self._clock.now())
+        self._write(turn, read)
+        if seen is None:
+            return self._failed(turn, "Port shows no such run", None)
+        followed.open_run = report.kind == "run" and not seen.ended
+        return None
+
+    # ---------------------------------------------------------------- GitHub and the ledger
+
+    def _look(self, turn: "_Turn") -> float | None:
+        followed, record = turn.followed, turn.record
+        assert record.run is not None
+        try:
+            repository = self._github.repository_of(record)
+            run = RunReference(repository.endpoint, repository.owner, repository.name, record.run.id)
+            look = self._run_poller.look(run, repository.token, repository.renew, project=record.project)
+            snapshot = self._seen(look)
+        except StepError as error:
+            followed.known = following.unseen(followed.known, self._clock.now())
+            return self._failed(turn, str(error), error.retry_after)
+        now, known = self._clock.now(), followed.known
+        if snapshot is not None and snapshot.missing and isinstance(look, LookUnderWay):
+            followed.known = following.looked(None, known, now)
+        elif snapshot is None or snapshot.run is None or snapshot.trouble is not None or snapshot.failure is not None:
+            followed.known = following.unseen(known, now)
+            return self._not_seen(turn, snapshot, now)
+        else:
+            observed = snapshot.run
+            ids = (observed.owner_id, observed.repository_id)
+            external = f"gh_{ids[0]}_{ids[1]}_{record.run.id}" if all(ids) else None
+            known = following.looked(observed, known, now, external)
+            known = replace(known, environments=tuple(one.environment for one in snapshot.pending))
+            if observed.phase is Phase.COMPLETED:
+                known = following.found_jobs(snapshot.jobs, snapshot.more_jobs, known)
+            followed.known = known
+        self._succeeded(followed)
+        return None
+
+    def _seen(self, look: LookUnderWay | Snapshot) -> Snapshot | None:
+        if isinstance(look, Snapshot):
+            return look
+        self._workers.join(look.ready, LOOK_WITHIN)
+        look.told = look.seen is not None
+        return look.seen
+
+    def _not_seen(self, turn: "_Turn", snapshot: Snapshot | None, now: float) -> float | None:
+        """GitHub does not show the run now; a limit, or a turn that comes later, is no failure."""
+        known = turn.followed.known
+        if snapshot is not None and snapshot.failure is not None:
+            return self._failed(turn, snapshot.failure, LONGEST)
+        if snapshot is not None and snapshot.trouble is not None:
+            left = snapshot.trouble.until - self._clock.monotonic()
+            turn.followed.known = replace(known, next_look=max(now + left, now + SHORTEST))
+        return None
+
+    def _resume(self, turn: "_Turn") -> float | None:
+        """Let a task look for the run, or find out that the sender is gone; its end is heard."""
+        record, followed = turn.record, turn.followed
+        key, request, problem = Key.of_record(record), None, None
+        try:
+            repository = self._github.repository_of(record)
+            target = record.target
+            workflow = Workflow(repository.endpoint, repository.owner, repository.name, target.workflow, target.ref)
+            request = DispatchRequest.to_look(record, workflow, repository.token, repository.renew)
+        except StepError as error:
+            problem = error
+        call = DispatchCall(key, request, payload_of(record), problem, None, self._clock.monotonic())
+        outcome = self._dispatches.decide(call)
+        followed.known = following.unseen(followed.known, self._clock.now())
+        if isinstance(outcome, Joined):
+            outcome.ready.add_done_callback(lambda _: self._soon(record.key))
+        if problem is not None:
+            return self._failed(turn, str(problem), problem.retry_after)
+        return None
+
+    def _reject(self, turn: "_Turn", reason: str) -> float | None:
+        try:
+            turn.record = self._store.write(advance(turn.record, GaveUp(reason=reason)))
+        except (Conflict, IllegalMove):
+            return SHORTEST  # it has moved: the next turn reads it
+        log.info("nothing was dispatched: %s", reason, extra=subject_of(turn.record))
+        turn.followed.state = turn.record.state
+        return None
+
+    def _write(self, turn: "_Turn", report: Report) -> None:
+        """What Port has taken goes into the ledger before anything more is told.
+
+        :raises LedgerUnavailable: not yet; the next turn tries again first.
+        """
+        record: Record | None = turn.record
+        turn.followed.unwritten = report
+        while record is not None and record.report is not None and record.report != report:
+            if not record.report.may_become(report, sent=record.sent):
+                break
+            try:
+                record = self._store.write(record.owing(report))
+            except Conflict:
+                record = self._store.read(turn.record.project, turn.record.key)
+        turn.followed.unwritten = None
+        if record is None or record.report != report:
+            raise LedgerUnavailable("the record has gone, or another process reports for it", SHORTEST)
+        turn.record = record
+
+    # ---------------------------------------------------------------- what fails
+
+    def _succeeded(self, followed: _Followed) -> None:
+        followed.tries, followed.failing_since, followed.said = 0, None, ""
+
+    def _failed(self, turn: "_Turn", why: str, asked: float | None, *, at_once: bool = False) -> float | None:
+        """A step is to be repeated: when, or at once where another step comes first."""
+        followed = turn.followed
+        followed.tries += 1
+        if followed.failing_since is None:
+            followed.failing_since = self._clock.now()
+        if why != followed.said:
+            log.warning("Port is not told yet, and it is tried again: %s", why, extra=subject_of(turn.record))
+            followed.said = why
+        if at_once and followed.tries == 1:
+            return None
+        growing = min(SHORTEST * 2.0 ** min(followed.tries - 1, 10), LONGEST)
+        return growing if asked is None else max(growing, min(asked, 10 * LONGEST))
+
+
+@dataclass
+class _Turn:
+    followed: _Followed
+    record: Record

@@ -1,0 +1,208 @@
+"""GitHub as Port's runs need it: the repository and a token for it, its default branch, the cancelling of a run.
+
+Credentials come from one Secret of the project (a token, or an App's keys), or from Kargo's Git credentials.
+Source: port.md, "Inputs" and GHA_STEP_PORTIO_GITHUB_SECRET.
+"""
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Final
+
+from gha_step.contract.errors import CredentialsError, StepError, TokenUnavailable
+from gha_step.contract.secret import Token
+from gha_step.credentials.github_secret import ACCESS_TOKEN, BASE_URL
+from gha_step.credentials.secrets import SecretReader
+from gha_step.github.app import Installation
+from gha_step.github.app_tokens import AppTokens
+from gha_step.github.client import Client
+from gha_step.github.endpoint import Endpoint, resolve_endpoint
+from gha_step.github.errors import BadEndpoint, BadPrivateKey, GitHubError, RateLimited, Refused, Unclear, Unreachable
+from gha_step.github.messages import text
+from gha_step.github.rate_limits import DISPATCHES, RateLimits
+from gha_step.github.refusals import Asked, read_refusal
+from gha_step.github.runs import RunReference
+from gha_step.ledger.record import Record
+from gha_step.runtime import Clock
+from gha_step.steps.access import Repositories, Repository
+from gha_step.steps.repository import RepositoryConfig
+
+GIT: Final = "git"
+INSTALLED_FOR: Final = 3600.0  # seconds for which an owner's installation is believed
+BRANCH_FOR: Final = 10.0  # seconds for which a default branch is believed without asking again
+_REMEMBERED: Final = 5_000
+
+
+class GitHubOfPort:
+    """See the module.
+
+    :param secret: the name of the Secret, or `GIT`.
+    """
+
+    def __init__(
+        self,
+        *,
+        project: str,
+        secret: str,
+        secrets: SecretReader,
+        access: Repositories,
+        app_tokens: AppTokens,
+        client: Client,
+        rate_limits: RateLimits,
+        clock: Clock,
+        allow_http: bool,
+    ) -> None:
+        self._project = project
+        self._secret = secret
+        self._secrets = secrets
+        self._access = access
+        self._app_tokens = app_tokens
+        self._client = client
+        self._rate_limits = rate_limits
+        self._clock = clock
+        self._allow_http = allow_http
+        self._lock = threading.Lock()
+        self._installed: OrderedDict[tuple[Endpoint, str, str], tuple[int, float]] = OrderedDict()
+        self._branches: OrderedDict[tuple[Endpoint, str, Token], tuple[str, str, float]] = OrderedDict()
+
+    # ---------------------------------------------------------------- credentials
+
+    def repository(self, owner: str, repo: str) -> Repository:
+        """The repository and a token for it.
+
+        :raises StepError: with ``retry_after`` where it may be had later.
+        """
+        if self._secret == GIT:
+            url = {"repoURL": f"https://github.com/{owner}/{repo}"}
+            return self._access.repository(self._project, RepositoryConfig.parse(url))
+        data = self._secrets.read(self._project, self._secret)
+        if ACCESS_TOKEN not in data and any(name.startswith("githubApp") for name in data):
+            return self._of_app(owner, repo)
+        named = {"credentials": {"secretName": self._secret}, "owner": owner, "repo": repo}
+        return self._access.repository(self._project, RepositoryConfig.parse(named))
+
+    def repository_of(self, record: Record) -> Repository:
+        """The repository of a recorded dispatch. Raises as `repository`, and where that is another server."""
+        owner, _, repo = record.target.repo.partition("/")
+        found = self.repository(owner, repo)
+        if found.endpoint.base != record.target.api_base:
+            raise CredentialsError(
+                f"project {self._project}: the Secret {self._secret} leads to {found.endpoint.base}, but this run was "
+                f"dispatched on {record.target.api_base}: let it lead there until the run has ended"
+            )
+        return found
+
+    def _of_app(self, owner: str, repo: str) -> Repository:
+        from gha_step.credentials.git import read_app  # 15 ms, and only those pay who use it
+
+        subject = f"project {self._project}: the Secret {self._secret}"
+        data = self._secrets.read(self._project, self._secret)
+        try:
+            endpoint = resolve_endpoint(data.get(BASE_URL, b"").decode(), allow_http=self._allow_http)
+        except (BadEndpoint, UnicodeDecodeError) as error:
+            raise CredentialsError(f"{subject}: the key {BASE_URL} {error}") from None
+        found = read_app(data, subject, installed=False)
+        app = Installation(endpoint, found.issuer, found.installation, found.private_key, owner, repo)
+
+        def of_app(fetch: Callable[[Installation], Token]) -> Token:
+            try:
+                return self._with_installation(app, fetch)
+            except BadPrivateKey as error:
+                raise CredentialsError(f"{subject}: the key {found.private_key_key} {error}") from None
+            except RateLimited as error:
+                raise TokenUnavailable(str(error), min(error.retry_after, 60.0), error.wait) from None
+            except (Unreachable, Unclear) as error:
+                raise TokenUnavailable(str(error), error.retry_after or 5.0) from None
+            except GitHubError as error:
+                raise CredentialsError(f"{subject}: {error}") from None
+
+        token = of_app(self._app_tokens.token)
+        return Repository(
+            endpoint,
+            owner,
+            repo,
+            token,
+            renew=lambda refused: of_app(lambda one: self._app_tokens.renewed(one, refused)),
+        )
+
+    def _with_installation(self, app: Installation, fetch: Callable[[Installation], Token]) -> Token:
+        """A token of the repository's own installation; the Secret's ID is a first guess."""
+        key, now = (app.endpoint, app.issuer, app.owner.lower()), self._clock.monotonic()
+        with self._lock:
+            number, until = self._installed.get(key, (0, 0.0))
+        if now < until:
+            return fetch(replace(app, number=number))
+        if app.number:
+            try:
+                token = fetch(app)
+            except Refused:
+                pass
+            else:
+                self._keep_installation(key, app.number)
+                return token
+        app = replace(app, number=self._app_tokens.installation(app))
+        token = fetch(app)
+        self._keep_installation(key, app.number)
+        return token
+
+    def _keep_installation(self, key: tuple[Endpoint, str, str], number: int) -> None:
+        with self._lock:
+            self._installed[key] = (number, self._clock.monotonic() + INSTALLED_FOR)
+            if len(self._installed) > _REMEMBERED:
+                self._installed.popitem(last=False)
+
+    # ---------------------------------------------------------------- what is asked
+
+    def wait(self, repository: Repository) -> float:
+        """Seconds for which GitHub lets nothing be dispatched with this token; 0: it does."""
+        hold = self._rate_limits.hold(repository.endpoint, repository.token, DISPATCHES)
+        return max(0.0, hold.until - self._clock.monotonic())
+
+    def default_branch(self, repository: Repository) -> str:
+        """The repository's default branch: one request, conditional once it was asked for.
+
+        :raises GitHubError: it cannot be told.
+        """
+        key = (repository.endpoint, f"{repository.owner}/{repository.name}".lower(), repository.token)
+        now = self._clock.monotonic()
+        with self._lock:
+            branch, etag, until = self._branches.get(key, ("", None, 0.0))
+        if branch and now < until:
+            return branch
+        name = f"{repository.owner}/{repository.name}"
+        asked = Asked(repository.endpoint, "show", name, repository.owner, repository.name)
+        path = RunReference(repository.endpoint, repository.owner, repository.name, 1).repository_path
+        answer = self._client.get("repository", asked, path, repository.token, etag=etag or None)
+        if answer.status != 304 or not branch:
+            if answer.status != 200:
+                raise read_refusal(answer, asked, repository.token)
+            try:
+                branch, etag = text(answer.json()["default_branch"]), answer.headers.get("etag", "")
+            except (ValueError, KeyError, TypeError):
+                branch = ""
+            if not branch:
+                raise Unclear(f"{repository.endpoint.host} answered 200, but not with the default branch of {name}")
+        with self._lock:
+            fit = etag if etag and etag.isascii() and etag.isprintable() else ""
+            self._branches[key] = (branch, fit, now + BRANCH_FOR)
+            if len(self._branches) > _REMEMBERED:
+                self._branches.popitem(last=False)
+        return branch
+
+    def cancel(self, run: RunReference, token: Token, *, force: bool) -> int:
+        """Ask for the run to be cancelled; the status of a clear answer: 409, it has ended, among them.
+
+        :raises GitHubError: no clear answer, or a limit.
+        """
+        asked = Asked(run.endpoint, "cancel", str(run), run.owner, run.repo, "write")
+        path = f"{run.repository_path}/actions/runs/{run.run_id}/{'force-cancel' if force else 'cancel'}"
+        answer = self._client.post("cancel", asked, path, token, {}, owner=token)
+        if answer.status >= 500 or answer.status in (301, 302, 307, 308, 401, 403, 408, 429):
+            raise read_refusal(answer, asked, token)
+        return answer.status
+
+
+def passing(error: StepError) -> bool:
+    """Whether trying again may help, of what `GitHubOfPort.repository` and `default_branch` raise."""
+    return isinstance(error, Unreachable | RateLimited | Unclear) or error.retry_after is not None

@@ -1,0 +1,126 @@
+"""Work that comes up again and again by name: each name has one turn at a time, and says when its next one is due.
+
+For what outlives a call: runs in hand, reports that are owed. It waits by the workers alone, as the simulation needs.
+"""
+
+import heapq
+import itertools
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import Final, Generic, TypeVar
+
+from gha_step.runtime import Clock, Workers
+from gha_step.telemetry import log
+
+TICK: Final = 1.0  # seconds: a stop is noticed so soon
+AFTER_FAILURE: Final = 60.0  # seconds
+Name = TypeVar("Name")
+
+
+class Bell:
+    """Wakes those who wait. Something changes first, then it rings: who waits looks again at what it waits for."""
+
+    def __init__(self, workers: Workers) -> None:
+        self._workers = workers
+        self._lock = threading.Lock()
+        self._rung: Future[None] = Future()
+
+    def ring(self) -> None:
+        """Let all that wait look again."""
+        with self._lock:
+            rung, self._rung = self._rung, Future()
+        rung.set_result(None)
+
+    def listen(self) -> "Future[None]":
+        """What is done at the next ring: asked for before one looks, so that no ring is missed."""
+        with self._lock:
+            return self._rung
+
+    def wait(self, rung: "Future[None]", seconds: float) -> None:
+        """Wait for a ring for so long."""
+        self._workers.join(rung, seconds)
+
+
+class Rounds(Generic[Name]):
+    """Turns by name, on a bounded set of threads; whose turn came first is first.
+
+    :param turn: does one turn, and gives the seconds until the next one; ``None``: there is none.
+    :param at_once: how many turns may go on at the same time.
+    """
+
+    def __init__(
+        self, turn: Callable[[Name], float | None], *, clock: Clock, workers: Workers, at_once: int, what: str
+    ) -> None:
+        self._turn = turn
+        self._clock = clock
+        self._workers = workers
+        self._at_once = at_once
+        self._what = what
+        self._bell = Bell(workers)
+        self._lock = threading.Lock()
+        self._due: dict[Name, float] = {}  # monotonic
+        self._heap: list[tuple[float, int, Name]] = []
+        self._numbers = itertools.count()
+        self._at_work: set[Name] = set()
+
+    def soon(self, name: Name, seconds: float = 0.0) -> None:
+        """A turn is due in so many seconds, or earlier if it was already. It is never missed, even during a turn."""
+        due = self._clock.monotonic() + seconds
+        with self._lock:
+            if self._due.get(name, due + 1.0) <= due:
+                return
+            self._due[name] = due
+            if name in self._at_work:
+                return  # its end puts it in line
+            self._line_up(name)
+        self._bell.ring()
+
+    def forget(self, name: Name) -> None:
+        """No turn is due, unless one goes on."""
+        with self._lock:
+            self._due.pop(name, None)
+
+    def run(self, stopped: Callable[[], bool]) -> None:
+        """Give turns until ``stopped``; those that go on then end by themselves."""
+        while not stopped():
+            rung = self._bell.listen()
+            for name in self._ready():
+                self._workers.spawn(lambda name=name: self._one(name))  # type: ignore[misc]
+            self._bell.wait(rung, self._pause())
+
+    def _ready(self) -> list[Name]:
+        now, ready = self._clock.monotonic(), []
+        with self._lock:
+            while self._heap and self._heap[0][0] <= now and len(self._at_work) < self._at_once:
+                due, _, name = heapq.heappop(self._heap)
+                if self._due.get(name) == due:  # else it was asked for earlier, or forgotten
+                    del self._due[name]
+                    self._at_work.add(name)
+                    ready.append(name)
+        return ready
+
+    def _line_up(self, name: Name) -> None:
+        heapq.heappush(self._heap, (self._due[name], next(self._numbers), name))
+
+    def _pause(self) -> float:
+        with self._lock:
+            if not self._heap or len(self._at_work) >= self._at_once:
+                return TICK
+            return min(max(0.01, self._heap[0][0] - self._clock.monotonic()), TICK)
+
+    def _one(self, name: Name) -> None:
+        pause: float | None = AFTER_FAILURE
+        try:
+            pause = self._turn(name)
+        except Exception:  # noqa: BLE001  a thread has nobody else to tell, and the next turn may do better
+            log.exception("%s: a turn failed", self._what)
+        finally:
+            due = None if pause is None else self._clock.monotonic() + pause
+            with self._lock:
+                self._at_work.discard(name)
+                if due is not None:
+                    self._due[name] = min(due, self._due.get(name, due))
+                if name in self._due:
+                    self._line_up(name)
+            self._bell.ring()

@@ -1,0 +1,200 @@
+"""Port's ways in over the core: the intake, the follower, and what both stand on. Imported only where Port is on."""
+
+from collections.abc import Callable
+from typing import Final, Protocol
+
+from gha_step.contract.errors import StepError, Unavailable
+from gha_step.contract.secret import Token
+from gha_step.credentials.recent import RecentSecrets
+from gha_step.credentials.secrets import SecretReader
+from gha_step.credentials.token_shape import unfit
+from gha_step.github.connection import Connector
+from gha_step.inbound.duties import Duties
+from gha_step.inbound.port import following, intake
+from gha_step.inbound.port.api import PortApi
+from gha_step.inbound.port.client import PortClient, PortCredentials, port_endpoint
+from gha_step.inbound.port.errors import LoginRefused, NotSent
+from gha_step.inbound.port.follower import PortReports
+from gha_step.inbound.port.github import GitHubOfPort
+from gha_step.inbound.port.intake import Door
+from gha_step.inbound.port.metrics import PortMetrics
+from gha_step.ledger.leader import Leader
+from gha_step.ledger.store import Store
+from gha_step.runtime import Clock, Workers
+from gha_step.settings import Settings
+from gha_step.steps.access import Access
+from gha_step.telemetry import Telemetry, log
+from gha_step.wiring.core import Core
+
+CLIENT_ID: Final = "clientId"
+CLIENT_SECRET: Final = "clientSecret"  # noqa: S105  the name of a key
+WORKERS: Final = 16
+
+
+class Way(Protocol):
+    """One way in: it hands over to the intake whatever Port gives it."""
+
+    name: str
+
+    @property
+    def refused(self) -> bool:
+        """Whether Port refuses it now, as a whole (of `claims`, the routes of nodes do not count)."""
+
+    def run(self) -> None:
+        """Work until the intake drains."""
+
+
+class PortParts:
+    """What the ways in stand on: see the parts.
+
+    :param project: where Port's Secrets lie and its records go.
+    :param secrets: the core's own reader.
+    :param connector: to Port; GitHub's own has its egress rules.
+    :param store: whose `owed` lists the project's records.
+    :param leader: whether this process works off what is owed.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        core: Core,
+        *,
+        project: str,
+        secrets: SecretReader,
+        connector: Connector,
+        store: Store,
+        leader: Leader,
+        clock: Clock,
+        workers: Callable[[int, str], Workers],
+        telemetry: Telemetry,
+    ) -> None:
+        """:raises BadEndpoint: GHA_STEP_PORTIO_API is none."""
+        self.settings = settings
+        self.project = project
+        self._ledger = core.store
+        self.clock = clock
+        self.workers = workers
+        self.metrics = PortMetrics(telemetry.registry)
+        self.secrets = RecentSecrets(secrets, clock)
+        self.client = PortClient(
+            port_endpoint(settings.portio_api),
+            self.credentials,
+            connector=connector,
+            clock=clock,
+            observe=self.metrics.request,
+        )
+        self.api = PortApi(self.client)
+        github = GitHubOfPort(
+            project=project,
+            secret=settings.portio_github_secret,
+            secrets=self.secrets,
+            access=Access(
+                self.secrets,
+                allow_http=settings.allow_http,
+                shared_namespace=settings.shared_namespace or None,
+                app_tokens=core.app_tokens,
+            ),
+            app_tokens=core.app_tokens,
+            client=core.client,
+            rate_limits=core.rate_limits,
+            clock=clock,
+            allow_http=settings.allow_http,
+        )
+        self.reports = PortReports(
+            api=self.api,
+            github=github,
+            run_poller=core.run_poller,
+            dispatches=core.dispatches,
+            store=core.store,
+            clock=clock,
+            workers=workers(1, "look"),  # to wait with: it starts none
+            rules=following.Rules(
+                queue=settings.portio_queue, unknown=settings.portio_unknown, cancel=settings.portio_cancel
+            ),
+            soon=self._soon,
+            ends_differ=self.metrics.ends_differ,
+        )
+        self.duties = Duties(store=store, handlers=[self.reports], leader=leader, clock=clock, workers=workers)
+        self.intake = Door(
+            rules=intake.Rules(
+                project=project,
+                places=settings.portio_places,
+                timeout=settings.portio_timeout,
+                org=settings.portio_github_org,
+                repos=settings.portio_repos,
+            ),
+            github=github,
+            read_run=self.api.read_run,
+            dispatches=core.dispatches,
+            store=core.store,
+            clock=clock,
+            workers=workers,
+            decided=self.duties.nudge,
+        )
+        self.ways: list[Way] = []
+        self.metrics.watch_places(lambda: self.intake.free)
+        self.metrics.watch_duties(
+            lambda: self.duties.standing, lambda: self.duties.leads, lambda: self.reports.failing_since
+        )
+        self._threads = workers(2 + 8, "way")
+
+    def credentials(self) -> PortCredentials:
+        """Port's client ID and secret as they are now.
+
+        :raises NotSent: there are none, or they cannot be read.
+        """
+        subject = f"project {self.project}: the Secret {self.settings.portio_secret}"
+        try:
+            data = self.secrets.read(self.project, self.settings.portio_secret)
+        except Unavailable as error:
+            raise NotSent(str(error), error.retry_after or 5.0) from None
+        except StepError as error:
+            raise LoginRefused(str(error), 60.0) from None
+        found: list[str] = []
+        for key in (CLIENT_ID, CLIENT_SECRET):
+            try:
+                text = data.get(key, b"").decode().strip()
+            except UnicodeDecodeError:
+                raise LoginRefused(f"{subject}: the key {key} is not text: store the bare value", 60.0) from None
+            if not text:
+                raise LoginRefused(f"{subject}: the key {key} is missing or empty: put Port's {key} there", 60.0)
+            if (why := unfit(text)) is not None:
+                raise LoginRefused(f"{subject}: the key {key} {why}", 60.0)
+            found.append(text)
+        return PortCredentials(found[0], Token(found[1], "Port's client secret"))
+
+    def _soon(self, key: str) -> None:
+        self.duties.soon(key)  # which is made after those who ask it
+
+    def add(self, way: Way) -> None:
+        """Another way in, before `start`."""
+        self.ways.append(way)
+        self.metrics.watch_refused(way.name, lambda: way.refused)
+
+    @property
+    def refused(self) -> bool:
+        """Whether Port refuses every way in, or the ledger keeps no reports."""
+        keeps = getattr(self._ledger, "keeps_reports", True)
+        return not keeps or (bool(self.ways) and all(way.refused for way in self.ways))
+
+    def start(self) -> None:
+        """Begin to work, on threads of its own."""
+        log.info(
+            "Port: %s of project %s; nobody else may claim for the installation %s, nor read this topic",
+            " and ".join(sorted(self.settings.portio)) or "no way in",
+            self.project,
+            self.settings.portio_installation,
+        )
+        for work in (self.intake.run, self.duties.run, *(way.run for way in self.ways)):
+            self._threads.spawn(lambda work=work: self._guarded(work))  # type: ignore[misc]
+
+    def _guarded(self, work: Callable[[], None]) -> None:
+        try:
+            work()
+        except Exception:  # noqa: BLE001  a thread has nobody else to tell
+            log.exception("one of Port's threads ended; this process has to be started again")
+
+    def drain(self) -> None:
+        """Take and begin nothing more."""
+        self.intake.drain()
+        self.duties.stop()
