@@ -27,7 +27,7 @@ $(VENV)/.installed-dev: $(VENV)/.installed requirements-dev.lock
 
 install: $(VENV)/.installed   ## make .venv with .venv/bin/gha-step from the lock files
 
-demo: install    ## Kargo's example, from request to run ID, on this machine alone
+demo: install    ## a step whose server is killed half-way: one run, and the same ID; on this machine alone
 	$(BIN)/gha-step demo
 
 demo-grpc: install ## the same over gRPC

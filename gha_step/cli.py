@@ -86,9 +86,10 @@ def _parser() -> argparse.ArgumentParser:
     check.add_argument("files", metavar="FILE", nargs="+")
     demo = commands.add_parser(
         "demo",
-        help="Kargo's example from request to run ID, on this machine alone",
-        description="Starts an emulated GitHub and the server on loopback, sends the step of the README as a Kargo "
-        "host does, follows it to its end and prints the run ID. Nothing leaves this machine.",
+        help="a step whose server is killed half-way: one run, and the same ID; on this machine alone",
+        description="Starts an emulated GitHub and the server on loopback and sends the steps of the README as a Kargo "
+        "host does. The server is killed after GitHub has accepted the dispatch and before it answers; started and "
+        "asked again, it finds the same run, and waits for its end. Nothing leaves this machine.",
     )
     demo.add_argument("--grpc", action="store_true", help="over gRPC instead of HTTP")
     _add_generation(demo)

@@ -12,7 +12,7 @@ import pytest
 
 from gha_step import __version__
 from gha_step.settings import described
-from tests.support.process import Ended, clean_environment, run_command, run_here
+from tests.support.process import Ended, clean_environment, on_a_terminal, run_command, run_here
 
 
 def test_without_a_command_one_line_says_where_help_is_and_the_exit_code_says_so() -> None:
@@ -75,13 +75,15 @@ def test_the_demo_ends_with_the_run_id_that_the_emulator_holds(generation: str, 
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
     assert re.fullmatch(r"runID: [1-9][0-9]*", lines[-1])
-    assert lines[0].startswith("POST http://127.0.0.1:")
-    assert '"uses"' not in done.stdout
+    assert [line for line in lines if line][1].startswith("POST http://127.0.0.1:")
     assert "emulator-token" not in done.stdout + done.stderr
-    answers = re.findall(r"HTTP 200\n(\{.*?\n\})", done.stdout, re.DOTALL)
-    last = json.loads(answers[-1])
-    assert last["status"] == "Succeeded"
-    assert f"runID: {last['output']['runID']}" == lines[-1]
+    assert "\x1b" not in done.stdout  # it is not a terminal
+    assert done.stdout.index("killed now (SIGKILL)") < done.stdout.index("HTTP 200")
+    answers = [json.loads(text) for text in re.findall(r"HTTP 200\n(\{.*?\n\})", done.stdout, re.DOTALL)]
+    (dispatched,) = [answer["output"] for answer in answers if "runID" in answer["output"]]
+    assert f"runID: {dispatched['runID']}" == lines[-1]
+    assert dispatched["runIDSource"] == "marker"  # GitHub's answer died with the server
+    assert (answers[-1]["status"], answers[-1]["output"]["conclusion"]) == ("Succeeded", "success")
 
 
 @pytest.mark.parametrize("generation", ["github.com", "ghes-3.21"])
@@ -89,10 +91,19 @@ def test_the_demo_over_grpc_ends_with_the_run_id_that_the_emulator_holds(generat
     done = run_here("demo", "--grpc", "--generation", generation, HTTP_PROXY="http://127.0.0.1:1")
     assert (done.returncode, done.stderr) == (0, "")
     lines = done.stdout.splitlines()
-    assert lines[0].startswith("gha_step.v1.StepService/Run grpc://127.0.0.1:")
+    assert [line for line in lines if line][1].startswith("gha_step.v1.StepService/Run grpc://127.0.0.1:")
     assert "emulator-token" not in done.stdout
-    (last,) = re.findall(r'"status": "STATUS_SUCCEEDED",.*"run_id": "([0-9]+)"', done.stdout, re.DOTALL)
-    assert lines[-1] == f"runID: {last}"
+    (dispatched,) = set(re.findall(r'"run_id": "([0-9]+)"', done.stdout))
+    assert lines[-1] == f"runID: {dispatched}"
+    assert '"conclusion": "success"' in done.stdout
+
+
+def test_the_demo_is_coloured_on_a_terminal_unless_somebody_wants_none() -> None:
+    cases: list[tuple[dict[str, str], bool]] = [({}, True), ({"NO_COLOR": "1"}, False)]
+    for variables, coloured in cases:
+        shown = on_a_terminal(sys.executable, "-m", "gha_step", "demo", **variables)
+        assert ("\x1b[" in shown) is coloured
+        assert re.fullmatch(r"runID: [1-9][0-9]*", shown.split("\r\n")[-2])
 
 
 def test_the_demo_is_not_disturbed_by_settings_and_proxies_of_the_shell() -> None:

@@ -81,6 +81,27 @@ def run_here(*arguments: str, **variables: str) -> Ended:
     return Ended(code, out.getvalue(), err.getvalue())
 
 
+def on_a_terminal(*command: str, **variables: str) -> str:
+    """All that a command shows on a terminal of its own, until it ends."""
+    ours, theirs = os.openpty()
+    try:
+        process = subprocess.Popen(
+            command, stdin=theirs, stdout=theirs, stderr=theirs, env=clean_environment(TERM="xterm", **variables)
+        )
+    finally:
+        os.close(theirs)
+    shown = b""
+    try:
+        while part := os.read(ours, 65536):
+            shown += part
+    except OSError:  # EIO, as Linux says that nobody has the other end any more
+        pass
+    finally:
+        os.close(ours)
+        process.wait()
+    return shown.decode()
+
+
 class Served:
     """A running ``gha-step serve``."""
 
