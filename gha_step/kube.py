@@ -19,7 +19,6 @@ No message holds a token: they quote the API server's own words, with our token 
 
 import re
 import threading
-from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
@@ -28,6 +27,7 @@ from urllib.parse import urlencode, urlsplit
 from gha_step import __version__
 from gha_step.contract.errors import StepError
 from gha_step.contract.json_text import compact_json, parse_json
+from gha_step.contract.memory import Memory
 from gha_step.proxies import Proxies
 from gha_step.runtime import Clock
 from gha_step.trust import as_go_does, client_context
@@ -47,7 +47,6 @@ LASTING: Final = 15.0  # seconds after which a denial is believed …
 TRIES: Final = 3  # … if it was heard so often
 ASK_AGAIN: Final = 5.0  # seconds between two tries
 _FORGOTTEN_AFTER: Final = 600.0  # seconds without a try: what came in between is not known
-_REMEMBERED: Final = 10_000
 CONNECTIONS: Final = 64  # at once; who comes when all are in use waits, which costs less than another handshake
 _WORDS: Final = 500  # characters of the API server's message that a message of ours repeats
 
@@ -146,18 +145,16 @@ class _Denials:
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._lock = threading.Lock()
-        self._known: OrderedDict[tuple[str, str], tuple[float, float, int]] = OrderedDict()  # first, last, how often
+        self._known: Memory[tuple[str, str], tuple[float, float, int]] = Memory()  # first, last, how often
 
     def last(self, request: tuple[str, str]) -> bool:
         """Whether this denial, counted now, is one that lasts."""
         now = self._clock.monotonic()
         with self._lock:
-            first, last, tries = self._known.pop(request, (now, now, 0))
+            first, last, tries = self._known.get(request, (now, now, 0))
             if now - last > _FORGOTTEN_AFTER:
                 first, tries = now, 0
             self._known[request] = first, now, tries + 1
-            if len(self._known) > _REMEMBERED:
-                self._known.popitem(last=False)
         return tries + 1 >= TRIES and now - first >= LASTING
 
     def end(self, request: tuple[str, str]) -> None:

@@ -1,15 +1,22 @@
 """A memory that cannot grow without bound."""
 
 from collections import OrderedDict
-from typing import Any, Final
+from typing import Final, TypeVar
 
-_REMEMBERED: Final = 10_000
+MOST: Final = 10_000
+K = TypeVar("K")
+V = TypeVar("V")
 
 
-class Memory(OrderedDict[str, Any]):
-    """A dictionary that forgets its oldest entry."""
+class Memory(OrderedDict[K, V]):
+    """A dictionary that forgets what was set the longest ago, once it holds more than ``most``."""
 
-    def __setitem__(self, key: str, value: Any) -> None:
+    def __init__(self, most: int = MOST) -> None:
+        super().__init__()
+        self._most = most
+
+    def __setitem__(self, key: K, value: V) -> None:
         super().__setitem__(key, value)
-        if len(self) > _REMEMBERED:
+        self.move_to_end(key)
+        if len(self) > self._most:
             self.popitem(last=False)

@@ -73,8 +73,8 @@ from .github import (
     EXAMPLE_WORKFLOW,
     EXAMPLE_WORKFLOW_TEXT,
     GitHub,
-    Logged,
 )
+from .receiver import Logged
 from .server import run, serve
 from .state import NEVER, Annotation, App, Approval, Artifact, Installation, Job, Repository, Run, Token, Workflow
 from .wire import Json, Request, Response

@@ -7,8 +7,7 @@ the clock and the run IDs given, everything it answers is determined by what it 
 from __future__ import annotations
 
 import hashlib
-from collections import Counter, deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from email.utils import formatdate
 from typing import NamedTuple
@@ -16,8 +15,8 @@ from typing import NamedTuple
 from . import refusal, storage
 from .api import Call, Operation, OperationName, RateLimit, route
 from .bodies import Links, user_id
-from .faults import Fault, Faults
 from .generation import API_2022, Generation
+from .receiver import Logged, Receiver
 from .refusal import Refusal
 from .state import Lag, State, Token
 from .wire import Json, Request, Response
@@ -51,20 +50,6 @@ _DEFAULT_LIMIT = 5000  # requests in that window
 _LOG_LENGTH = 20_000  # requests; a benchmark sends more than are worth remembering
 
 
-@dataclass(slots=True)
-class Logged:
-    """A request that was received whole, whether or not it was processed."""
-
-    operation: OperationName
-    method: str
-    path: str
-    query: Mapping[str, str]
-    headers: Mapping[str, str]  # names in lower case; `authorization` holds the token's label only
-    body: bytes
-    at: float  # GitHub's clock
-    status: int | None = None  # of GitHub's answer; None while or if it is not processed
-
-
 class _Block(NamedTuple):
     """A rate limit that a test imposed."""
 
@@ -83,7 +68,7 @@ class _Window:
     used: int = 0
 
 
-class GitHub(State):
+class GitHub(State, Receiver[OperationName]):
     """A GitHub of one generation: its state (see `State`), its answers, its log and its fault plan."""
 
     def __init__(
@@ -123,32 +108,13 @@ class GitHub(State):
         self.generation = Generation.named(generation) if isinstance(generation, str) else generation
         self.rate_limit = rate_limit
         self.lost_headers = lost_headers
-        self.faults: Faults[OperationName] = Faults()
-        self._log: deque[Logged] = deque(maxlen=_LOG_LENGTH)
-        self._counts: Counter[OperationName] = Counter()
+        Receiver.__init__(self, _LOG_LENGTH)
         self._blocks: list[_Block] = []
         self._windows: dict[str, _Window] = {}
         self._answers = 0
         if example:
             self.add_token(EXAMPLE_TOKEN)
             self.add_repository(EXAMPLE_REPOSITORY).add_workflow(EXAMPLE_WORKFLOW, EXAMPLE_WORKFLOW_TEXT)
-
-    @property
-    def log(self) -> list[Logged]:
-        """The requests received so far, in order; no more than the last 20,000 of them."""
-        with self.lock:
-            return list(self._log)
-
-    def count(self, *operations: OperationName) -> int:
-        """How many requests of these operations were received; of all, without arguments."""
-        with self.lock:
-            return sum(self._counts[name] for name in operations) if operations else self._counts.total()
-
-    def forget_log(self) -> None:
-        """Empties the log and its counters."""
-        with self.lock:
-            self._log.clear()
-            self._counts.clear()
 
     def limit_rate(
         self,
@@ -167,11 +133,7 @@ class GitHub(State):
                 until = float(int(until))
             self._blocks.append(_Block(until, secondary, status, retry_after, operation))
 
-    def handle(self, request: Request) -> Response:
-        """Receives a request and answers it, without faults."""
-        return self.answer(request, self.receive(request))
-
-    def receive(self, request: Request) -> Logged:
+    def receive(self, request: Request) -> Logged[OperationName]:
         """Enters the request in the log; no more."""
         found = route(request.method, _below_root(request.path)[1])
         name: OperationName = "unknown" if found is None else found[0].name
@@ -179,32 +141,16 @@ class GitHub(State):
         if "authorization" in headers:
             token = self._authenticated(headers["authorization"])
             headers["authorization"] = token.label if token is not None else "not a token"
-        entry = Logged(
-            operation="read-storage" if request.path.startswith(storage.PATH) else name,
-            method=request.method,
-            path=request.path,
-            query=request.query,
-            headers=headers,
-            body=request.body,
-            at=self.clock(),
-        )
-        with self.lock:
-            self._log.append(entry)
-            self._counts[entry.operation] += 1
-        return entry
+        operation: OperationName = "read-storage" if request.path.startswith(storage.PATH) else name
+        return self._enter(request, operation, headers, request.body)
 
-    def answer(self, request: Request, entry: Logged) -> Response:
+    def answer(self, request: Request, entry: Logged[OperationName]) -> Response:
         """Processes a received request."""
         with self.lock:
             self._answers += 1
             response = self._process(request)
             entry.status = response.status
             return response
-
-    def begin(self, request: Request) -> tuple[list[Fault], Callable[[], Response]]:
-        """As `server.Emulated` asks for it."""
-        entry = self.receive(request)
-        return self.faults.take(entry.operation, request), lambda: self.answer(request, entry)
 
     def describe(self, url: str) -> str:
         """As `server.Emulated` asks for it."""
@@ -213,10 +159,6 @@ class GitHub(State):
             f"token: {EXAMPLE_TOKEN}\n"
             f"repository: {EXAMPLE_REPOSITORY}, workflow: {EXAMPLE_WORKFLOW}, inputs: environment, image_tag"
         )
-
-    def plain_headers(self) -> dict[str, str]:
-        """What even a proxy's answer carries."""
-        return {"Date": formatdate(self.clock(), usegmt=True)}
 
     def _process(self, request: Request) -> Response:
         if request.path.startswith(storage.PATH):

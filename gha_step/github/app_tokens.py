@@ -6,12 +6,12 @@ right to what another project's key has earned. All of this is this process's ow
 
 import hashlib
 import threading
-from collections import OrderedDict
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from typing import Final
 
 from gha_step.contract.errors import TokenUnavailable
+from gha_step.contract.memory import Memory
 from gha_step.contract.secret import Token
 from gha_step.github.app import (
     Installation,
@@ -31,7 +31,6 @@ from gha_step.runtime import Clock, Workers
 CALL_WAITS: Final = 2.0  # seconds: a call has to answer within some
 TASK_WAITS: Final = 45.0  # seconds: twice connecting and twice an answer
 PAUSE: Final = 5.0  # seconds after trouble that says nothing of its end
-_REMEMBERED: Final = 5_000
 
 _Key = tuple[Endpoint, str, int, str, str, bytes]
 
@@ -58,7 +57,7 @@ class AppTokens:
         self._clock = clock
         self._workers = workers
         self._lock = threading.Lock()  # never held across a call into any of the above
-        self._cells: OrderedDict[_Key, _Cell] = OrderedDict()
+        self._cells: Memory[_Key, _Cell] = Memory(5_000)
         self._ahead: dict[Endpoint, float] = {}  # GitHub's clock minus ours, where a JWT was refused for it
 
     def token(self, app: Installation, *, patience: float = CALL_WAITS) -> Token:
@@ -118,10 +117,7 @@ class AppTokens:
     def _cell(self, app: Installation) -> _Cell:
         proof = hashlib.sha256(app.private_key.reveal().encode()).digest()
         key = (app.endpoint, app.issuer, app.number, app.owner.lower(), app.repo.lower(), proof)
-        cell = self._cells.setdefault(key, _Cell())
-        self._cells.move_to_end(key)
-        if len(self._cells) > _REMEMBERED:
-            self._cells.popitem(last=False)
+        self._cells[key] = cell = self._cells.get(key) or _Cell()
         return cell
 
     # ---------------------------------------------------------------- the request

@@ -7,10 +7,10 @@ a GET costs one (even if answered 304) and a dispatch five; without Retry-After 
 """
 
 import threading
-from collections import OrderedDict
 from dataclasses import dataclass
 from typing import Final
 
+from gha_step.contract.memory import Memory
 from gha_step.contract.secret import Token
 from gha_step.github.endpoint import Endpoint
 
@@ -23,7 +23,6 @@ MAX_SHORTEST: Final = 60.0  # … up to this: a limit that asks for 0 s is no le
 MAX_HOLD: Final = 86_400.0  # seconds: GitHub's windows are an hour, more is some proxy's mistake
 READS: Final = "reads"
 DISPATCHES: Final = "dispatches"  # GitHub limits what creates content apart
-_REMEMBERED: Final = 1_000  # of each kind; an App's tokens change every hour
 _Owner = Token | tuple[str, ...]  # a token, or where that is made anew for each request, who makes it
 
 
@@ -55,7 +54,7 @@ class RateLimits:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._budgets: OrderedDict[tuple[str, _Owner, str], _Budget] = OrderedDict()
+        self._budgets: Memory[tuple[str, _Owner, str], _Budget] = Memory(1_000)  # an App's tokens change every hour
 
     def hold(self, endpoint: Endpoint, owner: _Owner, kind: str = READS) -> Hold:
         """Until when nothing may be asked; long past, if it may."""
@@ -102,8 +101,5 @@ class RateLimits:
 
     def _of(self, endpoint: Endpoint, owner: _Owner, kind: str) -> _Budget:
         key = (endpoint.base, owner, kind)
-        budget = self._budgets.setdefault(key, _Budget())
-        self._budgets.move_to_end(key)
-        if len(self._budgets) > _REMEMBERED:
-            self._budgets.popitem(last=False)
+        self._budgets[key] = budget = self._budgets.get(key) or _Budget()
         return budget

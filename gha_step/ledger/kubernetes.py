@@ -7,7 +7,6 @@ resourceVersion; every read that decides anything is a quorum read. It remembers
 
 import re
 import threading
-from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from itertools import islice
@@ -18,6 +17,7 @@ from pydantic.alias_generators import to_camel, to_snake
 
 from gha_step.contract.errors import LedgerError, LedgerUnavailable
 from gha_step.contract.json_text import compact_json, parse_json
+from gha_step.contract.memory import Memory
 from gha_step.kube import ASK_AGAIN, AlreadyExists, Denied, Forbidden, Invalid, KubeApi, KubeError, NotFound, NotServed
 from gha_step.kube import Conflict as KubeConflict
 from gha_step.ledger.attribution import concerns
@@ -69,7 +69,6 @@ _PARTS: Final = {
     "request": tuple(Payload.model_fields),
 }
 _AS_IT_IS: Final = ("run", "report")  # parts whose fields have the same names in both
-_REMEMBERED: Final = 10_000
 MOST_OLDER: Final = 2_000  # records without a label that one decision reads: four pages
 _NAMESPACE: Final = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 _KEY: Final = re.compile(r"[0-9a-z]{1,64}")
@@ -93,7 +92,7 @@ class KubernetesStore:
         self.keeps_reports = True
         """Whether the last record with a report was taken: an earlier CustomResourceDefinition knows none."""
         self._lock = threading.Lock()
-        self._others: OrderedDict[Version, _Object] = OrderedDict()
+        self._others: Memory[Version, _Object] = Memory()
 
     def read(self, project: str, key: str) -> Record | None:
         found = self._get(RECORDS, project, key)
@@ -248,8 +247,6 @@ class KubernetesStore:
         if others:
             with self._lock:
                 self._others[_version(found)] = others
-                if len(self._others) > _REMEMBERED:
-                    self._others.popitem(last=False)
 
 
 # ---------------------------------------------------------------- errors

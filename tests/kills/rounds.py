@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 from gha_step.emulator import EXAMPLE_TOKEN, Delay, GitHub, Logged, Request, Run, serve
+from gha_step.emulator.api import OperationName
 from gha_step.ledger.record import Record, State
 from gha_step.ledger.sqlite import look_into
 from tests.support.calls import BEARER
@@ -239,7 +240,7 @@ class _Round:
 
     # ---------------------------------------------------------------- what must hold
 
-    def _posts(self) -> list[Logged]:
+    def _posts(self) -> list[Logged[OperationName]]:
         """Dispatches of this round, less those that an old server refused for a key that it does not know."""
         mark = f'"{self.tag}"'.encode()
         return [

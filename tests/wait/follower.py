@@ -9,6 +9,7 @@ from typing import Any, Final
 from gha_step.contract.request import StepRequest
 from gha_step.contract.result import StepResult
 from gha_step.emulator import EXAMPLE_TOKEN, GitHub, Logged, Run, serve
+from gha_step.emulator.api import OperationName
 from gha_step.ledger.sqlite import SqliteStore
 from gha_step.steps.kind import Underway
 from tests.support.calls import body
@@ -93,7 +94,7 @@ class Follower:
         return answers
 
     @property
-    def log(self) -> list[Logged]:
+    def log(self) -> list[Logged[OperationName]]:
         return self.github.log
 
     def statuses(self, operation: str = "get-run") -> list[int | None]:

@@ -29,10 +29,12 @@ At any time:
 Faults are `gha_step.emulator.faults`, by `port.faults.add(Reset("after"), "ack")`: the names are `api.OperationName`'s.
 """
 
+from gha_step.emulator.receiver import Logged
+
 from .api import OperationName
 from .bodies import Refusal
 from .kafka_message import kafka_message
-from .port import AUTHENTICATED, PERIOD, UNAUTHENTICATED, Logged, Port
+from .port import AUTHENTICATED, PERIOD, UNAUTHENTICATED, Port
 from .state import (
     A_PERSON,
     EXTERNAL,

@@ -6,13 +6,11 @@ given, everything it answers is determined by what it was asked.
 
 from __future__ import annotations
 
-from collections import Counter, deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from email.utils import formatdate
 from typing import Literal, TypeAlias
 
-from gha_step.emulator.faults import Fault, Faults
+from gha_step.emulator.receiver import Logged, Receiver
 from gha_step.emulator.wire import Json, Request, Response
 
 from .api import Call, Operation, OperationName, apply_node_patch, apply_patch, route
@@ -30,27 +28,13 @@ _LOG_LENGTH = 50_000
 
 
 @dataclass(slots=True)
-class Logged:
-    """A request that was received whole, whether or not it was processed."""
-
-    operation: OperationName
-    method: str
-    path: str
-    query: Mapping[str, str]
-    headers: Mapping[str, str]  # names in lower case; `authorization` holds the client ID only
-    body: bytes  # of a token's request: the client ID only
-    at: float  # Port's clock
-    status: int | None = None  # of Port's answer; None while or if it is not processed
-
-
-@dataclass(slots=True)
 class _Window:
     limit: int
     ends: float = 0.0
     used: int = 0
 
 
-class Port(State):
+class Port(State, Receiver[OperationName]):
     """One organisation of a Port: its state (see `State`), its answers, its log and its fault plan.
 
     Plain attributes that may be set at any time: `ended_status` (the answer to a PATCH or a log line of a run that
@@ -77,30 +61,11 @@ class Port(State):
         self.ended_status = ended_status
         self.reset: Reset = reset
         self.node_routes: NodeRoutes = node_routes
-        self.faults: Faults[OperationName] = Faults()
-        self._log: deque[Logged] = deque(maxlen=_LOG_LENGTH)
-        self._counts: Counter[OperationName] = Counter()
+        Receiver.__init__(self, _LOG_LENGTH)
         self._with_token = _Window(rate_limit)
         self._without = _Window(token_limit)
         self._blocked_until = 0.0
         self._blocked: frozenset[OperationName] | None = None
-
-    @property
-    def log(self) -> list[Logged]:
-        """The requests received so far, in order; no more than the last 50,000 of them."""
-        with self.lock:
-            return list(self._log)
-
-    def count(self, *operations: OperationName) -> int:
-        """How many requests of these operations were received; of all, without arguments."""
-        with self.lock:
-            return sum(self._counts[name] for name in operations) if operations else self._counts.total()
-
-    def forget_log(self) -> None:
-        """Empties the log and its counters."""
-        with self.lock:
-            self._log.clear()
-            self._counts.clear()
 
     def limit_rate(self, seconds: float, *operations: OperationName) -> None:
         """For so long every request (of these operations) is answered 429."""
@@ -125,41 +90,17 @@ class Port(State):
         with self.lock:
             apply_node_patch(self, node, fields)
 
-    def handle(self, request: Request) -> Response:
-        """Receives a request and answers it, without faults."""
-        return self._answer(request, self._receive(request))
-
-    def begin(self, request: Request) -> tuple[list[Fault], Callable[[], Response]]:
-        """As `server.Emulated` asks for it."""
-        entry = self._receive(request)
-        return self.faults.take(entry.operation, request), lambda: self._answer(request, entry)
-
-    def plain_headers(self) -> dict[str, str]:
-        """What even a proxy's answer carries."""
-        return {"Date": formatdate(self.clock(), usegmt=True)}
-
-    def _receive(self, request: Request) -> Logged:
+    def receive(self, request: Request) -> Logged[OperationName]:
         found = route(request.method, request.path)
         operation: OperationName = "unknown" if found is None else found[0].name
         headers = dict(request.headers)
         if "authorization" in headers:
             by = self._authenticated(request)
             headers["authorization"] = "not a token" if by is None else by.client_id
-        entry = Logged(
-            operation=operation,
-            method=request.method,
-            path=request.path,
-            query=request.query,
-            headers=headers,
-            body=b"***" if operation == "token" else request.body,
-            at=self.clock(),
-        )
-        with self.lock:
-            self._log.append(entry)
-            self._counts[operation] += 1
-        return entry
+        body = b"***" if operation == "token" else request.body
+        return self._enter(request, operation, headers, body)
 
-    def _answer(self, request: Request, entry: Logged) -> Response:
+    def answer(self, request: Request, entry: Logged[OperationName]) -> Response:
         with self.lock:
             window = self._without if entry.operation == "token" else self._with_token
             try:

@@ -6,10 +6,10 @@ forgotten, by whatever death, comes again by itself when its visibility time-out
 Source: port.md rules 2, 9 and 11.
 """
 
-from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
+from gha_step.contract.memory import Memory
 from gha_step.inbound.port import claiming
 from gha_step.inbound.port.api import PortApi
 from gha_step.inbound.port.claiming import Claim, Pace, Places, Rules, Wait
@@ -23,7 +23,6 @@ from gha_step.telemetry import log
 CLAIMS: Final = "claims"  # names of ways in, for messages and metrics
 NODES: Final = "nodes"
 RESULTS: Final = ("new", "repeated", "unusable", "nameless")  # of claims_total
-_REMEMBERED: Final = 10_000  # runs that were claimed before: such a one is not new
 _LINGER: Final = 30.0  # seconds after which the places are looked at even if nobody said that they changed
 _WAYS: Final[dict[Kind, str]] = {"run": CLAIMS, "node": NODES}
 _WHAT: Final[dict[Kind, str]] = {"run": "action runs", "node": "workflow nodes"}
@@ -65,7 +64,7 @@ class Claims:
         self._pace = Pace({"run": now, "node": now})
         self._register_at: float | None = now  # None: there is a registration
         self._well_at: dict[Kind, float] = {"run": now, "node": now}
-        self._seen: OrderedDict[str, None] = OrderedDict()
+        self._seen: Memory[str, None] = Memory()  # runs that were claimed before: such a one is not new
         self._refusals: dict[str, Refusals] = {}
         self._refused: set[str] = set()
 
@@ -130,9 +129,6 @@ class Claims:
             return False
         new = run.id not in self._seen and not self._intake.holds(kind, run.id)
         self._seen[run.id] = None
-        self._seen.move_to_end(run.id)
-        if len(self._seen) > _REMEMBERED:
-            self._seen.popitem(last=False)
         self._count("repeated" if not new else "unusable" if isinstance(run, Unusable) else "new")
         self._intake.take(Press(run, "claims", claimed_at))
         return new

@@ -9,12 +9,12 @@ only the right token is accepted.
 
 import asyncio
 import math
-from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Final, TypeVar
+from typing import Final
 
 from gha_step.contract.errors import CredentialsError, SecretsUnavailable, StepError
+from gha_step.contract.memory import Memory
 from gha_step.contract.secret import Token
 from gha_step.credentials.secrets import NoSecret, SecretDenied, SecretReader
 from gha_step.runtime import Clock, Workers
@@ -26,18 +26,6 @@ KEPT: Final = 10.0  # seconds for which a token that was read is believed: how l
 APART: Final = 0.5  # seconds after a read that proved nobody, before the next of the same Secret
 LASTING: Final = 15.0  # seconds after the API server has let us in again: it may still learn who may what
 MAX_READS: Final = 256  # reads under way; guesses at ever other projects get no further
-_REMEMBERED: Final = 10_000
-T = TypeVar("T")
-
-
-class _Recent(OrderedDict[str, T]):
-    """What was set last, for so many projects."""
-
-    def __setitem__(self, project: str, value: T) -> None:
-        super().__setitem__(project, value)
-        self.move_to_end(project)
-        if len(self) > _REMEMBERED:
-            self.popitem(last=False)
 
 
 @dataclass(frozen=True)
@@ -70,8 +58,8 @@ class ProjectTokens:
         self._asked = self._shut_out = -math.inf  # monotonic seconds: when it was asked last, and answered no last
         self._workers = workers
         self._clock = clock
-        self._known: _Recent[_Read] = _Recent()
-        self._vain: _Recent[float] = _Recent()  # when the last read began that proved nobody
+        self._known: Memory[str, _Read] = Memory()
+        self._vain: Memory[str, float] = Memory()  # when the last read began that proved nobody
         self._underway: dict[str, asyncio.Task[_Read]] = {}
 
     async def objection(self, project: str, bearer: str, deadline: float) -> str | None:

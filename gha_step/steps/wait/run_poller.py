@@ -5,7 +5,6 @@ be lost: then the next look is an ordinary request.
 """
 
 import threading
-from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
@@ -13,6 +12,7 @@ from functools import partial
 from typing import Any, Final, TypeVar
 
 from gha_step.contract.errors import StepError
+from gha_step.contract.memory import Memory
 from gha_step.contract.secret import Token
 from gha_step.github.client import Client, in_smaller_pages
 from gha_step.github.endpoint import Endpoint
@@ -43,9 +43,7 @@ TRIES: Final = 3  # looks for which a failed run's jobs may be in trouble, befor
 MOST_JOBS: Final = 1_000  # that are read, while a matrix has at most 256
 MAX_FAILED_JOBS: Final = 50  # that are kept and told: a host writes them into its own database
 LONGEST_ETAG: Final = 200  # characters; GitHub's have 68
-_REMEMBERED: Final = 10_000  # runs, and their answers: some hundred bytes each
 Renew = Callable[[Token], Token]
-K = TypeVar("K")
 T = TypeVar("T")
 
 
@@ -108,9 +106,9 @@ class RunPoller:
         self._clock = clock
         self._workers = workers
         self._lock = threading.Lock()
-        self._watches: OrderedDict[tuple[RunReference, Token], _Watch] = OrderedDict()
-        self._latest: OrderedDict[tuple[RunReference, str], _Watch] = OrderedDict()  # by run and project
-        self._answers: OrderedDict[tuple[Endpoint, str, Token], tuple[str, Any]] = OrderedDict()  # ETag, parsed
+        self._watches: Memory[tuple[RunReference, Token], _Watch] = Memory()
+        self._latest: Memory[tuple[RunReference, str], _Watch] = Memory()  # by run and project
+        self._answers: Memory[tuple[Endpoint, str, Token], tuple[str, Any]] = Memory()  # ETag, parsed
 
     def look(
         self, run: RunReference, token: Token, renew: Renew | None = None, *, project: str = ""
@@ -148,8 +146,7 @@ class RunPoller:
             watch = _Watch(run.repository_path)
             if (before := self._latest.get((run, project))) is not None:
                 watch.good, watch.refused_since = before.good, before.refused_since
-        _keep(self._watches, (run, token), watch)
-        _keep(self._latest, (run, project), watch)
+        self._watches[run, token] = self._latest[run, project] = watch
         return watch
 
     def _look(self, watch: _Watch, look: Look, run: RunReference, token: Token, renew: Renew | None) -> None:
@@ -350,8 +347,6 @@ class RunPoller:
             self._answers.pop(key, None)
             if etag and len(etag) <= LONGEST_ETAG and etag.isascii() and etag.isprintable():  # else it is not sent back
                 self._answers[key] = (etag, value)
-                if len(self._answers) > _REMEMBERED:
-                    self._answers.popitem(last=False)
         return value
 
     def _ask(
@@ -380,13 +375,6 @@ class RunPoller:
 
 class _Odd(Unclear):
     """A 200 that is not the run."""
-
-
-def _keep(memory: OrderedDict[K, T], key: K, value: T) -> None:
-    memory[key] = value
-    memory.move_to_end(key)
-    if len(memory) > _REMEMBERED:
-        memory.popitem(last=False)
 
 
 _SUSPENDED: Final = "see whether the installation is suspended"
