@@ -100,6 +100,8 @@ def _parser() -> argparse.ArgumentParser:
         "which belongs in the Secret's key baseURL; the token is emulator-token.",
     )
     emulate.add_argument("--listen", metavar="ADDRESS", default="127.0.0.1:0", help="default: %(default)s")
+    emulate.add_argument("--webhook", metavar="URL", help="send deliveries of workflow_run there")
+    emulate.add_argument("--webhook-secret-file", metavar="FILE", help="what they are signed with")
     _add_generation(emulate)
     port = commands.add_parser(
         "emulate-port",
@@ -254,9 +256,22 @@ def _demo(options: argparse.Namespace) -> int:
 
 
 def _emulate_github(options: argparse.Namespace) -> int:
-    from gha_step.emulator import GitHub
+    from contextlib import nullcontext
+    from pathlib import Path
 
-    return _emulate(lambda: GitHub(options.generation), options.listen)
+    from gha_step.emulator import GitHub
+    from gha_step.emulator.webhook import delivering
+    from gha_step.settings import SettingsError
+
+    if (options.webhook is None) != (options.webhook_secret_file is None):
+        raise SettingsError("--webhook and --webhook-secret-file: one needs the other")
+    try:
+        github = GitHub(options.generation)
+        secret = "" if options.webhook is None else Path(options.webhook_secret_file).read_text().strip()
+    except (ValueError, OSError) as error:
+        raise SettingsError(str(error)) from None
+    with nullcontext() if options.webhook is None else delivering(github, options.webhook, secret):
+        return _emulate(lambda: github, options.listen)
 
 
 def _emulate_port(options: argparse.Namespace) -> int:

@@ -34,6 +34,7 @@ GITHUB_STATUSES: Final = (
 )
 PROJECT_STATUSES: Final = ("200", "401", "404", "413", "500", "503")
 WIRES: Final = ("http", "grpc", "rest")
+DELIVERIES: Final = ("hint", "ignored", "forged", "refused")
 MOST_HOSTS: Final = 32
 OTHER: Final = "other"
 
@@ -55,6 +56,9 @@ class Telemetry:
             "project_requests", "Requests to the REST resource of projects, by HTTP status.", "resource", "status"
         )
         self._refused_callers = self._counter("refused_callers", "Calls without the right token.", "wire")
+        self._deliveries = self._counter(
+            "github_webhook_deliveries", "Deliveries of GitHub's webhook, by what came of them.", "result"
+        )
         self._rate_limits = _Budgets()
         self.registry.register(self._rate_limits)
         self._contradicted = self._counter(
@@ -78,6 +82,11 @@ class Telemetry:
                 self._steps.labels(kind, status)
         for outcome in outcomes:
             self._dispatches.labels(outcome)
+
+    def expect_webhook(self) -> None:
+        """Begin at 0 for deliveries of GitHub's webhook."""
+        for result in DELIVERIES:
+            self._deliveries.labels(result)
 
     def expect_resources(self, resources: Iterable[str]) -> None:
         """Begin at 0 for the resources that are served over REST."""
@@ -114,6 +123,10 @@ class Telemetry:
     def refused_caller(self, wire: str) -> None:
         """A call had no token, or a wrong one. ``wire``: one of `WIRES`."""
         self._refused_callers.labels(wire).inc()
+
+    def webhook_delivery(self, result: str) -> None:
+        """A delivery of GitHub's webhook was taken as a hint, ignored, or refused; see `DELIVERIES`."""
+        self._deliveries.labels(result).inc()
 
     def github_budget(self, host: str, headers: Mapping[str, str]) -> None:
         """An answer came from GitHub; its headers, in lower case, tell what is left of its token's budget."""

@@ -42,15 +42,19 @@ class StepResult(_Sent):
         default=None, alias="retryAfter", description="When to ask again: seconds, on the wire a Go duration."
     )
     terminal: Literal[True] | None = Field(default=None, alias="terminal")
+    waits_for: int | None = Field(default=None, exclude=True, description="The run of whose change it waits; not told.")
 
     @classmethod
-    def running(cls, message: str, retry_after: float, output: Output | None = None) -> Self:
-        """Not finished: ask again in ``retry_after`` seconds (never less than one)."""
+    def running(
+        cls, message: str, retry_after: float, output: Output | None = None, *, waits_for: int | None = None
+    ) -> Self:
+        """Not finished: ask again in ``retry_after`` seconds (never less than one), or as this run changes."""
         return cls(
             status=Status.RUNNING,
             message=message,
             output=output or Output(),
             retry_after=max(1.0, retry_after),
+            waits_for=waits_for,
         )
 
     @classmethod

@@ -9,14 +9,19 @@ from gha_step.contract.errors import StepError
 from gha_step.contract.secret import Token
 
 UNPROVED: Final = "the bearer token is missing or wrong"
+BEARER: Final = "the bearer token that the host mounts"
+_BEARER_ADVICE: Final = (
+    "On a machine of your own write one and name it (--token-file), or ask for none, on loopback only: --token-file none "
+    "--http-listen 127.0.0.1:9790"
+)
 
 
 class TokenFileError(StepError):
     """The token file cannot be used; the message names it, its owner and our user."""
 
 
-def read_token_file(path: Path) -> Token:
-    """The bearer token in ``path``.
+def read_token_file(path: Path, meaning: str = BEARER, advice: str = _BEARER_ADVICE) -> Token:
+    """The token in ``path``. ``meaning``: what it is, and ``advice``: what to do where there is none, for messages.
 
     The host writes it with mode 0400 for the user of its own image; another user cannot read it, and the host
     only says "waiting for promotion agent pod" (facts: kargo-host, "The pod"). So the message names both users.
@@ -26,17 +31,13 @@ def read_token_file(path: Path) -> Token:
     try:
         token = path.read_bytes().decode("ascii").strip()
     except FileNotFoundError:
-        raise TokenFileError(
-            f"{path} does not exist; it is the bearer token that the host mounts. On a machine of your own write one "
-            "and name it (--token-file), or ask for none, on loopback only: --token-file none --http-listen "
-            "127.0.0.1:9790"
-        ) from None
+        raise TokenFileError(f"{path} does not exist; it is {meaning}. {advice}".removesuffix(". ")) from None
     except PermissionError:
         raise TokenFileError(f"{path} cannot be read: {_whose(path)}") from None
     except (OSError, UnicodeDecodeError) as error:
         raise TokenFileError(f"{path} cannot be read ({getattr(error, 'strerror', 'not text')})") from None
     if not token:
-        raise TokenFileError(f"{path} is empty; it must contain the bearer token")
+        raise TokenFileError(f"{path} is empty; it must contain {meaning}")
     return Token(token)
 
 

@@ -15,11 +15,13 @@ class Following:
         """The next call."""
         self.wait: float | None = 0.0
         """Seconds until then; ``None``: the step is over."""
+        self.waits_for: int | None = None
+        """The run of whose change it waits: a hint at it ends the wait."""
         self._heard: tuple[Any, ...] | None = None
 
     def hear(self, result: StepResult) -> bool:
         """Take in the answer to `request`. Whether it says anything that the one before did not."""
-        self.wait = result.retry_after
+        self.wait, self.waits_for = result.retry_after, result.waits_for
         output = result.output_to_wire()
         # As a host does: the step's own output is a second memory of what was dispatched.
         state = {**self.request.shared_state, self.request.caller.alias: output}

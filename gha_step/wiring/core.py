@@ -24,6 +24,7 @@ from gha_step.steps.kind import StepKind
 from gha_step.steps.registry import Steps
 from gha_step.steps.wait.run_poller import RunPoller
 from gha_step.steps.wait.step import WaitForWorkflow
+from gha_step.steps.waking import Waking
 from gha_step.telemetry import Telemetry
 
 TASKS: Final = 256  # threads for dispatches: each may wait half a minute for GitHub
@@ -103,6 +104,8 @@ class Core:
             look_back=look_back,
         )
         self.run_poller = RunPoller(client=client, rate_limits=rate_limits, clock=clock, workers=workers(LOOKS, "look"))
+        self.waking = Waking()
+        self.waking.listen(self.run_poller.hint)
         self.app_tokens = app_tokens = AppTokens(client=client, clock=clock, workers=workers(TOKENS, "token"))
         access: Repositories
         if isinstance(secrets, GivenToken):

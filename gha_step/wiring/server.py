@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Literal
 
 from gha_step.contract.errors import StepError
 from gha_step.contract.secret import Token
-from gha_step.contract.values import ConfigModel
 from gha_step.credentials.directory import DirectorySecrets
 from gha_step.credentials.secrets import SecretReader
 from gha_step.github.connection import SocketConnector
@@ -30,6 +29,7 @@ from gha_step.wiring.core import Core
 
 if TYPE_CHECKING:
     from gha_step.inbound.rest.resource import ProjectApi
+    from gha_step.inbound.webhook import Webhook
     from gha_step.kube import KubeApi
     from gha_step.ledger.leader import Leader
     from gha_step.wiring.port import PortParts
@@ -131,7 +131,10 @@ def build(settings: Settings, environment: Mapping[str, str], clock: Clock | Non
             readiness=readiness,
             refused=refused,
             collect=telemetry.exposition,
-            resources=_project_api(settings, execution, secrets, cluster, calls, clock, telemetry, readiness, refused),
+            resources=(
+                *_project_api(settings, execution, secrets, cluster, calls, clock, telemetry, readiness, refused),
+                *_webhook(settings, core, telemetry),
+            ),
         )
     try:
         process = ServerProcess(
@@ -148,7 +151,7 @@ def build(settings: Settings, environment: Mapping[str, str], clock: Clock | Non
     except ListenError as error:
         raise StartError(f"GHA_STEP_HTTP_LISTEN: {error}: write another address") from None
     if settings.grpc_listen is not None:
-        _listen_for_grpc(process, settings, settings.grpc_listen, core.steps.configs, served, token, readiness, refused)
+        _listen_for_grpc(process, settings, settings.grpc_listen, core, served, token, readiness, refused)
     return Server(core, process, port)
 
 
@@ -255,11 +258,27 @@ def _project_api(
     return (api,)
 
 
+def _webhook(settings: Settings, core: Core, telemetry: Telemetry) -> "tuple[Webhook, ...]":
+    if settings.github_webhook_secret_file == NOT_SERVED:
+        return ()
+    from gha_step.inbound.webhook import Webhook
+
+    def secret() -> Token:
+        return read_token_file(Path(settings.github_webhook_secret_file), "the secret of GitHub's webhook", "")
+
+    try:
+        secret()
+    except TokenFileError as error:
+        raise StartError(f"GHA_STEP_GITHUB_WEBHOOK_SECRET_FILE: {error}") from None
+    telemetry.expect_webhook()
+    return (Webhook(secret=secret, hint=core.waking.hint, telemetry=telemetry),)
+
+
 def _listen_for_grpc(
     server: ServerProcess,
     settings: Settings,
     address: Address,
-    configs: Mapping[str, type[ConfigModel]],
+    core: Core,
     execution: Execution | None,
     token: Token | None,
     readiness: Readiness,
@@ -278,11 +297,12 @@ def _listen_for_grpc(
                 host=address.host,
                 port=address.port,
                 execution=execution,
-                configs=configs,
+                configs=core.steps.configs,
                 token=token,
                 readiness=readiness,
                 refused=refused,
                 tls=tls,
+                waking=core.waking,
             )
         )
     except TlsFileError as error:

@@ -34,6 +34,7 @@ from gha_step.github.errors import Unreachable, Untrusted
 from gha_step.github.runs import RunReference
 from gha_step.steps.wait.run_poller import Look
 from gha_step.steps.wait.snapshot import Snapshot
+from gha_step.steps.waking import Hint
 from tests.support.certificates import Authority
 from tests.support.clock import VirtualClock
 from tests.support.network import ScriptedConnection
@@ -974,3 +975,20 @@ def test_words_of_githubs_that_are_no_text_cannot_break_an_answer(here: Follower
     here.run()
     here.github.faults.add(Answer(Response(403, (), b'{"message": "no \\ud800"}')))
     assert "no \ufffd" in told(here.call())["message"]
+
+
+def test_a_hint_of_githubs_ends_the_pause_after_trouble_and_no_limit(here: Follower) -> None:
+    run = here.run()
+    here.github.faults.add(bad_gateway())
+    assert "502" in str(here.call().message)
+    assert "502" in str(here.call().message)  # it is not asked again so soon
+    here.program.run_poller.hint(Hint("another", "name", run.id + 1))
+    assert "502" in str(here.call().message)
+    here.program.run_poller.hint(Hint("another", "name", run.id))
+    assert "is in progress" in str(here.call().message)
+    here.github.limit_rate(600)
+    here.call()
+    asked = here.github.count()
+    here.program.run_poller.hint(Hint("myorg", "my-app", run.id))
+    here.call()
+    assert here.github.count() == asked

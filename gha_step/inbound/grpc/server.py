@@ -6,8 +6,8 @@ Imported only where it listens: grpc costs start-up time and memory. What a mess
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import AbstractContextManager, asynccontextmanager, nullcontext, suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, asynccontextmanager, contextmanager, nullcontext, suppress
 from typing import Any, Final
 from urllib.parse import unquote
 
@@ -30,6 +30,7 @@ from gha_step.inbound.tls import TlsContent, TlsFileError, TlsFiles
 from gha_step.pb.v1 import step_pb2 as pb
 from gha_step.pb.v1 import step_pb2_grpc
 from gha_step.steps.follow import Following
+from gha_step.steps.waking import Hint, Waking
 from gha_step.telemetry import log
 
 MAX_CALLS: Final = 4096  # at once: a Run that waits costs some 40 kB
@@ -79,11 +80,13 @@ class GrpcServer:
         readiness: Readiness,
         refused: RefusedCallers,
         tls: TlsFiles | None,
+        waking: Waking,
     ) -> None:
         self._host = host
         self._port = port
         self._execution = execution
         self._configs = configs
+        self._waking = waking
         self._edge = _Edge(token, readiness, refused)
         self._credentials = None if tls is None else _credentials(tls)
         self._stopping = asyncio.Event()
@@ -105,7 +108,7 @@ class GrpcServer:
         names = [health.SERVICE_NAME, reflection.SERVICE_NAME]
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         if self._execution is not None:
-            servicer = _Servicer(self._execution, service.kinds(self._configs), self._stopping)
+            servicer = _Servicer(self._execution, service.kinds(self._configs), self._stopping, self._waking)
             step_pb2_grpc.add_StepServiceServicer_to_server(servicer, server)
             names.append(service.SERVICE)
         reflection.enable_server_reflection(names, server)
@@ -137,10 +140,13 @@ class GrpcServer:
 class _Servicer(step_pb2_grpc.StepServiceServicer):
     """The methods, around the one `execute`."""
 
-    def __init__(self, execution: Execution, kinds: pb.ListKindsResponse, stopping: asyncio.Event) -> None:
+    def __init__(
+        self, execution: Execution, kinds: pb.ListKindsResponse, stopping: asyncio.Event, waking: Waking
+    ) -> None:
         self._execution = execution
         self._kinds = kinds
         self._stopping = stopping
+        self._waking = waking
 
     async def Execute(self, request: pb.ExecuteRequest, context: Context) -> pb.ExecuteResponse:  # noqa: N802
         step = service.step_request(request)
@@ -149,21 +155,44 @@ class _Servicer(step_pb2_grpc.StepServiceServicer):
 
     async def Run(self, request: pb.RunRequest, context: Context) -> None:  # type: ignore[override]  # noqa: N802  it writes
         following = Following(service.step_request(request))
-        while following.wait is not None:
-            if await self._stops_within(following.wait):
-                raise service.Refused(grpc.StatusCode.UNAVAILABLE, service.STOPPING)
-            with self._execution.counted():
-                result = await self._execution.execute(following.request)
-            if following.hear(result):
-                await context.write(service.fill(pb.RunEvent(), result))
+        with self._woken(following) as woken:
+            while following.wait is not None:
+                if await self._stops_within(following.wait, woken):
+                    raise service.Refused(grpc.StatusCode.UNAVAILABLE, service.STOPPING)
+                woken.clear()  # what is hinted at from here on may be too late for the look
+                with self._execution.counted():
+                    result = await self._execution.execute(following.request)
+                if following.hear(result):
+                    await context.write(service.fill(pb.RunEvent(), result))
 
     async def ListKinds(self, request: pb.ListKindsRequest, context: Context) -> pb.ListKindsResponse:  # noqa: N802
         return self._kinds
 
-    async def _stops_within(self, seconds: float) -> bool:
+    @contextmanager
+    def _woken(self, following: Following) -> Iterator[asyncio.Event]:
+        """Set by a hint at the run that a step waits for."""
+        woken = asyncio.Event()
+        loop = asyncio.get_running_loop()
+
+        def listener(hint: Hint) -> None:
+            if hint.run_id == following.waits_for:
+                loop.call_soon_threadsafe(woken.set)
+
+        self._waking.listen(listener)
+        try:
+            yield woken
+        finally:
+            self._waking.leave(listener)
+
+    async def _stops_within(self, seconds: float, woken: asyncio.Event) -> bool:
+        """Whether the server stops before so much time is over, or a hint comes."""
         if seconds and not self._stopping.is_set():
-            with suppress(TimeoutError):
-                await asyncio.wait_for(self._stopping.wait(), seconds)
+            waits = [asyncio.ensure_future(event.wait()) for event in (self._stopping, woken)]
+            try:
+                await asyncio.wait(waits, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                for one in waits:
+                    one.cancel()
         return self._stopping.is_set()
 
 

@@ -31,10 +31,10 @@ def tell(wish: Wish, seen: Snapshot, now: float) -> StepResult:
     if seen.trouble is not None:
         return _troubled(wish, seen.trouble, run, output, now)
     if run is None:
-        return StepResult.running(f"{wish.run} is being looked at", wish.poll_interval, output)
+        return _running(wish, f"{wish.run} is being looked at", wish.poll_interval, output)
     if run.phase is not Phase.COMPLETED:
         message = f"{_subject(wish, run)} {_standing(seen, run)}: {run.url}"
-        return StepResult.running(message, wish.poll_interval, output)
+        return _running(wish, message, wish.poll_interval, output)
     output = _final_output(seen, run)
     if wish.expected is None or wish.expected == run.conclusion:
         return StepResult.succeeded(f"{_subject(wish, run)} ended with {run.conclusion}{_why(seen, run)}", output)
@@ -47,7 +47,7 @@ def tell_slow(wish: Wish, before: Snapshot) -> StepResult:
     """The answer while a look goes on. ``before``: what was known when it began."""
     message = f"waiting for {wish.run}, {_last(before.run)} ({wish.run.endpoint.host} takes long to answer)"
     # Not the poll interval: what the look will have seen is told for half a minute only.
-    return StepResult.running(message, SLOW, _output(before.run))
+    return _running(wish, message, SLOW, _output(before.run))
 
 
 def _troubled(
@@ -56,7 +56,11 @@ def _troubled(
     left = max(0.0, trouble.until - now)
     again = max(wish.poll_interval, min(left, HOLD_LIMIT))
     message = f"waiting for {wish.run}, {_last(run)} ({trouble.message}; {_until(left)})"
-    return StepResult.running(message, again, output)
+    return _running(wish, message, again, output)
+
+
+def _running(wish: Wish, message: str, retry_after: float, output: WaitForWorkflowOutput) -> StepResult:
+    return StepResult.running(message, retry_after, output, waits_for=wish.run.run_id)
 
 
 def _last(run: ObservedRun | None) -> str:

@@ -33,6 +33,7 @@ from gha_step.github.runs import (
 )
 from gha_step.runtime import Clock, Workers
 from gha_step.steps.wait.snapshot import Snapshot, Trouble
+from gha_step.steps.waking import Hint
 from gha_step.telemetry import log
 
 FRESH_FOR: Final = 30.0  # seconds for which a look that ended after its call was answered serves the next call
@@ -139,6 +140,14 @@ class RunPoller:
             look = watch.look = Look(watch.seen)
         self._workers.spawn(lambda: self._look(watch, look, run, token, renew))
         return look
+
+    def hint(self, hint: Hint) -> None:
+        """GitHub itself says that a run has changed, so it need not be spared any longer; its limits still hold."""
+        now = self._clock.monotonic()
+        with self._lock:
+            for (run, _), watch in self._watches.items():
+                if run.run_id == hint.run_id:
+                    watch.ask_after = min(watch.ask_after, now)
 
     def _watch(self, run: RunReference, token: Token, project: str) -> _Watch:
         watch = self._watches.get((run, token))

@@ -1,0 +1,52 @@
+"""Runs that are said to have changed, and who in this process wants to hear of it.
+
+A hint only ever brings a look forward: it is not believed, it may be lost, and nobody looks less often because there
+are hints. Whoever passes hints on sees to it that one run is not hinted at more than once a second.
+"""
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from gha_step.telemetry import log
+
+
+@dataclass(frozen=True)
+class Hint:
+    """Somebody says that a workflow run has changed. Two GitHubs may use one ID: then one look is for nothing."""
+
+    owner: str
+    repo: str
+    run_id: int
+
+
+Listener: TypeAlias = Callable[[Hint], None]
+
+
+class Waking:
+    """Passes hints on. Listeners may be called on any thread; they return at once."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._listeners: list[Listener] = []
+
+    def listen(self, listener: Listener) -> None:
+        """Tell it of every hint from now on."""
+        with self._lock:
+            self._listeners.append(listener)
+
+    def leave(self, listener: Listener) -> None:
+        """Tell it of no more."""
+        with self._lock:
+            self._listeners.remove(listener)
+
+    def hint(self, hint: Hint) -> None:
+        """Pass it on to all who listen."""
+        with self._lock:
+            listeners = list(self._listeners)
+        for listener in listeners:
+            try:
+                listener(hint)
+            except Exception:  # noqa: BLE001  one that fails is no reason not to tell the others
+                log.exception("a hint at run %d of %s/%s was not taken", hint.run_id, hint.owner, hint.repo)
