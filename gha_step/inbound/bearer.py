@@ -11,8 +11,8 @@ from gha_step.contract.secret import Token
 UNPROVED: Final = "the bearer token is missing or wrong"
 BEARER: Final = "the bearer token that the host mounts"
 _BEARER_ADVICE: Final = (
-    "On a machine of your own write one and name it (--token-file), or ask for none, on loopback only: --token-file none "
-    "--http-listen 127.0.0.1:9790"
+    "On a machine of your own write one and name it (--token-file), or ask for none, on loopback only: --token-file "
+    "none --http-listen 127.0.0.1:9790"
 )
 
 

@@ -21,7 +21,8 @@ from gha_step.contract.json_text import parse_json
 from gha_step.contract.secret import Token
 from gha_step.contract.values import as_segment
 from gha_step.inbound.bearer import TokenFileError, only
-from gha_step.inbound.body import BodyRefused, json_answer, read_body
+from gha_step.inbound.body import BodyRefused, json_answer, peer_of, read_body
+from gha_step.inbound.refused_callers import RefusedCallers
 from gha_step.steps.waking import Hint
 from gha_step.telemetry import Telemetry, log
 
@@ -41,10 +42,18 @@ class Webhook:
     :param hint: is told which run is said to have changed, for one run at most once in `APART` seconds.
     """
 
-    def __init__(self, *, secret: Callable[[], Token], hint: Callable[[Hint], None], telemetry: Telemetry) -> None:
+    def __init__(
+        self,
+        *,
+        secret: Callable[[], Token],
+        hint: Callable[[Hint], None],
+        telemetry: Telemetry,
+        refused: RefusedCallers,
+    ) -> None:
         self._secret = secret
         self._hint = hint
         self._telemetry = telemetry
+        self._refused = refused
         self._receiving = 0
         self._hinted: OrderedDict[int, float] = OrderedDict()  # when, by the loop's clock; it may be to come
 
@@ -58,6 +67,7 @@ class Webhook:
             words = await self._take(request)
         except _Refused as refused:
             self._telemetry.webhook_delivery(refused.result)
+            self._refused.refused(peer_of(request), f"a webhook's delivery: {refused}")
             return json_answer(refused.status, {"error": str(refused)}, close=refused.status in (403, 413, 503))
         self._telemetry.webhook_delivery("hint" if words is None else "ignored")
         return json_answer(202, {"message": words or "thank you"})

@@ -133,7 +133,7 @@ def build(settings: Settings, environment: Mapping[str, str], clock: Clock | Non
             collect=telemetry.exposition,
             resources=(
                 *_project_api(settings, execution, secrets, cluster, calls, clock, telemetry, readiness, refused),
-                *_webhook(settings, core, telemetry),
+                *_webhook(settings, core, telemetry, refused),
             ),
         )
     try:
@@ -258,7 +258,7 @@ def _project_api(
     return (api,)
 
 
-def _webhook(settings: Settings, core: Core, telemetry: Telemetry) -> "tuple[Webhook, ...]":
+def _webhook(settings: Settings, core: Core, telemetry: Telemetry, refused: RefusedCallers) -> "tuple[Webhook, ...]":
     if settings.github_webhook_secret_file == NOT_SERVED:
         return ()
     from gha_step.inbound.webhook import Webhook
@@ -271,7 +271,7 @@ def _webhook(settings: Settings, core: Core, telemetry: Telemetry) -> "tuple[Web
     except TokenFileError as error:
         raise StartError(f"GHA_STEP_GITHUB_WEBHOOK_SECRET_FILE: {error}") from None
     telemetry.expect_webhook()
-    return (Webhook(secret=secret, hint=core.waking.hint, telemetry=telemetry),)
+    return (Webhook(secret=secret, hint=core.waking.hint, telemetry=telemetry, refused=refused),)
 
 
 def _listen_for_grpc(

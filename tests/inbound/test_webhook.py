@@ -15,6 +15,7 @@ from gha_step.contract.secret import Token
 from gha_step.emulator import GitHub
 from gha_step.emulator.webhook import Delivery, delivering, signed
 from gha_step.inbound.bearer import read_token_file
+from gha_step.inbound.refused_callers import RefusedCallers
 from gha_step.inbound.webhook import AT_ONCE, MAX_DELIVERY, Webhook, signature
 from gha_step.pb.v1 import step_pb2 as pb
 from gha_step.settings import Settings
@@ -45,7 +46,12 @@ class Here:
         self.hints: list[Hint] = []
         self.telemetry = program.telemetry
         self.telemetry.expect_webhook()
-        self.webhook = Webhook(secret=secret, hint=self.hints.append, telemetry=self.telemetry)
+        self.webhook = Webhook(
+            secret=secret,
+            hint=self.hints.append,
+            telemetry=self.telemetry,
+            refused=RefusedCallers(program.clock, self.telemetry),
+        )
         self.url = ""
 
     def send(self, delivery: Delivery, **headers: str) -> Reply:
@@ -106,8 +112,10 @@ def test_the_emulated_githubs_deliveries_become_hints(here: Here, github: GitHub
         {"X_Hub_Signature_256": f"x\r\nX-Hub-Signature-256: {signature(json.dumps(GOOD).encode(), Token(SECRET))}"},
     ],
 )
-def test_a_forged_delivery_is_refused(here: Here, headers: dict[str, str]) -> None:
+def test_a_forged_delivery_is_refused(here: Here, headers: dict[str, str], caplog: pytest.LogCaptureFixture) -> None:
     reply = here.send(good(), **headers)
+    assert "a call from 127.0.0.1 was refused: a webhook's delivery: the X-Hub-Signature-256" in caplog.text
+    assert SECRET not in caplog.text
     assert reply.status == 403
     assert SECRET not in reply.body.decode()
     assert here.hints == []
@@ -147,29 +155,28 @@ def test_other_events_are_ignored(here: Here, event: str) -> None:
     assert here.counted("ignored") == 1
 
 
-REPOSITORY = GOOD["repository"]
+ODD_IDS: list[Any] = [None, True, "1", 1.5, 0, -1, 2**63, [], {}]
+ODD_PARTS: list[Any] = [None, 1, [], {}, "x"]
+
+
+def _odd() -> Iterator[dict[str, Any]]:
+    repository = GOOD["repository"]
+    for wrong in ODD_IDS:
+        yield {"workflow_run": {"id": wrong}}
+    for part in ("workflow_run", "repository"):
+        for other in ODD_PARTS:
+            yield {part: other}
+    for name in (None, 1, "", "a/b", "..", "a\nb", "\ud800"):
+        yield {"repository": {**repository, "name": name}}
+    for owner in (None, "myorg", {}, {"login": 1}):
+        yield {"repository": {**repository, "owner": owner}}
 
 
 @pytest.mark.parametrize(
     "raw_body",
     [
-        b"",
-        b"null",
-        b"[]",
-        b"{",
-        b"\xff",
-        b'{"workflow_run": NaN}',
-        b"[" * 100_000,
-        *(
-            json.dumps({**GOOD, **changes}).encode()
-            for changes in (
-                *({"workflow_run": {"id": wrong}} for wrong in (None, True, "1", 1.5, 0, -1, 2**63, [], {})),
-                *({"workflow_run": wrong} for wrong in (None, 1, [], "x")),
-                *({"repository": wrong} for wrong in (None, 1, [], {}, {**REPOSITORY, "name": None})),
-                *({"repository": {**REPOSITORY, "name": wrong}} for wrong in ("", "a/b", "..", "a\nb", "\ud800")),
-                *({"repository": {**REPOSITORY, "owner": wrong}} for wrong in (None, "myorg", {}, {"login": 1})),
-            )
-        ),
+        *(b"", b"null", b"[]", b"{", b"\xff", b'{"workflow_run": NaN}', b"[" * 100_000),
+        *(json.dumps({**GOOD, **changes}).encode() for changes in _odd()),
     ],
 )
 def test_what_names_no_run_is_refused_and_harmless(here: Here, raw_body: bytes) -> None:
