@@ -172,6 +172,15 @@ def _add_ledger(ledger: argparse.ArgumentParser) -> None:
         metavar="KEY|PROMOTION|RUN_ID",
         help="its key or the beginning of it, as list shows it; or the name of its Promotion, or the ID of its run",
     )
+    prune = actions.add_parser(
+        "prune",
+        help="delete records that nobody needs any more, from Kubernetes",
+        description="Deletes from Kubernetes the records of Port runs that are over, that Port was told of, and that "
+        "are older than GHA_STEP_LEDGER_KEEP. It needs the rights list and delete on workflowdispatches.",
+    )
+    prune.add_argument("--port", action="store_true", required=True, help="those of Port runs")
+    prune.add_argument("--project", help="the namespace (default: as for list)")
+    prune.add_argument("--ledger", metavar="VALUE", help="kubernetes (default: GHA_STEP_LEDGER)")
     for action in (every, one):
         action.add_argument(
             "--project",
@@ -295,6 +304,8 @@ def _emulate(emulated: "Callable[[], Emulated]", listen: str) -> int:
 def _ledger(options: argparse.Namespace) -> int:
     import time
 
+    if options.action == "prune":
+        return _prune(options)
     from gha_step import ledger_report as report
     from gha_step.wiring.ledger_reader import read_records
 
@@ -321,4 +332,16 @@ def _ledger(options: argparse.Namespace) -> int:
     finally:
         for line in unreadable:
             print(f"gha-step: {line}", file=sys.stderr)
+    return 1 if unreadable else 0
+
+
+def _prune(options: argparse.Namespace) -> int:
+    import time
+
+    from gha_step.wiring.ledger_reader import prune
+
+    deleted, unreadable = prune(options.ledger, options.project, os.environ, time.time())
+    for line in unreadable:
+        print(f"gha-step: {line}", file=sys.stderr)
+    print(f"{deleted} records deleted", flush=True)
     return 1 if unreadable else 0

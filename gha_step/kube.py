@@ -232,6 +232,13 @@ class KubeApi:
         """
         return self._request("PUT", path, query, body)
 
+    def delete(self, path: str, uid: str, version: str) -> None:
+        """DELETE the object at ``path``.
+
+        :raises Conflict: it is no longer of this ``metadata.uid`` and ``metadata.resourceVersion``.
+        """
+        self._request("DELETE", path, None, {"preconditions": {"uid": uid, "resourceVersion": version}})
+
     def items(self, path: str, query: Mapping[str, str] | None = None) -> Iterator[JsonObject]:
         """The objects of the collection at ``path``, as one snapshot; asked for page by page."""
         position: dict[str, str] = {}

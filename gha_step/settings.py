@@ -247,6 +247,11 @@ class Settings(BaseModel):
         "Kubernetes a place that dies with the pod is refused, unless `sqlite:PATH?lifetime=pod` says that this is "
         "understood. `kubernetes`: as WorkflowDispatches in each project's namespace, for any number of replicas.",
     )
+    ledger_keep: Annotated[float, Duration, _between("168h", "87600h")] = Field(
+        default="2160h",  # type: ignore[assignment]
+        description="Age from which `gha-step ledger prune` deletes records that nobody needs: a Go duration, at least "
+        "168h.",
+    )
     projects: Annotated[frozenset[str] | None, BeforeValidator(_projects)] = Field(
         default=None,
         description="Projects that are served when Secrets come from Kubernetes, separated by commas, `*` for all. "

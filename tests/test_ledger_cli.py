@@ -522,3 +522,16 @@ def test_no_field_of_the_record_is_missing_from_show() -> None:
         "pod-1",
     ):
         assert words in shown
+
+
+def test_records_in_a_file_are_not_pruned(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["ledger", "prune", "--port", "--ledger", "sqlite:x.db"]) == 2
+    assert capsys.readouterr().err == (
+        "gha-step: GHA_STEP_LEDGER: only records in Kubernetes are pruned; write kubernetes\n"
+    )
+
+
+def test_what_is_kept_too_short_is_refused(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GHA_STEP_LEDGER_KEEP", "1h")
+    assert main(["ledger", "prune", "--port", "--ledger", "kubernetes"]) == 2
+    assert "GHA_STEP_LEDGER_KEEP: 3600s is out of range; write 168h" in capsys.readouterr().err

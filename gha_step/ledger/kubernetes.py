@@ -60,6 +60,7 @@ class Resource(NamedTuple):
 
 
 RECORDS: Final = Resource(GROUP, "v1alpha1", "workflowdispatches", ("get", "list", "create", "update"))
+_PRUNED: Final = RECORDS._replace(verbs=("list", "delete"))  # an identity of its own: no server may delete
 GATES: Final = Resource("coordination.k8s.io", "v1", "leases", ("get", "create", "update"))
 
 # Otherwise the API server drops what its CustomResourceDefinition does not know, and says that all is well.
@@ -195,6 +196,36 @@ class KubernetesStore:
             except LedgerError as error:
                 unreadable.append(str(error))
         return sorted(records, key=lambda record: -record.created_at), unreadable
+
+    def prune(self, unneeded: Callable[[Record], bool]) -> tuple[int, list[str]]:
+        """Delete the records that owe nothing and are ``unneeded``; how many, and why others cannot be read.
+
+        One that changes meanwhile stays.
+
+        :raises LedgerUnavailable: they cannot be listed, or not be deleted.
+        """
+        deleted, unreadable = 0, []
+        for project, path in self._collections():
+            with _translated(_PRUNED, "list", project):
+                found = map(_object, self._api.items(path, {"labelSelector": f"!{DUTY_LABEL}"}))
+                for one in found:
+                    try:
+                        record = _decode(one)
+                    except LedgerError as error:
+                        unreadable.append(str(error))
+                    else:
+                        if not record.owes and unneeded(record):
+                            deleted += self._delete(record)
+        return deleted, unreadable
+
+    def _delete(self, record: Record) -> bool:
+        uid, _, resource_version = str(record.version).partition("/")
+        with _translated(_PRUNED, "delete", record.project):
+            try:
+                self._api.delete(RECORDS.path(_namespace(record.project), record.key), uid, resource_version)
+            except (KubeConflict, NotFound):
+                return False
+        return True
 
     def _objects(self) -> Iterator[_Object]:
         for project, path in self._collections():

@@ -1,8 +1,11 @@
-"""Where an operator's commands read records from: the ledger that is named, or what lies around on this machine."""
+"""Where an operator's commands read records from: the ledger that is named, or what lies around on this machine.
+
+And where they delete those that nobody needs.
+"""
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from gha_step.contract.errors import StepError
 from gha_step.inbound.shell.errors import UsageError
@@ -11,6 +14,9 @@ from gha_step.ledger.record import Record
 from gha_step.ledger.sqlite import look_into
 from gha_step.ledger.store import LedgerUnusable
 from gha_step.settings import Settings
+
+if TYPE_CHECKING:
+    from gha_step.ledger.kubernetes import KubernetesStore
 
 OPERATOR_WAITS: Final = 30.0  # seconds for one request to the API server
 _SUFFIX: Final = ".db"
@@ -24,14 +30,33 @@ def read_records(
     :param named: as --ledger says; ``None``: GHA_STEP_LEDGER, or else gha-step.db here and the files of `gha-step run`.
     :raises StepError: there is no ledger that can be read.
     """
-    given = {name: value for name in ("GHA_STEP_LEDGER", "GHA_STEP_PROJECTS") if (value := environment.get(name))}
-    settings = Settings.parse(given if named is None else given | {"GHA_STEP_LEDGER": named})
+    settings = _settings(named, environment)
     if settings.ledger == "kubernetes":
-        return _in_kubernetes(settings, project, environment)
+        return _in_kubernetes(settings, project, environment).look_into()
     path = settings.ledger.path
-    if named is None and "GHA_STEP_LEDGER" not in given:
+    if named is None and not environment.get("GHA_STEP_LEDGER"):
         return _files([*([path] if path.exists() else []), *_of_run(environment)] or [path])
     return _files(_ledgers_in(path) if path.is_dir() else [path])
+
+
+def prune(named: str | None, project: str | None, environment: Mapping[str, str], now: float) -> tuple[int, list[str]]:
+    """Delete the records of Port runs that are over, told and old enough; how many, and why others cannot be read.
+
+    :raises StepError: they cannot be listed, or not be deleted.
+    """
+    settings = _settings(named, environment)
+    if settings.ledger != "kubernetes":
+        raise LedgerUnusable("GHA_STEP_LEDGER: only records in Kubernetes are pruned; write kubernetes")
+    before = now - settings.ledger_keep
+    return _in_kubernetes(settings, project, environment).prune(
+        lambda record: record.report is not None and record.final and record.created_at < before
+    )
+
+
+def _settings(named: str | None, environment: Mapping[str, str]) -> Settings:
+    wanted = ("GHA_STEP_LEDGER", "GHA_STEP_LEDGER_KEEP", "GHA_STEP_PROJECTS")
+    given = {name: value for name in wanted if (value := environment.get(name))}
+    return Settings.parse(given if named is None else given | {"GHA_STEP_LEDGER": named})
 
 
 def _files(paths: list[Path]) -> tuple[list[Record], list[str]]:
@@ -63,9 +88,7 @@ def _of_run(environment: Mapping[str, str]) -> list[Path]:
         return []
 
 
-def _in_kubernetes(
-    settings: Settings, project: str | None, environment: Mapping[str, str]
-) -> tuple[list[Record], list[str]]:
+def _in_kubernetes(settings: Settings, project: str | None, environment: Mapping[str, str]) -> "KubernetesStore":
     from gha_step.kube import connect
     from gha_step.ledger.kubernetes import KubernetesStore
     from gha_step.runtime import SystemClock
@@ -73,4 +96,4 @@ def _in_kubernetes(
     api = connect(environment, SystemClock(), timeout=OPERATOR_WAITS)
     own = api.own_namespace()
     projects = frozenset({project}) if project else settings.projects or (frozenset({own}) if own else None)
-    return KubernetesStore(api, None if projects is None or "*" in projects else projects).look_into()
+    return KubernetesStore(api, None if projects is None or "*" in projects else projects)

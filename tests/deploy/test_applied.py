@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
+from gha_step.settings import Settings
 from tests.deploy.clusters import apply, kubectl_path, prepare
-from tests.deploy.manifests import DEPLOY, Manifest, documents, files, manifest, rendered
+from tests.deploy.manifests import DEPLOY, Manifest, documents, files, manifest, pod_settings, rendered
 from tests.deploy.step_plugin import container, objections
 from tests.support.cluster import Cluster
 
@@ -27,6 +28,10 @@ COMPONENTS = [
     ("service", "service/service-monitor"),
     ("service", "service/alarms"),
     ("service", "service/dashboard"),
+    ("port", "port/kafka"),
+    ("port", "port/webhook"),
+    ("port", "port/git-credentials"),
+    ("port", "port/service-monitor"),
 ]
 
 
@@ -108,9 +113,31 @@ def admitted(cluster: Cluster, namespace: str, spec: dict[str, Any]) -> None:
     cluster.admin.create(f"/api/v1/namespaces/{namespace}/pods", pod, {"dryRun": "All", "fieldValidation": "Strict"})
 
 
-def test_the_services_pods_are_admitted_to_its_own_restricted_namespace(prepared: Cluster) -> None:
-    apply(prepared, manifest("service/namespace.yaml"))
-    admitted(prepared, "gha-step", manifest("service/deployment.yaml")["spec"]["template"]["spec"])
+@pytest.mark.parametrize("side", ["service", "port"])
+def test_pods_are_admitted_to_their_own_restricted_namespace(prepared: Cluster, side: str) -> None:
+    apply(prepared, manifest(f"{side}/namespace.yaml"))
+    namespace = manifest(f"{side}/namespace.yaml")["metadata"]["name"]
+    admitted(prepared, namespace, manifest(f"{side}/deployment.yaml")["spec"]["template"]["spec"])
+
+
+def test_the_cron_job_s_pods_are_admitted_as_well(prepared: Cluster) -> None:
+    apply(prepared, manifest("port/namespace.yaml"))
+    job = manifest("port/prune/cronjob.yaml")["spec"]["jobTemplate"]["spec"]
+    admitted(prepared, "gha-step-port", job["template"]["spec"])
+
+
+def test_each_component_for_port_changes_the_settings_that_it_is_for(prepared: Cluster, tmp_path: Path) -> None:
+    here = os.path.relpath(DEPLOY / "port", tmp_path)
+    names = ("kafka", "webhook", "git-credentials", "service-monitor")
+    components = ", ".join(f"{here}/{name}" for name in names)
+    (tmp_path / "kustomization.yaml").write_text(f"resources: [{here}]\ncomponents: [{components}]\n")
+    objects = rendered(tmp_path, kubectl_path())
+    (deployment,) = [found for found in objects if found["kind"] == "Deployment"]
+    settings = pod_settings(deployment["spec"]["template"]["spec"]["containers"][0])
+    assert settings["GHA_STEP_PORTIO"] == "claims,kafka"
+    assert settings["GHA_STEP_PORTIO_GITHUB_SECRET"] == "git"
+    assert settings["GHA_STEP_GITHUB_WEBHOOK_SECRET_FILE"] == "/var/run/github-webhook/secret"
+    Settings.parse(settings)
 
 
 def test_the_sidecar_is_admitted_to_a_restricted_namespace(prepared: Cluster) -> None:

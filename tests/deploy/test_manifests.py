@@ -13,8 +13,10 @@ from gha_step.settings import Settings
 from tests.deploy.manifests import DEPLOY, PORT, Manifest, documents, files, manifest, objects, pod_settings
 
 FOLDERS = sorted({path.parent for path in files()})
-ROLES = sorted(path for path, found in objects() if found["kind"] == "Role")
+PRUNING = DEPLOY / "port/prune/role.yaml"
+ROLES = sorted(path for path, found in objects() if found["kind"] == "Role" and path != PRUNING)
 LABELS = {"app.kubernetes.io/name": "gha-step"}
+PRUNE: Manifest = manifest("port/prune/cronjob.yaml")["spec"]["jobTemplate"]["spec"]["template"]
 
 
 def short(path: Path) -> str:
@@ -51,21 +53,26 @@ def test_a_file_is_named_after_what_it_holds(path: Path, found: Manifest) -> Non
     assert path.stem in (found["kind"].lower(), found["metadata"]["name"])
 
 
-def test_the_sidecar_and_the_service_fit_into_one_cluster() -> None:
+def test_all_hosts_fit_into_one_cluster() -> None:
     """Roles of one name in a project would take each other's place, and with it one host's rights."""
-    named = {
-        side: {(found["kind"], found["metadata"]["name"]) for path, found in objects() if DEPLOY / side in path.parents}
-        for side in ("step-plugin", "service")
-    }
-    assert not named["step-plugin"] & named["service"]
+    named = [
+        (found["kind"], found["metadata"]["name"])
+        for side in ("step-plugin", "service", "port")
+        for path, found in objects()
+        if DEPLOY / side in path.parents and not path.is_relative_to(DEPLOY / "step-plugin/kargo-user-1000")
+        if path.parent.name != "shared-credentials"
+    ]
+    assert len(named) == len(set(named)), named
 
 
 def test_all_images_are_of_this_version() -> None:
     wanted = f"gha-step:{gha_step.__version__}"
-    assert at(manifest("service/deployment.yaml"), "spec.template.spec.containers.0.image") == wanted
+    for path in ("service", "port"):
+        assert at(manifest(f"{path}/deployment.yaml"), "spec.template.spec.containers.0.image") == wanted
+        assert manifest(f"examples/{path}/kustomization.yaml")["images"][0]["newTag"] == gha_step.__version__
+    assert at(PRUNE, "spec.containers.0.image") == wanted
     for path in ("step-plugin/configmap.yaml", "step-plugin/kargo-user-1000/configmap.yaml"):
         assert f'image: "{wanted}"' in manifest(path)["data"]["sidecar.container"]
-    assert manifest("examples/service/kustomization.yaml")["images"][0]["newTag"] == gha_step.__version__
     assert f"/{wanted}" in json.dumps(manifest("examples/step-plugin/kustomization.yaml"))
 
 
@@ -119,19 +126,22 @@ def test_the_service_starts_with_these_settings_and_is_probed_where_it_listens()
     assert pod_uid["valueFrom"] == {"fieldRef": {"fieldPath": "metadata.uid"}}
 
 
-def test_the_service_is_awaited_as_long_as_it_drains() -> None:
-    pod = at(manifest("service/deployment.yaml"), "spec.template.spec")
+@pytest.mark.parametrize("side", ["service", "port"])
+def test_a_deployment_is_awaited_as_long_as_it_drains(side: str) -> None:
+    pod = at(manifest(f"{side}/deployment.yaml"), "spec.template.spec")
     drains = 25 + 5  # a POST on the wire, and what is left to answer
     assert pod["terminationGracePeriodSeconds"] > drains
 
 
-def test_no_replica_goes_before_another_is_ready_and_one_always_stays() -> None:
-    deployment = manifest("service/deployment.yaml")
+@pytest.mark.parametrize("side", ["service", "port"])
+def test_no_replica_goes_before_another_is_ready_and_one_always_stays(side: str) -> None:
+    deployment = manifest(f"{side}/deployment.yaml")
     assert at(deployment, "spec.replicas") == 2
     assert at(deployment, "spec.strategy.rollingUpdate.maxUnavailable") == 0
-    assert at(manifest("service/poddisruptionbudget.yaml"), "spec.maxUnavailable") == 1
+    assert at(manifest(f"{side}/poddisruptionbudget.yaml"), "spec.maxUnavailable") == 1
 
 
+@pytest.mark.parametrize("side", ["service", "port"])
 @pytest.mark.parametrize(
     ("path", "selector"),
     [
@@ -146,8 +156,10 @@ def test_no_replica_goes_before_another_is_ready_and_one_always_stays() -> None:
         ("service", "metadata.labels"),
     ],
 )
-def test_every_selector_finds_the_service(path: str, selector: str) -> None:
-    assert at(manifest(f"service/{path}.yaml"), selector) == LABELS
+def test_every_selector_finds_its_deployment(side: str, path: str, selector: str) -> None:
+    (label, value), *_ = LABELS.items()
+    found = at(manifest(f"{side}/{path}.yaml"), selector)
+    assert found == ({label: value} if side == "service" else {label: f"{value}-port"})
 
 
 def test_the_sidecars_port_is_the_one_that_is_scraped() -> None:
@@ -178,6 +190,23 @@ def test_a_role_deletes_nothing_writes_no_configmaps_and_has_no_wildcard(path: P
         assert "*" not in rule["apiGroups"]
 
 
+def test_only_the_cron_job_that_prunes_may_delete_and_it_may_do_nothing_else() -> None:
+    """A server that may delete its records could dispatch twice."""
+    assert manifest("port/prune/role.yaml")["rules"] == [
+        {"apiGroups": ["gha-step.dev"], "resources": ["workflowdispatches"], "verbs": ["list", "delete"]}
+    ]
+    (subject,) = manifest("port/prune/rolebinding.yaml")["subjects"]
+    assert subject["name"] == manifest("port/prune/serviceaccount.yaml")["metadata"]["name"]
+    assert at(PRUNE, "spec.serviceAccountName") == subject["name"]
+    assert subject["name"] != at(manifest("port/deployment.yaml"), "spec.template.spec.serviceAccountName")
+    assert at(PRUNE, "metadata.labels") == at(manifest("port/prune/networkpolicy.yaml"), "spec.podSelector.matchLabels")
+    container = at(PRUNE, "spec.containers.0")
+    assert (container["args"], pod_settings(container)) == (
+        ["ledger", "prune", "--port"],
+        {"GHA_STEP_LEDGER": "kubernetes"},
+    )
+
+
 @pytest.mark.parametrize("side", ["step-plugin", "service"])
 def test_without_the_component_for_git_credentials_only_named_secrets_are_read(side: str) -> None:
     rules = [rule for rule in manifest(f"{side}/project/role.yaml")["rules"] if "secrets" in rule["resources"]]
@@ -194,6 +223,51 @@ def test_the_sidecars_namespace_is_left_to_kustomize_and_the_services_is_fixed()
     account = manifest("service/serviceaccount.yaml")["metadata"]
     assert service == {"kind": "ServiceAccount", "name": account["name"], "namespace": account["namespace"]}
     assert at(manifest("service/deployment.yaml"), "spec.template.spec.serviceAccountName") == account["name"]
+
+
+# ---------------------------------------------------------------- Port
+
+
+def test_port_s_deployment_starts_with_these_settings_and_reads_the_two_secrets_that_its_role_names() -> None:
+    container = at(manifest("port/deployment.yaml"), "spec.template.spec.containers.0")
+    settings = Settings.parse(pod_settings(container))
+    assert settings.portio == {"claims"}
+    assert (settings.token_file, settings.project_api) == ("off", False)
+    assert settings.ledger == settings.secrets == "kubernetes"
+    (secrets,) = [rule for rule in manifest("port/role.yaml")["rules"] if "secrets" in rule["resources"]]
+    assert secrets["verbs"] == ["get"]
+    assert secrets["resourceNames"] == [settings.portio_secret, settings.portio_github_secret]
+    assert settings.shared_namespace == ""
+    (pod_uid,) = [entry for entry in container["env"] if entry["name"] == "GHA_STEP_POD_UID"]
+    assert pod_uid["valueFrom"] == {"fieldRef": {"fieldPath": "metadata.uid"}}
+
+
+def test_the_brokers_port_is_open_with_the_component_for_kafka_only() -> None:
+    def ports(path: str) -> set[int]:
+        return {
+            port["port"]
+            for rule in manifest(f"port/{path}networkpolicy.yaml")["spec"]["egress"]
+            for port in rule.get("ports", ())
+        }
+
+    assert ports("") == {53, 443, 6443}
+    assert ports("kafka/") == {9196}
+
+
+def test_nobody_calls_port_s_deployment_but_by_a_component() -> None:
+    policy = manifest("port/networkpolicy.yaml")["spec"]
+    assert policy["policyTypes"] == ["Ingress", "Egress"]
+    assert "ingress" not in policy
+    for component in ("webhook", "service-monitor"):
+        (rule,) = manifest(f"port/{component}/networkpolicy.yaml")["spec"]["ingress"]
+        assert rule["ports"] == [{"port": "http"}]
+        assert rule["from"][0]["namespaceSelector"]["matchLabels"]
+
+
+def test_gha_step_s_account_for_port_is_one_of_the_writers_that_are_admitted() -> None:
+    account = manifest("port/serviceaccount.yaml")["metadata"]
+    policy = json.dumps(manifest("admission/validatingadmissionpolicy.yaml"))
+    assert f"system:serviceaccount:{account['namespace']}:{account['name']}'" in policy
 
 
 def test_a_key_that_stands_twice_is_noticed(tmp_path: Path) -> None:

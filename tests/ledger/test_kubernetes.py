@@ -15,7 +15,8 @@ from gha_step.ledger.kubernetes import GATES, RECORDS, WORKFLOW_LABEL, Kubernete
 from gha_step.ledger.lease import Lease
 from gha_step.ledger.record import FINAL, Record, Run, State
 from gha_step.ledger.store import Conflict
-from gha_step.ledger.transitions import ExactId, IllegalMove, Send, advance
+from gha_step.ledger.transitions import ExactId, FoundByMarker, IllegalMove, Send, advance
+from tests.deploy.manifests import manifest
 from tests.ledger.clusters import LEDGER_RULES, Granted, granted
 from tests.ledger.records import CANDIDATE, TARGET, events, owing, run
 from tests.ledger.store_contract import fresh
@@ -571,3 +572,55 @@ def test_the_ledger_needs_no_more_than_its_rules(place: Granted) -> None:
         granted_verbs = tuple(verb for verb in verbs if allowed(verb, resource.group, resource.plural))
         assert set(granted_verbs) == set(resource.verbs)
     assert not any(allowed(verb, "", resource) for verb in verbs for resource in ("secrets", "configmaps"))
+
+
+# ---------------------------------------------------------------- pruning
+
+PRUNING_RULE: Final = {
+    "apiGroups": [RECORDS.group],
+    "resources": [RECORDS.plural],
+    "verbs": ["list", "delete"],
+}
+
+
+@pytest.fixture
+def pruner(place: Granted) -> KubernetesStore:
+    """With the rights of the CronJob of deploy/port, and no others."""
+    home = place.cluster.namespace("pruner")
+    token = place.cluster.service_account(home)
+    rules = manifest("port/prune/role.yaml")["rules"]
+    assert rules == [PRUNING_RULE]
+    place.cluster.allow(place.namespaces["demo"], rules, account=f"{home}:default", name="pruner")
+    return KubernetesStore(place.elsewhere(place.cluster.api(token)), frozenset({"demo"}))
+
+
+def test_only_records_that_owe_nothing_and_are_unneeded_are_deleted(place: Granted, pruner: KubernetesStore) -> None:
+    kept = place.store.write(fresh("kept", state=State.REJECTED))
+    place.store.write(owing(fresh("open", state=State.REJECTED)))
+    over = place.store.write(owing(fresh("over", state=State.REJECTED), closed=True))
+    assert pruner.prune(lambda record: record.report is not None) == (1, [])
+    assert place.store.read("demo", over.key) is None
+    assert place.store.read("demo", kept.key) == kept
+    assert [record.alias for record in place.store.owed()] == ["open"]
+    assert pruner.prune(lambda record: record.report is not None) == (0, [])
+
+
+def test_a_record_that_changes_between_the_listing_and_its_deletion_stays(
+    place: Granted, pruner: KubernetesStore
+) -> None:
+    made = place.store.write(owing(fresh("over", state=State.UNRESOLVED), closed=True))
+
+    def changed(record: Record) -> bool:
+        place.store.write(advance(record, FoundByMarker(run=run("marker"))))
+        return True
+
+    assert pruner.prune(changed) == (0, [])
+    found = place.store.read("demo", made.key)
+    assert found is not None
+    assert found.state is State.ACCEPTED
+
+
+def test_a_server_may_not_delete_and_is_told_the_right_that_is_missing(place: Granted) -> None:
+    place.store.write(owing(fresh("over", state=State.REJECTED), closed=True))
+    with pytest.raises(LedgerUnavailable, match=r"may not delete workflowdispatches.*verbs: \[list, delete\]"):
+        place.store.prune(lambda record: True)
