@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import Final, Protocol
 
 from gha_step.contract.errors import LedgerError, LedgerUnavailable
-from gha_step.inbound.rounds import Rounds
+from gha_step.inbound.rounds import Bell, Rounds
 from gha_step.ledger.leader import Leader
 from gha_step.ledger.record import Record, State
 from gha_step.ledger.store import Standing, Store
@@ -69,6 +69,7 @@ class Duties:
         self._projects: dict[str, str] = {}  # of the keys that are followed
         self._standing: dict[str, Standing] = {}
         self._stopped = False
+        self._bell = Bell(self._workers)
 
     @property
     def leads(self) -> bool:
@@ -83,10 +84,10 @@ class Duties:
     def run(self) -> None:
         """Work until `stop`."""
         self._workers.spawn(lambda: self._leader.run(lambda: self._stopped))
-        self._workers.spawn(lambda: self._rounds.run(lambda: self._stopped))
+        self._workers.spawn(self._rounds.run)
         next_minute, trouble = 0.0, ""
         while not self._stopped:
-            pause = 1.0
+            pause, rung = LIST_EVERY, self._bell.listen()
             if self.leads:
                 try:
                     pause = LIST_EVERY + SLOWER * self._list()
@@ -102,11 +103,13 @@ class Duties:
                         self._workers.spawn(handler.each_minute)
             elif self._projects:
                 self._let_go()
-            self._clock.sleep(pause)
+            self._bell.wait(rung, pause)
 
     def stop(self) -> None:
         """Begin nothing more."""
         self._stopped = True
+        self._rounds.stop()
+        self._bell.ring()
 
     def nudge(self, record: Record) -> None:
         """Something has happened to a record that owes something: its next turn is due."""

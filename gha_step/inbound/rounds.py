@@ -13,7 +13,7 @@ from typing import Final, Generic, TypeVar
 from gha_step.runtime import Clock, Workers
 from gha_step.telemetry import log
 
-TICK: Final = 1.0  # seconds: a stop is noticed so soon
+IDLE: Final = 60.0  # seconds
 AFTER_FAILURE: Final = 60.0  # seconds
 Name = TypeVar("Name")
 
@@ -63,6 +63,7 @@ class Rounds(Generic[Name]):
         self._heap: list[tuple[float, int, Name]] = []
         self._numbers = itertools.count()
         self._at_work: set[Name] = set()
+        self._stopped = False
 
     def soon(self, name: Name, seconds: float = 0.0) -> None:
         """A turn is due in so many seconds, or earlier if it was already. It is never missed, even during a turn."""
@@ -81,9 +82,14 @@ class Rounds(Generic[Name]):
         with self._lock:
             self._due.pop(name, None)
 
-    def run(self, stopped: Callable[[], bool]) -> None:
-        """Give turns until ``stopped``; those that go on then end by themselves."""
-        while not stopped():
+    def stop(self) -> None:
+        """Give no more turns; those that go on end by themselves."""
+        self._stopped = True
+        self._bell.ring()
+
+    def run(self) -> None:
+        """Give turns until `stop`."""
+        while not self._stopped:
             rung = self._bell.listen()
             for name in self._ready():
                 self._workers.spawn(lambda name=name: self._one(name))  # type: ignore[misc]
@@ -106,8 +112,8 @@ class Rounds(Generic[Name]):
     def _pause(self) -> float:
         with self._lock:
             if not self._heap or len(self._at_work) >= self._at_once:
-                return TICK
-            return min(max(0.01, self._heap[0][0] - self._clock.monotonic()), TICK)
+                return IDLE
+            return min(max(0.01, self._heap[0][0] - self._clock.monotonic()), IDLE)
 
     def _one(self, name: Name) -> None:
         pause: float | None = AFTER_FAILURE

@@ -5,8 +5,11 @@ import collections
 import logging
 import sys
 import time
+from collections.abc import Iterator
 
-from .schedule import Broken, Schedule, describe
+from . import port_schedule, schedule
+from .port_schedule import PortSchedule
+from .schedule import Broken, Schedule
 
 
 def main() -> int:
@@ -14,37 +17,44 @@ def main() -> int:
     parser.add_argument("--seed", type=int, help="replay this schedule and print it")
     parser.add_argument("--seeds", type=int, default=10_000, help="how many schedules (default: %(default)s)")
     parser.add_argument("--first", type=int, default=0, help="the first seed (default: %(default)s)")
+    parser.add_argument("--port", action="store_true", help="with Port as the host")
     options = parser.parse_args()
-    logging.getLogger("gha_step").setLevel(logging.ERROR)
-    if options.seed is not None:
-        schedule = Schedule(options.seed)
-        try:
-            schedule.run()
-        except Broken as error:
-            print(describe(schedule))
-            print(f"BROKEN: {error}")
-            return 1
-        print(describe(schedule))
-        return 0
+    logging.getLogger("gha_step").setLevel(logging.CRITICAL)
     begun = time.monotonic()
     ends: collections.Counter[str] = collections.Counter()
-    for seed in range(options.first, options.first + options.seeds):
-        schedule = Schedule(seed)
+    alone = options.seed is not None
+    for seed in [options.seed] if alone else range(options.first, options.first + options.seeds):
+        one = PortSchedule(seed) if options.port else Schedule(seed)
         try:
-            schedule.run()
+            one.run()
         except Broken as error:
-            print(describe(schedule))
-            print(f"BROKEN: {error}\nreplay: python -m tests.simulation --seed {seed}")
+            print(_described(one))
+            again = "" if alone else f"\nreplay: python -m tests.simulation {'--port ' * options.port}--seed {seed}"
+            print(f"BROKEN: {error}{again}")
             return 1
-        for promotion in schedule.promotions:
-            assert promotion.ended is not None
-            source = getattr(promotion.ended.output, "run_id_source", None)
-            ends[f"{promotion.ended.status} {source or ''}".strip()] += 1
-    print(f"{options.seeds} schedules, {sum(ends.values())} promotions, in {time.monotonic() - begun:.0f} s:")
+        ends.update(_ends(one))
+        if alone:
+            print(_described(one))
+            return 0
+    print(f"{options.seeds} schedules, {sum(ends.values())} ends, in {time.monotonic() - begun:.0f} s:")
     for end, count in ends.most_common():
         print(f"{count:8} {end}")
     print(f"{options.seeds} passed, 0 failed")
     return 0
+
+
+def _described(one: Schedule | PortSchedule) -> str:
+    return port_schedule.describe(one) if isinstance(one, PortSchedule) else schedule.describe(one)
+
+
+def _ends(one: Schedule | PortSchedule) -> Iterator[str]:
+    if isinstance(one, PortSchedule):
+        yield from one.ends()
+        return
+    for promotion in one.promotions:
+        assert promotion.ended is not None
+        source = getattr(promotion.ended.output, "run_id_source", None)
+        yield f"{promotion.ended.status} {source or ''}".strip()
 
 
 if __name__ == "__main__":

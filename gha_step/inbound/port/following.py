@@ -217,8 +217,8 @@ def _settled(dispatch: Dispatch, report: Report, known: Known, now: float, rules
     if known.refusal is not None and known.refusal[1] == 409 and not _readable(report, known):
         return _ended(known, "has ended")
     if seen is not None and seen.ended:
-        if rules.cancel != "off" and dispatch.state not in FINAL:
-            return None  # until its run is known, which may have to be cancelled
+        if dispatch.state not in FINAL:
+            return None  # until its run is known, which may have to be cancelled; and no record stays open for ever
         return _cancelling(dispatch, report, known, now, rules) or _ended(known, f"is {seen.status}")
     if known.end_refused > 1:
         return Close("Port refuses the end of an open run: nothing more can be told", error=True)

@@ -235,11 +235,12 @@ class Door:
 
     def run(self) -> None:
         """Give turns until `drain`."""
-        self._rounds.run(lambda: self.draining)
+        self._rounds.run()
 
     def drain(self) -> None:
         """Take and begin nothing more. What is not decided comes again, or its record ends by itself."""
         self.draining = True
+        self._rounds.stop()
         self._bell.ring()
 
     def _kept(self) -> int:
