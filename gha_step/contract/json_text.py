@@ -33,13 +33,31 @@ _COMPACT = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan
 _CANONICAL = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False, sort_keys=True)
 
 
-def parse_json(text: str | bytes, *, unique: bool = False) -> Any:
+def _has_more_values(text: bytes, most: int) -> bool:
+    """Whether there are more values and keys, found out without making any."""
+    if _marks(text) <= most:
+        return False
+    # Commas and brackets within strings do not count.
+    outside = text.replace(rb"\\", b"").replace(rb"\"", b"")
+    if outside.count(b'"') > 4 * most:
+        return True
+    return sum(map(_marks, outside.split(b'"')[::2])) > most
+
+
+def _marks(text: bytes) -> int:
+    return text.count(b",") + text.count(b":") + text.count(b"[") + text.count(b"{")
+
+
+def parse_json(text: str | bytes, *, unique: bool = False, most: int | None = None) -> Any:
     """The value of a JSON document.
 
     :param unique: refuse an object that holds a key twice: of what a person wrote, one would be dropped unseen.
+    :param most: refuse more values and keys, before any is made.
     :raises ValueError: it is no JSON, not UTF-8, nested too deeply, or holds a number that JSON cannot.
         The text of the error never quotes more of the document than one number or one key.
     """
+    if most is not None and _has_more_values(text.encode() if isinstance(text, str) else text, most):
+        raise ValueError(f"holds more than {most:,} values")
     try:
         return (_UNIQUE if unique else _DECODER).decode(text if isinstance(text, str) else text.decode("utf-8"))
     except UnicodeDecodeError as error:

@@ -95,7 +95,7 @@ class _Envelope(_Received):
 class StepRequest:
     """One call.
 
-    :param shared_state: the last output of each step, by alias, as the caller remembers it.
+    :param shared_state: the step's own last output, by its alias, as the caller remembers it.
     """
 
     caller: Caller
@@ -120,7 +120,8 @@ class StepRequest:
         else:
             sent = envelope.context
             caller = Caller((sent.project, sent.promotion_uid, sent.alias), sent.promotion, sent.promotion_uid)
-            return cls(caller, envelope.step, sent.shared_state)
+            own = {sent.alias: sent.shared_state[sent.alias]} if sent.alias in sent.shared_state else {}
+            return cls(caller, envelope.step, own)
         raise EnvelopeError("; ".join(f"{'.'.join(path)}: {words}" for path, words in problems), problems)
 
 

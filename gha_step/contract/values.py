@@ -16,6 +16,8 @@ from gha_step.contract.json_text import compact_json, parse_json
 from gha_step.contract.quoting import quoted
 
 MAX_INPUTS: Final = 25  # github.com and GHES >= 3.20; GHES <= 3.19 takes 10 (facts: github-dispatch)
+MAX_KEYS: Final = 100  # of a config, and of a mapping in it
+MAX_PROBLEMS: Final = 20  # that are told of one config
 MAX_INPUTS_CHARACTERS: Final = 65_535  # the whole inputs object as JSON (GitHub's documentation)
 EXACT_FLOAT: Final = 2**53  # beyond it a double no longer tells neighbouring integers apart
 
@@ -215,13 +217,21 @@ class ConfigModel(BaseModel):
         """
         parsed, problems = cls.judge(config)
         if parsed is None:
-            raise ConfigError("; ".join(f"{_path(location)}: {words}" for location, words in problems))
+            told = [f"{_path(location)}: {words}" for location, words in problems[:MAX_PROBLEMS]]
+            more = len(problems) - len(told)
+            raise ConfigError("; ".join([*told, f"and {more} more"] if more else told))
         return parsed
 
     @classmethod
     def judge(cls, config: Mapping[str, Any]) -> tuple[Self | None, list[Problem]]:
         """The config, or all that is wrong with it."""
-        problems: list[Problem] = []
+        problems: list[Problem] = [
+            (where, f"has {len(given)} keys; the maximum is {MAX_KEYS}")
+            for where, given in (((), config), *(((name,), value) for name, value in config.items()))
+            if isinstance(given, Mapping) and len(given) > MAX_KEYS
+        ]
+        if problems:  # each unknown key would be a problem, with words of its own
+            return None, problems[:1]
         parsed: Self | None = None
         try:
             parsed = cls.model_validate(config)

@@ -13,7 +13,10 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from gha_step.inbound.room import SMALL, NoRoom, Place
+
 MAX_BODY: Final = 4 << 20
+MAX_VALUES: Final = 200_000  # in a body, and keys: each takes some 70 bytes
 LINGER: Final = 2.0  # seconds for which the rest of a body is dropped …
 SILENCE: Final = 0.3  # … unless nothing of it comes for so long
 
@@ -31,12 +34,13 @@ def peer_of(request: Request) -> str:
     return request.client.host if request.client is not None else "unknown"
 
 
-async def read_body(request: Request, within: float, most: int = MAX_BODY) -> bytes:
+async def read_body(request: Request, within: float, most: int = MAX_BODY, *, place: Place | None = None) -> bytes:
     """The whole body.
 
     :param within: seconds.
     :param most: bytes.
-    :raises BodyRefused: it is too large, too slow, or the client has left.
+    :param place: where a large body gets room; `None`: whoever asks sees to it that there is some.
+    :raises BodyRefused: it is too large, too slow, there is no room for it, or the client has left.
     """
     too_large = BodyRefused(413, f"the body is larger than {most >> 20} MiB")
     length = request.headers.get("content-length", "")
@@ -49,8 +53,12 @@ async def read_body(request: Request, within: float, most: int = MAX_BODY) -> by
                 body += part
                 if len(body) > most:
                     raise too_large
+                if len(body) > SMALL and place is not None:
+                    await place.grow(int(length) if length.isdigit() else most, within)
     except ClientDisconnect:
         raise BodyRefused(400, "the client closed the connection before the body was complete") from None
+    except NoRoom:
+        raise BodyRefused(503, "too many large bodies at once; call again") from None
     except TimeoutError:
         raise BodyRefused(503, f"the body did not arrive within {within:g} s; call again") from None
     return bytes(body)

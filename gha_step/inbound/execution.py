@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from gha_step.contract.request import Caller, StepRequest
 from gha_step.contract.result import Status, StepResult
+from gha_step.inbound.room import Room
 from gha_step.runtime import Clock, Workers
 from gha_step.steps.kind import BUSY, SOON, Underway
 from gha_step.steps.registry import Steps
@@ -34,6 +35,7 @@ class Execution:
         self._clock = clock
         self._telemetry = telemetry
         self.reply_within = reply_within
+        self.room = Room()
         self.calls = 0
         """How many calls have no answer yet."""
 

@@ -16,7 +16,7 @@ from gha_step.contract.json_text import parse_json
 from gha_step.contract.request import StepRequest
 from gha_step.contract.secret import Token
 from gha_step.inbound.bearer import UNPROVED, bearer, only
-from gha_step.inbound.body import BodyRefused, give, json_answer, peer_of, read_body
+from gha_step.inbound.body import MAX_VALUES, BodyRefused, give, json_answer, peer_of, read_body
 from gha_step.inbound.execution import Execution
 from gha_step.inbound.readiness import Readiness
 from gha_step.inbound.refused_callers import RefusedCallers
@@ -94,14 +94,16 @@ async def _execute(
             return _error(403, UNPROVED, close=True)
     if readiness.draining:
         return _error(503, "this server is stopping; call again", close=True)
-    with execution.counted():  # from here on, so that a stop waits for a body that is still arriving
+    # From here on, so that a stop waits for a body that is still arriving.
+    with execution.counted(), execution.room.place("") as place:
         try:
-            body = await read_body(request, execution.reply_within)
+            body = await read_body(request, execution.reply_within, place=place)
         except BodyRefused as error:
             refused.refused(peer_of(request), error)
             return _error(error.status, str(error), close=True)
         try:
-            step = StepRequest.parse(parse_json(body, unique=True))
+            step = StepRequest.parse(parse_json(body, unique=True, most=MAX_VALUES))
+            del body
         except (EnvelopeError, ValueError) as error:
             refused.refused(peer_of(request), f"not a step.execute request: {error}")
             return _error(400, f"not a step.execute request: {error}")

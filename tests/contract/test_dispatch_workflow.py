@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gha_step.contract.errors import ConfigError
-from gha_step.contract.values import MAX_INPUTS_CHARACTERS
+from gha_step.contract.values import MAX_INPUTS_CHARACTERS, MAX_PROBLEMS
 from gha_step.steps.dispatch.config import DispatchOutput, DispatchWorkflowConfig
 from gha_step.steps.repository import RepositoryBySecret
 from tests.support.calls import config
@@ -365,3 +365,16 @@ def test_a_run_id_is_an_integer_on_the_wire() -> None:
     assert json.loads(DispatchOutput(run_id=2**53 + 1).model_dump_json(by_alias=True, exclude_none=True)) == {
         "runID": 2**53 + 1
     }
+
+
+def test_a_config_of_ever_so_many_keys_is_one_problem() -> None:
+    unknown = {f"k{number}": 1 for number in range(1000)}
+    assert "has 101 keys" in problem(**{f"k{number}": 1 for number in range(101 - len(config()))})
+    assert "config.inputs: has 1000 keys; the maximum is 100" in problem(inputs=unknown)
+    assert len(problem(**unknown)) < 200
+
+
+def test_of_many_problems_the_first_are_told_and_the_others_counted() -> None:
+    said = problem(**{f"k{number}": 1 for number in range(MAX_PROBLEMS + 30)})
+    assert said.count("is not a field") == MAX_PROBLEMS
+    assert said.endswith("and 30 more")

@@ -93,7 +93,11 @@ DONE = StepResult.succeeded("run", DispatchOutput(run_id=RUN, run_id_source="res
 
 def test_a_message_is_the_call_that_a_host_sends_over_http() -> None:
     servicer = Servicer(DONE)
-    content = body(config(inputs={"a": 1, "b": None, "c": [True, {"d": 1.5}]}), sharedState={"x": {"runID": RUN}})
+    content = body(
+        config(inputs={"a": 1, "b": None, "c": [True, {"d": 1.5}]}),
+        alias="x",
+        sharedState={"x": {"runID": RUN}, "of another step": {"x": "y" * 1000}},
+    )
     _, _, code, _ = execute(servicer, request(pb.ExecuteRequest, content))
     assert code is grpc.StatusCode.OK
     assert servicer.executed == [StepRequest.parse(content)]
@@ -275,7 +279,7 @@ def test_run_hands_back_its_own_output_as_a_host_does() -> None:
     servicer = Servicer(first, StepResult.running("b", 1.0, Output()), DONE)
     run(servicer, request(pb.RunRequest, body(sharedState=other)))
     states = [step.shared_state for step in servicer.executed]
-    assert states == [other, other | {"dispatch": mine}, other | {"dispatch": {}}]
+    assert states == [{}, {"dispatch": mine}, {"dispatch": {}}]  # others' outputs are of no use to it
     assert len({step.caller.key_parts for step in servicer.executed}) == 1
 
 

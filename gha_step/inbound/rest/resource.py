@@ -25,11 +25,12 @@ from gha_step.contract.request import Caller, Step, StepRequest
 from gha_step.contract.result import Status, StepResult
 from gha_step.credentials.secrets import is_namespace_name, is_object_name
 from gha_step.inbound.bearer import bearer, only
-from gha_step.inbound.body import BodyRefused, json_answer, peer_of, read_body
+from gha_step.inbound.body import MAX_VALUES, BodyRefused, json_answer, peer_of, read_body
 from gha_step.inbound.execution import Execution
 from gha_step.inbound.refused_callers import RefusedCallers
 from gha_step.inbound.rest.project_tokens import KEY, SECRET, ProjectTokens
 from gha_step.inbound.rest.promotions import NoPromotion, Promotions
+from gha_step.inbound.room import Place
 from gha_step.runtime import Clock, Workers
 from gha_step.steps.dispatch import config as dispatch_workflow
 from gha_step.steps.wait import config as wait_for_workflow
@@ -153,10 +154,10 @@ class ProjectApi:
             return _told(404, f"there is no {request.method[:20]} here, only PUT"), address.resource
         if self._draining():
             return _told(503, "this server is stopping; call again", close=True), address.resource
-        with self._execution.counted():
-            return await self._put(request, address), address.resource
+        with self._execution.counted(), self._execution.room.place(address.project) as place:
+            return await self._put(request, address, place), address.resource
 
-    async def _put(self, request: Request, address: Address) -> Response:
+    async def _put(self, request: Request, address: Address, place: Place) -> Response:
         peer, whose = peer_of(request), subject((address.project, address.alias), address.promotion)
         deadline = self._clock.monotonic() + self._within
         given = bearer(only(request.headers.getlist("authorization")))
@@ -172,7 +173,7 @@ class ProjectApi:
             return _told(401, UNPROVED, close=True)
         asked = self._clock.monotonic()
         try:
-            body = await read_body(request, self._execution.reply_within, MAX_CONFIG)
+            body = await read_body(request, self._execution.reply_within, MAX_CONFIG, place=place)
         except BodyRefused as error:
             self._refused.refused(peer, error, whose)
             return _told(error.status, str(error), close=True)
@@ -225,7 +226,7 @@ class ProjectApi:
 def _config(body: bytes) -> dict[str, Any]:
     """:raises ValueError: the body is no config; the words are for the caller."""
     try:
-        config = parse_json(body, unique=True)
+        config = parse_json(body, unique=True, most=MAX_VALUES)
     except ValueError as error:
         raise ValueError(f"the body must be the step's config as JSON: {error}") from None
     if not isinstance(config, dict):

@@ -1,0 +1,79 @@
+"""How many bytes of large bodies this process holds at once, and that nobody takes all of it. For one event loop.
+
+A body that fits `SMALL` costs nothing. A larger one gets room for all that it may become, before more of it is read,
+and keeps it until its call is answered.
+"""
+
+import asyncio
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final
+
+SMALL: Final = 1 << 16  # bytes
+ROOM: Final = 12 << 20  # bytes: with the values that are made of them some 100 MiB
+SHARE: Final = ROOM // 4  # for one project, while others wait
+
+
+class NoRoom(Exception):
+    """Others have taken it, and did not give it back in time."""
+
+
+class Room:
+    """Of one process."""
+
+    def __init__(self) -> None:
+        self._held: Counter[str] = Counter()
+        self._waiting: Counter[str] = Counter()
+        self._changed = asyncio.Event()
+
+    @contextmanager
+    def place(self, whose: str) -> "Iterator[Place]":
+        """The place of one call, from its first byte to its answer. ``whose``: a project, '' where it is unknown."""
+        place = Place(self, whose)
+        try:
+            yield place
+        finally:
+            self._give(whose, place.size)
+
+    async def take(self, whose: str, size: int, seconds: float) -> None:
+        """Wait for so many bytes. :raises NoRoom: they did not become free."""
+        self._waiting[whose] += 1
+        try:
+            async with asyncio.timeout(seconds):
+                while not self._free(whose, size):
+                    self._changed.clear()
+                    await self._changed.wait()
+        except TimeoutError:
+            raise NoRoom from None
+        finally:
+            self._waiting[whose] -= 1
+        self._held[whose] += size
+
+    def _free(self, whose: str, size: int) -> bool:
+        if self._held.total() + size > ROOM:
+            return False
+        alone = not any(count for other, count in self._waiting.items() if other != whose)
+        return alone or self._held[whose] + size <= max(SHARE, size)
+
+    def _give(self, whose: str, size: int) -> None:
+        if size:
+            self._held[whose] -= size
+            self._held += Counter()  # which forgets those who hold nothing
+            self._waiting += Counter()
+            self._changed.set()
+
+
+class Place:
+    """What one call holds of it."""
+
+    def __init__(self, room: Room, whose: str) -> None:
+        self._room = room
+        self._whose = whose
+        self.size = 0
+
+    async def grow(self, size: int, seconds: float) -> None:
+        """The body is larger than `SMALL`, and has at most ``size`` bytes. :raises NoRoom: see `Room.take`."""
+        if not self.size:
+            await self._room.take(self._whose, size, seconds)
+            self.size = size
