@@ -1,20 +1,20 @@
 """The Kubernetes API server: JSON objects by path, each request sent exactly once.
 
-It decides how the server is reached and what its answer means to a caller; it knows no kind of object.
+It decides how the server is reached and what an answer means; it knows nothing about kinds of objects.
 
     KubeError
     ├─ AccessUnknown     no way to the API server is configured, or not a usable one   (a failed start)
     ├─ NotFound          the API server knows the resource, and this object is not there
-    ├─ Denied            a starting API server says so to everybody for a moment: final only once ``lasting``
-    │  ├─ Unauthorized   it does not accept our credentials (401); a token may have been replaced this moment
+    ├─ Denied            a starting API server denies everything for a moment: final only once ``lasting``
+    │  ├─ Unauthorized   it does not accept our credentials (401); a token may just have been replaced
     │  ├─ Forbidden      it refuses this subject (RBAC), or an admission rule refuses the request
     │  └─ NotServed      it serves no such resource: the CustomResourceDefinition is missing
-    ├─ Conflict          replace: the object is of another resourceVersion or uid
+    ├─ Conflict          replace: the object has another resourceVersion or uid
     │  └─ AlreadyExists  create: there is an object of that name
     ├─ Invalid           it refuses the object, or the request, as such
     └─ KubeUnavailable   no clear answer: a write may have been applied, now or later
 
-No message holds a token: they quote the API server's own words, with our token taken out.
+No message contains a token: our own is removed from the API server's words.
 """
 
 import re
@@ -44,11 +44,11 @@ PAGE: Final = 500  # objects in one answer to a list, as kubectl asks
 _JSON: Final = "application/json"
 _TABLE: Final = "application/json;as=Table;v=v1;g=meta.k8s.io"
 LASTING: Final = 15.0  # seconds after which a denial is believed …
-TRIES: Final = 3  # … if it was heard so often
+TRIES: Final = 3  # … if it came at least this often
 ASK_AGAIN: Final = 5.0  # seconds between two tries
-_FORGOTTEN_AFTER: Final = 600.0  # seconds without a try: what came in between is not known
-CONNECTIONS: Final = 64  # at once; who comes when all are in use waits, which costs less than another handshake
-_WORDS: Final = 500  # characters of the API server's message that a message of ours repeats
+_FORGOTTEN_AFTER: Final = 600.0  # seconds without a request, after which earlier denials no longer count
+CONNECTIONS: Final = 64  # at once; further requests wait, which costs less than another handshake
+_WORDS: Final = 500  # characters of the API server's message that ours repeats
 
 # A segment never starts with a dot: urllib3 would resolve ".." and lead into another namespace.
 _PATH: Final = re.compile(r"(/[A-Za-z0-9][-A-Za-z0-9._:]*)+")
@@ -56,7 +56,7 @@ _SUBJECT: Final = re.compile(r'User "([^"]+)" cannot ')
 
 
 class KubeError(StepError):
-    """``words`` is what the API server itself says: at most 500 characters, empty if it says nothing."""
+    """``words``: the API server's own message, at most 500 characters, or empty."""
 
     def __init__(self, message: str, words: str = "") -> None:
         super().__init__(f"{message}: {words}" if words else message)
@@ -79,7 +79,7 @@ class Denied(KubeError):
     def told_as(
         self, words: str, final: Callable[[str], StepError], passing: Callable[[str, float], StepError]
     ) -> StepError:
-        """What a caller raises: the same words, and an end only once it lasts."""
+        """The error that a caller raises: final only once the denial lasts."""
         return final(words) if self.lasting else passing(words, ASK_AGAIN)
 
 
@@ -88,11 +88,11 @@ class Unauthorized(Denied):
 
 
 class NotServed(Denied):
-    """There is no such resource at all: not this object's absence, which stays unknown."""
+    """The resource itself does not exist; whether the object exists is not known."""
 
 
 class Forbidden(Denied):
-    """Not allowed. ``subject`` is whom the API server takes us for, ``None`` if it does not say."""
+    """Not allowed. ``subject``: the user that the API server sees, ``None`` if it does not say."""
 
     def __init__(self, message: str, words: str = "") -> None:
         super().__init__(message, words)
@@ -100,7 +100,7 @@ class Forbidden(Denied):
         self.subject = found.group(1) if found else None
 
     def fix(self, namespace: str | None, rule: str, component: str) -> str:
-        """Which right is missing, and which folder of deploy/ gives it; the API server's own words last.
+        """The missing right and the folder of deploy/ that grants it; the API server's own words last.
 
         :param namespace: ``None``: in all.
         :param rule: as it stands in a Role.
@@ -117,7 +117,7 @@ class Forbidden(Denied):
 
 
 class Conflict(KubeError):
-    """The object is not, or no longer, as the request says; perhaps by our own write, applied earlier."""
+    """The object is not, or no longer, as the request says; an earlier write of ours may be the cause."""
 
 
 class AlreadyExists(Conflict):
@@ -129,7 +129,7 @@ class Invalid(KubeError):
 
 
 class KubeUnavailable(KubeError):
-    """No clear answer: of a write it is not known whether it was applied, or will be.
+    """No clear answer: a write may have been applied, or may still be applied later.
 
     ``retry_after`` is in seconds, as the API server asks, or 10.
     """
@@ -140,7 +140,7 @@ class KubeUnavailable(KubeError):
 
 
 class _Denials:
-    """Since when each request has been denied, and how often."""
+    """Since when each request is denied, and how often."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
@@ -206,9 +206,9 @@ class KubeApi:
         return self._request("GET", path, query)
 
     def lets_in(self) -> bool:
-        """Whether it lets this process in at all: what it denies is then denied for its own sake.
+        """Whether it accepts any request of this process, so that a denial is about the request itself.
 
-        Every identity may ask for the version. Where that is denied for good it tells nothing, and counts as yes.
+        Every identity may read the version. A cluster that always denies it counts as accepting.
         """
         try:
             self.get("/version")
@@ -240,22 +240,22 @@ class KubeApi:
         self._request("DELETE", path, None, {"preconditions": {"uid": uid, "resourceVersion": version}})
 
     def items(self, path: str, query: Mapping[str, str] | None = None) -> Iterator[JsonObject]:
-        """The objects of the collection at ``path``, as one snapshot; asked for page by page."""
+        """The objects of the collection at ``path``, as one snapshot, read page by page."""
         position: dict[str, str] = {}
         while True:
             page = self._request("GET", path, {"limit": str(PAGE), **(query or {}), **position})
             found, metadata = page.get("items"), page.get("metadata")
             if not isinstance(found, list) or not isinstance(metadata, dict):
-                raise KubeUnavailable(f"{self._name} answers GET {path} with something that is no list")
+                raise KubeUnavailable(f"{self._name} answered GET {path} with something other than a list")
             yield from found
             if not metadata.get("continue"):
                 return
             position = {"continue": str(metadata["continue"])}
 
     def table(self, path: str, *names: str) -> list[list[Any]]:
-        """These printer columns of every object of the collection at ``path``, from the API server's memory.
+        """These printer columns of every object of the collection at ``path``, from the API server's cache.
 
-        The objects themselves do not travel: out of its memory they come all at once, however many were asked for.
+        The objects themselves are not sent: from its cache the API server would send all of them in one answer.
         """
         query = {"resourceVersion": "0", "includeObject": "None"}
         table = self._request("GET", path, query, None, _TABLE)
@@ -266,8 +266,8 @@ class KubeApi:
         except (KeyError, IndexError, TypeError, ValueError):
             wanted = " and ".join(names)
             raise KubeUnavailable(
-                f"{self._name} answers GET {path} with no table of {wanted}: is the CustomResourceDefinition that of "
-                "this version?"
+                f"{self._name} answered GET {path} without a table of {wanted}: is the CustomResourceDefinition of "
+                "this version installed?"
             ) from None
 
     def _request(
@@ -308,7 +308,7 @@ class KubeApi:
     def _authorization(self) -> str | None:
         try:
             value = self._configuration.get_api_key_with_prefix("BearerToken", alias="authorization")
-        except Exception as error:  # noqa: BLE001  a kubeconfig's plugin may fail in any way, and quote anything
+        except Exception as error:  # noqa: BLE001  a credential plugin may raise anything, and quote secrets
             raise KubeUnavailable(
                 f"{self._name}: our own credentials cannot be read ({type(error).__name__})"
             ) from None
@@ -316,7 +316,7 @@ class KubeApi:
             return None
         value = str(value).strip()
         if not (value.isascii() and value.isprintable()):  # http.client's own complaint would quote it
-            raise KubeUnavailable(f"{self._name}: our own credentials hold characters that no token has")
+            raise KubeUnavailable(f"{self._name}: our own credentials contain characters that no token has")
         return value
 
     def _exchange(
@@ -340,7 +340,7 @@ class KubeApi:
             )
             try:
                 text = self._read(response, deadline)
-            finally:  # a body read to its end has given its connection back before
+            finally:  # a body that was read to its end has already released the connection
                 response.close()
                 response.release_conn()
         except (OSError, exceptions.HTTPError) as error:
@@ -354,9 +354,9 @@ class KubeApi:
         while True:
             left = deadline - self._clock.monotonic()
             if left <= 0:
-                raise OSError(f"no whole answer within {self._timeout:g} s")
+                raise OSError(f"no complete answer within {self._timeout:g} s")
             socket = getattr(response.connection, "sock", None)
-            if socket is not None:  # else urllib3's time-out starts anew with every byte
+            if socket is not None:  # otherwise urllib3's time-out starts again with every read
                 socket.settimeout(left)
             piece = response.read1(1 << 16)
             if not piece:
@@ -401,7 +401,7 @@ def _tls(configuration: Any) -> "ssl.SSLContext":
 
 
 def _go_through_proxy(configuration: Any, proxies: Proxies) -> None:
-    """Through the proxy that a kubeconfig names for its cluster, whatever NO_PROXY says, or else the environment's."""
+    """Use the proxy of the kubeconfig's cluster, regardless of NO_PROXY, or else the environment's."""
     address = urlsplit(configuration.host)
     if not configuration.proxy and address.scheme == "https":
         found = proxies.for_tls(address.hostname or "", address.port or 443)
@@ -424,12 +424,12 @@ def _in_pod(environ: Mapping[str, str], service_account: Path) -> tuple[Any, str
     except (ConfigException, OSError, UnicodeDecodeError) as error:
         why = error.strerror if isinstance(error, OSError) else str(error).rstrip(".")
         raise AccessUnknown(
-            f"{service_account} gives no access to the Kubernetes API ({why}): "
+            f"{service_account} cannot be used to reach the Kubernetes API ({why}): "
             "the pod needs automountServiceAccountToken: true, and this process must be able to read it"
         ) from None
 
     def read_token(configuration: Any) -> None:
-        # The loader's own refresh believes a token for a minute; the kubelet swaps the file at any time.
+        # The loader caches a token for a minute, but the kubelet may replace the file at any time.
         configuration.api_key["BearerToken"] = f"Bearer {token.read_text().strip()}"
 
     configuration.refresh_api_key_hook = read_token
@@ -452,19 +452,19 @@ def _kubeconfig(environ: Mapping[str, str]) -> tuple[Any, str | None]:
         )
         context = list_kube_config_contexts(config_file=path)[1]  # type: ignore[no-untyped-call]
         namespace = context["context"].get("namespace")
-    except Exception:  # noqa: BLE001  a kubeconfig fails in any way, and the texts quote it, token and all
+    except Exception:  # noqa: BLE001  loading may raise anything, and the messages quote the file with its token
         raise AccessUnknown(
             "no access to a Kubernetes API server: KUBERNETES_SERVICE_HOST is not set, as it is in a pod, "
-            f"and {path} is no usable kubeconfig: set KUBECONFIG to one with a current-context"
+            f"and {path} is not a usable kubeconfig: set KUBECONFIG to one with a current-context"
         ) from None
     return configuration, str(namespace) if namespace else None
 
 
 def _refusal(asked: str, status: int, answer: object, words: str, retry_after: float) -> KubeError:
-    """What an answer other than an object means."""
+    """The error for an answer that is not an object."""
     told = answer if isinstance(answer, dict) and answer.get("kind") == "Status" else {}
     match status:
-        case 404 if (told.get("details") or {}).get("name"):  # it names what it looked for, and where
+        case 404 if (told.get("details") or {}).get("name"):  # it names the object that is missing
             return NotFound(f"{asked}: not found", words)
         case 404:
             return NotServed(f"{asked}: the API server serves no such resource", words)
@@ -485,7 +485,7 @@ def _refusal(asked: str, status: int, answer: object, words: str, retry_after: f
 
 
 def _words(answer: object, authorization: str | None) -> str:
-    """The message of a ``Status``; of anything else nothing, for who knows what a proxy repeats."""
+    """The message of a ``Status``; nothing of other answers: a proxy may repeat anything."""
     if not isinstance(answer, dict) or answer.get("kind") != "Status":
         return ""
     words = " ".join(str(answer.get("message") or "").split())
@@ -496,7 +496,7 @@ def _words(answer: object, authorization: str | None) -> str:
 
 
 def _cause(error: BaseException) -> BaseException:
-    """The innermost reason: urllib3 wraps the system's in several of its own."""
+    """The innermost cause: urllib3 wraps the system's error several times."""
     while (inner := error.__cause__ or error.__context__) is not None:
         error = inner
     return error

@@ -23,29 +23,29 @@ _WHAT_TO_DO: Final = {
         "Nothing was sent. The host's next call sends it; if the promotion is over, there is nothing to do."
     ),
     State.SENDING: (
-        "A request to GitHub may be on its way at this moment. Wait: the process that sends it writes down what "
-        "GitHub answers, and if that process is gone, the host's next call finds that out. " + _NEVER_DELETE
+        "A request to GitHub may be in flight. Wait: the process that sends it records GitHub's answer; if that "
+        "process is gone, the host's next call notices it. " + _NEVER_DELETE
     ),
     State.UNKNOWN: (
-        "GitHub's answer was lost, so a run may or may not exist. It is not sent again. The server looks for the run "
-        "with every call of the host; if the host no longer calls, look at {page} yourself. " + _NEVER_DELETE
+        "GitHub's answer was lost, so a run may or may not exist. The step is not sent again. The server looks for the "
+        "run on every call of the host; if the host no longer calls, check {page} yourself. " + _NEVER_DELETE
     ),
     State.ACCEPTED_WITHOUT_ID: (
-        "GitHub accepted the dispatch and named no run. The server looks for it with every call of the host; if the "
-        "host no longer calls, look at {page} yourself. " + _NEVER_DELETE
+        "GitHub accepted the dispatch and named no run. The server looks for it on every call of the host; if "
+        "the host no longer calls, check {page} yourself. " + _NEVER_DELETE
     ),
     State.ACCEPTED: "Nothing. The run is known; follow it at {run}.",
     State.REJECTED: (
-        "Nothing was dispatched, and for this step nothing will be. Fix what the reason names, and start a new "
+        "Nothing was dispatched, and this step will not be sent. Fix the cause given as the reason, and start a new "
         "promotion."
     ),
     State.AMBIGUOUS: (
-        "Look at the candidates: one of them may be this step's run, and it is not sent again. Start a new promotion "
-        "only if none of them is. With correlationInput in the step's config this cannot happen."
+        "Check the candidates: one of them may be this step's run. The step is not sent again. Start a new promotion "
+        "only if none of them is its run. correlationInput in the step's config prevents this."
     ),
     State.UNRESOLVED: (
-        "Check at {page} whether a run appeared after all; it is not sent again. If there is none, start a new "
-        "promotion. With correlationInput in the step's config a late run is still found."
+        "Check {page} for a late run; the step is not sent again. If there is none, start a new promotion. With "
+        "correlationInput in the step's config, a late run is still found."
     ),
 }
 _HEAD: Final = ("KEY", "STATE", "REPO", "WORKFLOW", "REF", "RUN", "AGE", "PROJECT", "PROMOTION", "ALIAS")
@@ -91,7 +91,7 @@ def moment(text: str, now: float) -> float:
         at = datetime.fromisoformat(text)
     except ValueError:
         raise NoSuchRecord(
-            f"--since: {quoted(text)} is no time: write 90m, 24h, 2027-01-31 or 2027-01-31T12:00:00Z"
+            f"--since: {quoted(text)} is not a time; write 90m, 24h, 2027-01-31 or 2027-01-31T12:00:00Z"
         ) from None
     return (at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp()
 
@@ -136,11 +136,10 @@ def found(records: Iterable[Record], prefix: str) -> Record:
         return meant[0]
     if not meant:
         raise NoSuchRecord(
-            f"{quoted(prefix)} is neither the beginning of a record's key, nor a Promotion, nor a run's ID of any; "
-            "`gha-step ledger list` shows all"
+            f"{quoted(prefix)} matches no record's key, Promotion or run ID; `gha-step ledger list` shows all records"
         )
     keys = ", ".join(record.key[: max(SHOWN_OF_A_KEY, len(prefix) + 4)] for record in meant[:5])
-    raise NoSuchRecord(f"{len(meant)} records' keys begin with {quoted(prefix)}; write more of it: {keys}")
+    raise NoSuchRecord(f"the keys of {len(meant)} records begin with {quoted(prefix)}; write more characters: {keys}")
 
 
 def table(records: Sequence[Record], now: float) -> str:

@@ -19,12 +19,12 @@ _Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
 class BadProxy(StepError):
-    """HTTPS_PROXY cannot be used: one line that names it and the fix. It repeats no login."""
+    """HTTPS_PROXY cannot be used: one line with the variable and the fix, without the login."""
 
 
 @dataclass(frozen=True)
 class Proxy:
-    """A proxy that opens tunnels (CONNECT). ``tls``: it is itself spoken to over TLS. ``login``: user:password."""
+    """A proxy that opens tunnels (CONNECT). ``tls``: the connection to it uses TLS. ``login``: user:password."""
 
     tls: bool
     host: str
@@ -53,7 +53,7 @@ class _Exemption:
 
 @dataclass(frozen=True)
 class Proxies:
-    """The proxy of a process, and what goes past it."""
+    """The proxy of this process, and the hosts that are reached without it."""
 
     proxy: Proxy | None = None
     direct: bool = False  # NO_PROXY=*
@@ -61,9 +61,9 @@ class Proxies:
 
     @classmethod
     def parse(cls, environment: Mapping[str, str]) -> "Proxies":
-        """What the environment says; of two spellings of a name, the upper case one.
+        """Read the environment; the upper-case spelling of a name wins.
 
-        :raises BadProxy: the proxy is of a kind that is not spoken here, or none.
+        :raises BadProxy: the proxy has an unsupported scheme or is not a URL.
         """
         name, url = _either(environment, VARIABLE)
         _, listed = _either(environment, "NO_PROXY")
@@ -99,7 +99,7 @@ def _proxy(name: str, text: str) -> Proxy:
         raise BadProxy(f"{name} is not the URL of a proxy: {example}")
     if parts.scheme not in _PORTS:
         kind = parts.scheme[:20]
-        raise BadProxy(f"{name}: {kind}:// is no kind of proxy that gha-step uses: {example}, or one with https://")
+        raise BadProxy(f"{name}: {kind}:// proxies are not supported; {example}, or one with https://")
     login = None
     if parts.username is not None:
         login = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
@@ -114,7 +114,7 @@ def _exemption(entry: str) -> _Exemption | None:
         if "/" in entry:
             return _Exemption(ipaddress.ip_network(entry, strict=False))
     except ValueError:
-        pass  # as Go does, which then takes it for a name that nobody has
+        pass  # as in Go, which then treats it as a name that never matches
     host, port = _split(entry)
     if not host:
         return None

@@ -308,7 +308,7 @@ def test_a_table_comes_without_the_objects(server: ApiServer, api: KubeApi) -> N
 )
 def test_what_is_no_table_is_no_empty_one(server: ApiServer, api: KubeApi, given: object) -> None:
     server.scripted.append(answer(200, given))
-    with pytest.raises(KubeUnavailable, match="no table of State"):
+    with pytest.raises(KubeUnavailable, match="without a table of State"):
         api.table(OBJECTS, "State")
 
 
@@ -638,7 +638,7 @@ def test_a_kubeconfig_that_cannot_be_used_is_named_and_not_quoted(tmp_path: Path
         path.write_text(content)
     with pytest.raises(AccessUnknown) as caught:
         connect({"KUBECONFIG": str(path)}, SystemClock())
-    assert f"{path} is no usable kubeconfig" in str(caught.value)
+    assert f"{path} is not a usable kubeconfig" in str(caught.value)
     assert "\n" not in str(caught.value)
     assert BEARER not in "".join(traceback.format_exception(caught.value))
 

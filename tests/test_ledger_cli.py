@@ -272,12 +272,12 @@ def test_show_takes_the_name_of_a_promotion_and_the_id_of_a_run(
 
 
 def test_a_key_that_nobody_has_is_told(held: SqliteStore, capsys: pytest.CaptureFixture[str]) -> None:
-    assert "'xyz' is neither the beginning of a record's key" in refused(capsys, "ledger", "show", "xyz")
+    assert "'xyz' matches no record's key" in refused(capsys, "ledger", "show", "xyz")
 
 
 def test_a_prefix_of_several_keys_is_told_with_the_keys(held: SqliteStore, capsys: pytest.CaptureFixture[str]) -> None:
     said = refused(capsys, "ledger", "show", "")
-    assert f"{len(State)} records' keys begin with ''" in said
+    assert f"the keys of {len(State)} records begin with ''" in said
     assert "write more of it" in said
 
 
@@ -423,7 +423,7 @@ def test_a_record_of_a_newer_version_is_told_beside_the_others(
     [
         (["list", "--ledger", "kubernetes"], "set KUBECONFIG"),
         (["list", "--ledger", "ledger.db"], "write sqlite:PATH"),
-        (["list", "--since", "yesterday"], "--since: 'yesterday' is no time: write 90m"),
+        (["list", "--since", "yesterday"], "--since: 'yesterday' is not a time; write 90m"),
         (["list", "--state", "lost"], "'lost' is not a state; the states are reserved, sending"),
     ],
 )

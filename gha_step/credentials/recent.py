@@ -1,15 +1,14 @@
 """Secrets as they were some seconds ago at most: for those who read the same one many times a second."""
 
 import threading
-from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
+from gha_step.contract.memory import Memory
 from gha_step.credentials.secrets import LabelledSecret, SecretReader
 from gha_step.runtime import Clock
 
 KEPT: Final = 5.0  # seconds
-_REMEMBERED: Final = 100
 
 
 class RecentSecrets:
@@ -19,7 +18,7 @@ class RecentSecrets:
         self._secrets = secrets
         self._clock = clock
         self._lock = threading.Lock()
-        self._kept: OrderedDict[tuple[str, ...], tuple[Any, float]] = OrderedDict()
+        self._kept: Memory[tuple[str, ...], tuple[Any, float]] = Memory(100)
 
     def read(self, project: str, name: str) -> Mapping[str, bytes]:
         if (found := self._recent(project, name)) is None:
@@ -43,6 +42,4 @@ class RecentSecrets:
     def _keep(self, found: Any, *name: str) -> Any:
         with self._lock:
             self._kept[name] = (found, self._clock.monotonic() + KEPT)
-            if len(self._kept) > _REMEMBERED:
-                self._kept.popitem(last=False)
         return found

@@ -1,6 +1,6 @@
-"""Where a GitHub is, and how to get there: base URL, TLS and proxy, decided once for every client.
+"""Where a GitHub server is and how it is reached: base URL, TLS and proxy, decided once for every client.
 
-What is decided here holds for the dispatch and for every other request alike (facts: design, "One decision").
+The dispatch and every other request use what is decided here.
 """
 
 import ipaddress
@@ -20,8 +20,8 @@ class Endpoint:
 
     ``base``: the whole URL without a trailing slash, lower-case host, e.g. ``https://ghe.example.com/api/v3``.
     ``host`` is ASCII (IDNA), an IPv6 address without brackets. ``path``: '' or ``/api/v3``.
-    ``verify``: whether the server's certificate is checked. ``named_by``: for messages, what a user wrote it in;
-    ``by_repo_url``: whether that is repoURL.
+    ``verify``: whether the server's certificate is checked. ``named_by``: the field in which the user
+    wrote it, for messages; ``by_repo_url``: whether that is repoURL.
     """
 
     base: str
@@ -43,23 +43,23 @@ class Endpoint:
 
     @property
     def not_a_github(self) -> str:
-        """What to ask and to do where an answer is none that a GitHub's API gives."""
+        """The question and the fix for an answer that does not come from GitHub's API."""
         return f"is {self.base} the API of a GitHub? Correct {self.named_by}"
 
     @property
     def authority(self) -> str:
-        """Host and, unless it is the scheme's own, port: as in a Host header."""
+        """As in a Host header: the host, and the port unless it is the scheme's default."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         return host if self.port == (443 if self.tls else 80) else f"{host}:{self.port}"
 
     @property
     def names_runs(self) -> bool:
-        """Whether every dispatch here is known beforehand to be answered with the run's ID."""
+        """Whether this server is known to answer every dispatch with the run's ID."""
         return self.host == "api.github.com" or (self.host.startswith("api.") and self.host.endswith(".ghe.com"))
 
     @property
     def web(self) -> str:
-        """The base of this server's pages, for links that GitHub does not give itself."""
+        """The base URL of this server's web pages, for links that GitHub's answer does not contain."""
         return f"{'https' if self.tls else 'http'}://{self.authority.removeprefix('api.')}"
 
 
@@ -71,7 +71,7 @@ def resolve_endpoint(base_url: str | None, *, allow_http: bool, verify: bool = T
 
     :param allow_http: whether plain http is allowed off loopback.
     :param verify: whether the server's certificate is checked.
-    :raises BadEndpoint: saying what is wrong with it. The URL itself is not repeated: it may hold a password.
+    :raises BadEndpoint: with what is wrong. The URL is not repeated: it may contain a password.
     """
     text = (base_url or "").strip() or DEFAULT_API
     try:
@@ -80,18 +80,18 @@ def resolve_endpoint(base_url: str | None, *, allow_http: bool, verify: bool = T
     except ValueError:
         raise BadEndpoint("is not a URL such as https://ghe.example.com") from None
     if any(c.isspace() for c in text):
-        raise BadEndpoint("must hold no white space")
+        raise BadEndpoint("must not contain white space")
     host = _host(parts)
     if parts.query or parts.fragment or "?" in text or "#" in text:
-        raise BadEndpoint("must have no query and no fragment")
+        raise BadEndpoint("must not have a query or fragment")
     if any(not 33 <= ord(c) <= 126 for c in parts.path):
-        raise BadEndpoint("must hold no control character, and only ASCII in its path")
+        raise BadEndpoint("must contain only printable ASCII characters in its path")
     if port == 0:
-        raise BadEndpoint("names the port 0, which is none")
+        raise BadEndpoint("has port 0, which is not a valid port")
     tls = parts.scheme == "https"
     if not (tls or allow_http or _is_loopback(host)):
         raise BadEndpoint(
-            f"must start with https:// (plain http to {host} would show the token to everybody on the way; "
+            f"must start with https:// (plain http to {host} would expose the token on the network; "
             "GHA_STEP_ALLOW_HTTP=true allows it)"
         )
     path = parts.path.rstrip("/")
@@ -108,21 +108,21 @@ def _host(parts: SplitResult) -> str:
     if parts.scheme not in ("https", "http"):
         raise BadEndpoint("must start with https://")
     if "@" in parts.netloc:
-        raise BadEndpoint("must hold no user name or password: the token belongs into accessToken")
+        raise BadEndpoint("must not contain a user name or password; put the token into accessToken")
     host = (parts.hostname or "").rstrip(".")
     if not host:
-        raise BadEndpoint("names no host")
+        raise BadEndpoint("has no host")
     try:
         name = host if ":" in host else host.encode("idna").decode("ascii").lower().rstrip(".")
     except UnicodeError:
         name = ""
     if not re.fullmatch(r"[0-9a-z._-]+|[0-9a-fA-F:.]+(%25[0-9a-zA-Z]+)?", name):
-        raise BadEndpoint("names a host that is no valid name")
+        raise BadEndpoint("has a host that is not a valid name")
     return name
 
 
 def _is_loopback(host: str) -> bool:
-    # Names are not resolved for this: then the DNS server would decide where the token may go in plaintext.
+    # Names are not resolved: otherwise DNS would decide where the token may go in plain text.
     if host == "localhost":
         return True
     try:

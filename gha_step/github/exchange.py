@@ -1,6 +1,6 @@
-"""One request and its answer over one connection, framed by h11. It sends nothing by itself and nothing twice.
+"""One request and its answer over one connection, framed by h11. It never sends anything twice.
 
-Reading may stop and go on: an answer that comes after minutes of silence still counts.
+Reading can be resumed: an answer that arrives after minutes of silence still counts.
 """
 
 from collections.abc import Callable
@@ -52,7 +52,7 @@ class Exchange:
     def send(self, request: Request) -> None:
         """Hand the request to the socket.
 
-        :raises Unclear: the connection broke meanwhile; what arrived is not known.
+        :raises Unclear: the connection broke; GitHub may have received the request or not.
         """
         framing = self._framing
         parts = (
@@ -63,10 +63,10 @@ class Exchange:
         try:
             self._connection.send(b"".join(part or b"" for part in parts))
         except OSError as error:
-            raise Unclear(f"the connection broke while the request was sent ({cause_of(error)})") from None
+            raise Unclear(f"the connection broke while the request was being sent ({cause_of(error)})") from None
 
     def receive(self, seconds: float) -> Answer | None:
-        """The answer, or ``None`` if it is not complete within ``seconds``; a later call reads on.
+        """The answer, or ``None`` if it is not complete within ``seconds``; call again to read on.
 
         :raises Unclear: there will be no answer that can be read.
         """
@@ -75,7 +75,7 @@ class Exchange:
             try:
                 event = self._framing.next_event()
             except h11.RemoteProtocolError:
-                raise Unclear("the answer is no HTTP, or broke off") from None
+                raise Unclear("the answer is not HTTP, or is incomplete") from None
             self._events += 1
             if self._events > MAX_EVENTS:
                 raise Unclear("the answer comes in too many parts")
@@ -114,5 +114,5 @@ class Exchange:
         self._body += data[: max(most - len(self._body), 0)]
 
     def close(self) -> None:
-        """Let go of the connection."""
+        """Close the connection."""
         self._connection.close()

@@ -1,4 +1,4 @@
-"""All step kinds of this server, and what becomes of a call that cannot go on."""
+"""All step kinds of this server, and the result of a call that fails."""
 
 from collections.abc import Sequence
 from typing import Final
@@ -17,8 +17,8 @@ INTERNAL_RETRY: Final = 10.0  # seconds
 class Steps:
     """The one `execute` that every server calls.
 
-    :param projects: the projects that hosts are served for; ``None``: all. A host's bearer proves the host, not the
-        project. A caller that has proved its project needs no such leave.
+    :param projects: the projects for which hosts are served; ``None``: all. A host's bearer proves the host, not the
+        project; a caller that has proved its project is always served.
     """
 
     def __init__(self, kinds: Sequence[StepKind], *, projects: frozenset[str] | None, clock: Clock) -> None:
@@ -32,11 +32,11 @@ class Steps:
 
     @property
     def configs(self) -> dict[str, type[ConfigModel]]:
-        """What each kind may have as its config."""
+        """The config model of each kind."""
         return {name: kind.config for name, kind in self._kinds.items()}
 
     def execute(self, request: StepRequest, arrived: float) -> StepResult | Underway:
-        """One call of one step. Raises nothing that a request can provoke.
+        """One call of one step. No request can make it raise.
 
         :param arrived: when the call came, monotonic seconds.
         """
@@ -44,7 +44,7 @@ class Steps:
         kind = self._kinds.get(request.step.kind)
         if kind is None:
             known = ", ".join(self._kinds)
-            return StepResult.failed(f"there is no step kind {request.step.kind[:80]!r} here; known are: {known}")
+            return StepResult.failed(f"step kind {request.step.kind[:80]!r} is unknown; this server has {known}")
         if self._projects is not None and not caller.proved and caller.project not in self._projects:
             return StepResult.failed(
                 f"this server does not serve the project {caller.project[:80]!r}: add it to GHA_STEP_PROJECTS"
@@ -60,7 +60,7 @@ class Steps:
             if error.retry_after is None:
                 return StepResult.failed(str(error))
             return StepResult.running(str(error), error.retry_after)
-        except Exception:  # noqa: BLE001  a host takes a 500 as final; whatever was begun goes on
+        except Exception:  # noqa: BLE001  hosts treat a 500 as final; work that has begun goes on
             log.exception(
                 "a step call failed",
                 extra=subject(caller.key_parts, caller.promotion),

@@ -158,7 +158,7 @@ def test_a_refusal_is_remembered_after_the_secret_is_mended(
     [
         ("http://ghe.example.com/myorg/my-app", "config.repoURL: must start with https://"),
         ("http://github.com/myorg/my-app", "config.repoURL: must start with https://"),
-        ("https://a..b/myorg/my-app", "config.repoURL: names a host that is no valid name"),
+        ("https://a..b/myorg/my-app", "config.repoURL: has a host that is not a valid name"),
         (
             "https://x:hunter2@github.com/myorg",
             "config.repoURL: 'https://***@github.com/myorg' does not end with the repository's owner and name",

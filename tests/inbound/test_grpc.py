@@ -115,7 +115,7 @@ def test_an_unknown_kind_is_an_answer(shut: Live) -> None:
     with stub(shut.target) as client:
         answer = client.Execute(request(pb.ExecuteRequest, body(kind="x")), timeout=WITHIN, metadata=PROOF)
     assert answer.status == pb.STATUS_FAILED
-    assert "there is no step kind" in answer.message
+    assert "step kind '" in answer.message
 
 
 # ---------------------------------------------------------------- refused
@@ -166,13 +166,13 @@ def nested(levels: int) -> bytes:
     ("data", "fields", "words"),
     [
         (b"", ["context", "step"], "context: is required"),
-        (b"\xff\xff\xff", [""], "the message is no gha_step.v1."),
-        (b"\x0a\x7f", [""], "the message is no gha_step.v1."),
+        (b"\xff\xff\xff", [""], "the message is not a valid gha_step.v1."),
+        (b"\x0a\x7f", [""], "the message is not a valid gha_step.v1."),
         (b"\x0a\x03\x0a\x01\xff", [""], "not UTF-8"),
         (nested(1000), [""], "nested too deeply"),
         (nested(200), [""], "nested too deeply"),
         (nested(30), ["context"], "context: is required"),
-        (b"{}", [""], "the message is no gha_step.v1."),
+        (b"{}", [""], "the message is not a valid gha_step.v1."),
     ],
 )
 def test_what_is_no_request_is_refused_with_the_field(
@@ -226,7 +226,7 @@ def test_a_call_without_any_message_is_not_left_hanging(shut: Live, service: str
             return list(call(iter(()), timeout=WITHIN, metadata=PROOF))
 
     code, words, _ = fails(call_without)
-    assert (code, words) == (Code.INVALID_ARGUMENT, "there is no message: send one")
+    assert (code, words) == (Code.INVALID_ARGUMENT, "the call contains no message; send one")
 
 
 def test_a_message_that_does_not_come_is_not_waited_for(shut: Live, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -245,7 +245,7 @@ def test_a_message_that_does_not_come_is_not_waited_for(shut: Live, monkeypatch:
 
     code, words, _ = fails(call_late)
     silent.set()
-    assert (code, words) == (Code.INVALID_ARGUMENT, "no message came within 0.2 s: send one at once")
+    assert (code, words) == (Code.INVALID_ARGUMENT, "no message arrived within 0.2 s; send one right away")
 
 
 def test_a_method_that_the_health_library_only_declares_is_unimplemented(shut: Live) -> None:

@@ -99,7 +99,7 @@ def test_anything_wrong_inside_config_is_a_terminal_answer(url: str, step_config
 def test_an_unknown_step_kind_is_a_terminal_answer(url: str, kind: str) -> None:
     reply = post(url, body(kind=kind))
     assert (reply.status, reply.json["status"], reply.json["terminal"]) == (200, "Failed", True)
-    assert "there is no step kind" in reply.json["message"]
+    assert "step kind '" in reply.json["message"]
 
 
 def test_unknown_context_keys_are_tolerated_and_unknown_config_keys_are_not(live: str) -> None:

@@ -195,7 +195,7 @@ def test_a_uid_that_came_too_late_serves_the_next_call_once(live: str, server: A
     assert put(live, {}, promotion="another").status == 200  # so that the token is known
     server.scripted.append(slow)
     reply = put(live, config(), promotion=NAME)
-    assert (reply.status, "takes long to read" in reply.message) == (503, True)
+    assert (reply.status, "takes too long" in reply.message) == (503, True)
     server.ending.wait(0.6)
     assert put(live, config(), promotion=NAME).json["runID"] == str(github.runs[0].id), "not asked for again"
     assert "has no Promotion" in put(live, config(), promotion=NAME).json["message"]

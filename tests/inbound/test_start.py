@@ -123,7 +123,7 @@ CASES: dict[str, tuple[Spoil, str, str]] = {
     "proxy of another kind": (
         setting("HTTPS_PROXY", "socks5://p:1080"),
         "HTTPS_PROXY",
-        "socks5:// is no kind of proxy",
+        "socks5:// proxies are not supported",
     ),
     "proxy that is no URL": (
         setting("https_proxy", "http://p:port"),

@@ -89,8 +89,9 @@ class Promotion:
 
     @property
     def denied(self) -> bool:
-        """Whether it ended because the API server forbade it."""
-        return self.ended is not None and any(words in str(self.ended.message) for words in DENIALS)
+        """Whether it ended because the API server forbade it; a run that is known is told all the same, with why."""
+        failed = self.ended is not None and self.ended.status == "Failed"
+        return failed and any(words in str(self.ended and self.ended.message) for words in DENIALS)
 
 
 class Secrets:

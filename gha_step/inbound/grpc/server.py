@@ -11,7 +11,7 @@ from contextlib import AbstractContextManager, asynccontextmanager, contextmanag
 from typing import Any, Final
 from urllib.parse import unquote
 
-os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # read at import: its core writes to stderr, and not as our log
+os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # read at import; grpc's core would write to stderr past our log
 
 import grpc
 from google.protobuf.message import DecodeError
@@ -33,24 +33,24 @@ from gha_step.steps.follow import Following
 from gha_step.steps.waking import Hint, Waking
 from gha_step.telemetry import log
 
-MAX_CALLS: Final = 4096  # at once: a Run that waits costs some 40 kB
-MAX_WATCHES: Final = 256  # streams of health and reflection at once: who shows no bearer must not shut out who does
-MAX_RPCS: Final = 2 * MAX_CALLS  # of all kinds: so a probe of health is answered while all of these are open
-MESSAGE_WITHIN: Final = 10.0  # seconds, from a call's beginning to its message
+MAX_CALLS: Final = 4096  # at once; a waiting Run costs about 40 kB
+MAX_WATCHES: Final = 256  # health and reflection streams at once: they need no bearer, and must not crowd out steps
+MAX_RPCS: Final = 2 * MAX_CALLS  # of all kinds, so that health probes are still answered when all of the above are open
+MESSAGE_WITHIN: Final = 10.0  # seconds from the start of a call to its message
 MAX_STREAMS: Final = 1024  # calls at once on one connection
-STREAMS_GRACE: Final = 1.0  # seconds in which last words get out, once every call is answered
+STREAMS_GRACE: Final = 1.0  # seconds for final messages, after every call is answered
 INTERNAL: Final = "internal error; see gha-step's log, and call again"
 
 OPTIONS: Final = (
     ("grpc.max_receive_message_length", MAX_BODY),
     ("grpc.max_concurrent_streams", MAX_STREAMS),
-    # Calls that came and were not looked at yet: from the first of these numbers on some are cancelled by chance, which
-    # tells the caller nothing. It is a thousand by default; MAX_CALLS is what limits.
+    # Above this many calls that are not yet accepted (1,000 by default), grpc cancels some at random and gives the
+    # caller no reason. MAX_CALLS is our limit.
     ("grpc.server.max_pending_requests", 4 * MAX_CALLS),
     ("grpc.server.max_pending_requests_hard_limit", 4 * MAX_CALLS),
-    ("grpc.so_reuseport", 0),  # an address that is taken is refused, not shared
-    ("grpc.keepalive_time_ms", 60_000),  # a caller that is gone without a word is noticed,
-    ("grpc.keepalive_timeout_ms", 20_000),  # and its calls end
+    ("grpc.so_reuseport", 0),  # fail if the address is in use, do not share it
+    ("grpc.keepalive_time_ms", 60_000),  # notices callers that have vanished,
+    ("grpc.keepalive_timeout_ms", 20_000),  # and ends their calls
     ("grpc.http2.min_ping_interval_without_data_ms", 9_000),  # Go's clients may ping every 10 s
     ("grpc.keepalive_permit_without_calls", 1),
     ("grpc.max_connection_idle_ms", 600_000),
@@ -128,7 +128,7 @@ class GrpcServer:
         await self._server.start()
 
     async def drain(self) -> None:
-        with suppress(TimeoutError):  # who watches and does not read must not hold up the end
+        with suppress(TimeoutError):  # a watcher that does not read must not delay the shutdown
             await asyncio.wait_for(self._health.enter_graceful_shutdown(), STREAMS_GRACE)
         self._stopping.set()
 
@@ -200,16 +200,16 @@ class _Servicer(step_pb2_grpc.StepServiceServicer):
 
 
 class _Unreadable:
-    """Bytes that are no message of the type that a method takes."""
+    """Bytes that do not parse as the method's message type."""
 
     def __init__(self, type_name: str) -> None:
         self.type_name = type_name
 
 
 class _Edge(grpc.aio.ServerInterceptor):
-    """Who may not call hears so before a message is read, and no call ends with UNKNOWN or INTERNAL.
+    """Refuses callers without the bearer before any message is read; no call ends with UNKNOWN or INTERNAL.
 
-    grpc itself gives INTERNAL for bytes that do not parse, before a handler hears of them; and UNKNOWN for errors.
+    grpc itself answers INTERNAL to bytes that do not parse, without calling a handler, and UNKNOWN to exceptions.
     """
 
     def __init__(self, token: Token | None, readiness: Readiness, refused: RefusedCallers) -> None:
@@ -225,7 +225,7 @@ class _Edge(grpc.aio.ServerInterceptor):
         handler = await continuation(details)
         if handler is None:
             return handler
-        if not details.method.startswith(f"/{service.SERVICE}/"):  # health and reflection are for everyone
+        if not details.method.startswith(f"/{service.SERVICE}/"):  # health and reflection need no bearer
             return _guarded(handler, self._watches if handler.response_streaming else nullcontext())
         try:
             service.admit(details.invocation_metadata, self._token)
@@ -241,7 +241,7 @@ class _Edge(grpc.aio.ServerInterceptor):
                 self._refused.unproved("grpc", _peer(context), refused.message)
             await context.abort(refused.code, refused.message)
 
-        return grpc.stream_stream_rpc_method_handler(refuse)  # reads no message, whatever comes
+        return grpc.stream_stream_rpc_method_handler(refuse)  # without reading a message
 
 
 def _peer(context: Context) -> str:
@@ -286,20 +286,20 @@ def _guarded(handler: Handler, places: AbstractContextManager[None]) -> Handler:
             with places:
                 return await answer(request, context)
 
-    # As if the caller might stream: grpc itself leaves one that sends no message without any answer, for ever.
+    # Served as a stream of requests: grpc never answers a unary caller that sends no message.
     if handler.unary_unary is not None:
         return grpc.stream_unary_rpc_method_handler(one, _reader(handler), serialize)
     return grpc.stream_stream_rpc_method_handler(one, _reader(handler), serialize)
 
 
 async def _only(requests: AsyncIterator[Any]) -> Any:
-    words = "there is no message: send one"
+    words = "the call contains no message; send one"
     try:
         async with asyncio.timeout(MESSAGE_WITHIN):
             async for request in requests:
                 return _readable(request)
     except TimeoutError:
-        words = f"no message came within {MESSAGE_WITHIN:g} s: send one at once"
+        words = f"no message arrived within {MESSAGE_WITHIN:g} s; send one right away"
     raise service.Malformed([service.Violation("", words)])
 
 
@@ -318,7 +318,7 @@ def _reader(handler: Handler) -> Callable[[bytes], Any]:
 
 def _readable(request: Any) -> Any:
     if isinstance(request, _Unreadable):
-        words = f"the message is no {request.type_name}: broken, not UTF-8 in a string, or nested too deeply"
+        words = f"the message is not a valid {request.type_name}: malformed, a string is not UTF-8, or nested too deep"
         raise service.Malformed([service.Violation("", words)])
     return request
 
@@ -331,10 +331,10 @@ async def _no_error_but_ours(context: Context) -> AsyncIterator[None]:
         await context.abort(refused.code, refused.message, refused.details)
     except grpc.aio.AbortError:
         raise
-    except NotImplementedError:  # what generated code says of a method that nobody has written: Health/List
+    except NotImplementedError:  # raised by generated code for a method without an implementation: Health/List
         await context.abort(grpc.StatusCode.UNIMPLEMENTED, "this server does not have this method")
-    except Exception:  # noqa: BLE001  grpc would tell the caller of it, with UNKNOWN
-        if context.done() or context.cancelled():  # nobody listens any more
+    except Exception:  # noqa: BLE001  grpc would send it to the caller as UNKNOWN
+        if context.done() or context.cancelled():  # the caller is gone
             return
         log.exception("a gRPC call failed")
         await context.abort(grpc.StatusCode.UNAVAILABLE, INTERNAL)
@@ -344,7 +344,7 @@ async def _no_error_but_ours(context: Context) -> AsyncIterator[None]:
 
 
 def _credentials(files: TlsFiles) -> grpc.ServerCredentials:
-    """Credentials that follow their files, which are renewed while the server runs.
+    """Credentials that are reloaded when their files change.
 
     :raises TlsFileError: they cannot be used.
     """
@@ -355,7 +355,7 @@ def _credentials(files: TlsFiles) -> grpc.ServerCredentials:
         try:
             now = files.read()
         except TlsFileError as error:
-            log.warning("the certificate cannot be renewed, and stays as it was: %s", error)
+            log.warning("the renewed certificate cannot be used; the old one stays in use: %s", error)
             return None
         if now == known:
             return None

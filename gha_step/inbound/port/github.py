@@ -5,12 +5,12 @@ Source: port.md, "Inputs" and GHA_STEP_PORTIO_GITHUB_SECRET.
 """
 
 import threading
-from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Final
 
 from gha_step.contract.errors import CredentialsError, StepError, TokenUnavailable
+from gha_step.contract.memory import Memory
 from gha_step.contract.secret import Token
 from gha_step.credentials.github_secret import ACCESS_TOKEN, BASE_URL
 from gha_step.credentials.secrets import SecretReader
@@ -31,7 +31,6 @@ from gha_step.steps.repository import RepositoryConfig
 GIT: Final = "git"
 INSTALLED_FOR: Final = 3600.0  # seconds for which an owner's installation is believed
 BRANCH_FOR: Final = 10.0  # seconds for which a default branch is believed without asking again
-_REMEMBERED: Final = 5_000
 
 
 class GitHubOfPort:
@@ -63,8 +62,8 @@ class GitHubOfPort:
         self._clock = clock
         self._allow_http = allow_http
         self._lock = threading.Lock()
-        self._installed: OrderedDict[tuple[Endpoint, str, str], tuple[int, float]] = OrderedDict()
-        self._branches: OrderedDict[tuple[Endpoint, str, Token], tuple[str, str, float]] = OrderedDict()
+        self._installed: Memory[tuple[Endpoint, str, str], tuple[int, float]] = Memory(5_000)
+        self._branches: Memory[tuple[Endpoint, str, Token], tuple[str, str, float]] = Memory(5_000)
 
     # ---------------------------------------------------------------- credentials
 
@@ -149,8 +148,6 @@ class GitHubOfPort:
     def _keep_installation(self, key: tuple[Endpoint, str, str], number: int) -> None:
         with self._lock:
             self._installed[key] = (number, self._clock.monotonic() + INSTALLED_FOR)
-            if len(self._installed) > _REMEMBERED:
-                self._installed.popitem(last=False)
 
     # ---------------------------------------------------------------- what is asked
 
@@ -186,8 +183,6 @@ class GitHubOfPort:
         with self._lock:
             fit = etag if etag and etag.isascii() and etag.isprintable() else ""
             self._branches[key] = (branch, fit, now + BRANCH_FOR)
-            if len(self._branches) > _REMEMBERED:
-                self._branches.popitem(last=False)
         return branch
 
     def cancel(self, run: RunReference, token: Token, *, force: bool) -> int:

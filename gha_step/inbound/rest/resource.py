@@ -3,9 +3,9 @@
     PUT /api/v1/projects/{project}/dispatches/{promotion}/{alias}
     PUT /api/v1/projects/{project}/waits/{promotion}/{alias}
 
-Source: facts/stock-kargo.md. What is final for a promotion is told with 200, or with 4xx where the caller has proved
-nothing; 503 makes the ``http`` step ask again. A path is decoded once and checked before anything is asked of anybody,
-and the project is proved before the body is read.
+Source: facts/stock-kargo.md. Final results are answered with 200, or with 4xx if the caller is not authenticated; 503
+makes the ``http`` step ask again. The path is decoded once and checked first; the bearer is checked before the body is
+read.
 """
 
 import asyncio
@@ -37,7 +37,7 @@ from gha_step.steps.wait import config as wait_for_workflow
 from gha_step.telemetry import Telemetry, log, subject
 
 ROOT: Final = b"/api/v1/projects/"
-ANSWER_WITHIN: Final = 0.9  # seconds besides the body's way: Kargo blocks one of four workers meanwhile
+ANSWER_WITHIN: Final = 0.9  # seconds, without the time to read the body: Kargo blocks one of four workers meanwhile
 MAX_CONFIG: Final = 1 << 20  # bytes of a step's config, whose inputs have 65,535 characters: memory is shared by all
 LATE_UID: Final = 30.0  # seconds for which a UID that came too late serves the next call: Kargo's comes after 10
 MAX_ALIAS: Final = 253  # characters
@@ -65,25 +65,25 @@ class Address:
     def parse(cls, raw_path: bytes) -> "Address":
         """The address in a path as it came over the wire.
 
-        :raises ValueError: saying what it is not; what a caller wrote is not repeated.
+        :raises ValueError: with what is wrong; the caller's text is not repeated.
         """
         parts = raw_path.removeprefix(ROOT).split(b"/")
         if not raw_path.startswith(ROOT) or len(parts) != 4 or parts[1] not in KINDS:
             known = " or ".join(f"{ROOT.decode()}PROJECT/{name.decode()}/PROMOTION/ALIAS" for name in KINDS)
-            raise ValueError(f"there is no such resource: it is {known}")
+            raise ValueError(f"there is no such resource; the paths are {known}")
         project, promotion, alias = (_decoded(parts[n]) for n in (0, 2, 3))
         if project is None or not is_namespace_name(project):
-            raise ValueError("the project in the path is not the name of a namespace")
+            raise ValueError("the project in the path is not a valid namespace name")
         if promotion is None or not is_object_name(promotion):
-            raise ValueError("the promotion in the path is not the name of a Promotion")
+            raise ValueError("the promotion in the path is not a valid Promotion name")
         if alias is None or not _is_alias(alias):
             raise ValueError(
-                f"the alias in the path is none: at most {MAX_ALIAS} printable characters, none of which is / \\ or %"
+                f"the alias in the path is not valid: at most {MAX_ALIAS} printable characters without / \\ and %"
             )
         return cls(parts[1].decode(), KINDS[parts[1]], project, promotion, alias)
 
     def caller(self, promotion_uid: str) -> Caller:
-        """Who calls, once the project is proved. Stock Kargo knows its Promotion by name only."""
+        """The caller, whose project is proved. Stock Kargo sends only the name of its Promotion."""
         parts = (self.project, "caller", self.promotion, self.alias)
         return Caller(parts, self.promotion, promotion_uid, proved=True)
 
@@ -98,14 +98,14 @@ def _decoded(segment: bytes) -> str | None:
 
 
 def _is_alias(text: str) -> bool:
-    # Kargo takes any text for an alias; inside a task it writes TASK::STEP.
+    # Kargo accepts any text as an alias; inside a task it is TASK::STEP.
     return 0 < len(text) <= MAX_ALIAS and text.isprintable() and not set(text) & set("/\\%") and text.strip(".") != ""
 
 
 class ProjectApi:
     """The resource.
 
-    :param promotions: where UIDs of Promotions are asked for; ``None``: nowhere, they stay unknown.
+    :param promotions: reads UIDs of Promotions; ``None``: they stay unknown.
     :param draining: whether this server is about to stop.
     """
 
@@ -129,7 +129,7 @@ class ProjectApi:
         self._telemetry = telemetry
         self._refused = refused
         self._draining = draining
-        self._late: dict[str, tuple[float, str]] = Memory()  # UIDs that came too late for a call, and when asked for
+        self._late: dict[str, tuple[float, str]] = Memory()  # UIDs that arrived after their call, and when it asked
         self._within = min(ANSWER_WITHIN, execution.reply_within)
 
     def owns(self, raw_path: bytes) -> bool:
@@ -149,9 +149,9 @@ class ProjectApi:
             self._refused.refused(peer_of(request), error)
             return _told(404, str(error)), "none"
         if request.scope["query_string"]:  # `as: a?1` and `as: a?2` would be one step, and the second never sent
-            return _told(404, "there is no query here: an alias in the path must write its ? as %3F"), address.resource
+            return _told(404, "the path must not have a query; write a ? in an alias as %3F"), address.resource
         if request.method != "PUT":
-            return _told(404, f"there is no {request.method[:20]} here, only PUT"), address.resource
+            return _told(404, f"{request.method[:20]} is not supported; use PUT"), address.resource
         if self._draining():
             return _told(503, "this server is stopping; call again", close=True), address.resource
         with self._execution.counted(), self._execution.room.place(address.project) as place:
@@ -166,8 +166,8 @@ class ProjectApi:
                 await self._tokens.objection(address.project, given, deadline) if given else "it shows no bearer token"
             )
         except SecretsUnavailable as error:
-            log.warning("a call for the project %s was put off: %s", address.project, error, extra=whose)
-            return _told(503, "the bearer token cannot be checked now: call again", close=True)
+            log.warning("a call for the project %s was answered 503: %s", address.project, error, extra=whose)
+            return _told(503, "the bearer token cannot be checked now; call again", close=True)
         if why is not None:
             self._refused.unproved("rest", peer, f"project {address.project}: {why}", whose)
             return _told(401, UNPROVED, close=True)
@@ -189,13 +189,13 @@ class ProjectApi:
             except NoPromotion as error:
                 return self._failed(address, whose, f"this call dispatched nothing: {error}")
             except Unavailable as error:
-                log.warning("a call was put off: %s", error, extra=whose)
+                log.warning("a call was answered 503: %s", error, extra=whose)
                 return _told(503, f"{error}: call again")
         call = StepRequest(address.caller(uid), Step(kind=address.kind, config=config))
         return _result(await self._execution.execute(call, deadline))
 
     def _failed(self, address: Address, whose: dict[str, Any], message: str) -> Response:
-        """The end of a step that is not executed; counted and logged as one that is."""
+        """The result of a step that was not executed; counted and logged like the others."""
         self._telemetry.step(address.kind, Status.FAILED, 0.0)
         log.warning("%s: %s %s", address.kind, Status.FAILED, message, extra=whose)
         return _result(StepResult.failed(message))
@@ -219,8 +219,8 @@ class ProjectApi:
         answered.add_done_callback(keep)
         if job.cancel():
             raise Unavailable("busy: no worker is free at the moment")
-        # It goes on, and the UID serves the next call, once.
-        raise Unavailable(f"project {address.project}: the Promotion {address.promotion} takes long to read")
+        # The read goes on; the next call may use its UID, once.
+        raise Unavailable(f"project {address.project}: reading the Promotion {address.promotion} takes too long")
 
 
 def _config(body: bytes) -> dict[str, Any]:
