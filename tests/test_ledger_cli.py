@@ -216,7 +216,7 @@ def test_show_tells_for_every_state_what_the_host_hears_and_what_to_do(
         (State.ACCEPTED_WITHOUT_ID, "GitHub accepted the dispatch"),
         (State.ACCEPTED, "actions/runs/7"),
         (State.REJECTED, "start a new promotion"),
-        (State.AMBIGUOUS, "Look at the candidates"),
+        (State.AMBIGUOUS, "Check the candidates"),
         (State.UNRESOLVED, "https://github.com/myorg/my-app/actions/workflows/deploy.yml"),
     ],
 )
@@ -278,7 +278,7 @@ def test_a_key_that_nobody_has_is_told(held: SqliteStore, capsys: pytest.Capture
 def test_a_prefix_of_several_keys_is_told_with_the_keys(held: SqliteStore, capsys: pytest.CaptureFixture[str]) -> None:
     said = refused(capsys, "ledger", "show", "")
     assert f"the keys of {len(State)} records begin with ''" in said
-    assert "write more of it" in said
+    assert "write more characters" in said
 
 
 # ---------------------------------------------------------------- what is no ledger

@@ -318,7 +318,7 @@ def _reader(handler: Handler) -> Callable[[bytes], Any]:
 
 def _readable(request: Any) -> Any:
     if isinstance(request, _Unreadable):
-        words = f"the message is not a valid {request.type_name}: malformed, a string is not UTF-8, or nested too deep"
+        words = f"the message is not a valid {request.type_name}: malformed, not UTF-8, or nested too deeply"
         raise service.Malformed([service.Violation("", words)])
     return request
 

@@ -61,7 +61,9 @@ class Door:
 class Play:
     """A loop, turn by turn, and what it said and counted."""
 
-    def __init__(self, client: PortClient, port: Port, clock: VirtualClock, places: int, installation: str) -> None:
+    def __init__(
+        self, client: PortClient, port: Port, clock: VirtualClock, places: int, installation: str, poll: float
+    ) -> None:
         self.port = port
         self.clock = clock
         self.door = Door(clock, places)
@@ -72,7 +74,7 @@ class Play:
             installation=installation,
             version="1.0",
             visibility=120.0,
-            rules=Rules(places=places, poll=3.0),
+            rules=Rules(places=places, poll=poll),
             clock=clock,
             host="port.example",
             personal=lambda: client.grant is not None and client.grant.machine is False,
@@ -97,8 +99,8 @@ class Play:
 
 @pytest.fixture
 def play(client: PortClient, port: Port, clock: VirtualClock) -> Callable[..., Play]:
-    def made(*, places: int = 10, installation: str = "gha-step") -> Play:
-        return Play(client, port, clock, places, installation)
+    def made(*, places: int = 10, installation: str = "gha-step", poll: float = 3.0) -> Play:
+        return Play(client, port, clock, places, installation, poll)
 
     return made
 
@@ -213,7 +215,7 @@ def test_other_types_of_action_and_odd_ones_are_handed_over_as_unusable(
 def test_a_claim_without_a_usable_id_is_one_line_an_hour_and_stops_nothing(
     play: Callable[..., Play], port: Port, clock: VirtualClock, caplog: pytest.LogCaptureFixture
 ) -> None:
-    loop = play()
+    loop = play(poll=60.0)
     port.press("deploy").id = "r_../../evil"
     run = port.press("deploy")
     loop.until(3000.0)
@@ -261,7 +263,7 @@ def test_a_registration_that_port_refuses_is_told_hourly_and_runs_are_claimed_al
     refusal = FaultAnswer(Response.of(status, {"ok": False, "error": "forbidden", "message": "no"}))
     port.faults.add(refusal, "get-integration", times=10_000)
     run = port.press("deploy")
-    loop = play()
+    loop = play(poll=60.0)
     loop.until(3000.0)
     if status == 401:  # then nothing can be done with the token
         assert loop.claims.refused()
@@ -339,10 +341,10 @@ def test_missing_routes_for_nodes_are_told_and_asked_for_once_an_hour_and_runs_g
     play: Callable[..., Play], port: Port, caplog: pytest.LogCaptureFixture
 ) -> None:
     port.node_routes = "none"
-    loop = play()
+    loop = play(poll=60.0)
     loop.until(3500.0)
     run = port.press("deploy")
-    loop.until(6.0)
+    loop.until(60.0)
     assert loop.ids == [run.id]
     (line,) = lines(caplog)
     assert "refuses claims of workflow nodes" in line
