@@ -15,26 +15,28 @@ from gha_step.inbound.port.api import PortApi
 from gha_step.inbound.port.claiming import Claim, Pace, Places, Rules, Wait
 from gha_step.inbound.port.errors import PortError, Refused
 from gha_step.inbound.port.intake import Intake, Press
-from gha_step.inbound.port.messages import Kind, Nameless, Unusable, of_claimed_node, of_claimed_run
+from gha_step.inbound.port.messages import Kind, Nameless, of_claimed_node, of_claimed_run
 from gha_step.inbound.port.refusals import ASK_EVERY, Refusals
 from gha_step.runtime import Clock
 from gha_step.telemetry import log
 
 CLAIMS: Final = "claims"  # names of ways in, for messages and metrics
 NODES: Final = "nodes"
-RESULTS: Final = ("new", "repeated", "unusable", "nameless")  # of claims_total
 _LINGER: Final = 30.0  # seconds after which the places are looked at even if nobody said that they changed
 _WAYS: Final[dict[Kind, str]] = {"run": CLAIMS, "node": NODES}
 _WHAT: Final[dict[Kind, str]] = {"run": "action runs", "node": "workflow nodes"}
 
 
 class Claims:
-    """See the module.
+    """A way in: see the module.
 
     :param personal: whether the token is known to be a person's.
     :param host: Port's, for messages.
-    :param count: hears of each claimed run, one of `RESULTS`.
+    :param count: hears of each run that was claimed whether it is `new` or comes `again`; of a claim that brought none
+        `empty`, of one without an answer `error`.
     """
+
+    name = CLAIMS
 
     def __init__(
         self,
@@ -68,9 +70,15 @@ class Claims:
         self._refusals: dict[str, Refusals] = {}
         self._refused: set[str] = set()
 
-    def refused(self, way: str = CLAIMS) -> bool:
-        """Whether Port refuses claims of action runs, or of workflow nodes, now."""
-        return way in self._refused
+    @property
+    def refused(self) -> bool:
+        """Whether Port refuses claims of action runs now."""
+        return CLAIMS in self._refused
+
+    @property
+    def nodes_refused(self) -> bool:
+        """Whether Port refuses claims of workflow nodes now: it may not serve their routes at all."""
+        return NODES in self._refused
 
     def run(self) -> None:
         """Claim until the process stops. Nothing that Port answers ends it."""
@@ -108,10 +116,13 @@ class Claims:
             self._register(begun)
             found = self._ask(claim)
         except PortError as error:
+            self._count("error")
             self._failed(claim.kind, error)
             return
         now = self._clock.monotonic()
         self._well(claim.kind, now)
+        if not found:
+            self._count("empty")
         new = sum([self._take(claim.kind, one, begun) for one in found])
         self._pace = claiming.claimed(self._pace, claim, len(found), new, now, self._rules)
 
@@ -124,12 +135,12 @@ class Claims:
         """Hand one over; whether it was not known."""
         run = of_claimed_run(value) if kind == "run" else of_claimed_node(value)
         if isinstance(run, Nameless):
-            self._count("nameless")
+            self._count("again")
             self._say("nameless", run.problem, "Port gave us a claim that cannot be used: %s", run.problem)
             return False
         new = run.id not in self._seen and not self._intake.holds(kind, run.id)
         self._seen[run.id] = None
-        self._count("repeated" if not new else "unusable" if isinstance(run, Unusable) else "new")
+        self._count("new" if new else "again")
         self._intake.take(Press(run, "claims", claimed_at))
         return new
 

@@ -12,7 +12,7 @@ from gha_step.emulator import Fault, Reset, Response
 from gha_step.emulator.port import EXAMPLE_CLIENT_ID, Action, Port
 from gha_step.inbound.port.api import PortApi
 from gha_step.inbound.port.claiming import Rules
-from gha_step.inbound.port.claims import NODES, Claims
+from gha_step.inbound.port.claims import Claims
 from gha_step.inbound.port.client import PortClient, PortCredentials
 from gha_step.inbound.port.intake import Held, Press
 from gha_step.inbound.port.messages import Kind, PortRun, Unusable
@@ -175,7 +175,7 @@ def test_a_page_of_known_runs_is_no_reason_to_ask_at_once(
     loop.door.places = 1
     loop.until(2.0)
     assert loop.ids == [run.id, run.id]
-    assert loop.counted == {"new": 1, "repeated": 1}
+    assert loop.counted == {"new": 1, "again": 1, "empty": 1}
     assert port.count("claim") == 2  # a full page, but nothing new
 
 
@@ -208,7 +208,7 @@ def test_other_types_of_action_and_odd_ones_are_handed_over_as_unusable(
     assert "only starts workflows, and the action's type is create_pull_request" in problems[0]
     assert "repo is missing" in problems[1]
     assert "create_issue" in problems[2]
-    assert loop.counted == {"unusable": 3}
+    assert loop.counted == {"new": 3}
     assert lines(caplog) == []
 
 
@@ -222,7 +222,7 @@ def test_a_claim_without_a_usable_id_is_one_line_an_hour_and_stops_nothing(
     assert run.id in loop.ids
     assert "r_../../evil" not in loop.ids
     assert lines(caplog) == ["Port gave us a claim that cannot be used: a claimed run has no usable ID"]
-    assert loop.counted["nameless"] > 20
+    assert loop.counted["again"] > 20
     loop.until(1200.0)
     assert len(lines(caplog)) == 2
 
@@ -253,7 +253,7 @@ def test_an_installation_that_somebody_removes_is_registered_again(
     loop.until(6.0)
     assert loop.ids == [run.id]
     assert any("refuses claims of action runs" in line for line in lines(caplog))
-    assert not loop.claims.refused()
+    assert not loop.claims.refused
 
 
 @pytest.mark.parametrize("status", [401, 403, 422])
@@ -266,7 +266,7 @@ def test_a_registration_that_port_refuses_is_told_hourly_and_runs_are_claimed_al
     loop = play(poll=60.0)
     loop.until(3000.0)
     if status == 401:  # then nothing can be done with the token
-        assert loop.claims.refused()
+        assert loop.claims.refused
         return
     assert loop.ids[0] == run.id
     assert len(lines(caplog)) == 1
@@ -310,11 +310,11 @@ def test_a_personal_token_is_named_hourly_and_a_machine_s_then_works(
     assert port.count("claim") <= 60
     loop.until(300.0)
     assert len(lines(caplog)) == 4
-    assert loop.claims.refused()
+    assert loop.claims.refused
     credentials.append(machine)
     loop.until(70.0)
     assert loop.ids == [run.id]
-    assert not loop.claims.refused()
+    assert not loop.claims.refused
 
 
 def test_a_refused_login_is_asked_for_once_a_minute_and_told_once_an_hour(
@@ -350,13 +350,13 @@ def test_missing_routes_for_nodes_are_told_and_asked_for_once_an_hour_and_runs_g
     assert "refuses claims of workflow nodes" in line
     assert "asked again in an hour. Actions are not affected" in line
     assert port.count("claim-nodes") == 2  # both forms
-    assert loop.claims.refused(NODES)
-    assert not loop.claims.refused()
+    assert loop.claims.nodes_refused
+    assert not loop.claims.refused
     port.node_routes = "described"
     node = port.start_node(Action("deploy"))
     loop.until(3600.0)
     assert node.id in loop.ids
-    assert not loop.claims.refused(NODES)
+    assert not loop.claims.nodes_refused
 
 
 @pytest.mark.parametrize(
@@ -378,7 +378,7 @@ def test_lost_answers_are_no_refusal_and_what_was_claimed_comes_again(
     assert set(loop.ids) == {run.id}
     assert port.count("claim") < 70
     assert lines(caplog) == []
-    assert not loop.claims.refused()
+    assert not loop.claims.refused
 
 
 def test_an_outage_of_port_is_a_warning_once_it_has_lasted_and_is_told_when_it_is_over(
@@ -392,7 +392,7 @@ def test_an_outage_of_port_is_a_warning_once_it_has_lasted_and_is_told_when_it_i
     assert len(told) == 2  # runs and nodes
     assert all("cannot be asked for" in line and "trying on" in line for line in told)
     assert port.count() < 200
-    assert not loop.claims.refused()
+    assert not loop.claims.refused
     port.faults.clear()
     run = port.press("deploy")
     loop.until(100.0)
