@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Final, Protocol
 
+from gha_step import __version__
 from gha_step.contract.errors import StepError, Unavailable
 from gha_step.contract.secret import Token
 from gha_step.credentials.recent import RecentSecrets
@@ -10,8 +11,9 @@ from gha_step.credentials.secrets import SecretReader
 from gha_step.credentials.token_shape import unfit
 from gha_step.github.connection import Connector
 from gha_step.inbound.duties import Duties
-from gha_step.inbound.port import following, intake
+from gha_step.inbound.port import claiming, following, intake
 from gha_step.inbound.port.api import PortApi
+from gha_step.inbound.port.claims import Claims
 from gha_step.inbound.port.client import PortClient, PortCredentials, port_endpoint
 from gha_step.inbound.port.errors import LoginRefused, NotSent
 from gha_step.inbound.port.follower import PortReports
@@ -137,6 +139,23 @@ class PortParts:
             lambda: self.duties.standing, lambda: self.duties.leads, lambda: self.reports.failing_since
         )
         self._threads = workers(2 + 8, "way")
+
+    def add_claims(self) -> None:
+        """The way in `claims`."""
+        settings, client, metrics = self.settings, self.client, self.metrics
+        claims = Claims(
+            self.api,
+            self.intake,
+            installation=settings.portio_installation,
+            version=__version__,
+            visibility=settings.portio_visibility,
+            rules=claiming.Rules(places=settings.portio_places, poll=settings.portio_poll),
+            clock=self.clock,
+            personal=lambda: client.grant is not None and client.grant.machine is False,
+            count=metrics.claim,
+        )
+        self.add(claims)
+        metrics.watch_refused("nodes", lambda: claims.nodes_refused)
 
     def credentials(self) -> PortCredentials:
         """Port's client ID and secret as they are now.

@@ -188,7 +188,7 @@ def _port(
         store = KubernetesStore(cluster, frozenset({project}))
         leader = LeaseLeader(cluster, project, core.owner.incarnation, clock)
     try:
-        return PortParts(
+        parts = PortParts(
             settings,
             core,
             project=project,
@@ -202,6 +202,9 @@ def _port(
         )
     except BadEndpoint as error:
         raise StartError(f"GHA_STEP_PORTIO_API: {error}") from None
+    if "claims" in settings.portio:
+        parts.add_claims()
+    return parts
 
 
 def _bearer(settings: Settings) -> Token | None:

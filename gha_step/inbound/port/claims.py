@@ -31,7 +31,6 @@ class Claims:
     """A way in: see the module.
 
     :param personal: whether the token is known to be a person's.
-    :param host: Port's, for messages.
     :param count: hears of each run that was claimed whether it is `new` or comes `again`; of a claim that brought none
         `empty`, of one without an answer `error`.
     """
@@ -48,7 +47,6 @@ class Claims:
         visibility: float,
         rules: Rules,
         clock: Clock,
-        host: str,
         personal: Callable[[], bool] = lambda: False,
         count: Callable[[str], None] = lambda result: None,
     ) -> None:
@@ -59,7 +57,6 @@ class Claims:
         self._visibility = visibility
         self._rules = rules
         self._clock = clock
-        self._host = host
         self._personal = personal
         self._count = count
         now = clock.monotonic()
@@ -82,12 +79,6 @@ class Claims:
 
     def run(self) -> None:
         """Claim until the process stops. Nothing that Port answers ends it."""
-        log.info(
-            "claims runs of the installation %s at %s; nobody else may claim with this ID: no other ledger, and no "
-            "actions processor of Ocean",
-            self._installation,
-            self._host,
-        )
         while not self._intake.draining:
             try:
                 self.turn()
@@ -177,10 +168,10 @@ class Claims:
             self._register_at = now  # somebody has removed it
         if why is None:
             if now >= self._well_at[kind] + ASK_EVERY and self._of(way).begins("trouble", now):
-                log.warning("Port cannot be asked for %s: %s; trying on", _WHAT[kind], error)
+                log.warning("Port cannot be asked for %s: %s; asked again", _WHAT[kind], error)
             return
         self._refused.add(way)
-        self._say(way, why, "Port refuses claims of %s: %s%s", _WHAT[kind], error, self._advice(kind, error))
+        self._say(way, why, "no %s are claimed from Port: %s%s", _WHAT[kind], error, self._advice(kind, error))
 
     def _advice(self, kind: Kind, error: PortError) -> str:
         if self._personal():
@@ -193,7 +184,7 @@ class Claims:
         self._well_at[kind] = now
         self._refused.discard(_WAYS[kind])
         if self._of(_WAYS[kind]).ends():
-            log.info("Port takes claims of %s again", _WHAT[kind])
+            log.info("%s are claimed from Port again", _WHAT[kind])
 
     def _of(self, way: str) -> Refusals:
         return self._refusals.setdefault(way, Refusals())
