@@ -132,6 +132,15 @@ def _hosts(text: object) -> object:
     return names or None
 
 
+def _suffixes(text: object) -> object:
+    names = (
+        _hosts(",".join(name.strip().removeprefix("*").lstrip(".") for name in text.split(",")))
+        if (isinstance(text, str))
+        else text
+    )
+    return frozenset() if names is None else names
+
+
 def _switch(text: object) -> object:
     if text in ("on", "off", True, False):
         return text in ("on", True)
@@ -274,6 +283,12 @@ class Settings(BaseModel):
         default=None,
         description="The only GitHubs that are connected to, separated by commas, e.g. `github.com,ghe.example.com`. "
         "Default: any.",
+    )
+    artifact_hosts: Annotated[frozenset[str], BeforeValidator(_suffixes)] = Field(
+        default="*.blob.core.windows.net,*.actions.githubusercontent.com",  # type: ignore[arg-type]
+        description="Where a workflow's outputs may be downloaded from, besides GitHub itself: host names separated by "
+        "commas, each with all names below it. The default is where GitHub stores artifacts; a GitHub Enterprise "
+        "Server with a storage of its own needs that one.",
     )
     settle: Annotated[float, BeforeValidator(_duration), AfterValidator(_settle)] = Field(
         default="20s",  # type: ignore[assignment]

@@ -15,7 +15,7 @@ from collections.abc import Callable, Collection, Sequence
 from functools import partial
 from json import dumps
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
@@ -155,6 +155,9 @@ def _fields(
             meaning += f" Default: `{shown}`."
         needed = "Y" if info.is_required() or name in required else "N"
         rows.append((f"`{prefix}{name}`", f"`{_type(properties[name])}`", needed, meaning))
+        for inner in get_args(info.annotation):
+            if isinstance(inner, type) and issubclass(inner, BaseModel):
+                rows += _fields(inner, lambda _: True, prefix=f"{prefix}{name}.")
     return rows
 
 

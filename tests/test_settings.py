@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from gha_step.settings import Address, Settings, SettingsError, SqliteLedger, described, variable
+from gha_step.wiring.core import ARTIFACT_HOSTS
 
 
 def parse(**values: str) -> Settings:
@@ -28,6 +29,7 @@ def test_the_defaults_are_those_of_the_documentation() -> None:
     assert settings.ledger == SqliteLedger(Path("gha-step.db"), lifetime_pod=False)
     assert (settings.settle, settings.reply_within) == (20, 5)
     assert (settings.allow_http, settings.projects, settings.project_api) == (False, None, False)
+    assert settings.artifact_hosts == ARTIFACT_HOSTS
     assert settings.shared_namespace == "kargo-shared-resources"
     assert (settings.log_level, settings.log_format) == ("info", "json")
 
@@ -57,6 +59,8 @@ def test_other_variables_are_not_looked_at() -> None:
         ("PROJECT_API", "on", "project_api", True),
         ("PROJECT_API", "off", "project_api", False),
         ("GITHUB_HOSTS", "", "github_hosts", None),
+        ("ARTIFACT_HOSTS", "", "artifact_hosts", frozenset()),
+        ("ARTIFACT_HOSTS", "*.s3.Example.com, .a.b,minio", "artifact_hosts", {"s3.example.com", "a.b", "minio"}),
         ("GITHUB_HOSTS", "GitHub.com., 10.0.0.7,fd00::1,", "github_hosts", {"github.com", "10.0.0.7", "fd00::1"}),
         ("ALLOW_HTTP", "true", "allow_http", True),
         ("ALLOW_HTTP", "false", "allow_http", False),

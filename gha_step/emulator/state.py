@@ -154,6 +154,7 @@ class Workflow:
     conclusion: str = "success"
     jobs: tuple[Job, ...] | None = None  # None: those of the file, with common steps
     approval: Approval | None = None
+    uploads: Json = None  # what each run uploads as `kargo-outputs`; None: nothing
     cleans_up_for: float = 0.0  # from a cancel to the end: what runs under `if: always()`
     run_count: int = 0
 
@@ -749,6 +750,8 @@ class State:
         run.listed_at = run.created_at + _seconds(self.listing_lag, run)
         run.listed_filtered_at = run.listed_at + _seconds(self.filtered_lag, run)
         run.phases = course(workflow, run.created_at)
+        if workflow.uploads is not None:
+            run.upload(workflow.uploads)
         self._runs[run_id] = run
         repository.runs.append(run)
         return run

@@ -6,7 +6,7 @@ version, or for a token that it does not know yet.
 """
 
 from collections.abc import Callable, Mapping
-from typing import Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 from urllib.parse import urlencode
 
 import h11
@@ -14,16 +14,29 @@ import h11
 from gha_step.contract.json_text import compact_json
 from gha_step.contract.secret import Token
 from gha_step.github.connection import Connector
+from gha_step.github.endpoint import Endpoint
 from gha_step.github.errors import RateLimited, TooLarge, Unclear
 from gha_step.github.exchange import Exchange
 from gha_step.github.fresh_tokens import may_pass, pause
 from gha_step.github.large_answers import SMALL, LargeAnswers, Place, is_too_much
-from gha_step.github.messages import VERSION_HEADER, Answer, Request, error_body, headers, retry_after, time_of_day
+from gha_step.github.messages import (
+    USER_AGENT,
+    VERSION_HEADER,
+    Answer,
+    Request,
+    error_body,
+    headers,
+    retry_after,
+    time_of_day,
+)
 from gha_step.github.rate_limits import RateLimits
 from gha_step.github.refusals import Asked, rate_limit, refuses_version
 from gha_step.github.server_capabilities import ServerCapabilities
 from gha_step.runtime import Clock
 from gha_step.telemetry import Telemetry
+
+if TYPE_CHECKING:
+    from gha_step.github.artifacts import Stored
 
 ANSWER_WITHIN: Final = 10.0  # seconds
 MAX_BODY: Final = {  # bytes, by the name of the request: a run takes some 20 kB with its repository, a job 5 kB
@@ -138,6 +151,30 @@ class Client:
         with self._large.one(asked.endpoint.authority) as place:
             return self._ask(name, asked, "POST", path, token, owner, [], compact_json(body).encode(), place)
 
+    def fetch(
+        self,
+        name: str,
+        asked: Asked,
+        stored: "Stored",
+        secrets: tuple[Token, ...],
+        most: int,
+        parse: Callable[[Answer], T],
+    ) -> T:
+        """What ``parse`` finds in the answer to a GET of what GitHub's redirect leads to: without token and headers.
+
+        Errors as for `get`, but no rate limits: it is no request to GitHub.
+
+        :param secrets: what nothing that is read in the answer shows.
+        :param most: bytes.
+        """
+        endpoint = stored.endpoint
+        given = {"Host": endpoint.authority, "Accept": "*/*", "Accept-Encoding": "identity", "User-Agent": USER_AGENT}
+        request = Request("GET", stored.target.reveal(), [*given.items(), ("Connection", "close")], b"")
+        with self._large.one(endpoint.authority) as place:
+            answer = self._metered(name, asked, endpoint, request, place, most)
+            place.read()
+            return parse(Answer(answer.status, {}, answer.body, secrets))
+
     def _ask(
         self,
         name: str,
@@ -168,7 +205,8 @@ class Client:
                 body=content,
             )
             place.leave()
-            answer = self._metered(name, asked, request, place)
+            answer = self._metered(name, asked, endpoint, request, place, MAX_BODY.get(name, MAX_BODY_ELSEWHERE))
+            self._telemetry.github_budget(endpoint.host, answer.headers)
             place.read()
             answer = answer.hiding(token)
             self._servers.saw(endpoint, answer.headers, dialect)
@@ -200,20 +238,20 @@ class Client:
             self._rate_limits.answered(endpoint, owner)
         return answer
 
-    def _metered(self, name: str, asked: Asked, request: Request, place: Place) -> Answer:
+    def _metered(
+        self, name: str, asked: Asked, endpoint: Endpoint, request: Request, place: Place, most: int
+    ) -> Answer:
         begun = self._clock.monotonic()
         status = "error"
         try:
-            answer = self._send(name, asked, request, place)
+            answer = self._send(asked, endpoint, request, place, most)
             status = str(answer.status)
         finally:
             self._telemetry.github_request(name, status, self._clock.monotonic() - begun)
-        self._telemetry.github_budget(asked.endpoint.host, answer.headers)
         return answer
 
-    def _send(self, name: str, asked: Asked, request: Request, place: Place) -> Answer:
-        most = MAX_BODY.get(name, MAX_BODY_ELSEWHERE)
-        connection = self._connector.connect(asked.endpoint)
+    def _send(self, asked: Asked, endpoint: Endpoint, request: Request, place: Place, most: int) -> Answer:
+        connection = self._connector.connect(endpoint)
         exchange = Exchange(connection, self._clock, max_body=most, max_kept=most, grow=place.grow)
         try:
             try:
@@ -224,7 +262,7 @@ class Client:
         finally:
             exchange.close()
         if answer is None:
-            raise Unclear(f"{asked.endpoint.host} did not answer within {ANSWER_WITHIN:.0f} s")
+            raise Unclear(f"{endpoint.host} did not answer within {ANSWER_WITHIN:.0f} s")
         if len(answer.body) > SMALL and is_too_much(answer.body):
-            raise TooLarge(f"{asked.endpoint.host} answers with more values than such an answer has")
+            raise TooLarge(f"{endpoint.host} answers with more values than such an answer has")
         return answer

@@ -21,7 +21,8 @@ class Endpoint:
     ``base``: the whole URL without a trailing slash, lower-case host, e.g. ``https://ghe.example.com/api/v3``.
     ``host`` is ASCII (IDNA), an IPv6 address without brackets. ``path``: '' or ``/api/v3``.
     ``verify``: whether the server's certificate is checked. ``named_by``: the field in which the user
-    wrote it, for messages; ``by_repo_url``: whether that is repoURL.
+    wrote it, for messages; ``by_repo_url``: whether that is repoURL. ``storage``: it is no GitHub, but where one of
+    them keeps artifacts, and whoever made this has checked its host.
     """
 
     base: str
@@ -32,6 +33,7 @@ class Endpoint:
     verify: bool = True
     named_by: str = field(default="the base URL", compare=False)
     by_repo_url: bool = field(default=False, compare=False)
+    storage: bool = field(default=False, compare=False)
 
     def fields(self, *before: str, address: bool = False) -> str:
         """Which fields of the config name the repository, and with ``address`` its server: for messages."""

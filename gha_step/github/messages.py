@@ -40,23 +40,28 @@ class Request:
 
 @dataclass(frozen=True)
 class Answer:
-    """A whole answer; header names are lower case. ``secrets``: what nothing that is read in it shows."""
+    """A whole answer; header names are lower case. ``secrets``: what nothing that is read in it shows.
+
+    ``signed``: the query of a redirect, which opens what it leads to.
+    """
 
     status: int
     headers: Mapping[str, str]
     body: bytes
     secrets: tuple[Token, ...] = ()
+    signed: Token | None = None
 
     def hiding(self, token: Token) -> "Answer":
         """The answer as if it never repeated the token, and as if a redirect led to no signed place."""
         target, mark, query = self.headers.get("location", "").partition("?")
-        secrets = (*self.secrets, token, *([Token(query)] if len(query) >= 8 else []))
+        signed = Token(query, "the address that GitHub has signed") if query else None
+        secrets = (*self.secrets, token, *([signed] if signed is not None and len(query) >= 8 else []))
         shown = dict(self.headers) | ({"location": target} if mark else {})
         headers = {name: _without(secrets, value) for name, value in shown.items()}
         # `json` finds every encoded form; other readers of the bytes find no plain one either.
         plain = token.reveal().encode()
         body = self.body.replace(plain, b"***") if plain else self.body
-        return replace(self, headers=headers, body=body, secrets=secrets)
+        return replace(self, headers=headers, body=body, secrets=secrets, signed=signed)
 
     def hide(self, text: str) -> str:
         """``text``, which is read in the body by other means than `json`, without the secrets."""
@@ -156,6 +161,17 @@ def date(answer: Answer) -> float | None:
 def _moment(text: str) -> float | None:
     try:
         return parsedate_to_datetime(text).timestamp()
+    except (ValueError, OverflowError):
+        return None
+
+
+def when(value: object) -> float | None:
+    """A moment in a body, in seconds since 1970."""
+    if not isinstance(value, str) or len(value) > 40:
+        return None
+    try:
+        moment = datetime.fromisoformat(value)
+        return moment.timestamp() if moment.tzinfo is not None else None
     except (ValueError, OverflowError):
         return None
 

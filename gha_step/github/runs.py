@@ -14,7 +14,7 @@ from urllib.parse import quote
 
 from gha_step.github.endpoint import Endpoint
 from gha_step.github.errors import Refused, Unclear
-from gha_step.github.messages import Answer, own_link, positive_id, shown, text
+from gha_step.github.messages import Answer, own_link, positive_id, shown, text, when
 from gha_step.github.refusals import Asked
 
 _MOST_ATTEMPTS: Final = 1_000_000  # of a run; what is more is no number of attempts
@@ -97,6 +97,7 @@ class ObservedRun:
     """A run as GitHub shows it. ``workflow`` and ``ref``: path of its workflow file and branch or tag, or ''.
 
     ``repository_id`` and ``owner_id``: 0 where the answer does not tell.
+    ``started_at`` and ``updated_at`` are the attempt's, in seconds since 1970 by GitHub's clock.
     """
 
     status: str
@@ -107,6 +108,8 @@ class ObservedRun:
     ref: str = ""
     repository_id: int = 0
     owner_id: int = 0
+    started_at: float | None = None
+    updated_at: float | None = None
 
     @property
     def phase(self) -> Phase:
@@ -127,12 +130,17 @@ class ObservedRun:
 
 @dataclass(frozen=True)
 class ObservedJob:
-    """A job of a run. ``conclusion``: `None` while it runs; ``failed_step``: its first step that failed."""
+    """A job of a run. ``conclusion``: `None` while it runs; ``failed_step``: its first step that failed.
+
+    ``attempt``: in which it ran; less than the run's, if its result was carried over.
+    """
 
     name: str
     conclusion: str | None
     failed_step: str | None
     url: str | None
+    attempt: int = 1
+    id: int | None = None
 
 
 @dataclass(frozen=True)
@@ -184,6 +192,8 @@ def observed_run(answer: Answer, run: RunReference) -> ObservedRun:
             ref=text(body.get("head_branch")),
             repository_id=_count(repository.get("id"), EXACT),
             owner_id=_count((repository.get("owner") or {}).get("id"), EXACT),
+            started_at=when(body.get("run_started_at")),
+            updated_at=when(body.get("updated_at")),
         )
     except (ValueError, KeyError, TypeError, AttributeError):
         raise Unclear(f"{run.endpoint.host} answered 200, but not with {run}: {run.endpoint.not_a_github}") from None
@@ -213,6 +223,8 @@ def _job(entry: dict[str, Any], endpoint: Endpoint) -> ObservedJob:
         conclusion=text(entry.get("conclusion")) or None,
         failed_step=_failed_step(entry.get("steps") or []),
         url=own_link(entry.get("html_url"), endpoint),
+        attempt=_count(entry.get("run_attempt"), _MOST_ATTEMPTS) or 1,
+        id=_count(entry.get("id"), 2**63 - 1) or None,
     )
 
 

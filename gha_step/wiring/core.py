@@ -22,7 +22,9 @@ from gha_step.steps.dispatch.step import DispatchWorkflow
 from gha_step.steps.dispatch.tasks import DispatchTasks
 from gha_step.steps.kind import StepKind
 from gha_step.steps.registry import Steps
+from gha_step.steps.wait.outputs import OutputsReader
 from gha_step.steps.wait.run_poller import RunPoller
+from gha_step.steps.wait.run_reader import RunReader
 from gha_step.steps.wait.step import WaitForWorkflow
 from gha_step.steps.waking import Waking
 from gha_step.telemetry import Telemetry
@@ -30,6 +32,7 @@ from gha_step.telemetry import Telemetry
 TASKS: Final = 256  # threads for dispatches: each may wait half a minute for GitHub
 LOOKS: Final = 64  # threads for looks at runs: each may wait ten seconds for GitHub
 TOKENS: Final = 16  # threads for installation tokens: each may wait half a minute for GitHub
+ARTIFACT_HOSTS: Final = frozenset({"blob.core.windows.net", "actions.githubusercontent.com"})
 LATE: Final = 256  # threads for POSTs that have been silent for long
 
 
@@ -60,6 +63,7 @@ class Core:
     :param settle: the settling time of the attribution, seconds.
     :param projects: the projects that hosts are served for; ``None``: all.
     :param shared_namespace: where Kargo's shared Git credentials are; ``None``: there are none.
+    :param artifact_hosts: where outputs may be stored besides their GitHub itself.
     :param look_back: whether the ledger may have died with what it knew: then markers are looked for first.
     """
 
@@ -79,6 +83,7 @@ class Core:
         allow_http: bool = False,
         shared_namespace: str | None = None,
         look_back: bool = False,
+        artifact_hosts: frozenset[str] = ARTIFACT_HOSTS,
         kinds: Sequence[MakeKind] = KINDS,
     ) -> None:
         self.store = store
@@ -103,7 +108,13 @@ class Core:
             telemetry=telemetry,
             look_back=look_back,
         )
-        self.run_poller = RunPoller(client=client, rate_limits=rate_limits, clock=clock, workers=workers(LOOKS, "look"))
+        self.run_poller = RunPoller(
+            reader=RunReader(client),
+            outputs=OutputsReader(client, artifact_hosts),
+            rate_limits=rate_limits,
+            clock=clock,
+            workers=workers(LOOKS, "look"),
+        )
         self.waking = Waking()
         self.waking.listen(self.run_poller.hint)
         self.app_tokens = app_tokens = AppTokens(client=client, clock=clock, workers=workers(TOKENS, "token"))

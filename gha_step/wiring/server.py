@@ -109,6 +109,7 @@ def build(settings: Settings, environment: Mapping[str, str], clock: Clock | Non
         projects=projects,
         allow_http=settings.allow_http,
         shared_namespace=settings.shared_namespace or None,
+        artifact_hosts=settings.artifact_hosts,
         look_back=settings.ledger != "kubernetes" and settings.ledger.lifetime_pod,
     )
     calls = ThreadWorkers(CALLS, "call")

@@ -4,6 +4,7 @@ import ipaddress
 import os
 import socket
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -146,6 +147,19 @@ def test_what_is_outside_or_private_is_allowed(base_url: str) -> None:
     SHARED.check_host(at(base_url))
     literal = parse_address(at(base_url).host)
     SHARED.check_addresses(at(base_url), "", [] if literal is None else [literal], [])
+
+
+@pytest.mark.parametrize("base_url", INSIDE + LITERALS)
+def test_where_artifacts_are_stored_is_held_to_the_same_bounds(base_url: str) -> None:
+    with pytest.raises(OffLimits):
+        SHARED.check_host(replace(at(base_url), storage=True))
+
+
+def test_where_artifacts_are_stored_is_not_among_the_githubs() -> None:
+    storage = at("https://x.blob.core.windows.net")
+    with pytest.raises(OffLimits, match="GHA_STEP_GITHUB_HOSTS"):
+        Egress(frozenset({"github.com"})).check_host(storage)
+    Egress(frozenset({"github.com"})).check_host(replace(storage, storage=True))
 
 
 @pytest.mark.parametrize("base_url", INSIDE + LITERALS)

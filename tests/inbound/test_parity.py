@@ -54,6 +54,19 @@ def waiting(**changes: Any) -> dict[str, Any]:
     return {name: value for name, value in (whole | changes).items() if value is not ...}
 
 
+def uploaded(content: Any) -> Callable[[GitHub], None]:
+    def prepare(github: GitHub) -> None:
+        ended = github.start_run(actor="kargo-bot")
+        ended.upload(content)
+        ended.finish()
+
+    return prepare
+
+
+def nested(levels: int) -> Any:
+    return {"a": nested(levels - 1)} if levels else 1
+
+
 WITNESS = {"runID": 17000000009, "url": "https://github.com/x", "dispatch": {"record": "r", "target": "t"}}
 
 CASES = (
@@ -101,6 +114,11 @@ CASES = (
     Case("a run ID as a double", "Succeeded", waiting(runID=17000000001), WAIT, prepare=run("completed", "success")),
     Case("a run ID with a fraction", "Failed", waiting(runID=1.5), WAIT),
     Case("no run ID", "Failed", waiting(runID=...), WAIT),
+    Case("outputs", "Succeeded", waiting(outputs={}), WAIT, prepare=uploaded({"a": "ü🚀", "b": True, "c": [1, 2.5]})),
+    Case("outputs of 20 levels", "Succeeded", waiting(outputs={}), WAIT, prepare=uploaded(nested(20))),
+    Case("outputs with great numbers", "Succeeded", waiting(outputs={}), WAIT, prepare=uploaded({"n": 2**70})),
+    Case("no outputs", "Failed", waiting(outputs={}), WAIT, prepare=run("completed", "success")),
+    Case("outputs misspelled", "Failed", waiting(outputs={"artefact": 1}), WAIT),
     Case("a pollInterval of 90 s", "Running", waiting(pollInterval="1m30s"), WAIT, prepare=run("queued")),
 )
 
@@ -146,9 +164,10 @@ def test_both_wires_tell_the_same(case: Case, world: Callable[[str], tuple[Live,
 
 
 def plain(told: dict[str, Any], github_url: str) -> Any:
-    """Without what differs from GitHub to GitHub: its port, and what is left of a wait."""
+    """Without what differs from GitHub to GitHub: its port, its clock, and what is left of a wait."""
     port = github_url.rpartition(":")[2]
     text = json.dumps(told, sort_keys=True).replace(port, "PORT")
+    text = re.sub(r"[0-9]{2}:[0-9]{2}:[0-9]{2}Z", "TIME", text)
     decoded = json.loads(re.sub(r"/tmp/\S*?/(http|grpc)/", "/", text))
     if "retryAfter" in decoded:
         decoded["retryAfter"] = round(decoded["retryAfter"])

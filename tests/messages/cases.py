@@ -16,6 +16,7 @@ from gha_step.credentials.directory import DirectorySecrets
 from gha_step.credentials.kubernetes import KubernetesSecrets
 from gha_step.credentials.secrets import SecretReader
 from gha_step.emulator import EXAMPLE_TOKEN, Answer, GitHub, Job, Repository, Response, Token, serve
+from gha_step.emulator.state import zipped
 from gha_step.kube import connect
 from gha_step.ledger.sqlite import SqliteStore
 from gha_step.runtime import Clock
@@ -509,6 +510,24 @@ BY_URL: Final = (
     ),
 )
 
+OUTPUTS: Final[dict[str, Any]] = {"outputs": {}}
+
+
+def _ran(
+    content: Any = None, *, storage_url: str | None = None, expired: bool = False, **upload: Any
+) -> Callable[[GitHub, Repository], None]:
+    """A run that has succeeded, with this artifact, if any."""
+
+    def prepare(github: GitHub, repository: Repository) -> None:
+        run = github.start_run(actor="kargo-bot")
+        if content is not None or upload:
+            run.upload(content, **upload).expired = expired
+        run.finish()
+        github.storage_url = storage_url
+
+    return prepare
+
+
 WAITS: Final = (
     Case(
         "run not found", ("has no run 17000000009", "runID"), config={"runID": "17000000009"}, prepare=_run, kind=WAIT
@@ -538,6 +557,40 @@ WAITS: Final = (
     Case("conclusion misspelled", ("did you mean success?",), config={"expectedConclusion": "succes"}, kind=WAIT),
     Case("pollInterval without a unit", ("config.pollInterval", "10s"), config={"pollInterval": "10"}, kind=WAIT),
     Case("pollInterval of nothing", ("longer than 0s",), config={"pollInterval": "0s"}, kind=WAIT),
+    Case("no outputs uploaded", ("no artifact", "upload-artifact"), config=OUTPUTS, prepare=_ran(), kind=WAIT),
+    Case(
+        "outputs under another name",
+        ("'kargo-output'", "upload-artifact"),
+        config=OUTPUTS,
+        prepare=_ran({}, name="kargo-output"),
+        kind=WAIT,
+    ),
+    Case(
+        "outputs that are not JSON",
+        ("is not a JSON object",),
+        config=OUTPUTS,
+        prepare=_ran(b"url=https://my-app.example.com"),
+        kind=WAIT,
+    ),
+    Case(
+        "outputs of several files",
+        ("2 files", "one file"),
+        config=OUTPUTS,
+        prepare=_ran(stored=zipped({"a.json": b"{}", "b.json": b"{}"})),
+        kind=WAIT,
+    ),
+    Case("outputs that are too large", ("262144",), config=OUTPUTS, prepare=_ran(b" " * 300_000), kind=WAIT),
+    Case("outputs that have expired", ("retention-days",), config=OUTPUTS, prepare=_ran({}, expired=True), kind=WAIT),
+    Case(
+        "outputs stored elsewhere",
+        ("GHA_STEP_ARTIFACT_HOSTS",),
+        config=OUTPUTS,
+        prepare=_ran({}, storage_url="https://minio.example.com"),
+        kind=WAIT,
+    ),
+    Case(
+        "outputs with a misspelled key", ("did you mean artifact?",), config={"outputs": {"artefact": "x"}}, kind=WAIT
+    ),
 )
 
 

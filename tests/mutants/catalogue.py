@@ -431,8 +431,8 @@ MUTANTS: Final = (
     Mutant(
         "waiting: any conclusion is the expected one",
         "gha_step/steps/wait/answers.py",
-        "    if wish.expected is None or wish.expected == run.conclusion:\n",
-        "    if run.conclusion:\n",
+        "    if wish.expected is not None and wish.expected != run.conclusion:\n",
+        "    if not run.conclusion:\n",
         "tests/wait",
     ),
     Mutant(
@@ -474,7 +474,7 @@ MUTANTS: Final = (
         "waiting: a server error fails the step",
         OBSERVING,
         "        except GitHubError as error:\n"
-        "            return self._troubled(watch, run, token, error)\n"
+        "            return self._troubled(watch, at, error)\n"
         "        watch.good, watch.refused_since",
         "        except GitHubError as error:\n"
         "            return replace(watch.seen, trouble=None, failure=str(error))\n"
@@ -483,10 +483,31 @@ MUTANTS: Final = (
     ),
     Mutant(
         "waiting: one token's answer holds for all",
-        OBSERVING,
-        "key = (run.endpoint, path, token)",
-        'key = (run.endpoint, path, Token(""))',
+        "gha_step/steps/wait/run_reader.py",
+        'key = (at.run.endpoint, f"{path}?{parameters}", at.token)',
+        'key = (at.run.endpoint, f"{path}?{parameters}", Token(""))',
         "tests/wait",
+    ),
+    Mutant(
+        "outputs: an archive is unpacked whole",
+        "gha_step/github/artifacts.py",
+        "packed.read(MAX_OBJECT + 1)",
+        "packed.read()",
+        "tests/wait/test_outputs.py",
+    ),
+    Mutant(
+        "outputs: they are stored wherever a redirect leads",
+        "gha_step/github/artifacts.py",
+        'host.endswith(f".{name}")',
+        "host.endswith(name)",
+        "tests/wait/test_outputs.py",
+    ),
+    Mutant(
+        "outputs: those of an earlier attempt are taken",
+        "gha_step/steps/wait/outputs.py",
+        "    if any(job.attempt < run.attempt for job in jobs()):\n",
+        "    if jobs():\n",
+        "tests/wait/test_outputs.py",
     ),
     Mutant(
         "waiting: a run ID that has lost digits is taken",

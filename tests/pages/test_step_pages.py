@@ -28,6 +28,7 @@ GENERATIONS: Final = {
     "ghe.example.com": "ghes-3.20",
     "ghe.lab.example.com": "ghes-3.21",
 }
+STORAGE: Final = "productionresultssa7.blob.core.windows.net"  # GitHub's own
 UNTRUSTED: Final = "ghe.lab.example.com"
 
 
@@ -43,9 +44,16 @@ def _somebody_starts_one(github: GitHub) -> None:
     github.start_run("myorg/my-app", "deploy.yml", actor="octocat", inputs={"environment": "test"})
 
 
+def _uploads(github: GitHub) -> None:
+    workflow = github.repository("myorg/my-app").workflow("deploy-with-outputs.yml")
+    assert workflow is not None
+    workflow.uploads = {"url": "https://my-app.example.com", "healthy": True, "pods": 3}
+
+
 # What is so in an example besides what its page holds: by its heading.
 BESIDES: Final[dict[str, Callable[[GitHub], None]]] = {
     "Looking more often, and going on with whatever comes (v1.10 and above)": _fails,
+    "Using what the workflow has computed": _uploads,
     "A run that does not end as expected (v1.9 and above)": _somebody_starts_one,
 }
 
@@ -64,7 +72,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     trusted = Authority(tmp_path_factory.mktemp("pki"))
     unknown = Authority(tmp_path_factory.mktemp("unknown"))
     certificates = {
-        name: (unknown if name == UNTRUSTED else trusted).issue(name, names=(name,)) for name in GENERATIONS
+        name: (unknown if name == UNTRUSTED else trusted).issue(name, names=(name, STORAGE)) for name in GENERATIONS
     }
     with (
         proxy() as through,
@@ -88,6 +96,9 @@ def githubs(world: World) -> Iterator[dict[str, GitHub]]:
             made[name].add_installation(made[name].add_app(rsa_key().public))
             url = stack.enter_context(serve(made[name], tls=(certificate.certificate, certificate.key)))
             world.proxy.leads[f"{name}:443"] = int(url.rpartition(":")[2])
+            if made[name].generation.enterprise is None:
+                world.proxy.leads[f"{STORAGE}:443"] = world.proxy.leads[f"{name}:443"]
+                made[name].storage_url = f"https://{STORAGE}"
         yield made
 
 

@@ -15,7 +15,7 @@ from gha_step.ledger.record import Owner
 from gha_step.ledger.store import Store
 from gha_step.runtime import Clock, Workers
 from gha_step.telemetry import Telemetry
-from gha_step.wiring.core import KINDS, Core, MakeKind
+from gha_step.wiring.core import ARTIFACT_HOSTS, KINDS, Core, MakeKind
 from tests.support.calls import body
 from tests.support.clock import VirtualClock
 from tests.support.workers import TrackedWorkers
@@ -40,6 +40,7 @@ class Program:
         projects: frozenset[str] | None = None,
         look_back: bool = False,
         threads: int = 16,
+        artifact_hosts: frozenset[str] = ARTIFACT_HOSTS,
         kinds: Sequence[MakeKind] = KINDS,
     ) -> None:
         self.clock = clock or VirtualClock()
@@ -63,6 +64,7 @@ class Program:
             projects=projects,
             shared_namespace="kargo-shared-resources",
             look_back=look_back,
+            artifact_hosts=artifact_hosts,
             kinds=kinds,
         )
         self.dispatches = core.dispatches

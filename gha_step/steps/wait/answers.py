@@ -3,23 +3,27 @@
 from dataclasses import dataclass
 from typing import Final
 
+from gha_step.contract.json_text import parse_json
 from gha_step.contract.result import StepResult
 from gha_step.github.runs import ObservedJob, ObservedRun, PendingDeployment, Phase, RunReference
 from gha_step.steps.wait.config import FailedJob, WaitForWorkflowOutput
-from gha_step.steps.wait.snapshot import Snapshot, Trouble
+from gha_step.steps.wait.snapshot import Outputs, Snapshot, Trouble
 
 SLOW: Final = 5.0  # seconds after which to ask for what a look that goes on has seen
 HOLD_LIMIT: Final = 60.0  # seconds: trouble never makes the host wait longer, for it may be over
 NAMED_JOBS: Final = 5  # in a message; the output holds more
+FINE: Final = ("success", "neutral", "skipped")  # conclusions of a run that has not failed
 
 
 @dataclass(frozen=True)
 class Wish:
-    """What one step asks for. ``poll_interval``: seconds."""
+    """What one step asks for. ``poll_interval``: seconds; ``required``: whether outputs have to be there."""
 
     run: RunReference
     expected: str | None
     poll_interval: float
+    outputs: bool = False
+    required: bool = True
 
 
 def tell(wish: Wish, seen: Snapshot, now: float) -> StepResult:
@@ -35,12 +39,23 @@ def tell(wish: Wish, seen: Snapshot, now: float) -> StepResult:
     if run.phase is not Phase.COMPLETED:
         message = f"{_subject(wish, run)} {_standing(seen, run)}: {run.url}"
         return _running(wish, message, wish.poll_interval, output)
+    if wish.outputs and seen.outputs is None:  # too many were kept
+        return _running(wish, f"the outputs of {_subject(wish, run)} are read once more", SLOW, output)
     output = _final_output(seen, run)
-    if wish.expected is None or wish.expected == run.conclusion:
-        return StepResult.succeeded(f"{_subject(wish, run)} ended with {run.conclusion}{_why(seen, run)}", output)
-    return StepResult.failed(
-        f"{_subject(wish, run)} ended with {run.conclusion}, but {wish.expected} was expected{_why(seen, run)}", output
-    )
+    ended = f"{_subject(wish, run)} ended with {run.conclusion}"
+    if wish.expected is not None and wish.expected != run.conclusion:
+        what = f"{ended}, but {wish.expected} was expected{_why(seen, run)}{_of_outputs(seen.outputs)}"
+        return StepResult.failed(what, output)
+    problem = seen.outputs.problem if seen.outputs is not None else ""
+    if problem and wish.required and run.conclusion in FINE:
+        return StepResult.failed(f"{ended}, but it has no outputs: {problem} ({run.url})", output)
+    return StepResult.succeeded(f"{ended}{_why(seen, run)}{_of_outputs(seen.outputs)}", output)
+
+
+def _of_outputs(outputs: Outputs | None) -> str:
+    if outputs is None:
+        return ""
+    return f"; no outputs: {outputs.problem}" if outputs.problem else f"; {outputs.note}" if outputs.note else ""
 
 
 def tell_slow(wish: Wish, before: Snapshot) -> StepResult:
@@ -135,6 +150,7 @@ def _final_output(seen: Snapshot, run: ObservedRun) -> WaitForWorkflowOutput:
         url=run.url,
         attempt=run.attempt,
         failed_jobs=tuple(_failed(job) for job in seen.jobs) or None,
+        outputs=parse_json(seen.outputs.json) if seen.outputs is not None and seen.outputs.json else None,
     )
 
 

@@ -5,19 +5,21 @@ Source: Kargo's public step reference, v1.8 to v1.10 (facts: kargo-host, "Contra
 
 import re
 from decimal import Decimal
-from typing import Annotated, Final, Literal, get_args
+from typing import Annotated, Any, Final, Literal, get_args
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic_core import PydanticCustomError
 
 from gha_step.contract.duration import parse_duration
+from gha_step.contract.json_text import parse_json
 from gha_step.contract.quoting import quoted
 from gha_step.contract.result import Output
-from gha_step.contract.values import EXACT_FLOAT
+from gha_step.contract.values import EXACT_FLOAT, ConfigModel, Switch, Text
 from gha_step.steps.repository import RepositoryConfig
 
 KIND: Final = "gha-wait-for-workflow"
 DEFAULT_POLL_INTERVAL: Final = "10s"
+DEFAULT_ARTIFACT: Final = "kargo-outputs"
 MAX_POLL_INTERVAL: Final = 86_400.0  # seconds: beyond some centuries a host cannot even read our retryAfter
 MAX_RUN_ID: Final = 2**63 - 1  # GitHub's IDs are int64
 
@@ -89,6 +91,33 @@ def _interval(value: object) -> float:
     return seconds
 
 
+def _outputs(value: object) -> object:
+    if isinstance(value, str):  # as a task for stock Kargo passes it on
+        try:
+            value = parse_json(value, unique=True)
+        except ValueError as error:
+            raise _refuse(f"is text, but not a JSON object: {error}") from None
+    if not isinstance(value, dict):
+        raise _refuse("must be an object: write {} for the defaults")
+    return value
+
+
+class OutputsConfig(ConfigModel):
+    """Which artifact of the run holds its outputs."""
+
+    artifact: Annotated[Text, Field(max_length=256)] = Field(
+        default=DEFAULT_ARTIFACT,
+        alias="artifact",
+        description="Name of the artifact: one file with a JSON object, at most 256 KiB.",
+    )
+    required: Switch = Field(
+        default=True,
+        alias="required",
+        description="Fail the step where a run that did not fail has no such artifact, or one that cannot be used; "
+        "`false`: the message says so.",
+    )
+
+
 class WaitForWorkflowConfig(RepositoryConfig):
     """What a template writes under ``config``."""
 
@@ -109,6 +138,11 @@ class WaitForWorkflowConfig(RepositoryConfig):
         alias="pollInterval",
         description="How long to wait between two looks at the run: a Go duration, at most `24h`. Hosts may wait "
         "longer.",
+    )
+    outputs: Annotated[OutputsConfig | None, BeforeValidator(_outputs, json_schema_input_type=OutputsConfig)] = Field(
+        default=None,
+        alias="outputs",
+        description="Hand on the values that the workflow has computed: `{}` for the defaults.",
     )
 
 
@@ -138,4 +172,10 @@ class WaitForWorkflowOutput(Output):
     )
     failed_jobs: tuple[FailedJob, ...] | None = Field(
         default=None, alias="failedJobs", description="Where the run failed: the jobs by which it did."
+    )
+    outputs: dict[str, Any] | None = Field(
+        default=None,
+        alias="outputs",
+        description="The JSON object in the artifact that `outputs` names, its values as they are: integers beyond "
+        "2^53 are strings of digits, and what is null in an object is left out.",
     )

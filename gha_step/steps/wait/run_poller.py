@@ -5,34 +5,25 @@ be lost: then the next look is an ordinary request.
 """
 
 import threading
-from collections.abc import Callable, Mapping
+from collections import OrderedDict
+from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any, Final, TypeVar
+from typing import Final
 
 from gha_step.contract.errors import StepError
 from gha_step.contract.memory import Memory
 from gha_step.contract.secret import Token
-from gha_step.github.client import Client, in_smaller_pages
-from gha_step.github.endpoint import Endpoint
+from gha_step.github.artifacts import BadArtifact
 from gha_step.github.errors import GitHubError, RateLimited, Refused, Unclear, Untrusted
-from gha_step.github.messages import Answer
 from gha_step.github.rate_limits import RateLimits
-from gha_step.github.refusals import invisible, read_refusal
-from gha_step.github.runs import (
-    ObservedJob,
-    ObservedRun,
-    Phase,
-    RunReference,
-    failed_jobs,
-    jobs_page,
-    moved_to,
-    observed_run,
-    pending_deployments,
-)
+from gha_step.github.refusals import invisible
+from gha_step.github.runs import ObservedRun, Phase, RunReference, failed_jobs, moved_to
 from gha_step.runtime import Clock, Workers
-from gha_step.steps.wait.snapshot import Snapshot, Trouble
+from gha_step.steps.wait.outputs import OutputsReader
+from gha_step.steps.wait.run_reader import Odd, Place, RunReader
+from gha_step.steps.wait.snapshot import Outputs, Snapshot, Trouble, Wanted
 from gha_step.steps.waking import Hint
 from gha_step.telemetry import log
 
@@ -41,11 +32,12 @@ REFUSED_APART: Final = 10.0  # seconds between the two looks whose refusal ends 
 PAUSE: Final = 5.0  # seconds after the first trouble, then doubled
 MAX_PAUSE: Final = 60.0
 TRIES: Final = 3  # looks for which a failed run's jobs may be in trouble, before it is told without them
-MOST_JOBS: Final = 1_000  # that are read, while a matrix has at most 256
 MAX_FAILED_JOBS: Final = 50  # that are kept and told: a host writes them into its own database
-LONGEST_ETAG: Final = 200  # characters; GitHub's have 68
+OUTPUTS_WITHIN: Final = 300.0  # seconds for which reading them may be in trouble: nobody sees what a Running step says
+KEPT_OUTPUTS: Final = 8 << 20  # characters of all outputs that are kept
+_OF_A_LOOK: Final = 2_000  # characters, of anything
+NOTHING: Final = Wanted()
 Renew = Callable[[Token], Token]
-T = TypeVar("T")
 
 
 class Look:
@@ -67,6 +59,12 @@ class Look:
         """Its result; ``None`` while it goes on."""
         return self._seen[0] if self._seen is not None else None
 
+    def forget_outputs(self) -> None:
+        """Let go of what takes memory; whoever has not heard of it yet looks again."""
+        self.told = True
+        if self._seen is not None:
+            self._seen = (replace(self._seen[0], outputs=None), self._seen[1])
+
     def serves(self, now: float) -> bool:
         """Whether a call may join it: it goes on, or nobody has heard its fresh result."""
         return self._seen is None or (not self.told and now - self._seen[1] < FRESH_FOR)
@@ -76,6 +74,7 @@ class Look:
 class _Watch:
     """One run as this process sees it with one token. Its one look writes it, but for `look` and `turn`."""
 
+    wanted: Wanted
     root: str  # path of the repository below the API base
     seen: Snapshot = field(default_factory=Snapshot)
     look: Look | None = None
@@ -86,6 +85,7 @@ class _Watch:
     ask_after: float = float("-inf")
     troubles: int = 0  # in a row
     tries: int = 0  # to read the jobs of a run that is over
+    outputs_since: float | None = None  # the first of the looks in a row that could not read its outputs
 
 
 class RunPoller:
@@ -97,22 +97,31 @@ class RunPoller:
     def __init__(
         self,
         *,
-        client: Client,
+        reader: RunReader,
+        outputs: OutputsReader,
         rate_limits: RateLimits,
         clock: Clock,
         workers: Workers,
     ) -> None:
-        self._client = client
+        self._reader = reader
+        self._outputs = outputs
         self._rate_limits = rate_limits
         self._clock = clock
         self._workers = workers
         self._lock = threading.Lock()
-        self._watches: Memory[tuple[RunReference, Token], _Watch] = Memory()
+        self._watches: Memory[tuple[RunReference, Token, Wanted], _Watch] = Memory()
         self._latest: Memory[tuple[RunReference, str], _Watch] = Memory()  # by run and project
-        self._answers: Memory[tuple[Endpoint, str, Token], tuple[str, Any]] = Memory()  # ETag, parsed
+        self._kept: OrderedDict[Look, int] = OrderedDict()  # looks with outputs, and their sizes
+        self._kept_size = 0
 
     def look(
-        self, run: RunReference, token: Token, renew: Renew | None = None, *, project: str = ""
+        self,
+        run: RunReference,
+        token: Token,
+        renew: Renew | None = None,
+        *,
+        project: str = "",
+        wanted: Wanted = NOTHING,
     ) -> Look | Snapshot:
         """A look that has begun, possibly by this call; or what is known, where none may begin now.
 
@@ -122,7 +131,7 @@ class RunPoller:
         now = self._clock.monotonic()
         held = self._rate_limits.hold(run.endpoint, token).until
         with self._lock:
-            watch = self._watch(run, token, project)
+            watch = self._watch(run, token, project, wanted)
             if watch.look is not None and watch.look.serves(now):
                 return watch.look
             if watch.ask_after > now and watch.seen.trouble is not None:
@@ -138,104 +147,104 @@ class RunPoller:
                 return replace(watch.seen, trouble=Trouble(crowd, watch.turn), failure=None)
             watch.turn = None
             look = watch.look = Look(watch.seen)
-        self._workers.spawn(lambda: self._look(watch, look, run, token, renew))
+        at = Place(watch.root, run, token)
+        self._workers.spawn(lambda: self._look(watch, look, at, renew))
         return look
 
     def hint(self, hint: Hint) -> None:
         """GitHub itself says that a run has changed, so it need not be spared any longer; its limits still hold."""
         now = self._clock.monotonic()
         with self._lock:
-            for (run, _), watch in self._watches.items():
+            for (run, _, _), watch in self._watches.items():
                 if run.run_id == hint.run_id:
                     watch.ask_after = min(watch.ask_after, now)
 
-    def _watch(self, run: RunReference, token: Token, project: str) -> _Watch:
-        watch = self._watches.get((run, token))
+    def _watch(self, run: RunReference, token: Token, project: str, wanted: Wanted) -> _Watch:
+        watch = self._watches.get((run, token, wanted))
         if watch is None:
-            watch = _Watch(run.repository_path)
+            watch = _Watch(wanted, run.repository_path)
             if (before := self._latest.get((run, project))) is not None:
                 watch.good, watch.refused_since = before.good, before.refused_since
-        self._watches[run, token] = self._latest[run, project] = watch
+        self._watches[run, token, wanted] = self._latest[run, project] = watch
         return watch
 
-    def _look(self, watch: _Watch, look: Look, run: RunReference, token: Token, renew: Renew | None) -> None:
+    def _look(self, watch: _Watch, look: Look, at: Place, renew: Renew | None) -> None:
         try:
-            watch.seen = self._see(watch, run, token, renew)
+            seen = self._see(watch, at, renew)
         except Exception:  # noqa: BLE001  a host takes a 500 as final; the next look may do better
-            log.exception("a look at %s failed", run)
+            log.exception("a look at %s failed", at.run)
             internal = Unclear("internal error; see gha-step's log")
-            watch.seen = self._troubled(watch, run, token, internal)
-        look.end(watch.seen, self._clock.monotonic())
+            seen = self._troubled(watch, at, internal)
+        watch.seen = replace(seen, outputs=None)
+        look.end(seen, self._clock.monotonic())
+        if seen.outputs is not None and seen.outputs.json:
+            self._keep_outputs(look, len(seen.outputs.json))
+
+    def _keep_outputs(self, look: Look, size: int) -> None:
+        """Of all runs no more than so many characters are kept: a look that loses its outputs is made again."""
+        with self._lock:
+            self._kept[look] = size + _OF_A_LOOK
+            self._kept_size += size + _OF_A_LOOK
+            while self._kept_size > KEPT_OUTPUTS:
+                oldest, its_size = self._kept.popitem(last=False)
+                self._kept_size -= its_size
+                oldest.forget_outputs()
 
     # ---------------------------------------------------------------- one look
 
-    def _see(
-        self, watch: _Watch, run: RunReference, token: Token, renew: Renew | None, *, renewed: bool = False
-    ) -> Snapshot:
+    def _see(self, watch: _Watch, at: Place, renew: Renew | None, *, renewed: bool = False) -> Snapshot:
+        run = at.run
         watch.seen = replace(watch.seen, missing=False)
-        held = self._rate_limits.hold(run.endpoint, token).until
+        held = self._rate_limits.hold(run.endpoint, at.token).until
         if held > self._clock.monotonic():  # since this look was asked for, another one was refused
             return replace(watch.seen, trouble=_held(run, held), failure=None)
         try:
-            observed = self._run(watch, run, token)
+            observed, at = self._run(watch, at)
         except RateLimited as error:
-            return self._limited(watch, run, token, error)
+            return self._limited(watch, at, error)
         except Refused as error:
             if error.status == 401 and renew is not None:
-                return self._renewed(watch, run, token, renew, error)
+                return self._renewed(watch, at, renew, error)
             if error.status == 401 and renewed:
                 return self._refused(watch, f"{_app_refused(run, error)}, and a fresh one in its place: {_SUSPENDED}")
             if error.status == 404:
-                why_missing = partial(self._why_missing, watch, run, token, error)
+                why_missing = partial(self._why_missing, watch, at, error)
                 return replace(self._refused(watch, str(error), at_once=False, final=why_missing), missing=True)
             return self._refused(watch, str(error))
         except Untrusted as error:
             return self._refused(watch, f"{run} was not looked at: {error}")
-        except _Odd as error:
-            return self._odd(watch, run, token, error)
+        except Odd as error:
+            return self._odd(watch, at, error)
         except GitHubError as error:
-            return self._troubled(watch, run, token, error)
+            return self._troubled(watch, at, error)
         watch.good, watch.refused_since, watch.odd_since = True, None, None
         watch.troubles = 0
-        return self._details(watch, Snapshot(observed), run, token)
+        return self._with_outputs(watch, self._details(watch, Snapshot(observed), at), at)
 
-    def _run(self, watch: _Watch, run: RunReference, token: Token) -> ObservedRun:
-        def parsed(answer: Answer) -> ObservedRun:
-            try:
-                return observed_run(answer, run)
-            except Unclear as error:
-                raise _Odd(str(error)) from None
-
-        path = f"/actions/runs/{run.run_id}"
+    def _run(self, watch: _Watch, at: Place) -> tuple[ObservedRun, Place]:
         try:
-            return self._get("run", run, token, watch.root + path, parsed)
+            return self._reader.run(at)[0], at
         except Refused as error:
-            root = moved_to(error, run)
-            if root is None or root == watch.root:
+            root = moved_to(error, at.run)
+            if root is None or root == at.root:
                 raise
             watch.root = root  # renamed between dispatch and wait: its ID stays
-            return self._get("run", run, token, watch.root + path, parsed)
+            at = replace(at, root=root)
+            return self._reader.run(at)[0], at
 
-    def _details(self, watch: _Watch, seen: Snapshot, run: RunReference, token: Token) -> Snapshot:
+    def _details(self, watch: _Watch, seen: Snapshot, at: Place) -> Snapshot:
         """What one more request tells of a run that waits for approval or has failed."""
         observed = seen.run
         assert observed is not None
         try:
             match observed.phase:
                 case Phase.AWAITING_APPROVAL:
-                    pending = self._get(
-                        "pending_deployments",
-                        run,
-                        token,
-                        f"{watch.root}/actions/runs/{run.run_id}/pending_deployments",
-                        pending_deployments,
-                    )
-                    seen = replace(seen, pending=pending)
+                    seen = replace(seen, pending=self._reader.pending_deployments(at))
                 case Phase.COMPLETED if observed.meaning.by_jobs:
-                    failed = failed_jobs(self._jobs(watch, run, token))
+                    failed = failed_jobs(self._reader.jobs(at))
                     seen = replace(seen, jobs=failed[:MAX_FAILED_JOBS], more_jobs=max(0, len(failed) - MAX_FAILED_JOBS))
         except RateLimited as error:
-            self._limited(watch, run, token, error)  # it may last for an hour: the run is told without
+            self._limited(watch, at, error)  # it may last for an hour: the run is told without
             return replace(seen, detail=str(error))
         except (Refused, Untrusted) as error:
             return replace(seen, detail=str(error))
@@ -243,51 +252,60 @@ class RunPoller:
             watch.tries += 1
             if observed.phase is Phase.COMPLETED and watch.tries < TRIES:
                 # The run is over and will be so in some seconds: its failed jobs are worth another look.
-                return replace(self._troubled(watch, run, token, error), run=observed)
+                return replace(self._troubled(watch, at, error), run=observed)
             seen = replace(seen, detail=str(error))
         watch.tries = 0
         return seen
 
-    def _jobs(self, watch: _Watch, run: RunReference, token: Token) -> tuple[ObservedJob, ...]:
-        return in_smaller_pages(lambda size: self._pages_of_jobs(watch, run, token, size))
-
-    def _pages_of_jobs(self, watch: _Watch, run: RunReference, token: Token, size: int) -> tuple[ObservedJob, ...]:
-        path = f"{watch.root}/actions/runs/{run.run_id}/jobs"
-        jobs: tuple[ObservedJob, ...] = ()
-        for page in range(1, MOST_JOBS // size + 1):
-            parameters = {"per_page": str(size), "page": str(page)}
-            found = self._ask("jobs", run, token, path, lambda answer: jobs_page(answer, run), parameters)
-            jobs += found.jobs
-            if not found.jobs or len(jobs) >= found.total:
-                break
-        return jobs
+    def _with_outputs(self, watch: _Watch, seen: Snapshot, at: Place) -> Snapshot:
+        """``seen`` with the outputs, if they are wanted and the run is over; later steps need them, so that trouble is
+        waited out for some minutes."""
+        run, name = seen.run, watch.wanted.outputs
+        if name is None or run is None or run.phase is not Phase.COMPLETED or seen.trouble is not None:
+            return seen
+        now = self._clock.monotonic()
+        since = watch.outputs_since if watch.outputs_since is not None else now
+        watch.outputs_since = None
+        try:
+            read = self._outputs.read(at, run, name, lambda: self._reader.jobs(at))
+            return replace(seen, outputs=Outputs(json=read.json, note=read.note))
+        except (BadArtifact, Untrusted) as error:
+            return replace(seen, outputs=Outputs(problem=str(error)))
+        except RateLimited as error:
+            return replace(self._limited(watch, at, error), run=run)
+        except GitHubError as error:
+            if now - since >= (REFUSED_APART if isinstance(error, Refused) else OUTPUTS_WITHIN):
+                return replace(seen, outputs=Outputs(problem=str(error)))
+            watch.outputs_since = since
+            return replace(self._troubled(watch, at, error), run=run)
 
     # ---------------------------------------------------------------- what may come in between
 
-    def _limited(self, watch: _Watch, run: RunReference, token: Token, error: RateLimited) -> Snapshot:
-        until = self._rate_limits.hold(run.endpoint, token).until
+    def _limited(self, watch: _Watch, at: Place, error: RateLimited) -> Snapshot:
+        until = self._rate_limits.hold(at.run.endpoint, at.token).until
         return replace(watch.seen, trouble=Trouble(str(error), until), failure=None)
 
-    def _troubled(self, watch: _Watch, run: RunReference, token: Token, error: GitHubError) -> Snapshot:
+    def _troubled(self, watch: _Watch, at: Place, error: GitHubError) -> Snapshot:
         """Something that passes: the longer it lasts, the less often it is asked."""
         now = self._clock.monotonic()
         watch.ask_after = now + min(PAUSE * 2.0 ** min(watch.troubles, 10), MAX_PAUSE)
         watch.troubles += 1
-        until = max(watch.ask_after, self._rate_limits.hold(run.endpoint, token).until)
+        until = max(watch.ask_after, self._rate_limits.hold(at.run.endpoint, at.token).until)
         return replace(watch.seen, trouble=Trouble(str(error), until), failure=None)
 
-    def _renewed(self, watch: _Watch, run: RunReference, token: Token, renew: Renew, refusal: Refused) -> Snapshot:
+    def _renewed(self, watch: _Watch, at: Place, renew: Renew, refusal: Refused) -> Snapshot:
         """The same look with another token, once: an App's comes from our own memory and may have been revoked."""
+        run = at.run
         try:
-            fresh = renew(token)
+            fresh = renew(at.token)
         except StepError as error:
             if error.retry_after is None:
                 return self._refused(watch, f"{_app_refused(run, refusal)}, and there is no other: {error}")
             until = self._clock.monotonic() + error.retry_after
             return replace(watch.seen, trouble=Trouble(str(error), until), failure=None)
-        if fresh == token:
+        if fresh == at.token:
             return self._refused(watch, f"{_app_refused(run, refusal)}, and gives no other: {_SUSPENDED}")
-        return self._see(watch, run, fresh, None, renewed=True)
+        return self._see(watch, replace(at, token=fresh), None, renewed=True)
 
     def _refused(
         self, watch: _Watch, why: str, *, at_once: bool = True, final: Callable[[], str] | None = None
@@ -306,84 +324,34 @@ class RunPoller:
             return replace(watch.seen, trouble=Trouble(f"{why}; it is looked at once more", again_at), failure=None)
         return replace(watch.seen, trouble=None, failure=final() if final is not None else why)
 
-    def _why_missing(self, watch: _Watch, run: RunReference, token: Token, error: Refused) -> str:
+    def _why_missing(self, watch: _Watch, at: Place, error: Refused) -> str:
         """The repository tells whether the run or the whole repository is invisible: one request, after the failure."""
         if not error.words:  # no GitHub's 404
             return str(error)
+        run = at.run
         name = f"{run.owner}/{run.repo}"
         try:
-            self._ask("repository", run, token, watch.root, lambda answer: None)
+            self._reader.repository(at)
         except RateLimited as limit:
-            self._limited(watch, run, token, limit)
+            self._limited(watch, at, limit)
             return str(error)
         except GitHubError as other:
             if not isinstance(other, Refused) or other.status != 404:
                 return str(error)
-            return f"{run} cannot be seen: {invisible(run.endpoint, name, token)}"
+            return f"{run} cannot be seen: {invisible(run.endpoint, name, at.token)}"
         return (
             f"{name} has no run {run.run_id}: runID belongs to a run of another repository or was deleted, e.g. by the "
             "retention of runs: take runID from the output of the step that dispatched it"
         )
 
-    def _odd(self, watch: _Watch, run: RunReference, token: Token, error: "_Odd") -> Snapshot:
+    def _odd(self, watch: _Watch, at: Place, error: Odd) -> Snapshot:
         """A 200 that is not the run: final where two looks saw it and no look ever saw a run."""
         now = self._clock.monotonic()
         if watch.odd_since is None:
             watch.odd_since = now
         if watch.seen.run is None and now - watch.odd_since >= REFUSED_APART:
             return replace(watch.seen, trouble=None, failure=str(error))
-        return self._troubled(watch, run, token, error)
-
-    # ---------------------------------------------------------------- one request
-
-    def _get(self, name: str, run: RunReference, token: Token, path: str, parse: Callable[[Answer], T]) -> T:
-        """What ``parse`` reads in the answer, or read in the earlier one that GitHub says still holds.
-
-        :raises GitHubError: see `read_refusal` and `Client`.
-        """
-        key = (run.endpoint, path, token)  # not by its base: see `Listings.read`
-        with self._lock:
-            etag, had = self._answers.get(key, (None, None))
-
-        def seen(answer: Answer) -> tuple[T, str | None]:
-            if answer.status == 304:
-                value: T = had  # type: ignore[assignment]  # it was parsed from the answer that had this ETag
-                return value, etag
-            return parse(answer), answer.headers.get("etag", "")
-
-        value, etag = self._ask(name, run, token, path, seen, etag=etag)
-        with self._lock:
-            self._answers.pop(key, None)
-            if etag and len(etag) <= LONGEST_ETAG and etag.isascii() and etag.isprintable():  # else it is not sent back
-                self._answers[key] = (etag, value)
-        return value
-
-    def _ask(
-        self,
-        name: str,
-        run: RunReference,
-        token: Token,
-        path: str,
-        parse: Callable[[Answer], T],
-        parameters: Mapping[str, str] | None = None,
-        *,
-        etag: str | None = None,
-    ) -> T:
-        """One request; what ``parse`` finds in a 200, or with an ETag in a 304.
-
-        :raises GitHubError: any other answer, or none.
-        """
-
-        def good(answer: Answer) -> T:
-            if answer.status != 200 and (answer.status != 304 or etag is None):
-                raise read_refusal(answer, run.asked, token)
-            return parse(answer)
-
-        return self._client.read(name, run.asked, path, token, good, parameters, etag=etag)
-
-
-class _Odd(Unclear):
-    """A 200 that is not the run."""
+        return self._troubled(watch, at, error)
 
 
 _SUSPENDED: Final = "see whether the installation is suspended"

@@ -14,11 +14,31 @@ class Trouble:
 
 
 @dataclass(frozen=True)
+class Wanted:
+    """What a step wants to know of a run besides its end. ``outputs``: the artifact that holds its outputs."""
+
+    outputs: str | None = None
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """The outputs of a run that has ended: text with a JSON object; or the problem for which there are none.
+
+    ``note``: what to know of them.
+    """
+
+    json: str = ""
+    problem: str = ""
+    note: str = ""
+
+
+@dataclass(frozen=True)
 class Snapshot:
     """What is known of a run. ``run``: as it was last seen; ``failure``: why looking again cannot help.
 
     ``jobs``: those by which it failed, and ``more_jobs``: how many more did. ``detail``: why its jobs or approvals
-    cannot be read. ``missing``: GitHub's last answer was that there is no such run.
+    cannot be read. ``missing``: GitHub's last answer was that there is no such run. ``outputs``: where they are wanted,
+    of a run that has ended.
     """
 
     run: ObservedRun | None = None
@@ -29,3 +49,4 @@ class Snapshot:
     trouble: Trouble | None = None
     failure: str | None = None
     missing: bool = False
+    outputs: Outputs | None = None

@@ -16,6 +16,7 @@ from gha_step.steps.kind import Call, Underway
 from gha_step.steps.wait.answers import Wish, tell, tell_slow
 from gha_step.steps.wait.config import KIND, WaitForWorkflowConfig
 from gha_step.steps.wait.run_poller import Look, RunPoller
+from gha_step.steps.wait.snapshot import Wanted
 
 
 class WaitForWorkflow:
@@ -33,8 +34,21 @@ class WaitForWorkflow:
         config = WaitForWorkflowConfig.parse(call.request.step.config)
         repository = self._access.repository(call.request.caller.project, config)
         run = RunReference(repository.endpoint, repository.owner, repository.name, config.run_id)
-        wish = Wish(run, config.expected_conclusion, config.poll_interval)
-        look = self._run_poller.look(run, repository.token, repository.renew, project=call.request.caller.project)
+        outputs = config.outputs
+        wish = Wish(
+            run,
+            config.expected_conclusion,
+            config.poll_interval,
+            outputs=outputs is not None,
+            required=outputs is not None and outputs.required,
+        )
+        look = self._run_poller.look(
+            run,
+            repository.token,
+            repository.renew,
+            project=call.request.caller.project,
+            wanted=Wanted(outputs=None if outputs is None else outputs.artifact),
+        )
         if isinstance(look, Look):
             return LookUnderway(wish, look, self._clock)
         return tell(wish, look, self._clock.monotonic())

@@ -1,0 +1,145 @@
+"""What can be asked of GitHub about one run: one request each, conditional where it can be. It decides nothing.
+
+What it remembers (answers with their ETags) is this process's own, bounded, and may be lost: then the next request is
+an ordinary one.
+"""
+
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final, TypeAlias, TypeVar
+
+from gha_step.contract.memory import Memory
+from gha_step.contract.secret import Token
+from gha_step.github.client import Client, in_smaller_pages
+from gha_step.github.endpoint import Endpoint
+from gha_step.github.errors import Unclear
+from gha_step.github.messages import Answer, date
+from gha_step.github.refusals import read_refusal
+from gha_step.github.runs import (
+    ObservedJob,
+    ObservedRun,
+    PendingDeployment,
+    RunReference,
+    jobs_page,
+    observed_run,
+    pending_deployments,
+)
+
+MOST_JOBS: Final = 1_000  # that are read, while a matrix has at most 256
+LONGEST_ETAG: Final = 200  # characters; GitHub's have 68
+REMEMBERED_PAGES: Final = 200  # of jobs: some 30 kB each
+_Key: TypeAlias = tuple[Endpoint, str, Token]
+T = TypeVar("T")
+
+
+class Odd(Unclear):
+    """A 200 that is not the run."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a run is asked for. ``root``: path of the repository below the API base, under its present name."""
+
+    root: str
+    run: RunReference
+    token: Token
+
+    @property
+    def path(self) -> str:
+        """The run's own path below the API base."""
+        return f"{self.root}/actions/runs/{self.run.run_id}"
+
+
+class RunReader:
+    """Asks GitHub about runs. Each method raises a `GitHubError` for any answer but the one it is named for."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+        self._lock = threading.Lock()
+        self._answers: Memory[_Key, tuple[str, Any]] = Memory()  # ETag, parsed
+        self._pages: Memory[_Key, tuple[str, Any]] = Memory(REMEMBERED_PAGES)
+
+    def run(self, at: Place) -> tuple[ObservedRun, float | None]:
+        """The run, and GitHub's clock when it answered.
+
+        :raises Odd: the answer is not this run.
+        """
+
+        def parsed(answer: Answer) -> ObservedRun:
+            try:
+                return observed_run(answer, at.run)
+            except Unclear as error:
+                raise Odd(str(error)) from None
+
+        return self._get("run", at, at.path, parsed)
+
+    def pending_deployments(self, at: Place) -> tuple[PendingDeployment, ...]:
+        """What it waits for before a job enters an environment."""
+        return self._get("pending_deployments", at, f"{at.path}/pending_deployments", pending_deployments)[0]
+
+    def jobs(self, at: Place) -> tuple[ObservedJob, ...]:
+        """The jobs of its latest attempt, with those that were carried over."""
+        return in_smaller_pages(lambda size: self._jobs(at, size))
+
+    def _jobs(self, at: Place, size: int) -> tuple[ObservedJob, ...]:
+        jobs: tuple[ObservedJob, ...] = ()
+        for page in range(1, MOST_JOBS // size + 1):
+            parameters = {"per_page": str(size), "page": str(page)}
+            found, _ = self._get("jobs", at, f"{at.path}/jobs", lambda answer: jobs_page(answer, at.run), parameters)
+            jobs += found.jobs
+            if not found.jobs or len(jobs) >= found.total:
+                break
+        return jobs
+
+    def repository(self, at: Place) -> None:
+        """Nothing, if it can be seen."""
+        self._ask("repository", at, at.root, lambda answer: None)
+
+    # ---------------------------------------------------------------- one request
+
+    def _get(
+        self,
+        name: str,
+        at: Place,
+        path: str,
+        parse: Callable[[Answer], T],
+        parameters: Mapping[str, str] | None = None,
+    ) -> tuple[T, float | None]:
+        """What ``parse`` reads in the answer, or read in the earlier one that GitHub says still holds; and its Date."""
+        memory = self._pages if name == "jobs" else self._answers
+        key = (at.run.endpoint, f"{path}?{parameters}", at.token)  # not by its base: see `Listings.read`
+        with self._lock:
+            etag, had = memory.get(key, (None, None))
+
+        def seen(answer: Answer) -> tuple[T, str | None, float | None]:
+            if answer.status == 304:
+                value: T = had  # type: ignore[assignment]  # it was parsed from the answer that had this ETag
+                return value, etag, date(answer)
+            return parse(answer), answer.headers.get("etag", ""), date(answer)
+
+        value, new, moment = self._ask(name, at, path, seen, parameters, etag=etag)
+        with self._lock:
+            memory.pop(key, None)
+            if new and len(new) <= LONGEST_ETAG and new.isascii() and new.isprintable():  # else it is not sent back
+                memory[key] = (new, value)
+        return value, moment
+
+    def _ask(
+        self,
+        name: str,
+        at: Place,
+        path: str,
+        parse: Callable[[Answer], T],
+        parameters: Mapping[str, str] | None = None,
+        *,
+        etag: str | None = None,
+    ) -> T:
+        """One request; what ``parse`` finds in a 200, or with an ETag in a 304."""
+
+        def good(answer: Answer) -> T:
+            if answer.status != 200 and (answer.status != 304 or etag is None):
+                raise read_refusal(answer, at.run.asked, at.token)
+            return parse(answer)
+
+        return self._client.read(name, at.run.asked, path, at.token, good, parameters, etag=etag)
