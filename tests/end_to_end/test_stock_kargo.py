@@ -121,10 +121,13 @@ def test_a_dispatch_and_its_wait(service: Service) -> None:
     assert (dispatched["status"], dispatched["runID"]) == ("Succeeded", str(run.id))
     wait = HttpStep(service, "waits", alias="wait::call")
     wait.config = {name: CONFIG[name] for name in ("credentials", "owner", "repo")} | {"runID": dispatched["runID"]}
+    wait.config["outputs"] = '{"artifact": "kargo-outputs"}'
     assert wait.poll() is None
+    run.upload({"url": "https://my-app.example.com"})
     run.finish()
     waited = wait.follow(within=40)
     assert (waited["status"], waited["conclusion"]) == ("Succeeded", "success")
+    assert waited["outputs"] == {"url": "https://my-app.example.com"}
 
 
 def test_a_github_that_takes_long_blocks_no_worker_of_kargo(service: Service) -> None:
