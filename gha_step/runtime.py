@@ -8,7 +8,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, wait
-from typing import Any, Protocol, TypeVar
+from typing import Any, Final, Protocol, TypeAlias, TypeVar
 
 T = TypeVar("T")
 
@@ -55,6 +55,12 @@ class Workers(Protocol):
         The future can be cancelled as long as no thread has taken it.
         """
 
+    def follow(self, work: Callable[[], T]) -> "Future[T]":
+        """Like :meth:`spawn`; a thread of another set goes on with ``work`` itself, once it has given its result.
+
+        Meanwhile it counts among this set. Handing over to another thread costs more than many a piece of work.
+        """
+
     def join(self, job: "Future[Any]", seconds: float) -> bool:
         """Wait up to ``seconds`` for ``job`` to end; whether it has."""
 
@@ -72,7 +78,7 @@ class ThreadWorkers:
         self._queue: deque[tuple[Future[Any], Callable[[], Any]]] = deque()
         self._changed = threading.Condition()
         self._idle = 0  # threads that wait and that no work has been meant for yet
-        self._started = 0
+        self._threads = 0  # those at work for this set, or waiting to be
 
     def spawn(self, work: Callable[[], T]) -> "Future[T]":
         future: Future[T] = Future()
@@ -81,26 +87,75 @@ class ThreadWorkers:
             if self._idle:
                 self._idle -= 1
                 self._changed.notify()
-            elif self._started < self._limit:
-                self._started += 1
-                threading.Thread(target=self._run, name=f"{self._name}-{self._started}", daemon=True).start()
+            else:
+                self._start()
+        return future
+
+    def follow(self, work: Callable[[], T]) -> "Future[T]":
+        following: _Following | None = getattr(_here, "following", None)
+        with self._changed:
+            lent = following is not None and not following and self._threads < self._limit
+            self._threads += lent
+        if following is None or not lent:
+            return self.spawn(work)
+        future: Future[T] = Future()
+        following.append((self._leave, future, work))
         return future
 
     def join(self, job: "Future[Any]", seconds: float) -> bool:
         return bool(wait([job], timeout=seconds).done)
 
+    def _start(self) -> None:
+        if self._threads < self._limit:
+            self._threads += 1
+            threading.Thread(target=self._run, name=self._name, daemon=True).start()
+
     def _run(self) -> None:
+        following: _Following = []
+        _here.following = following
         while True:
             with self._changed:
                 while not self._queue:
                     self._idle += 1
                     self._changed.wait()
-                future, work = self._queue.popleft()
-            if future.set_running_or_notify_cancel():
-                try:
-                    result = work()
-                except BaseException as error:  # noqa: BLE001  it is the caller's, who asks the future
-                    future.set_exception(error)
-                else:
-                    future.set_result(result)
-            del future, work  # an idle thread keeps nobody's request alive
+                job = self._queue.popleft()
+            _do(*job)
+            del job  # an idle thread keeps nobody's request alive
+            if following and not self._lend(following):
+                return
+
+    def _lend(self, following: "_Following") -> bool:
+        """Work for another set for a while; whether this one still has a place afterwards."""
+        self._leave()
+        while following:
+            leave, future, work = following.pop()
+            _do(future, work)
+            leave()
+            del future, work
+        with self._changed:
+            if self._threads >= self._limit:
+                return False
+            self._threads += 1
+        return True
+
+    def _leave(self) -> None:
+        """The calling thread is this set's no longer; what waits for one gets another."""
+        with self._changed:
+            self._threads -= 1
+            if self._queue:
+                self._start()
+
+
+_Following: TypeAlias = list[tuple[Callable[[], None], Future[Any], Callable[[], Any]]]
+_here: Final = threading.local()  # what a worker's thread is to go on with
+
+
+def _do(future: "Future[Any]", work: Callable[[], Any]) -> None:
+    if not future.set_running_or_notify_cancel():
+        return
+    try:
+        result = work()
+    except BaseException as error:  # noqa: BLE001  it is the caller's, who asks the future
+        future.set_exception(error)
+    else:
+        future.set_result(result)

@@ -2,10 +2,12 @@
 
 import threading
 import time
+from concurrent.futures import Future
 
 import pytest
 
 from gha_step.runtime import SystemClock, ThreadWorkers
+from tests.support.clock import eventually
 
 
 def all_at_once(workers: ThreadWorkers, number: int) -> bool:
@@ -90,6 +92,58 @@ def test_work_that_no_thread_has_taken_can_be_withdrawn() -> None:
     free.set()
     assert workers.spawn(lambda: 5).result(5) == 5
     assert done == []
+
+
+def test_what_follows_is_done_by_the_same_thread_once_the_first_result_is_there() -> None:
+    calls, tasks, told = ThreadWorkers(1, "call"), ThreadWorkers(1, "task"), threading.Event()
+
+    def call() -> tuple[int, Future[int]]:
+        return threading.get_ident(), tasks.follow(task)
+
+    def task() -> int:
+        assert told.wait(5)
+        return threading.get_ident()
+
+    thread, following = calls.spawn(call).result(5)  # a result, while what follows goes on
+    assert calls.spawn(lambda: 5).result(5) == 5  # and its place is another's meanwhile
+    told.set()
+    assert following.result(5) == thread
+
+
+def test_what_follows_counts_among_its_own_set_and_waits_where_that_is_busy() -> None:
+    calls, tasks = ThreadWorkers(8, "call"), ThreadWorkers(2, "task")
+    together, free, running = threading.Barrier(3), threading.Event(), []
+
+    def task() -> None:
+        running.append(1)
+        together.wait(5)
+        free.wait(5)
+
+    busy = [calls.spawn(lambda: tasks.follow(task)).result(5) for _ in range(2)]
+    together.wait(5)
+    waiting = calls.spawn(lambda: tasks.follow(lambda: 5)).result(5)
+    withdrawn = calls.spawn(lambda: tasks.follow(lambda: 6)).result(5)
+    assert all_at_once(calls, 8)  # those that are lent are missed by nobody
+    assert not waiting.done()
+    assert withdrawn.cancel()
+    free.set()
+    assert waiting.result(5) == 5
+    assert all(tasks.join(job, 5) for job in busy)
+    assert all_at_once(tasks, 2)
+    assert all_at_once(calls, 8)
+
+
+def test_no_more_threads_stay_than_the_limit_allows_after_some_were_lent() -> None:
+    calls, tasks, free = ThreadWorkers(2, "lender"), ThreadWorkers(8, "task"), threading.Event()
+    lent = [calls.spawn(lambda: tasks.follow(lambda: free.wait(5))).result(5) for _ in range(6)]
+    free.set()
+    assert all(tasks.join(job, 5) for job in lent)
+    eventually(lambda: sum(thread.name == "lender" for thread in threading.enumerate()) <= 2)
+    assert all_at_once(calls, 2)
+
+
+def test_of_a_thread_that_is_nobodys_what_follows_is_spawned() -> None:
+    assert ThreadWorkers(1, "task").follow(lambda: 5).result(5) == 5
 
 
 def test_work_holds_up_no_exit() -> None:

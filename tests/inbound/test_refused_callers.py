@@ -13,7 +13,7 @@ from gha_step.pb.v1 import step_pb2 as pb
 from gha_step.pb.v1.step_pb2_grpc import StepServiceStub
 from gha_step.telemetry import Telemetry
 from tests.support.calls import BEARER, body, config
-from tests.support.clock import VirtualClock
+from tests.support.clock import VirtualClock, eventually
 from tests.support.process import Served, served
 from tests.support.secrets import example_secret, write_secret
 
@@ -111,6 +111,7 @@ def test_a_step_that_fails_is_a_warning_and_one_that_succeeds_is_none(tmp_path: 
         server.ask("POST", "/api/v1/step.execute", body(config()))
         assert warnings(server) == []
         server.ask("POST", "/api/v1/step.execute", body(config(ref="nowhere"), alias="refused"))
+        eventually(lambda: len(warnings(server)) == 2)  # they are written once the answer is on its way
         refusal, failed = warnings(server)
     assert refusal.startswith("dispatch rejected: ")
     assert failed.startswith("gha-dispatch-workflow: Failed nothing was dispatched: ")

@@ -116,6 +116,9 @@ class SimWorkers:
     def spawn(self, work: Callable[[], T]) -> "Future[T]":
         return self._kernel.spawn(self._process, work)
 
+    def follow(self, work: Callable[[], T]) -> "Future[T]":
+        return self.spawn(work)
+
     def join(self, job: "Future[Any]", seconds: float) -> bool:
         return self._kernel.join(job, seconds)
 

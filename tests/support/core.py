@@ -14,6 +14,7 @@ from gha_step.github.connection import Connector, SocketConnector
 from gha_step.ledger.record import Owner
 from gha_step.ledger.store import Store
 from gha_step.runtime import Clock, Workers
+from gha_step.steps.dispatch.task import Joined
 from gha_step.telemetry import Telemetry
 from gha_step.wiring.core import ARTIFACT_HOSTS, KINDS, Core, MakeKind
 from tests.support.calls import body
@@ -97,7 +98,10 @@ class Program:
             return outcome
         # A task that has to look for the run is ready only when it stops; by the jumping clock that is soon.
         wait([outcome.ready], reply_within)
-        return outcome.answer()
+        result = outcome.answer()
+        if result.status == "Succeeded" and isinstance(outcome, Joined) and outcome.task.job is not None:
+            wait([outcome.task.job], reply_within)  # a run that GitHub named is told before it is written
+        return result
 
     def follow(self, step_config: Any = None, *, calls: int = 200, **context: Any) -> StepResult:
         """Call until the answer is final. :raises AssertionError: it is not, after so many calls."""

@@ -62,6 +62,9 @@ class QuickWorkers:
     def spawn(self, work: Callable[[], T]) -> "Future[T]":
         return self._threads.spawn(work)
 
+    def follow(self, work: Callable[[], T]) -> "Future[T]":
+        return self._threads.follow(work)
+
     def join(self, job: "Future[Any]", seconds: float) -> bool:
         return self._threads.join(job, seconds / TIMES)
 

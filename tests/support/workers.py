@@ -17,8 +17,13 @@ class TrackedWorkers:
         self._jobs: list[Future[Any]] = []
 
     def spawn(self, work: Callable[[], T]) -> "Future[T]":
+        return self._track(self._threads.spawn(work))
+
+    def follow(self, work: Callable[[], T]) -> "Future[T]":
+        return self._track(self._threads.follow(work))
+
+    def _track(self, job: "Future[T]") -> "Future[T]":
         self._jobs = [job for job in self._jobs if not job.done()]
-        job = self._threads.spawn(work)
         self._jobs.append(job)
         return job
 
