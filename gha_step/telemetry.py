@@ -1,11 +1,13 @@
 """What operators see: metrics in Prometheus' form and structured logs on stderr. It decides nothing."""
 
+import json
 import logging
 import platform
 import re
 import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from datetime import UTC, datetime
 from itertools import product
 from typing import Any, Final
 
@@ -236,22 +238,22 @@ class _OneLine(logging.Formatter):
         return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)
 
 
+class _JsonLine(logging.Formatter):
+    """One JSON object a line. Libraries for it take four times as long, and each dispatch writes two lines."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        line = {"level": record.levelname, "logger": record.name, "message": record.getMessage()}
+        line |= {name: getattr(record, name) for name in _FIELDS}
+        if record.exc_info:
+            line["exc_info"] = self.formatException(record.exc_info)
+        line["time"] = datetime.fromtimestamp(record.created, UTC).isoformat()
+        return json.dumps(line, default=str)
+
+
 def configure_logging(level: str, form: str) -> None:
     """Structured logs on stderr, as JSON or as text; other libraries' from warnings on."""
     handler = logging.StreamHandler(sys.stderr)
-    if form == "json":
-        from pythonjsonlogger.json import JsonFormatter
-
-        handler.setFormatter(
-            JsonFormatter(
-                "{levelname}{name}{message}" + "".join(f"{{{name}}}" for name in _FIELDS),
-                style="{",
-                rename_fields={"levelname": "level", "name": "logger"},
-                timestamp="time",
-            )
-        )
-    else:
-        handler.setFormatter(_OneLine("%(asctime)s %(levelname)s %(message)s"))
+    handler.setFormatter(_JsonLine() if form == "json" else _OneLine("%(asctime)s %(levelname)s %(message)s"))
     handler.addFilter(_SubjectFilter())
     root = logging.getLogger()
     root.handlers[:] = [handler]

@@ -5,6 +5,7 @@ Hosts evaluate expressions before we see a value, so types arrive bent: ``timeou
 anything is accepted; what may have is refused with the advice to write ``quote()``.
 """
 
+import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Annotated, Any, Final, Self, get_args
 
@@ -19,6 +20,8 @@ MAX_INPUTS: Final = 25  # github.com and GHES >= 3.20; GHES <= 3.19 takes 10 (fa
 MAX_KEYS: Final = 100  # of a config, and of a mapping in it
 MAX_PROBLEMS: Final = 20  # that are told of one config
 MAX_INPUTS_CHARACTERS: Final = 65_535  # the whole inputs object as JSON (GitHub's documentation)
+_CONTROL: Final = re.compile("[\x00-\x1f\x7f-\x9f]")
+_NOT_IN_SEGMENTS: Final = re.compile(r"[/?#%\\]")
 EXACT_FLOAT: Final = 2**53  # beyond it a double no longer tells neighbouring integers apart
 
 
@@ -72,8 +75,8 @@ def as_text(value: object) -> str:
     text = _string(value)
     if not text.strip():
         raise _refuse("must not be empty")
-    if control := next((c for c in text if ord(c) < 32 or 127 <= ord(c) < 160), None):
-        raise _refuse(f"{quoted(text)} contains the control character U+{ord(control):04X}; remove it")
+    if control := _CONTROL.search(text):
+        raise _refuse(f"{quoted(text)} contains the control character U+{ord(control[0]):04X}; remove it")
     return text
 
 
@@ -82,8 +85,8 @@ def as_segment(value: object) -> str:
     text = as_text(value)
     if text in (".", ".."):
         raise _refuse(f"{text!r} is not a name")
-    if bad := next((c for c in text if c in "/?#%\\"), None):
-        raise _refuse(f"{quoted(text)} contains {bad!r}; write the bare name, not a path or URL")
+    if bad := _NOT_IN_SEGMENTS.search(text):
+        raise _refuse(f"{quoted(text)} contains {bad[0]!r}; write the bare name, not a path or URL")
     return text
 
 

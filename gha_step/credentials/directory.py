@@ -3,6 +3,7 @@
 Files may be symlinks, as Kubernetes' own mounts are; so names are checked, not resolved paths.
 """
 
+import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Final
@@ -67,16 +68,19 @@ class DirectorySecrets:
 
 
 def _read_all(folder: Path, subject: str) -> dict[str, bytes]:
-    # Kubernetes keeps a mount's versions in entries that start with "..".
-    keys = [entry for entry in folder.iterdir() if not entry.name.startswith(".") and entry.is_file()]
+    with os.scandir(folder) as entries:
+        # Kubernetes keeps a mount's versions in entries that start with "..".
+        keys = [entry for entry in entries if not entry.name.startswith(".") and entry.is_file()]
     return {key.name: _read(key, subject) for key in keys}
 
 
-def _read(path: Path, subject: str) -> bytes:
-    with path.open("rb") as file:
-        value = file.read(MAX_VALUE + 1)
+def _read(key: "os.DirEntry[str]", subject: str) -> bytes:
+    with open(key.path, "rb", buffering=0) as file:
+        value = file.read(MAX_VALUE + 1) or b""
+        while len(value) <= MAX_VALUE and (more := file.read(MAX_VALUE + 1 - len(value))):
+            value += more
     if len(value) > MAX_VALUE:
         raise CredentialsError(
-            f"{subject}: the key {path.name} is over {MAX_VALUE >> 20} MiB, which is more than a Secret may have"
+            f"{subject}: the key {key.name} is over {MAX_VALUE >> 20} MiB, which is more than a Secret may have"
         )
     return value

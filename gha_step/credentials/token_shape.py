@@ -6,6 +6,7 @@ import re
 from typing import Final
 
 _TOKEN: Final = re.compile(r"(gh[a-z]_|github_pat_)[A-Za-z0-9_.-]+")
+_BLACK: Final = re.compile(r"[!-~]*")
 _FILLED_IN: Final = re.compile(r"(gh[a-z]_|github_pat_)?([xX]{3,}|\*{3,}|\.{3,}|…)[xX*.…_-]*")
 _WORDS: Final = re.compile(
     r"(gh[a-z]_|github_pat_)?("
@@ -28,7 +29,7 @@ def unfit(token: str) -> str | None:
         return "holds a placeholder, and no token: put a GitHub token there"
     if _FILLED_IN.fullmatch(token) or _WORDS.fullmatch(token):
         return "holds a placeholder, and no token: put a GitHub token there"
-    if any(not 33 <= ord(c) <= 126 for c in token):
+    if not _BLACK.fullmatch(token):
         return (
             "holds white space or characters that no token has: store the bare token, not encoded twice and without "
             "quotes"

@@ -6,6 +6,7 @@ The dispatch and every other request use what is decided here.
 import ipaddress
 import re
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from typing import Final
 from urllib.parse import SplitResult, urlsplit
 
@@ -65,6 +66,7 @@ class Endpoint:
         return f"{'https' if self.tls else 'http'}://{self.authority.removeprefix('api.')}"
 
 
+@lru_cache(256)  # of texts alone: a changed Secret has another one
 def resolve_endpoint(base_url: str | None, *, allow_http: bool, verify: bool = True) -> Endpoint:
     """The endpoint of a Secret's ``baseURL`` (``None`` or blank: github.com).
 

@@ -146,4 +146,7 @@ class ServerCapabilities:
             future.set_result(None)
 
     def _of(self, endpoint: Endpoint) -> _Server:
-        return self._servers.setdefault(endpoint.base, _Server())
+        server = self._servers.get(endpoint.base)
+        if server is None:
+            server = self._servers[endpoint.base] = _Server()
+        return server

@@ -65,7 +65,7 @@ class Target(Frozen):
 
     def same_as(self, other: "Target") -> bool:
         """Whether both may be one: a short ref is the same as either full one, a branch never the same as a tag."""
-        return other in self._same()
+        return other == self or other in self._same()
 
     def has_hash(self, text: str) -> bool:
         """Whether ``text`` is the `hash` of a target that is the `same_as` this one."""
