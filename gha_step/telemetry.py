@@ -8,20 +8,20 @@ import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, datetime
+from functools import cached_property
 from itertools import product
-from typing import Any, Final
-
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
-from prometheus_client.core import GaugeMetricFamily, Metric
-from prometheus_client.registry import Collector
+from typing import TYPE_CHECKING, Any, Final
 
 from gha_step import __version__
 from gha_step.contract.errors import StepError
 from gha_step.contract.result import Status
+from gha_step.metrics import Counts, Labels, Level, Times
+
+if TYPE_CHECKING:
+    from prometheus_client import CollectorRegistry
 
 log: Final = logging.getLogger("gha_step")
 
-_SECONDS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 UNKNOWN_KIND: Final = "unknown"  # a call of a step kind that is not served here
 REQUESTS: Final = {  # to GitHub, and the word for one that gets no answer
     "dispatch": "unclear",
@@ -48,87 +48,71 @@ class Telemetry:
     """
 
     def __init__(self) -> None:
-        self.registry = CollectorRegistry()
-        self._steps = self._counter("steps", "Answers to step calls.", "kind", "status")
-        self._step_seconds = self._histogram("step_seconds", "Time to answer a step call.", "kind")
-        self._dispatches = self._counter("dispatches", "Dispatches by the state they reached.", "outcome")
-        self._requests = self._counter("github_requests", "Requests to GitHub.", "request", "status")
-        self._request_seconds = self._histogram("github_request_seconds", "Time of one request.", "request")
-        self._project_requests = self._counter(
-            "project_requests", "Requests to the REST resource of projects, by HTTP status.", "resource", "status"
-        )
-        self._refused_callers = self._counter("refused_callers", "Calls without the right token.", "wire")
-        self._deliveries = self._counter(
-            "github_webhook_deliveries", "Deliveries of GitHub's webhook, by what came of them.", "result"
-        )
+        self._steps = Counts("steps", "Answers to step calls.", "kind", "status")
+        self._step_seconds = Times("step_seconds", "Time to answer a step call.", "kind")
+        self._dispatches = Counts("dispatches", "Dispatches by the state they reached.", "outcome")
+        self._requests = Counts("github_requests", "Requests to GitHub.", "request", "status")
+        self._request_seconds = Times("github_request_seconds", "Time of one request.", "request")
+        about = "Requests to the REST resource of projects, by HTTP status."
+        self._project_requests = Counts("project_requests", about, "resource", "status")
+        self._refused_callers = Counts("refused_callers", "Calls without the right token.", "wire")
+        about = "Deliveries of GitHub's webhook, by what came of them."
+        self._deliveries = Counts("github_webhook_deliveries", about, "result")
+        about = "Run IDs that GitHub's own late answer replaced. Alarm on any."
+        self._contradicted = Counts("contradicted_runs", about)
         self._rate_limits = _Budgets()
-        self.registry.register(self._rate_limits)
-        self._contradicted = self._counter(
-            "contradicted_runs", "Run IDs that GitHub's own late answer replaced. Alarm on any."
-        )
-        self._gauge("build_info", "Always 1; the labels say what runs.", "version", "python").labels(
-            __version__, platform.python_version()
-        ).set(1)
+        self._levels: list[Callable[[], Iterable[Level]]] = [_build_info, self._rate_limits.levels]
         for wire in WIRES:
-            self._refused_callers.labels(wire)
+            self._refused_callers.expect(wire)
         for request, unanswered in REQUESTS.items():
-            self._request_seconds.labels(request)
+            self._request_seconds.expect(request)
             for status in (*GITHUB_STATUSES, unanswered):
-                self._requests.labels(request, status)
+                self._requests.expect(request, status)
 
     def expect(self, kinds: Iterable[str], outcomes: Iterable[str]) -> None:
         """Begin at 0 for the step kinds of this server, and for the states that a dispatch can reach."""
         for kind in (*kinds, UNKNOWN_KIND):
-            self._step_seconds.labels(kind)
+            self._step_seconds.expect(kind)
             for status in Status:
-                self._steps.labels(kind, status)
+                self._steps.expect(kind, status)
         for outcome in outcomes:
-            self._dispatches.labels(outcome)
+            self._dispatches.expect(outcome)
 
     def expect_webhook(self) -> None:
         """Begin at 0 for deliveries of GitHub's webhook."""
         for result in DELIVERIES:
-            self._deliveries.labels(result)
+            self._deliveries.expect(result)
 
     def expect_resources(self, resources: Iterable[str]) -> None:
         """Begin at 0 for the resources that are served over REST."""
         for resource, status in product(resources, PROJECT_STATUSES):
-            self._project_requests.labels(resource, status)
-
-    def _counter(self, name: str, about: str, *labels: str) -> Counter:
-        return Counter(f"gha_step_{name}", about, labels, registry=self.registry)
-
-    def _gauge(self, name: str, about: str, *labels: str) -> Gauge:
-        return Gauge(f"gha_step_{name}", about, labels, registry=self.registry)
-
-    def _histogram(self, name: str, about: str, *labels: str) -> Histogram:
-        return Histogram(f"gha_step_{name}", about, labels, buckets=_SECONDS, registry=self.registry)
+            self._project_requests.expect(resource, status)
 
     def step(self, kind: str, status: str, seconds: float) -> None:
         """A call to a step was answered."""
-        self._steps.labels(kind, status).inc()
-        self._step_seconds.labels(kind).observe(seconds)
+        self._steps.add(kind, status)
+        self._step_seconds.add(seconds, kind)
 
     def dispatch(self, outcome: str) -> None:
         """A dispatch reached a state: `sending`, or what came of it."""
-        self._dispatches.labels(outcome).inc()
+        self._dispatches.add(outcome)
 
     def github_request(self, request: str, status: str, seconds: float) -> None:
         """A request to GitHub ended with an HTTP status, or with `error` or `unclear`."""
-        self._requests.labels(request, status).inc()
-        self._request_seconds.labels(request).observe(seconds)
+        self._requests.add(request, status)
+        self._request_seconds.add(seconds, request)
 
     def project_request(self, resource: str, status: int) -> None:
         """A request to the REST resource was answered. ``resource``: dispatches, waits or none."""
-        self._project_requests.labels(resource, str(status)).inc()
+        self._project_requests.add(resource, str(status))
 
     def refused_caller(self, wire: str) -> None:
         """A call had no token, or a wrong one. ``wire``: one of `WIRES`."""
-        self._refused_callers.labels(wire).inc()
+        self._refused_callers.add(wire)
 
     def webhook_delivery(self, result: str) -> None:
         """A delivery of GitHub's webhook was taken as a hint, ignored, or refused; see `DELIVERIES`."""
-        self._deliveries.labels(result).inc()
+        self._deliveries.add(result)
 
     def github_budget(self, host: str, headers: Mapping[str, str]) -> None:
         """An answer came from GitHub; its headers, in lower case, tell what is left of its token's budget."""
@@ -138,25 +122,45 @@ class Telemetry:
 
     def contradicted(self) -> None:
         """An attributed run ID turned out to be wrong."""
-        self._contradicted.inc()
+        self._contradicted.add()
 
     def watch_ledger(self, census: Callable[[], Mapping[str, tuple[int, float | None]]]) -> None:
         """Show what stands in the ledger, asked whenever somebody asks.
 
         :param census: by state, how many records, and when the oldest was made: seconds since the epoch.
         """
-        self.registry.register(_LedgerStates(census))
+        self._levels.append(_LedgerStates(census).levels)
 
     def watch_readiness(self, ready: Callable[[], bool]) -> None:
         """Show whether the server takes calls, asked whenever somebody asks."""
-        self._gauge("ready", "1 while the server takes calls, 0 while it starts or stops.").set_function(ready)
+        about = "1 while the server takes calls, 0 while it starts or stops."
+        self._levels.append(lambda: [Level("gha_step_ready", about, (), {(): ready()})])
+
+    @cached_property
+    def registry(self) -> "CollectorRegistry":
+        """For metrics that the library itself counts; they are shown after the others."""
+        from prometheus_client import CollectorRegistry
+
+        return CollectorRegistry()
 
     def exposition(self) -> bytes:
         """All metrics as Prometheus reads them."""
-        return generate_latest(self.registry)
+        from gha_step.exposition import exposition  # a tenth of a start, and only those pay who ask
+
+        counts = (
+            *(self._steps, self._dispatches, self._requests, self._project_requests, self._refused_callers),
+            *(self._deliveries, self._contradicted),
+        )
+        levels = (level for ask in self._levels for level in ask())
+        return exposition(counts, (self._step_seconds, self._request_seconds), levels, vars(self).get("registry"))
 
 
-class _Budgets(Collector):
+def _build_info() -> Iterator[Level]:
+    values = (__version__, platform.python_version())
+    yield Level("gha_step_build_info", "Always 1; the labels say what runs.", ("version", "python"), {values: 1})
+
+
+class _Budgets:
     """The lowest since somebody last asked: tokens have budgets of their own, and a metric names no token.
 
     Projects name hosts: only the first get a name of their own.
@@ -175,31 +179,21 @@ class _Budgets(Collector):
                 host = OTHER
             self._lowest[host] = min(share, self._lowest.get(host, share))
 
-    def describe(self) -> Iterator[Metric]:
-        about = "What is left of GitHub's hourly budget, 0 to 1: of all tokens the least, since this was last asked."
-        yield GaugeMetricFamily("gha_step_github_budget_ratio", about, labels=["host"])
-
-    def collect(self) -> Iterator[Metric]:
-        (family,) = self.describe()
+    def levels(self) -> Iterator[Level]:
         with self._lock:
             lowest, self._lowest = self._lowest, {}
-        for host, share in lowest.items():
-            family.add_metric([host], share)  # type: ignore[attr-defined]
-        yield family
+        about = "What is left of GitHub's hourly budget, 0 to 1: of all tokens the least, since this was last asked."
+        yield Level(
+            "gha_step_github_budget_ratio", about, ("host",), {(host,): share for host, share in lowest.items()}
+        )
 
 
-class _LedgerStates(Collector):
+class _LedgerStates:
     def __init__(self, census: Callable[[], Mapping[str, tuple[int, float | None]]]) -> None:
         self._census = census
         self._told = ""
 
-    def describe(self) -> Iterator[Metric]:
-        yield GaugeMetricFamily("gha_step_ledger_records", "Ledger records by state.", labels=["state"])
-        about = "When the oldest record in a state was made, in seconds since the epoch."
-        yield GaugeMetricFamily("gha_step_ledger_oldest_record_timestamp_seconds", about, labels=["state"])
-
-    def collect(self) -> Iterator[Metric]:
-        records, made = self.describe()
+    def levels(self) -> Iterator[Level]:
         try:
             census = self._census()
         except StepError as error:  # the other metrics are needed most when the ledger is away
@@ -208,12 +202,11 @@ class _LedgerStates(Collector):
             self._told = str(error)
             return
         self._told = ""
-        for state, (count, oldest) in census.items():
-            records.add_metric([state], count)  # type: ignore[attr-defined]
-            if oldest is not None:
-                made.add_metric([state], oldest)  # type: ignore[attr-defined]
-        yield records
-        yield made
+        records: dict[Labels, float] = {(state,): count for state, (count, _) in census.items()}
+        yield Level("gha_step_ledger_records", "Ledger records by state.", ("state",), records)
+        about = "When the oldest record in a state was made, in seconds since the epoch."
+        made: dict[Labels, float] = {(state,): oldest for state, (_, oldest) in census.items() if oldest is not None}
+        yield Level("gha_step_ledger_oldest_record_timestamp_seconds", about, ("state",), made)
 
 
 _FIELDS: Final = ("project", "promotion", "alias", "run")

@@ -1,0 +1,75 @@
+"""Numbers by the values of labels, as Prometheus has them. It knows neither what happened nor the text form."""
+
+import threading
+import time
+from bisect import bisect_left
+from collections.abc import Mapping
+from typing import Final, NamedTuple, TypeAlias
+
+Labels: TypeAlias = tuple[str, ...]
+
+
+class Counts:
+    """How often something happened, by the values of its labels."""
+
+    def __init__(self, name: str, about: str, *labels: str) -> None:
+        self.name = f"gha_step_{name}"
+        self.about = about
+        self.labels = labels
+        self.since = time.time()
+        self._lock = threading.Lock()
+        self._numbers: dict[Labels, int] = {} if labels else {(): 0}
+
+    def expect(self, *values: str) -> None:
+        """Begin at 0 for these."""
+        with self._lock:
+            self._numbers.setdefault(values, 0)
+
+    def add(self, *values: str) -> None:
+        """It happened once more."""
+        with self._lock:
+            self._numbers[values] = self._numbers.get(values, 0) + 1
+
+    def numbers(self) -> dict[Labels, int]:
+        with self._lock:
+            return dict(self._numbers)
+
+
+class Times:
+    """How long something took, in seconds, by the values of its labels: how often up to each bound, and in all."""
+
+    bounds: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+
+    def __init__(self, name: str, about: str, *labels: str) -> None:
+        self.name = f"gha_step_{name}"
+        self.about = about
+        self.labels = labels
+        self.since = time.time()
+        self._lock = threading.Lock()
+        self._numbers: dict[Labels, tuple[list[int], float]] = {}
+
+    def expect(self, *values: str) -> None:
+        """Begin at 0 for these."""
+        with self._lock:
+            self._numbers.setdefault(values, ([0] * (len(self.bounds) + 1), 0.0))
+
+    def add(self, seconds: float, *values: str) -> None:
+        """It took so long once more."""
+        self.expect(*values)
+        with self._lock:
+            counts, total = self._numbers[values]
+            counts[bisect_left(self.bounds, seconds)] += 1
+            self._numbers[values] = counts, total + seconds
+
+    def numbers(self) -> dict[Labels, tuple[list[int], float]]:
+        with self._lock:
+            return {values: (list(counts), total) for values, (counts, total) in self._numbers.items()}
+
+
+class Level(NamedTuple):
+    """What something stands at now, by the values of its labels."""
+
+    name: str
+    about: str
+    labels: Labels
+    numbers: Mapping[Labels, float]
