@@ -116,6 +116,7 @@ class PortParts:
             soon=self._soon,
             ends_differ=self.metrics.ends_differ,
         )
+        core.waking.listen(self.reports.heard)
         self.duties = Duties(store=store, handlers=[self.reports], leader=leader, clock=clock, workers=workers)
         self.intake = Door(
             rules=intake.Rules(

@@ -335,6 +335,9 @@ def _cluster(settings: Settings, environment: Mapping[str, str], clock: Clock) -
 def _projects(settings: Settings, cluster: "KubeApi | None") -> frozenset[str] | None:
     """The projects that are served; ``None``: all."""
     projects = settings.projects
+    if projects is None and settings.portio and settings.token_file == NOT_SERVED and not settings.project_api:
+        own = cluster.own_namespace() if cluster is not None else None
+        return frozenset({settings.portio_project or own or ""}) - {""} or None
     if (
         projects is None
         and cluster is not None

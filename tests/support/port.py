@@ -21,13 +21,13 @@ from gha_step.inbound.port.messages import Nameless, of_claimed_node, of_claimed
 from gha_step.ledger.leader import Alone, Leader
 from gha_step.ledger.record import Owner, Record
 from gha_step.ledger.store import Store
-from gha_step.runtime import ThreadWorkers
 from gha_step.settings import Settings
 from gha_step.telemetry import Telemetry
 from gha_step.wiring.core import Core
 from gha_step.wiring.port import PortParts
 from tests.support.clock import START
 from tests.support.secrets import write_secret
+from tests.support.workers import TrackedWorkers
 
 T = TypeVar("T")
 TIMES: Final = 10  # as fast as the machine's clock
@@ -57,10 +57,14 @@ class QuickWorkers:
     """Threads whose waits are as fast as that clock."""
 
     def __init__(self, limit: int, name: str) -> None:
-        self._threads = ThreadWorkers(limit, name)
+        self._threads = TrackedWorkers(limit, name)
 
     def spawn(self, work: Callable[[], T]) -> "Future[T]":
         return self._threads.spawn(work)
+
+    def finish(self) -> None:
+        """Wait until nothing is under way."""
+        self._threads.finish(60.0)
 
     def follow(self, work: Callable[[], T]) -> "Future[T]":
         return self._threads.follow(work)
@@ -87,6 +91,7 @@ class PortProcess:
     ) -> None:
         environment = {"GHA_STEP_PORTIO": "claims", "GHA_STEP_PORTIO_API": port_url}
         environment |= {f"GHA_STEP_PORTIO_{name.upper()}": value for name, value in settings.items()}
+        self._workers: list[QuickWorkers] = []
         self.telemetry = Telemetry()
         self.store = store
         self.clock = clock
@@ -95,7 +100,7 @@ class PortProcess:
             secrets=DirectorySecrets(secrets),
             connector=connector or SocketConnector(),
             clock=clock,
-            workers=QuickWorkers,
+            workers=self._made,
             owner=Owner(incarnation=f"process-{next(_numbers)}"),
             new_nonce=lambda: f"nonce-{next(_numbers)}",
             settle=5.0,
@@ -110,14 +115,18 @@ class PortProcess:
             store=store,
             leader=leader or Alone(),
             clock=clock,
-            workers=QuickWorkers,
+            workers=self._made,
             telemetry=self.telemetry,
         )
         self.held: list[Held] = []
         self.parts.start()
         self._visibility = visibility
-        if claims:
-            threading.Thread(target=self._claim, daemon=True).start()
+        self._claimer = threading.Thread(target=self._claim if claims else lambda: None, daemon=True)
+        self._claimer.start()
+
+    def _made(self, limit: int, name: str) -> QuickWorkers:
+        self._workers.append(QuickWorkers(limit, name))
+        return self._workers[-1]
 
     def _claim(self) -> None:
         intake, api = self.parts.intake, self.parts.api
@@ -138,6 +147,12 @@ class PortProcess:
         """Begin nothing more."""
         self.parts.drain()
         self.core.drain()
+
+    def finish(self) -> None:
+        """Wait for what is under way."""
+        self._claimer.join(60.0)
+        for workers in self._workers:
+            workers.finish()
 
     def records(self) -> list[Record]:
         return list(self.store.records())

@@ -53,6 +53,7 @@ from gha_step.steps.dispatch.tasks import DispatchTasks
 from gha_step.steps.wait.run_poller import Look as LookUnderWay
 from gha_step.steps.wait.run_poller import RunPoller
 from gha_step.steps.wait.snapshot import Snapshot
+from gha_step.steps.waking import Hint
 from gha_step.telemetry import log
 
 STEPS: Final = 12  # in one turn; then it is others' turn
@@ -126,10 +127,10 @@ class PortReports:
             if followed is not None and followed.run is not None:
                 self._by_run.pop(followed.run, None)
 
-    def heard(self, repo: str, run_id: int) -> None:
+    def heard(self, hint: Hint) -> None:
         """Somebody says that something has happened to a run of GitHub's: the next look is due."""
         with self._lock:
-            key = self._by_run.get((repo.lower(), run_id))
+            key = self._by_run.get((f"{hint.owner}/{hint.repo}".lower(), hint.run_id))
             followed = None if key is None else self._followed.get(key)
         if key is not None and followed is not None:
             followed.heard = True

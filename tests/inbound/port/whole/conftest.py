@@ -1,12 +1,14 @@
 """Port and GitHub emulated on real sockets, and processes of gha_step between them."""
 
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
+from urllib.error import HTTPError
+from urllib.request import ProxyHandler, build_opener
 
 import pytest
 
-from gha_step.emulator import GitHub, serve
+from gha_step.emulator import EXAMPLE_REPOSITORY, NEVER, GitHub, serve
 from gha_step.emulator.port import Port, example
 from gha_step.ledger.sqlite import SqliteStore
 from tests.support.github import github_at
@@ -28,7 +30,11 @@ def port(clock: QuickClock) -> Port:
 
 @pytest.fixture
 def github(clock: QuickClock) -> GitHub:
-    return GitHub(now=clock.now)
+    """Its runs go on until a test ends them."""
+    made = GitHub(now=clock.now)
+    (workflow,) = made._repositories[EXAMPLE_REPOSITORY].workflows
+    workflow.runs_for = NEVER
+    return made
 
 
 @pytest.fixture
@@ -58,3 +64,7 @@ def begin(tmp_path: Path, port: Port, github_url: str, store: FaultyStore, clock
         yield start
         for one in begun:
             one.stop()
+        for one in begun:
+            one.finish()
+        with suppress(HTTPError), build_opener(ProxyHandler({})).open(f"{port_url}/v1/none", timeout=5):
+            pass  # connections are taken in order: none is left that it has not even seen
