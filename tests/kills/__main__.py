@@ -6,16 +6,19 @@ import sys
 import tempfile
 import threading
 import time
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 
 from tests.support.cluster import missing, running
 
+from .port import PortCount, port_stream
 from .replicas import replicas
 from .rounds import Broken, Count, lane
 
 LANES = 8  # most of a round is waiting
+PORT_LANES = 3
 OLD_LANES = (3, 7)  # those on a server that names no runs
 
 
@@ -26,7 +29,10 @@ def main() -> int:
     parser.add_argument(
         "--replicas", action="store_true", help="two servers at once on a ledger in Kubernetes (KUBEBUILDER_ASSETS)"
     )
+    parser.add_argument("--port", action="store_true", help="runs that an emulated Port gives, in one stream")
     options = parser.parse_args()
+    if options.port:
+        return play_port(options.rounds, options.seed)
     if options.replicas and (absent := missing(os.environ)):
         parser.error(absent)
     begun, total, lock, left = time.monotonic(), Count(), threading.Lock(), [options.rounds]
@@ -60,6 +66,35 @@ def main() -> int:
         print(f"BROKEN: {problem}")
     print(f"{total.rounds} passed, {len(broken)} failed")
     return 1 if broken or total.double or total.wrong else 0
+
+
+def play_port(kills: int, seed: int) -> int:
+    """So many kills, in lanes at once."""
+    begun, lanes = time.monotonic(), min(PORT_LANES, kills)
+
+    def play(number: int) -> PortCount:
+        share = kills // lanes + (number < kills % lanes)
+        with port_stream(Path(folder) / str(number), seed * lanes + number) as stream:
+            stream.play(share)
+            return stream.count
+
+    with tempfile.TemporaryDirectory(prefix="gha-step-kills-") as folder, ThreadPoolExecutor(lanes) as pool:
+        counts = list(pool.map(play, range(lanes)))
+    presses = sum(count.presses for count in counts)
+    print(f"{sum(count.kills for count in counts)} kills, {presses} presses in {time.monotonic() - begun:.0f} s")
+    for title, tables in (
+        ("kills landed, as the newest press stood:", [count.moments for count in counts]),
+        ("how Port's runs ended:", [count.ends for count in counts]),
+    ):
+        print(title)
+        for what, times in sum(tables, Counter[str]()).most_common():
+            print(f"{times:8} {what}")
+    for name in ("double", "stranded", "untrue"):
+        found = [one for count in counts for one in getattr(count, name)]
+        print(f"{len(found):8} {name}")
+        for one in found:
+            print(f"BROKEN ({name}): {one}")
+    return 1 if any(count.broken for count in counts) else 0
 
 
 def report(total: Count, seconds: float) -> None:

@@ -7,6 +7,7 @@ import pytest
 
 from tests.support.cluster import Cluster
 
+from .port import port_stream
 from .replicas import replicas
 from .rounds import AIMS, Count, lane
 
@@ -24,6 +25,13 @@ def test_whenever_the_server_is_killed_nothing_is_sent_twice_and_no_wrong_run_is
     assert total.rounds == len(AIMS)
     assert sum(total.moments.values()) >= len(AIMS)
     assert (total.double, total.wrong) == (0, 0)
+
+
+def test_port_s_runs_all_end_truly_whenever_the_server_is_killed(tmp_path: Path) -> None:
+    with port_stream(tmp_path, seed=3000) as stream:
+        stream.play(kills=4)
+    assert stream.count.broken == []
+    assert sum(stream.count.ends.values()) == stream.count.presses >= 4
 
 
 @pytest.mark.cluster
