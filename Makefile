@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 .DEFAULT_GOAL := help
-.PHONY: help install demo demo-grpc test test-alarms test-cluster test-image check dist fix proto soak mutants bench abuse lock clean
+.PHONY: help install demo demo-grpc demo-port test test-alarms test-cluster test-image check dist fix proto soak mutants bench abuse lock clean
 
 help:            ## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | awk -F'\t' '{printf "make %-14s %s\n", $$1, $$2}'
@@ -32,6 +32,9 @@ demo: install    ## a step whose server is killed half-way: one run, and the sam
 
 demo-grpc: install ## the same over gRPC
 	$(BIN)/gha-step demo --grpc
+
+demo-port: install ## a button in Port, its workflow and a killed server, on this machine alone
+	$(BIN)/gha-step demo --port
 
 test: $(VENV)/.installed-dev  ## all tests but those of test-alarms, test-cluster and test-image
 	$(BIN)/python -m pytest -n 4 --dist worksteal -m "not soak and not cluster and not image and not alarms"

@@ -92,6 +92,7 @@ def _parser() -> argparse.ArgumentParser:
         "asked again, it finds the same run, and waits for its end. Nothing leaves this machine.",
     )
     demo.add_argument("--grpc", action="store_true", help="over gRPC instead of HTTP")
+    demo.add_argument("--port", action="store_true", help="a press of a button in an emulated Port instead of Kargo")
     _add_generation(demo)
     emulate = commands.add_parser(
         "emulate-github",
@@ -258,6 +259,11 @@ def _check(options: argparse.Namespace) -> int:
 
 
 def _demo(options: argparse.Namespace) -> int:
+    if options.port:
+        from gha_step.demo_port import run_port_demo
+
+        _started()
+        return run_port_demo()
     from gha_step.demo import run_demo
 
     _started()

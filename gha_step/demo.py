@@ -11,12 +11,13 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Final, Protocol
 from urllib.parse import urlsplit
 
@@ -53,11 +54,11 @@ class _Lost(Exception):
     """The connection ended without an answer."""
 
 
-class _Printer:
+class Printer:
     """What a person sees: in colours on a terminal."""
 
-    def __init__(self, *, colours: bool) -> None:
-        self._colours = colours
+    def __init__(self) -> None:
+        self._colours = sys.stdout.isatty() and "NO_COLOR" not in os.environ
         self._asked: set[str] = set()
         self._answered = ""
 
@@ -102,12 +103,12 @@ def run_demo(generation: str, *, grpc: bool = False) -> int:
         raise DemoFailed(str(error)) from None
     github.add_token(EXAMPLE_TOKEN)
     github.add_repository(EXAMPLE_REPOSITORY).add_workflow(EXAMPLE_WORKFLOW, WORKFLOW, queued_for=1, runs_for=3)
-    printer = _Printer(colours=sys.stdout.isatty() and "NO_COLOR" not in os.environ)
+    printer = Printer()
     token = randomness.token_hex(16)
     host: _Host = (_GrpcHost if grpc else _HttpHost)(token, printer)
     with tempfile.TemporaryDirectory(prefix="gha-step-demo-") as folder, serve(github) as github_url:
-        _write_secret(Path(folder), github_url)
-        run_id = _play(github, _Server(Path(folder), token, grpc=grpc), host, printer)
+        write_secret(Path(folder), PROJECT, "github-credentials", accessToken=EXAMPLE_TOKEN, baseURL=github_url)
+        run_id = _play(github, Server(Path(folder), token, grpc=grpc), host, printer)
     held = [{name: value for name, value in run.inputs.items() if name != MARKED} for run in github.runs]
     if [run.id for run in github.runs] != [run_id] or held != [INPUTS]:
         raise DemoFailed(f"the emulated GitHub should have exactly the run {run_id}, but has: {github.runs}")
@@ -116,7 +117,7 @@ def run_demo(generation: str, *, grpc: bool = False) -> int:
     return 0
 
 
-def _play(github: GitHub, server: "_Server", host: _Host, printer: _Printer) -> int:
+def _play(github: GitHub, server: "Server", host: _Host, printer: Printer) -> int:
     """The promotion's two steps, with a kill in the first: the run's ID."""
     dispatch = {
         **_TARGET,
@@ -186,17 +187,20 @@ def _request(kind: str, config: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _write_secret(folder: Path, github_url: str) -> None:
-    secret = folder / "secrets" / PROJECT / "github-credentials"
+def write_secret(folder: Path, project: str, name: str, **keys: str) -> None:
+    """A Secret as a directory with one file per key."""
+    secret = folder / "secrets" / project / name
     secret.mkdir(parents=True)
-    (secret / "accessToken").write_text(EXAMPLE_TOKEN)
-    (secret / "baseURL").write_text(github_url)
+    for key, value in keys.items():
+        (secret / key).write_text(value)
 
 
-class _Server:
+class Server:
     """``gha-step serve`` as a process, again and again over the same files."""
 
-    def __init__(self, folder: Path, token: str, *, grpc: bool) -> None:
+    def __init__(
+        self, folder: Path, token: str, *, grpc: bool = False, settings: Mapping[str, str] = MappingProxyType({})
+    ) -> None:
         (folder / "token").write_text(token)
         self._log = folder / "log"
         self._wire = "GRPC" if grpc else "HTTP"
@@ -209,6 +213,7 @@ class _Server:
             f"{PREFIX}SECRETS": f"dir:{folder / 'secrets'}",
             f"{PREFIX}LEDGER": f"sqlite:{folder / 'ledger.db'}",
             f"{PREFIX}LOG_FORMAT": "text",
+            **settings,
         }
 
     @contextmanager
@@ -237,7 +242,7 @@ class _Server:
 @dataclass(frozen=True)
 class _HttpHost:
     token: str
-    printer: _Printer
+    printer: Printer
 
     def run(self, server_url: str, kind: str, config: dict[str, Any]) -> dict[str, Any]:
         request = _request(kind, config)
@@ -274,7 +279,7 @@ class _HttpHost:
 @dataclass(frozen=True)
 class _GrpcHost:
     token: str
-    printer: _Printer
+    printer: Printer
 
     def run(self, server_url: str, kind: str, config: dict[str, Any]) -> dict[str, Any]:
         import grpc

@@ -86,6 +86,16 @@ def test_the_demo_ends_with_the_run_id_that_the_emulator_holds(generation: str, 
     assert (answers[-1]["status"], answers[-1]["output"]["conclusion"]) == ("Succeeded", "success")
 
 
+def test_the_demo_for_port_ends_with_the_run_of_a_press_that_a_kill_did_not_harm() -> None:
+    done = run_here("demo", "--port", HTTP_PROXY="http://127.0.0.1:1", GHA_STEP_PORTIO="kafka")
+    assert (done.returncode, done.stderr) == (0, "")
+    first, second = re.findall(r"^(r_\w+)  SUCCESS  success$", done.stdout, re.MULTILINE)
+    assert first != second
+    assert done.stdout.splitlines()[-1] == f"port run {second}: SUCCESS"
+    assert "gha-step is killed now" in done.stdout
+    assert len(set(re.findall(r"link: (\S+/runs/\d+)", done.stdout))) == 2
+
+
 @pytest.mark.parametrize("generation", ["github.com", "ghes-3.21"])
 def test_the_demo_over_grpc_ends_with_the_run_id_that_the_emulator_holds(generation: str) -> None:
     done = run_here("demo", "--grpc", "--generation", generation, HTTP_PROXY="http://127.0.0.1:1")
