@@ -22,11 +22,13 @@ from gha_step.github.connection import SocketConnector
 from gha_step.github.egress import Egress
 from gha_step.github.endpoint import Endpoint, resolve_endpoint
 from gha_step.github.errors import BadEndpoint
+from gha_step.github.runs import RunReference
 from gha_step.inbound.shell import outputs
 from gha_step.inbound.shell.errors import UsageError
 from gha_step.inbound.shell.files import ledgers_of_run, read_text
 from gha_step.inbound.shell.follower import Follower, Interrupted, Signals
 from gha_step.inbound.shell.invocation import Wanted, by_file, by_flags
+from gha_step.inbound.shell.jobs import Jobs
 from gha_step.inbound.shell.key import key_of, objection
 from gha_step.inbound.shell.progress import Progress
 from gha_step.ledger import storage
@@ -100,7 +102,7 @@ class _Run:
         self._output: dict[str, Any] = {}
         named = ("--ledger", flags.ledger) if flags.ledger else ("GHA_STEP_LEDGER", environment.get("GHA_STEP_LEDGER"))
         settings = _settings(environment, named[1])
-        given = _server(flags, environment, token, wanted, settings.allow_http)
+        self._access = given = _server(flags, environment, token, wanted, settings.allow_http)
         in_kubernetes = wanted.dispatches and settings.ledger == "kubernetes" and bool(named[1])
         cluster = _cluster(environment) if in_kubernetes else None
         project = flags.project or (cluster.own_namespace() if cluster else None)
@@ -220,7 +222,7 @@ class _Run:
         """The exit code of one step."""
         request = StepRequest(self._key.caller, Step(kind=kind, config=config))
         try:
-            result: StepResult | None = self._follower.follow(request)
+            result: StepResult | None = self._follower.follow(request, self._jobs(kind, config))
             interrupted = ""
         except Interrupted as interruption:
             result, interrupted = interruption.result, str(interruption)
@@ -244,6 +246,15 @@ class _Run:
         if kind == wait.KIND or code or self._wanted.then_wait is None:
             self._print()
         return code
+
+    def _jobs(self, kind: str, config: dict[str, Any]) -> Jobs | None:
+        """Those of the run that is waited for, where somebody watches."""
+        if kind != wait.KIND or not self._progress.terminal:
+            return None
+        parsed = wait.WaitForWorkflowConfig.parse(config)
+        place = self._access.repository(self._key.caller.project, parsed)
+        run = RunReference(place.endpoint, place.owner, place.name, parsed.run_id)
+        return Jobs(self._core.client, run, place.token)
 
     def _code(self, kind: str, result: StepResult | None) -> int:
         if result is not None and result.status is Status.SUCCEEDED:

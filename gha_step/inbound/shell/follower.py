@@ -11,6 +11,7 @@ from typing import Any, Final
 from gha_step.contract.errors import StepError
 from gha_step.contract.request import StepRequest
 from gha_step.contract.result import StepResult
+from gha_step.inbound.shell.jobs import Jobs
 from gha_step.inbound.shell.progress import Progress
 from gha_step.runtime import Clock, Workers
 from gha_step.steps.follow import Following
@@ -61,18 +62,22 @@ class Follower:
         self._progress = progress
         self._begin_no_more = begin_no_more
         self._on_the_wire = on_the_wire
+        self._jobs: Jobs | None = None
 
-    def follow(self, request: StepRequest) -> StepResult:
+    def follow(self, request: StepRequest, jobs: Jobs | None = None) -> StepResult:
         """The last answer to the step.
 
+        :param jobs: of the run that is waited for, where somebody watches them.
         :raises Interrupted: a signal came first.
         """
         following = Following(request)
         result: StepResult | None = None
+        self._jobs = jobs
         try:
             while following.wait is not None:
                 self._until(lambda: False, following.wait)
                 result = self._call(following.request)
+                self._tell_jobs(result)
                 if following.hear(result):
                     self._progress.news(result)
         except Interrupted as signal:
@@ -89,6 +94,14 @@ class Follower:
             return outcome
         self._until_done(outcome.ready, ANSWER_WITHIN)
         return outcome.answer()
+
+    def _tell_jobs(self, result: StepResult) -> None:
+        if self._jobs is None or "status" not in result.output_to_wire():  # nothing was seen of the run
+            return
+        job = self._workers.spawn(self._jobs.ended)
+        self._until_done(job, ANSWER_WITHIN)
+        for line in job.result() if job.done() else ():
+            self._progress.say(line)
 
     def _stop(self, request: StepRequest) -> StepResult | None:
         """What has come of the step, once a POST that is on the wire has its answer. A second signal ends this."""
@@ -113,7 +126,7 @@ class Follower:
             try:
                 name = self._signals.get(timeout=left)
             except Empty:
-                self._progress.tick()
+                self._progress.tick("" if self._jobs is None else self._jobs.summary)
                 continue
             if name is not None:
                 raise Interrupted(name)

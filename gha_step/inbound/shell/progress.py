@@ -1,5 +1,8 @@
-"""What a person sees on stderr while a step goes on: a line per piece of news, on a terminal also the time."""
+"""What a person sees on stderr while a step goes on: a line per piece of news; on a terminal also a line with the state
+and the time, until the next one takes its place.
+"""
 
+import shutil
 from typing import Any, Final, TextIO
 
 from gha_step.contract.result import StepResult
@@ -14,9 +17,10 @@ class Progress:
     def __init__(self, stream: TextIO, clock: Clock, *, terminal: bool) -> None:
         self._stream = stream
         self._clock = clock
-        self._terminal = terminal
+        self.terminal = terminal
         self._begun = clock.monotonic()
         self._links: set[str] = set()
+        self._state = ""
 
     def say(self, text: str) -> None:
         """One line of the command itself."""
@@ -26,21 +30,24 @@ class Progress:
         """An answer that says something new; the run's link is said once."""
         message = result.message or str(result.status)
         url: Any = result.output_to_wire().get("url")
-        if isinstance(url, str) and url not in self._links and url not in message:
-            message = f"{message} {url}"
-        if isinstance(url, str):
+        self._state = message.replace(f": {url}", "")
+        if url in self._links:
+            message = self._state
+        elif isinstance(url, str):
             self._links.add(url)
+            message = message if url in message else f"{message} {url}"
         self._write(f"[{self._elapsed}] {message}")
 
-    def tick(self) -> None:
-        """Time has passed: a terminal shows it, until the next line takes its place."""
-        if self._terminal:
-            self._put(f"{CLEARED}[{self._elapsed}] …")
+    def tick(self, more: str = "") -> None:
+        """Time has passed: a terminal shows it, with the state of things and ``more``."""
+        if self.terminal:
+            line = " · ".join(part for part in (self._state, more) if part) or "…"
+            width = shutil.get_terminal_size().columns - len(self._elapsed) - 4
+            shown = line if len(line) <= width else f"{line[: max(0, width - 1)]}…"
+            self._put(f"{CLEARED}[{self._elapsed}] {_printable(shown)}")
 
     def _write(self, text: str) -> None:
-        # What others have named must not steer a terminal.
-        line = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
-        self._put(f"{CLEARED if self._terminal else ''}{line}\n")
+        self._put(f"{CLEARED if self.terminal else ''}{_printable(text)}\n")
 
     def _put(self, text: str) -> None:
         try:
@@ -53,3 +60,8 @@ class Progress:
     def _elapsed(self) -> str:
         seconds = int(self._clock.monotonic() - self._begun)
         return f"{seconds // 60}:{seconds % 60:02d}"
+
+
+def _printable(text: str) -> str:
+    # What others have named must not steer a terminal.
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
