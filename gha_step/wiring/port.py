@@ -1,6 +1,7 @@
 """Port's ways in over the core: the intake, the follower, and what both stand on. Imported only where Port is on."""
 
 from collections.abc import Callable
+from concurrent.futures import Future
 from typing import Final, Protocol
 
 from gha_step import __version__
@@ -20,6 +21,7 @@ from gha_step.inbound.port.follower import PortReports
 from gha_step.inbound.port.github import GitHubOfPort
 from gha_step.inbound.port.intake import Door
 from gha_step.inbound.port.metrics import PortMetrics
+from gha_step.ledger.keys import step_key
 from gha_step.ledger.leader import Leader
 from gha_step.ledger.store import Store
 from gha_step.runtime import Clock, Workers
@@ -31,6 +33,7 @@ from gha_step.wiring.core import Core
 CLIENT_ID: Final = "clientId"
 CLIENT_SECRET: Final = "clientSecret"  # noqa: S105  the name of a key
 WORKERS: Final = 16
+LEAVE_WITHIN: Final = 5.0  # seconds
 
 
 class Way(Protocol):
@@ -140,6 +143,7 @@ class PortParts:
             lambda: self.duties.standing, lambda: self.duties.leads, lambda: self.reports.failing_since
         )
         self._threads = workers(2 + 8, "way")
+        self._running: list[Future[None]] = []
 
     def add_claims(self) -> None:
         """The way in `claims`."""
@@ -157,6 +161,42 @@ class PortParts:
         )
         self.add(claims)
         metrics.watch_refused("nodes", lambda: claims.nodes_refused)
+
+    def add_kafka(self, authorities: str, session: float = 45.0) -> None:
+        """The way in `kafka`. ``authorities``: a path, by which brokers are trusted; '': the system's."""
+        from gha_step.inbound.port.broker import Broker  # librdkafka: 14 MB, and only those pay who read topics
+        from gha_step.inbound.port.kafka import READERS, Kafka, Topic
+
+        settings, client = self.settings, self.client
+        kafka = Kafka(
+            self.api,
+            self.intake,
+            topic=Topic(
+                org_id=settings.portio_org_id,
+                topic=settings.portio_kafka_topic,
+                group=settings.portio_kafka_group,
+                reset=settings.portio_kafka_offset_reset,
+                brokers=tuple(settings.portio_kafka_brokers),
+                security=settings.portio_kafka_security,
+                ca=authorities,
+                decrypt=tuple(settings.portio_decrypt),
+                session=session,
+                secret=f"the Secret {settings.portio_secret} of project {self.project}",
+            ),
+            secret=lambda: self.credentials().client_secret,
+            org_id=lambda: None if client.grant is None else client.grant.org_id,
+            known=self._has_record,
+            connect=Broker,
+            clock=self.clock,
+            readers=self.workers(READERS, "message"),
+            count=self.metrics.message,
+        )
+        self.add(kafka)
+        self.metrics.watch_partitions(lambda: kafka.waiting_partitions)
+
+    def _has_record(self, run_id: str) -> bool:
+        key = step_key(self.project, "port", "run", run_id)
+        return self._ledger.read(self.project, key) is not None
 
     def credentials(self) -> PortCredentials:
         """Port's client ID and secret as they are now.
@@ -205,8 +245,9 @@ class PortParts:
             self.project,
             self.settings.portio_installation,
         )
-        for work in (self.intake.run, self.duties.run, *(way.run for way in self.ways)):
+        for work in (self.intake.run, self.duties.run):
             self._threads.spawn(lambda work=work: self._guarded(work))  # type: ignore[misc]
+        self._running = [self._threads.spawn(lambda way=way: self._guarded(way.run)) for way in self.ways]  # type: ignore[misc]
 
     def _guarded(self, work: Callable[[], None]) -> None:
         try:
@@ -218,3 +259,9 @@ class PortParts:
         """Take and begin nothing more."""
         self.intake.drain()
         self.duties.stop()
+
+    def close(self) -> None:
+        """Let the ways in take their leave: brokers, for one, give our partitions to others at once."""
+        until = self.clock.monotonic() + LEAVE_WITHIN
+        for way in self._running:
+            self._threads.join(way, max(0.0, until - self.clock.monotonic()))

@@ -72,6 +72,8 @@ class Server:
 
     def close(self) -> None:
         """Let go of the ledger, once nothing is served any more."""
+        if self.port is not None:
+            self.port.close()
         self.core.close()
 
 
@@ -120,7 +122,7 @@ def build(settings: Settings, environment: Mapping[str, str], clock: Clock | Non
     refused = RefusedCallers(clock, telemetry)
     telemetry.expect(core.steps.kinds, State)
     telemetry.watch_readiness(lambda: readiness.serving)
-    port = _port(settings, core, secrets, store, cluster, proxies, clock, telemetry)
+    port = _port(settings, core, secrets, store, cluster, proxies, clock, telemetry, environment)
     if port is not None and settings.token_file == NOT_SERVED and not settings.project_api:
         readiness.useless = lambda: port.refused
     served = None if settings.token_file == NOT_SERVED else execution
@@ -171,6 +173,7 @@ def _port(
     proxies: Proxies,
     clock: Clock,
     telemetry: Telemetry,
+    environment: Mapping[str, str],
 ) -> "PortParts | None":
     """Port's ways in, where they are on. :raises StartError: a setting is wrong."""
     if not settings.portio:
@@ -205,6 +208,13 @@ def _port(
         raise StartError(f"GHA_STEP_PORTIO_API: {error}") from None
     if "claims" in settings.portio:
         parts.add_claims()
+    if "kafka" in settings.portio:
+        authorities = settings.portio_kafka_ca or environment.get("SSL_CERT_FILE", "")
+        if settings.portio_kafka_ca and not Path(authorities).is_file():
+            raise StartError(
+                f"GHA_STEP_PORTIO_KAFKA_CA: {authorities} is no file: name the PEM file with the authority"
+            )
+        parts.add_kafka(authorities)
     return parts
 
 

@@ -87,6 +87,7 @@ class PortProcess:
         leader: Leader | None = None,
         visibility: float = 120.0,
         claims: bool = True,
+        kafka: bool = False,
         **settings: str,
     ) -> None:
         environment = {"GHA_STEP_PORTIO": "claims", "GHA_STEP_PORTIO_API": port_url}
@@ -118,6 +119,8 @@ class PortProcess:
             workers=self._made,
             telemetry=self.telemetry,
         )
+        if kafka:
+            self.parts.add_kafka("", session=6.0)  # the mock cluster does not hear that a member leaves
         self.held: list[Held] = []
         self.parts.start()
         self._visibility = visibility
@@ -147,6 +150,7 @@ class PortProcess:
         """Begin nothing more."""
         self.parts.drain()
         self.core.drain()
+        self.parts.close()
 
     def finish(self) -> None:
         """Wait for what is under way."""

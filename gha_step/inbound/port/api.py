@@ -13,6 +13,7 @@ from gha_step.github.messages import Answer, shown
 from gha_step.inbound.port.claiming import MOST_NODES
 from gha_step.inbound.port.client import MAX_LISTING, PortClient, words
 from gha_step.inbound.port.errors import Lost, Refused
+from gha_step.inbound.port.kafka_login import KafkaLogin, read_login
 from gha_step.inbound.port.messages import Kind
 from gha_step.inbound.port.reports import Line, NodeAtPort, RunAtPort, line_body, node_at_port, run_at_port
 from gha_step.inbound.port.wire_json import read_json
@@ -20,6 +21,7 @@ from gha_step.inbound.port.wire_json import read_json
 APP_TYPE: Final = "github-ocean"  # the only one that an action of type "GitHub" can choose
 MOST_ACTIVE: Final = 1000  # runs in one listing
 PLAIN: Final = "/v1/workflows/runs"
+KAFKA: Final = "/v1/kafka-credentials"
 T = TypeVar("T")
 
 
@@ -111,6 +113,12 @@ class PortApi:
         if made.status != 409:  # another replica was quicker
             self._fine(made, "create_integration")
         return Registration(made=True)
+
+    def kafka_login(self) -> KafkaLogin:
+        """How to reach the organisation's topic."""
+        return _read(
+            read_login, self._fine(self._client.ask("kafka_credentials", "GET", KAFKA), "kafka_credentials"), KAFKA
+        )
 
     def _of_nodes(self, route: str, method: str, last: str, body: Mapping[str, Any]) -> Answer:
         def ask(form: str) -> Answer:

@@ -1,0 +1,549 @@
+"""The Kafka way in: reads the organisation's topic, and hands over to the intake what asks us for a dispatch.
+
+What becomes of a message is decided by `triage`, how far a partition is committed by `partitions`; the brokers are
+behind `broker`. A message is committed once its send is decided, or once nothing is to be done for it; until then a
+death gives it back. One thread reads, and never waits for a network but the brokers'; reads of runs are on others.
+
+Source: port.md rules 3, 4, 9 and 11.
+"""
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Final, Literal
+
+from gha_step.contract.errors import StepError
+from gha_step.contract.secret import Token
+from gha_step.inbound.port import claiming, triage
+from gha_step.inbound.port.api import PortApi
+from gha_step.inbound.port.decryption import Undecryptable, decrypted
+from gha_step.inbound.port.errors import LoginRefused, PortError, Refused
+from gha_step.inbound.port.intake import Held, Intake, Press
+from gha_step.inbound.port.messages import Foreign, Nameless, PortRun, Unusable, of_message
+from gha_step.inbound.port.partitions import Partitions, Place
+from gha_step.inbound.port.refusals import ASK_EVERY, Refusals
+from gha_step.inbound.port.reports import RunAtPort
+from gha_step.inbound.port.signature import Verdict, verdict
+from gha_step.inbound.port.triage import MOST_DOUBTED, Dropped, Trust
+from gha_step.runtime import Clock, Workers
+from gha_step.telemetry import log
+
+if TYPE_CHECKING:
+    from gha_step.inbound.port.broker import Broker, BrokerTrouble, Delivered, Security, Where
+
+NAME: Final = "kafka"
+READERS: Final = 16  # threads for reads of runs
+AT_ONCE: Final = 100  # messages that are taken in before what they led to is looked at
+BUSY: Final = 0.02  # seconds between two looks at what is under way
+QUIET: Final = 0.1  # the same, while runs are in hand but nothing else happens
+IDLE: Final = 0.5
+COMMIT_EVERY: Final = 0.2  # seconds
+COMMIT_AGAIN: Final = 5.0  # seconds after one that was not taken
+SECRET_EVERY: Final = 1.0  # seconds until the Secret is looked at again
+LONGEST_PAUSE: Final = 60.0  # seconds between two reads of a run
+LINGER: Final = 3.0  # seconds after a stop in which the brokers may still take a commit
+RESUME_AT: Final = 8  # places that are free again before a full house lets in more: each pause costs a fetch
+WRONG: Final = "its message is not signed with our client secret"
+_Result = Literal["recorded", "foreign", "dropped", "unusable", "wrong_signature"]
+
+
+@dataclass(frozen=True)
+class Topic:
+    """The settings. Empty: as Port says, or made from the organisation's ID.
+
+    :param ca: a path; '': the system's. ``secret``: how messages call the Secret with the client secret.
+    """
+
+    org_id: str = ""
+    topic: str = ""
+    group: str = ""
+    reset: Literal["earliest", "latest"] = "earliest"
+    brokers: tuple[str, ...] = ()
+    security: "Security" = "SASL_SSL"
+    ca: str = ""
+    decrypt: tuple[str, ...] = ()
+    session: float = 45.0  # seconds without a sign of life after which others get our partitions
+    secret: str = "GHA_STEP_PORTIO_SECRET"  # noqa: S105  the name of a setting
+
+
+@dataclass
+class _Message:
+    """An undecided message."""
+
+    place: Place
+    run: PortRun | Unusable
+    at: float | None
+    verdict: Verdict
+    generation: int  # of the secret that its signature was compared with
+    due: float  # when its run is read, monotonic
+    tries: int = 0
+    asked_at: float = 0.0
+    reading: "Future[tuple[RunAtPort | None, bool]] | None" = None
+    open_at: float | None = None
+    stage: Literal["read", "doubtful", "ready", "held"] = "read"
+    held: Held | None = None
+    result: _Result = "recorded"
+
+
+class Kafka:
+    """See the module.
+
+    :param secret: the client secret as it is now. :raises PortError: it cannot be read.
+    :param known: whether the ledger has a record of an action run. :raises StepError: it cannot be asked.
+    :param connect: makes the consumer.
+    :param count: hears of each message that is decided: recorded, foreign, dropped, unusable or wrong_signature.
+    """
+
+    def __init__(
+        self,
+        api: PortApi,
+        intake: Intake,
+        *,
+        topic: Topic,
+        secret: Callable[[], Token],
+        org_id: Callable[[], str | None],
+        known: Callable[[str], bool],
+        connect: "Callable[..., Broker]",
+        clock: Clock,
+        readers: Workers,
+        count: Callable[[str], None] = lambda result: None,
+    ) -> None:
+        self._api = api
+        self._intake = intake
+        self._topic = topic
+        self._secret = secret
+        self._org_id = org_id
+        self._known = known
+        self._connect = connect
+        self._clock = clock
+        self._readers = readers
+        self._count = count
+        self._broker: Broker | None = None
+        self._connect_at = float("-inf")
+        self._login_was_good = False
+        self._partitions = Partitions()
+        self._messages: dict[Place, _Message] = {}
+        self._paused: set[int] = set()
+        self._full = False
+        self._most_free = 1
+        self._trust = Trust(unsigned=topic.security == "SASL_SSL")
+        self._secret_at = float("-inf")
+        self._commit_at = float("-inf")
+        self._refusals: dict[str, Refusals] = {}
+        self._refused: set[str] = set()
+        self.name = NAME
+
+    @property
+    def refused(self) -> bool:
+        """Whether Port, or its brokers, refuse this way in now."""
+        return bool(self._refused)
+
+    @property
+    def waiting_partitions(self) -> int:
+        """How many partitions have messages that wait for a right signature."""
+        return len({message.place.partition for message in self._in("doubtful")})
+
+    def run(self) -> None:
+        """Read until the process stops. Nothing that a message holds, or that brokers or Port answer, ends it."""
+        while not self._intake.draining:
+            try:
+                self.turn()
+            except Exception:  # noqa: BLE001  the next turn may do better, and nobody else would read
+                log.exception("reading Port's messages failed")
+                self._wait(5.0)
+        self._stop()
+
+    def turn(self) -> None:
+        """One step: take in what has come, see what became of what is in hand, and commit."""
+        now = self._clock.monotonic()
+        if self._trust.secret is None or self._in("doubtful"):
+            self._look_at_secret(now)
+        if self._trust.secret is None:
+            self._wait(1.0)
+            return
+        if self._broker is None:
+            if now < self._connect_at:
+                self._wait(min(self._connect_at - now, 1.0))
+            else:
+                self._open(now)
+            return
+        self._take_in(self._pause())
+        self._go_on()
+        if self._broker is not None:  # it may have been given up
+            self._settle(self._broker)
+
+    def _wait(self, seconds: float) -> None:
+        self._intake.wait(seconds, lambda: self._intake.draining)
+
+    def _stop(self) -> None:
+        """Commit what is decided, and leave the group: its next member goes on at once."""
+        until = self._clock.monotonic() + LINGER
+        self._look_at_held()
+        self._commit(wait=False)
+        while self._broker is not None and self._broker.committing and self._clock.monotonic() < until:
+            self._poll(BUSY)  # a message that comes now is read again by whoever is next
+        self._close()
+
+    # ---------------------------------------------------------------- the brokers
+
+    def _open(self, now: float) -> None:
+        from gha_step.inbound.port.broker import BrokerTrouble
+
+        try:
+            where = self._where()
+            self._broker = self._connect(where, assigned=self._assigned, taken=self._taken)
+        except PortError as error:
+            self._connect_at = now + min(max(error.retry_after or ASK_EVERY, 1.0), ASK_EVERY)
+            if (why := claiming.refusal(error)) is not None:
+                self._refuse(why, "Port refuses the login to Kafka: %s; asked again every minute", error)
+            elif self._of("trouble").begins("trouble", now):
+                log.warning("Port cannot be asked for the login to Kafka: %s; trying on", error)
+        except BrokerTrouble as error:
+            self._connect_at = now + ASK_EVERY
+            self._trouble(error)
+        else:
+            log.info(
+                "reads the topic %s as group %s; nobody else may: no other ledger, and not Port's GitHub app",
+                where.topic,
+                where.group,
+            )
+
+    def _where(self) -> "Where":
+        """:raises PortError: the login is not to be had, or the organisation's ID is not known."""
+        from gha_step.inbound.port.broker import Where
+
+        topic, with_login = self._topic, self._topic.security.startswith("SASL")
+        login = self._api.kafka_login() if with_login or not topic.brokers else None
+        org_id = topic.org_id or self._org_id()
+        if not org_id and not (topic.topic and topic.group):
+            raise LoginRefused(
+                "GHA_STEP_PORTIO_ORG_ID: is required for kafka, because Port's token does not tell it", 60
+            )
+        return Where(
+            brokers=topic.brokers or (login.brokers if login is not None else ()),
+            topic=topic.topic or f"{org_id}.github.runs",
+            group=topic.group or f"{org_id}.gha-step",
+            security=topic.security,
+            username=login.username if login is not None and with_login else "",
+            password=login.password if login is not None and with_login else None,
+            ca=topic.ca,
+            reset=topic.reset,
+            session=topic.session,
+        )
+
+    def _assigned(self, partitions: Sequence[int]) -> None:
+        self._partitions.assigned(partitions)
+        self._paused -= set(partitions)
+        self._login_was_good = True
+        self._well(empty=not partitions)
+
+    def _taken(self, partitions: Sequence[int], lost: bool) -> None:
+        if not lost:
+            self._commit(wait=True)
+        self._partitions.taken(partitions)
+        self._paused -= set(partitions)
+        for place in [place for place in self._messages if place.partition in partitions]:
+            del self._messages[place]  # whoever has the partition now reads it again; what is held goes on
+
+    def _poll(self, seconds: float) -> "Delivered | None":
+        from gha_step.inbound.port.broker import BrokerTrouble
+
+        assert self._broker is not None
+        try:
+            return self._broker.poll(seconds)
+        except BrokerTrouble as error:
+            self._trouble(error)
+            return None
+
+    def _trouble(self, error: "BrokerTrouble") -> None:
+        now = self._clock.monotonic()
+        brokers = "Kafka's brokers"
+        match error.cause:
+            case "trouble":
+                if self._of("trouble").begins("trouble", now):
+                    log.warning("%s: %s; trying on", brokers, error)
+            case "broken":
+                log.error("%s: %s; connecting anew", brokers, error)
+                self._close()
+                self._connect_at = now + 1.0
+            case "login":
+                self._refuse("login", "%s refuse the login: %s; Port is asked for it again", brokers, error)
+                self._close()
+                self._connect_at = now if self._login_was_good else now + ASK_EVERY
+                self._login_was_good = False
+            case "topic":
+                words = "%s: the topic of GHA_STEP_PORTIO_KAFKA_TOPIC is missing or not for this login: %s. Fix: let "
+                words += "Port's support set Kafka up for the organisation, or name the topic"
+                self._refuse("topic", words, brokers, error)
+            case "group":
+                words = "%s: the group is not for this login: %s. Fix: begin GHA_STEP_PORTIO_KAFKA_GROUP with ORG_ID."
+                self._refuse("group", words, brokers, error)
+            case "certificate":
+                words = "%s cannot be trusted: %s. Fix: name their authority in GHA_STEP_PORTIO_KAFKA_CA"
+                self._refuse("certificate", words, brokers, error)
+            case "settings":
+                self._refuse("settings", "the Kafka client cannot be made: %s; see GHA_STEP_PORTIO_KAFKA_…", error)
+
+    def _refuse(self, why: str, words: str, *arguments: object) -> None:
+        """An error line when it begins, and every hour."""
+        self._refused.add(why)
+        if self._of("refused").begins(why, self._clock.monotonic()):
+            log.error(words, *arguments)
+
+    def _well(self, *, empty: bool = False) -> None:
+        """Something has gone well. ``empty``: but no partition is ours, so a missing topic may be missing still."""
+        self._refused &= {"topic"} if empty else set()
+        if not self._refused:
+            refused, troubled = self._of("refused").ends(), self._of("trouble").ends()
+            if refused or troubled:
+                log.info("Port's messages are read again")
+
+    def _of(self, way: str) -> Refusals:
+        return self._refusals.setdefault(way, Refusals())
+
+    def _close(self) -> None:
+        """Leave the group; nothing is committed, which might take for ever where brokers are away."""
+        self._partitions = Partitions()
+        self._messages.clear()
+        self._paused.clear()
+        broker, self._broker = self._broker, None
+        if broker is not None:
+            broker.close()
+
+    def _settle(self, broker: "Broker") -> None:
+        """Read again what has to come again, and commit."""
+        from gha_step.inbound.port.broker import BrokerTrouble
+
+        now = self._clock.monotonic()
+        for partition, offset in self._partitions.to_rewind().items():
+            if partition in self._paused:
+                continue
+            try:
+                broker.seek(partition, offset)
+            except BrokerTrouble as error:
+                log.debug("a partition could not be read again yet: %s", error)
+            else:
+                self._partitions.rewound(partition, offset)
+        if broker.commit_failed():
+            self._partitions.not_committed()
+            self._commit_at = now + COMMIT_AGAIN
+        if now >= self._commit_at:
+            self._commit_at = now + COMMIT_EVERY
+            self._commit(wait=False)
+
+    def _commit(self, *, wait: bool) -> None:
+        from gha_step.inbound.port.broker import BrokerTrouble
+
+        offsets = self._partitions.to_commit()
+        if not offsets or self._broker is None:
+            return
+        try:
+            self._broker.commit(offsets, wait=wait)
+        except BrokerTrouble as error:
+            log.debug("what is decided could not be committed: %s", error)
+            self._commit_at = self._clock.monotonic() + COMMIT_AGAIN
+        else:
+            self._partitions.committed(offsets)
+
+    # ---------------------------------------------------------------- what comes in
+
+    def _pause(self) -> int:
+        """Pause and resume partitions as it is needed; how many messages may be taken in."""
+        from gha_step.inbound.port.broker import BrokerTrouble
+
+        assert self._broker is not None
+        free = self._intake.free
+        self._most_free = max(self._most_free, free)
+        room = free - len(self._in("read", "ready"))
+        self._full = room < (min(RESUME_AT, self._most_free) if self._full else 1)
+        doubted = [message.place.partition for message in self._in("doubtful")]
+        wanted = {
+            partition
+            for partition in self._partitions.ours
+            if self._full or self._partitions.crowded(partition) or doubted.count(partition) >= MOST_DOUBTED
+        }
+        try:
+            if stop := wanted - self._paused:
+                self._broker.pause(sorted(stop))
+            if go := self._paused - wanted:
+                self._broker.resume(sorted(go))
+        except BrokerTrouble as error:
+            log.debug("partitions could not be paused or resumed yet: %s", error)
+        else:
+            self._paused = wanted
+        return 0 if self._full else min(room, AT_ONCE)
+
+    def _take_in(self, most: int) -> None:
+        seconds = BUSY if self._in("read", "ready") else QUIET if self._in("held") else IDLE
+        for _ in range(max(most, 1)):
+            if self._broker is None or (delivered := self._poll(seconds)) is None:
+                return
+            seconds = 0.0
+            self._well()
+            if (place := self._partitions.read(delivered.partition, delivered.offset)) is not None:
+                self._enter(place, delivered)
+
+    def _enter(self, place: Place, delivered: "Delivered") -> None:
+        """A message that is new, or comes again."""
+        self._look_at_secret(self._clock.monotonic())
+        try:
+            run = Foreign("no value") if delivered.value is None else of_message(delivered.value)
+            signed = self._verdict(delivered.value) if isinstance(run, PortRun | Unusable) else "missing"
+        except Exception as error:  # noqa: BLE001  whatever somebody writes into the topic, the next message is read
+            run, signed = Nameless(f"it cannot be read ({type(error).__name__})"), "missing"
+        match run:
+            case Foreign():
+                self._decide(place, "foreign")
+            case Nameless():
+                log.error("message %s cannot be used, and names no run to tell: %s", place, run.problem)
+                self._decide(place, "unusable")
+            case _:
+                due = self._clock.monotonic()
+                self._messages[place] = _Message(place, run, delivered.at, signed, self._trust.generation, due)
+
+    def _verdict(self, raw: bytes | None) -> Verdict:
+        assert raw is not None
+        assert self._trust.secret is not None
+        return verdict(raw, [self._trust.secret])
+
+    def _look_at_secret(self, now: float) -> None:
+        """Look whether the client secret has changed. One that cannot be read for a while is what it was."""
+        if now < self._secret_at:
+            return
+        self._secret_at = now + SECRET_EVERY
+        try:
+            changed = self._trust.secret_is(self._secret())
+        except PortError as error:
+            if self._trust.secret is None and self._of("secret").begins("secret", now):
+                log.error("%s; no message is read before", error)
+            return
+        self._of("secret").ends()
+        if changed:
+            for message in self._in("doubtful"):
+                self._forget(message)
+
+    # ---------------------------------------------------------------- what is in hand
+
+    def _in(self, *stages: str) -> list[_Message]:
+        return [message for message in self._messages.values() if message.stage in stages]
+
+    def _go_on(self) -> None:
+        for message in self._in("read"):
+            if message.reading is None and message.due <= self._clock.monotonic():
+                self._read(message)
+            elif message.reading is not None and message.reading.done():
+                self._judge(message)
+        if self._trust.proved:
+            self._refuse_doubtful()
+        for message in self._in("ready")[: max(self._intake.free, 0)]:
+            self._hand_over(message)
+        self._look_at_held()
+
+    def _read(self, message: _Message) -> None:
+        run_id = message.run.id
+        message.asked_at = self._clock.monotonic()
+
+        def look() -> tuple[RunAtPort | None, bool]:
+            run = self._api.read_run(run_id)
+            return run, triage.needs_record(run) and self._known(run_id)
+
+        message.reading = self._readers.spawn(look)
+
+    def _judge(self, message: _Message) -> None:
+        """Its run was read."""
+        assert message.reading is not None
+        reading, message.reading = message.reading, None
+        try:
+            run, recorded = reading.result()
+        except StepError as error:
+            self._read_again(message, error)
+            return
+        except Exception:  # noqa: BLE001  one message's trouble is no other's
+            log.exception("the run of message %s could not be looked at", message.place)
+            self._read_again(message, None)
+            return
+        self._of("read").ends()
+        age = None if message.at is None else self._clock.now() - message.at
+        stands = triage.standing(run, recorded=recorded, age=age)
+        if isinstance(stands, Dropped):
+            log.info("message %s of run %s is dropped: %s", message.place, message.run.id, stands)
+            self._decide(message.place, "dropped")
+            return
+        message.open_at = message.asked_at if stands == "open" else None
+        self._judge_signature(message)
+
+    def _judge_signature(self, message: _Message) -> None:
+        match self._trust.judge(message.verdict, message.generation):
+            case "good":
+                if isinstance(message.run, Unusable):
+                    message.result = "unusable"
+                message.stage = "ready"
+                if self._trust.proved and self._of("signature").ends():
+                    log.info("a message's signature is right: those that are not are refused from now on")
+            case "wrong":
+                self._refuse_signature(message)
+            case "doubtful" if message.generation != self._trust.generation:
+                self._forget(message)  # the Secret has changed since: it is compared again
+            case "doubtful":
+                message.stage = "doubtful"
+                if self._of("signature").begins("signature", self._clock.monotonic()):
+                    log.error(
+                        "message %s of run %s is not signed with the client secret, and no message was so far: nothing "
+                        "is started for such messages, nor committed, until one is. Fix: see the clientSecret in %s",
+                        message.place,
+                        message.run.id,
+                        self._topic.secret,
+                    )
+
+    def _refuse_doubtful(self) -> None:
+        for message in self._in("doubtful"):
+            self._refuse_signature(message)
+
+    def _refuse_signature(self, message: _Message) -> None:
+        run = message.run
+        log.warning("message %s of run %s: %s", message.place, run.id, WRONG)
+        if self._intake.holds(run.kind, run.id):  # by a message that was signed: it is not for this one to end it
+            self._decide(message.place, "wrong_signature")
+            return
+        message.run = Unusable(run.kind, run.id, run.action, WRONG)
+        message.result, message.stage = "wrong_signature", "ready"
+
+    def _read_again(self, message: _Message, error: StepError | None) -> None:
+        message.tries += 1
+        asked = error.retry_after if error is not None else None
+        pause = min(2.0 ** min(message.tries - 1, 10), LONGEST_PAUSE)
+        message.due = self._clock.monotonic() + max(pause, min(asked or 0.0, 600.0))
+        if isinstance(error, LoginRefused | Refused) and self._of("read").begins("refused", self._clock.monotonic()):
+            log.error("Port refuses to show run %s of message %s: %s; trying on", message.run.id, message.place, error)
+
+    def _hand_over(self, message: _Message) -> None:
+        if isinstance(message.run, PortRun) and self._topic.decrypt:
+            message.run = self._decrypted(message.run)
+            message.result = "unusable" if isinstance(message.run, Unusable) else message.result
+        message.held = self._intake.take(Press(message.run, NAME, message.open_at))
+        message.stage = "held"
+
+    def _decrypted(self, run: PortRun) -> PortRun | Unusable:
+        assert self._trust.secret is not None
+        try:
+            return replace(run, inputs=decrypted(run.inputs, self._topic.decrypt, self._trust.secret))
+        except Undecryptable as error:
+            return Unusable(run.kind, run.id, run.action, f"action {run.action}: {error}", run.wanted)
+
+    def _look_at_held(self) -> None:
+        for message in self._in("held"):
+            assert message.held is not None
+            if message.held.decided:
+                self._decide(message.place, message.result)
+            elif message.held.forgotten:
+                self._forget(message)
+
+    def _forget(self, message: _Message) -> None:
+        """It has to come again."""
+        self._partitions.forget(message.place)
+        del self._messages[message.place]
+
+    def _decide(self, place: Place, result: _Result) -> None:
+        self._messages.pop(place, None)
+        if self._partitions.decide(place):
+            self._count(result)
