@@ -1,8 +1,8 @@
 """Schedules with Port as the host: presses come by claims or as messages, and every run must come to a true end.
 
 The invariants are port.md's: never two runs for one press, no press stranded, nothing untrue told, nothing sent for
-what was withdrawn long before, every claim acknowledged. Claims and messages are taken by a few lines here, by the
-rules of port.md; everything behind the intake is the program's own.
+what was withdrawn long before, every claim acknowledged. Messages are taken by a few lines here, by the rules of
+port.md; claims, and everything behind the intake, are the program's own.
 """
 
 import json
@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from gha_step.contract.errors import StepError
 from gha_step.credentials.secrets import LabelledSecret
 from gha_step.emulator import EXAMPLE_TOKEN, GitHub, Run
 from gha_step.emulator import Request as EmulatedRequest
@@ -18,7 +17,7 @@ from gha_step.emulator import Response as EmulatedResponse
 from gha_step.emulator.port import EXAMPLE_CLIENT_ID, EXAMPLE_CLIENT_SECRET, Action, ActionRun, Port, Refusal, example
 from gha_step.inbound.port.errors import PortError
 from gha_step.inbound.port.intake import FRESH, Held, Press
-from gha_step.inbound.port.messages import Nameless, PortRun, Unusable, of_claimed_run
+from gha_step.inbound.port.messages import PortRun, Unusable
 from gha_step.ledger.keys import step_key
 from gha_step.ledger.record import Owner, Record, State
 from gha_step.settings import Settings
@@ -381,6 +380,7 @@ class PortSchedule:
             telemetry=telemetry,
         )
         settings = {"PORTIO": self.way, "PORTIO_API": PORT_URL, "PORTIO_QUEUE": f"{QUEUE:.0f}s"}
+        settings |= {"PORTIO_VISIBILITY": f"{self.visibility:.0f}s"}
         settings |= {"PORTIO_UNKNOWN": f"{UNKNOWN:.0f}s", "PORTIO_TIMEOUT": "120s", "PORTIO_CANCEL": self.cancel}
         parts = PortParts(
             Settings.parse({f"GHA_STEP_{name}": value for name, value in settings.items()}),
@@ -399,7 +399,11 @@ class PortSchedule:
         delay = kernel.random.uniform(0.5, 20.0)
         successor = pod if kernel.random.random() < 0.6 else f"pod{self._incarnations}"
         process.at_death.append(lambda: kernel.at(delay, lambda: self._replace(process, successor)))
-        for work in (parts.intake.run, parts.duties.run, lambda: self._take(process, parts)):
+        ways: list[Callable[[], None]] = [lambda: self._consume(process, parts)]
+        if self.way == "claims":
+            parts.add_claims()
+            ways = [way.run for way in parts.ways]
+        for work in (parts.intake.run, parts.duties.run, *ways):
             kernel.spawn(process, work)
 
     def _nonce(self) -> str:
@@ -412,36 +416,12 @@ class PortSchedule:
 
     # ------------------------------------------------------------------ the ways in
 
-    def _take(self, process: Process, parts: PortParts) -> None:
-        self.kernel.sleep(self.kernel.random.uniform(0.0, 3.0))
-        while True:
-            if self.way == "claims":
-                self._claim(parts)
-            else:
-                self._consume(process, parts)
-            self.kernel.sleep(3.0)
-
-    def _claim(self, parts: PortParts) -> None:
-        free = parts.intake.free
-        if not free:
-            return
-        begun = parts.clock.monotonic()
-        try:
-            claimed = parts.api.claim_runs("gha-step", free, self.visibility)
-        except StepError as error:
-            self.kernel.note(f"claim: {error}")
-            return
-        for one in claimed:
-            run = of_claimed_run(one)
-            assert not isinstance(run, Nameless)
-            parts.intake.take(Press(run, "claims", begun))
-
     def _consume(self, process: Process, parts: PortParts) -> None:
         """One partition: whoever has it begins at the last commit, and has it until it dies."""
-        if self.consumer is None or not self.consumer.alive:
-            self.consumer = process
-        if self.consumer is not process:
-            return
+        while self.consumer is not process:
+            if self.consumer is None or not self.consumer.alive:
+                self.consumer = process
+            self.kernel.sleep(3.0)
         begin = self.committed
         in_hand: list[Held | None] = []
         while self.consumer is process:

@@ -1,23 +1,16 @@
-"""Port's ways in put together as `gha_step.wiring` does it, over real sockets, with time that runs faster.
-
-The claims are made by a few lines here, so that intake and follower are tried without a way in's own care.
-"""
+"""Port's ways in put together as `gha_step.wiring` does it, over real sockets, with time that runs faster."""
 
 import itertools
-import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
-from gha_step.contract.errors import StepError
 from gha_step.credentials.directory import DirectorySecrets
 from gha_step.emulator import EXAMPLE_TOKEN
 from gha_step.emulator.port import EXAMPLE_CLIENT_ID, EXAMPLE_CLIENT_SECRET
 from gha_step.github.connection import Connector, SocketConnector
-from gha_step.inbound.port.intake import Held, Press
-from gha_step.inbound.port.messages import Nameless, of_claimed_node, of_claimed_run
 from gha_step.ledger.leader import Alone, Leader
 from gha_step.ledger.record import Owner, Record
 from gha_step.ledger.store import Store
@@ -85,7 +78,6 @@ class PortProcess:
         clock: QuickClock,
         connector: Connector | None = None,
         leader: Leader | None = None,
-        visibility: float = 120.0,
         claims: bool = True,
         kafka: bool = False,
         **settings: str,
@@ -121,30 +113,13 @@ class PortProcess:
         )
         if kafka:
             self.parts.add_kafka("", session=6.0)  # the mock cluster does not hear that a member leaves
-        self.held: list[Held] = []
+        if claims:
+            self.parts.add_claims()
         self.parts.start()
-        self._visibility = visibility
-        self._claimer = threading.Thread(target=self._claim if claims else lambda: None, daemon=True)
-        self._claimer.start()
 
     def _made(self, limit: int, name: str) -> QuickWorkers:
         self._workers.append(QuickWorkers(limit, name))
         return self._workers[-1]
-
-    def _claim(self) -> None:
-        intake, api = self.parts.intake, self.parts.api
-        while not intake.draining:
-            if intake.free:
-                begun = self.clock.monotonic()
-                try:
-                    found = [of_claimed_run(one) for one in api.claim_runs("gha-step", intake.free, self._visibility)]
-                    found += [of_claimed_node(one) for one in api.claim_nodes("gha-step", 10, self._visibility)]
-                except StepError:
-                    found = []
-                for one in found:
-                    assert not isinstance(one, Nameless)
-                    self.held.append(intake.take(Press(one, "claims", begun)))
-            self.clock.sleep(1.0)
 
     def stop(self) -> None:
         """Begin nothing more."""
@@ -154,7 +129,6 @@ class PortProcess:
 
     def finish(self) -> None:
         """Wait for what is under way."""
-        self._claimer.join(60.0)
         for workers in self._workers:
             workers.finish()
 

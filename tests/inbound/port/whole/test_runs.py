@@ -174,7 +174,7 @@ def test_a_rate_limit_takes_no_place_and_its_end_sends_from_memory(begin: Begin,
     github.faults.add(Answer(limit), "dispatch", where=lambda request: b'"first"' in request.body)
     process = begin(places="1")
     first = port.press("deploy", {"environment": "prod", "image_tag": "first"})
-    eventually(lambda: any(held.waiting for held in process.held))
+    eventually(lambda: any(held.waiting for held in process.parts.intake._held.values()))
     assert process.parts.intake.free == 1
     eventually(lambda: github.runs)
     told_run = github.runs[0]
