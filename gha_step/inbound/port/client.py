@@ -234,7 +234,9 @@ class PortClient:
 
     def _exchange(self, route: str, request: Request, max_body: int) -> Answer:
         try:
-            exchange = Exchange(self._connector.connect(self.endpoint), self._clock, max_body=max_body)
+            exchange = Exchange(
+                self._connector.connect(self.endpoint), self._clock, max_body=max_body, max_kept=max_body
+            )
         except (Unreachable, Untrusted) as error:
             raise NotSent(str(error)) from None
         try:

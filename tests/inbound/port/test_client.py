@@ -312,3 +312,10 @@ def test_until_a_token_is_asked_for_again_the_reason_why_there_is_none_is_told(
     assert words[1] == f"{words[0]}; a token is asked for again in 40 s"
     clock.forward(20.0)
     assert api.active_runs() == frozenset()
+
+
+def test_a_claim_of_many_runs_is_read_whole(port: Port, api: PortApi) -> None:
+    for number in range(300):
+        port.press("deploy", {"environment": "prod", "image_tag": f"{number}-{'x' * 1000}"})
+    claimed = api.claim_runs("gha-step", 300, 120.0)
+    assert len(claimed) == 300
