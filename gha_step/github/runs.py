@@ -63,6 +63,11 @@ CONCLUSIONS: Final = {
 _INVENTED: Final = Meaning(by_jobs=True)
 
 
+def meaning_of(conclusion: str) -> Meaning:
+    """What a conclusion says, also one that GitHub has invented since."""
+    return CONCLUSIONS.get(conclusion, _INVENTED)
+
+
 @dataclass(frozen=True)
 class RunReference:
     """The subject of every message: which run, where. ``owner`` and ``repo`` as the user wrote them."""
@@ -125,7 +130,7 @@ class ObservedRun:
     @property
     def meaning(self) -> Meaning:
         """What its conclusion says."""
-        return CONCLUSIONS.get(self.conclusion or "", _INVENTED)
+        return meaning_of(self.conclusion or "")
 
 
 @dataclass(frozen=True)

@@ -557,6 +557,14 @@ WAITS: Final = (
     Case("conclusion misspelled", ("did you mean success?",), config={"expectedConclusion": "succes"}, kind=WAIT),
     Case("pollInterval without a unit", ("config.pollInterval", "10s"), config={"pollInterval": "10"}, kind=WAIT),
     Case("pollInterval of nothing", ("longer than 0s",), config={"pollInterval": "0s"}, kind=WAIT),
+    Case(
+        "a job that the run has not",
+        ("'deplyo'", "its jobs are"),
+        config={"jobs": ["deplyo"]},
+        prepare=_ran(),
+        kind=WAIT,
+    ),
+    Case("rerunGrace of a day", ("the maximum is 1h",), config={"rerunGrace": "24h"}, kind=WAIT),
     Case("no outputs uploaded", ("no artifact", "upload-artifact"), config=OUTPUTS, prepare=_ran(), kind=WAIT),
     Case(
         "outputs under another name",

@@ -489,6 +489,20 @@ MUTANTS: Final = (
         "tests/wait",
     ),
     Mutant(
+        "jobs: a name means all that begin with it",
+        "gha_step/steps/wait/ending.py",
+        'return job == name or (job.startswith(f"{name} (")',
+        "return job == name or (job.startswith(name)",
+        "tests/wait/test_named_jobs.py",
+    ),
+    Mutant(
+        "re-runs: the grace begins anew with each look",
+        "gha_step/steps/wait/ending.py",
+        "ended = now if run.updated_at is None else run.updated_at",
+        "ended = now",
+        "tests/wait/test_reruns.py",
+    ),
+    Mutant(
         "outputs: an archive is unpacked whole",
         "gha_step/github/artifacts.py",
         "packed.read(MAX_OBJECT + 1)",

@@ -5,8 +5,9 @@ from typing import Final
 
 from gha_step.contract.json_text import parse_json
 from gha_step.contract.result import StepResult
-from gha_step.github.runs import ObservedJob, ObservedRun, PendingDeployment, Phase, RunReference
-from gha_step.steps.wait.config import FailedJob, WaitForWorkflowOutput
+from gha_step.github.runs import ObservedJob, ObservedRun, PendingDeployment, Phase, RunReference, meaning_of
+from gha_step.steps.wait.config import FailedJob, NamedJob, WaitForWorkflowOutput
+from gha_step.steps.wait.ending import Named, conclusion_of
 from gha_step.steps.wait.snapshot import Outputs, Snapshot, Trouble
 
 SLOW: Final = 5.0  # seconds after which to ask for what a look that goes on has seen
@@ -17,13 +18,17 @@ FINE: Final = ("success", "neutral", "skipped")  # conclusions of a run that has
 
 @dataclass(frozen=True)
 class Wish:
-    """What one step asks for. ``poll_interval``: seconds; ``required``: whether outputs have to be there."""
+    """What one step asks for. ``poll_interval``: seconds; ``required``: whether outputs have to be there.
+
+    ``jobs``: names of those that are waited for; none: it is the whole run.
+    """
 
     run: RunReference
     expected: str | None
     poll_interval: float
     outputs: bool = False
     required: bool = True
+    jobs: tuple[str, ...] = ()
 
 
 def tell(wish: Wish, seen: Snapshot, now: float) -> StepResult:
@@ -36,20 +41,48 @@ def tell(wish: Wish, seen: Snapshot, now: float) -> StepResult:
         return _troubled(wish, seen.trouble, run, output, now)
     if run is None:
         return _running(wish, f"{wish.run} is being looked at", wish.poll_interval, output)
-    if run.phase is not Phase.COMPLETED:
+    conclusion = conclusion_of(run, seen.named)
+    if conclusion is None and seen.named is not None and seen.named.unseen and run.phase is Phase.COMPLETED:
+        return StepResult.failed(_without_a_job(wish, run, seen.named), _ended_output(seen, run, run.conclusion))
+    if conclusion is None:
         message = f"{_subject(wish, run)} {_standing(seen, run)}: {run.url}"
         return _running(wish, message, wish.poll_interval, output)
+    ended = f"{_what(wish, run)} ended with {conclusion}"
+    if seen.grace is not None:
+        return _waiting_for_a_rerun(wish, seen, run, ended)
     if wish.outputs and seen.outputs is None:  # too many were kept
         return _running(wish, f"the outputs of {_subject(wish, run)} are read once more", SLOW, output)
-    output = _final_output(seen, run)
-    ended = f"{_subject(wish, run)} ended with {run.conclusion}"
-    if wish.expected is not None and wish.expected != run.conclusion:
-        what = f"{ended}, but {wish.expected} was expected{_why(seen, run)}{_of_outputs(seen.outputs)}"
+    output = _ended_output(seen, run, conclusion)
+    also = f"{_skipped(seen)}{_of_outputs(seen.outputs)}"
+    if wish.expected is not None and wish.expected != conclusion:
+        what = f"{ended}, but {wish.expected} was expected{_why(seen, run, conclusion)}{also}"
         return StepResult.failed(what, output)
     problem = seen.outputs.problem if seen.outputs is not None else ""
-    if problem and wish.required and run.conclusion in FINE:
+    if problem and wish.required and conclusion in FINE:
         return StepResult.failed(f"{ended}, but it has no outputs: {problem} ({run.url})", output)
-    return StepResult.succeeded(f"{ended}{_why(seen, run)}{_of_outputs(seen.outputs)}", output)
+    return StepResult.succeeded(f"{ended}{_why(seen, run, conclusion)}{also}", output)
+
+
+def _waiting_for_a_rerun(wish: Wish, seen: Snapshot, run: ObservedRun, ended: str) -> StepResult:
+    left = seen.grace or 0.0
+    until = f"a new attempt is waited for, {left:.0f} s more" if run.phase is Phase.COMPLETED else "the run goes on"
+    output = _ended_output(seen, run, None)
+    message = f"{ended}; {until}{_why(seen, run, '')}"
+    return _running(wish, message, min(wish.poll_interval, left + 1.0), output)
+
+
+def _without_a_job(wish: Wish, run: ObservedRun, named: Named) -> str:
+    missing = ", ".join(map(repr, named.unseen))
+    there = f"its jobs are {', '.join(map(repr, named.names))}" if named.names else "it has no jobs"
+    return (
+        f"{_subject(wish, run)} ended with {run.conclusion}, and had no job {missing}; {there}: correct config.jobs "
+        f"({run.url})"
+    )
+
+
+def _skipped(seen: Snapshot) -> str:
+    skipped = [job.name for job in seen.named.jobs if job.conclusion == "skipped"] if seen.named is not None else []
+    return f"; skipped: {', '.join(map(repr, skipped[:NAMED_JOBS]))}" if skipped else ""
 
 
 def _of_outputs(outputs: Outputs | None) -> str:
@@ -90,6 +123,14 @@ def _subject(wish: Wish, run: ObservedRun) -> str:
     return str(wish.run) + (f" (attempt {run.attempt})" if run.attempt > 1 else "")
 
 
+def _what(wish: Wish, run: ObservedRun) -> str:
+    """What is waited for: the run, or jobs of it."""
+    if not wish.jobs:
+        return _subject(wish, run)
+    named = ", ".join(map(repr, wish.jobs[:NAMED_JOBS])) + (", …" if len(wish.jobs) > NAMED_JOBS else "")
+    return f"{'job' if len(wish.jobs) == 1 else 'jobs'} {named} of {_subject(wish, run)}"
+
+
 def _standing(seen: Snapshot, run: ObservedRun) -> str:
     if run.phase is Phase.AWAITING_APPROVAL:
         return _awaiting(seen)
@@ -114,10 +155,10 @@ def _deployment(pending: PendingDeployment) -> str:
     return f"for a protection rule of environment {pending.environment}"
 
 
-def _why(seen: Snapshot, run: ObservedRun) -> str:
+def _why(seen: Snapshot, run: ObservedRun, conclusion: str) -> str:
     """What there is to add to a conclusion, and the link to the run."""
-    words = run.meaning.words
-    if run.conclusion == "startup_failure":
+    words = meaning_of(conclusion).words
+    if conclusion == "startup_failure":
         where = f" {run.workflow}" if run.workflow else ""
         at = f" at {run.ref}" if run.ref else ""
         words = f"the workflow file{where} is invalid{at}, so nothing ran: correct it there, the run's page says what"
@@ -143,13 +184,19 @@ def _output(run: ObservedRun | None) -> WaitForWorkflowOutput:
     return WaitForWorkflowOutput(status=run.status, url=run.url, attempt=run.attempt)
 
 
-def _final_output(seen: Snapshot, run: ObservedRun) -> WaitForWorkflowOutput:
+def _named(seen: Snapshot) -> tuple[NamedJob, ...] | None:
+    jobs = seen.named.jobs if seen.named is not None else ()
+    return tuple(NamedJob(name=job.name, conclusion=job.conclusion, url=job.url) for job in jobs) or None
+
+
+def _ended_output(seen: Snapshot, run: ObservedRun, conclusion: str | None) -> WaitForWorkflowOutput:
     return WaitForWorkflowOutput(
-        conclusion=run.conclusion,
+        conclusion=conclusion,
         status=run.status,
         url=run.url,
         attempt=run.attempt,
         failed_jobs=tuple(_failed(job) for job in seen.jobs) or None,
+        jobs=_named(seen),
         outputs=parse_json(seen.outputs.json) if seen.outputs is not None and seen.outputs.json else None,
     )
 

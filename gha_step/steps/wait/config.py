@@ -21,6 +21,8 @@ KIND: Final = "gha-wait-for-workflow"
 DEFAULT_POLL_INTERVAL: Final = "10s"
 DEFAULT_ARTIFACT: Final = "kargo-outputs"
 MAX_POLL_INTERVAL: Final = 86_400.0  # seconds: beyond some centuries a host cannot even read our retryAfter
+MAX_GRACE: Final = 3600.0  # seconds
+MAX_JOBS: Final = 20
 MAX_RUN_ID: Final = 2**63 - 1  # GitHub's IDs are int64
 
 Conclusion = Literal["success", "failure", "cancelled", "skipped", "timed_out", "action_required", "neutral", "stale"]
@@ -76,6 +78,13 @@ def _conclusion(value: object) -> object:
 
 
 def _interval(value: object) -> float:
+    seconds = _duration(value, DEFAULT_POLL_INTERVAL)
+    if seconds > MAX_POLL_INTERVAL:
+        raise _refuse(f"{quoted(value)} is too long; the maximum is {MAX_POLL_INTERVAL / 3600:.0f}h")
+    return seconds
+
+
+def _duration(value: object, default: str) -> float:
     if not isinstance(value, str):
         raise _refuse(f'{quoted(value)} is not a string; write a Go duration in quotes, such as "10s" or "1m30s"')
     try:
@@ -83,12 +92,28 @@ def _interval(value: object) -> float:
     except ValueError as error:
         raise _refuse(f"{quoted(value)} is not a duration; {error}") from None
     if seconds <= 0:
-        raise _refuse(
-            f"{quoted(value)} is too short; it must be longer than 0s, and the default is {DEFAULT_POLL_INTERVAL}"
-        )
-    if seconds > MAX_POLL_INTERVAL:
-        raise _refuse(f"{quoted(value)} is too long; the maximum is {MAX_POLL_INTERVAL / 3600:.0f}h")
+        raise _refuse(f"{quoted(value)} is too short; it must be longer than 0s, and the default is {default}")
     return seconds
+
+
+def _grace(value: object) -> float:
+    seconds = _duration(value, "none")
+    if seconds > MAX_GRACE:
+        raise _refuse(f"{quoted(value)} is too long; the maximum is 1h")
+    return seconds
+
+
+def _jobs(value: object) -> object:
+    if isinstance(value, str) and not value.lstrip().startswith("["):
+        value = [value]
+    elif isinstance(value, str):  # as a task for stock Kargo passes it on
+        try:
+            value = parse_json(value)
+        except ValueError as error:
+            raise _refuse(f"is text, but not a JSON list: {error}") from None
+    if not isinstance(value, list) or not 0 < len(value) <= MAX_JOBS:
+        raise _refuse(f"must be a list of 1 to {MAX_JOBS} names of jobs")
+    return value
 
 
 def _outputs(value: object) -> object:
@@ -139,6 +164,18 @@ class WaitForWorkflowConfig(RepositoryConfig):
         description="How long to wait between two looks at the run: a Go duration, at most `24h`. Hosts may wait "
         "longer.",
     )
+    jobs: Annotated[tuple[Text, ...], BeforeValidator(_jobs, json_schema_input_type=list[str])] = Field(
+        default=(),
+        alias="jobs",
+        description="End as these jobs end, though the run goes on; `expectedConclusion` then judges them. Each is a "
+        "job's whole name, `deploy / release` in a called workflow; those of a matrix by the name before the bracket.",
+    )
+    rerun_grace: Annotated[float, BeforeValidator(_grace, json_schema_input_type=str)] = Field(
+        default=0.0,
+        alias="rerunGrace",
+        description="After a failure wait so long for somebody to run it again: a Go duration, at most `1h`. Without "
+        "it a failure is final.",
+    )
     outputs: Annotated[OutputsConfig | None, BeforeValidator(_outputs, json_schema_input_type=OutputsConfig)] = Field(
         default=None,
         alias="outputs",
@@ -157,6 +194,16 @@ class FailedJob(BaseModel):
     url: str | None = Field(default=None, alias="url", description="The job's page on GitHub.")
 
 
+class NamedJob(BaseModel):
+    """A job that the step has waited for."""
+
+    model_config = ConfigDict(frozen=True, validate_by_alias=True, validate_by_name=True)
+
+    name: str = Field(alias="name", description="Name of the job.")
+    conclusion: str | None = Field(default=None, alias="conclusion", description="Its conclusion, once it has ended.")
+    url: str | None = Field(default=None, alias="url", description="The job's page on GitHub.")
+
+
 class WaitForWorkflowOutput(Output):
     """What the step leaves in ``output``: all that is known of the run, from the first look on."""
 
@@ -172,6 +219,9 @@ class WaitForWorkflowOutput(Output):
     )
     failed_jobs: tuple[FailedJob, ...] | None = Field(
         default=None, alias="failedJobs", description="Where the run failed: the jobs by which it did."
+    )
+    jobs: tuple[NamedJob, ...] | None = Field(
+        default=None, alias="jobs", description="The jobs that `jobs` names, as far as they have begun."
     )
     outputs: dict[str, Any] | None = Field(
         default=None,

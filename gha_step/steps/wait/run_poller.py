@@ -19,8 +19,9 @@ from gha_step.github.artifacts import BadArtifact
 from gha_step.github.errors import GitHubError, RateLimited, Refused, Unclear, Untrusted
 from gha_step.github.rate_limits import RateLimits
 from gha_step.github.refusals import invisible
-from gha_step.github.runs import ObservedRun, Phase, RunReference, failed_jobs, moved_to
+from gha_step.github.runs import ObservedRun, Phase, RunReference, failed_jobs, meaning_of, moved_to
 from gha_step.runtime import Clock, Workers
+from gha_step.steps.wait.ending import KEPT_JOBS, conclusion_of, grace_left, may_be_run_again, named
 from gha_step.steps.wait.outputs import OutputsReader
 from gha_step.steps.wait.run_reader import Odd, Place, RunReader
 from gha_step.steps.wait.snapshot import Outputs, Snapshot, Trouble, Wanted
@@ -32,7 +33,6 @@ REFUSED_APART: Final = 10.0  # seconds between the two looks whose refusal ends 
 PAUSE: Final = 5.0  # seconds after the first trouble, then doubled
 MAX_PAUSE: Final = 60.0
 TRIES: Final = 3  # looks for which a failed run's jobs may be in trouble, before it is told without them
-MAX_FAILED_JOBS: Final = 50  # that are kept and told: a host writes them into its own database
 OUTPUTS_WITHIN: Final = 300.0  # seconds for which reading them may be in trouble: nobody sees what a Running step says
 KEPT_OUTPUTS: Final = 8 << 20  # characters of all outputs that are kept
 _OF_A_LOOK: Final = 2_000  # characters, of anything
@@ -85,6 +85,8 @@ class _Watch:
     ask_after: float = float("-inf")
     troubles: int = 0  # in a row
     tries: int = 0  # to read the jobs of a run that is over
+    jobs_refused_since: float | None = None
+    first_failed_at: float | None = None  # by GitHub's clock
     outputs_since: float | None = None  # the first of the looks in a row that could not read its outputs
 
 
@@ -199,7 +201,7 @@ class RunPoller:
         if held > self._clock.monotonic():  # since this look was asked for, another one was refused
             return replace(watch.seen, trouble=_held(run, held), failure=None)
         try:
-            observed, at = self._run(watch, at)
+            observed, asked_at, at = self._run(watch, at)
         except RateLimited as error:
             return self._limited(watch, at, error)
         except Refused as error:
@@ -219,30 +221,55 @@ class RunPoller:
             return self._troubled(watch, at, error)
         watch.good, watch.refused_since, watch.odd_since = True, None, None
         watch.troubles = 0
-        return self._with_outputs(watch, self._details(watch, Snapshot(observed), at), at)
+        seen = self._with_named(watch, Snapshot(observed), at)
+        for more in (self._details, partial(self._with_grace, now=asked_at), self._with_outputs):
+            if seen.trouble is None and seen.failure is None:
+                seen = more(watch, seen, at)
+        return seen
 
-    def _run(self, watch: _Watch, at: Place) -> tuple[ObservedRun, Place]:
+    def _run(self, watch: _Watch, at: Place) -> tuple[ObservedRun, float | None, Place]:
         try:
-            return self._reader.run(at)[0], at
+            return *self._reader.run(at), at
         except Refused as error:
             root = moved_to(error, at.run)
             if root is None or root == at.root:
                 raise
             watch.root = root  # renamed between dispatch and wait: its ID stays
             at = replace(at, root=root)
-            return self._reader.run(at)[0], at
+            return *self._reader.run(at), at
+
+    def _with_named(self, watch: _Watch, seen: Snapshot, at: Place) -> Snapshot:
+        """``seen`` with the jobs that the step names, if it does: its end depends on them."""
+        if not watch.wanted.jobs:
+            return seen
+        try:
+            found = named(self._reader.jobs(at), watch.wanted.jobs)
+        except RateLimited as error:
+            return replace(self._limited(watch, at, error), run=seen.run)
+        except (Refused, Untrusted) as error:
+            now = self._clock.monotonic()
+            if watch.jobs_refused_since is not None and now - watch.jobs_refused_since >= REFUSED_APART:
+                return replace(seen, failure=f"the jobs of {at.run} cannot be read: {error}")
+            watch.jobs_refused_since = watch.jobs_refused_since or now
+            return replace(self._troubled(watch, at, error), run=seen.run)
+        except GitHubError as error:
+            return replace(self._troubled(watch, at, error), run=seen.run)
+        watch.jobs_refused_since = None
+        return replace(seen, named=found)
 
     def _details(self, watch: _Watch, seen: Snapshot, at: Place) -> Snapshot:
         """What one more request tells of a run that waits for approval or has failed."""
         observed = seen.run
         assert observed is not None
+        conclusion = conclusion_of(observed, seen.named)
         try:
-            match observed.phase:
-                case Phase.AWAITING_APPROVAL:
-                    seen = replace(seen, pending=self._reader.pending_deployments(at))
-                case Phase.COMPLETED if observed.meaning.by_jobs:
-                    failed = failed_jobs(self._reader.jobs(at))
-                    seen = replace(seen, jobs=failed[:MAX_FAILED_JOBS], more_jobs=max(0, len(failed) - MAX_FAILED_JOBS))
+            if seen.named is not None and conclusion is not None:
+                seen = replace(seen, jobs=seen.named.failed, more_jobs=seen.named.more_failed)
+            elif conclusion is not None and meaning_of(conclusion).by_jobs:
+                failed = failed_jobs(self._reader.jobs(at))
+                seen = replace(seen, jobs=failed[:KEPT_JOBS], more_jobs=max(0, len(failed) - KEPT_JOBS))
+            elif conclusion is None and observed.phase is Phase.AWAITING_APPROVAL:
+                seen = replace(seen, pending=self._reader.pending_deployments(at))
         except RateLimited as error:
             self._limited(watch, at, error)  # it may last for an hour: the run is told without
             return replace(seen, detail=str(error))
@@ -257,11 +284,32 @@ class RunPoller:
         watch.tries = 0
         return seen
 
+    def _with_grace(self, watch: _Watch, seen: Snapshot, at: Place, *, now: float | None) -> Snapshot:
+        """``seen`` with the time for which a new attempt of a failed run is waited for."""
+        run, wanted = seen.run, watch.wanted
+        assert run is not None
+        conclusion = conclusion_of(run, seen.named)
+        if not wanted.grace or conclusion in (None, wanted.expected) or not may_be_run_again(str(conclusion)):
+            return seen
+        if run.phase is not Phase.COMPLETED:  # GitHub runs no job again before the run has ended
+            return replace(seen, grace=wanted.grace)
+        if run.attempt > 1 and watch.first_failed_at is None:
+            try:
+                watch.first_failed_at = self._reader.first_attempt_ended_at(at)
+            except RateLimited as error:
+                return replace(self._limited(watch, at, error), run=run)
+            except Refused:
+                watch.first_failed_at = run.updated_at
+            except GitHubError as error:
+                return replace(self._troubled(watch, at, error), run=run)
+        moment = self._clock.now() if now is None else now
+        return replace(seen, grace=grace_left(run, watch.first_failed_at, wanted.grace, moment) or None)
+
     def _with_outputs(self, watch: _Watch, seen: Snapshot, at: Place) -> Snapshot:
         """``seen`` with the outputs, if they are wanted and the run is over; later steps need them, so that trouble is
         waited out for some minutes."""
         run, name = seen.run, watch.wanted.outputs
-        if name is None or run is None or run.phase is not Phase.COMPLETED or seen.trouble is not None:
+        if name is None or run is None or conclusion_of(run, seen.named) is None or seen.grace is not None:
             return seen
         now = self._clock.monotonic()
         since = watch.outputs_since if watch.outputs_since is not None else now

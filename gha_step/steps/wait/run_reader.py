@@ -74,6 +74,11 @@ class RunReader:
 
         return self._get("run", at, at.path, parsed)
 
+    def first_attempt_ended_at(self, at: Place) -> float | None:
+        """When its first attempt ended, by GitHub's clock."""
+        path = f"{at.path}/attempts/1"
+        return self._get("run_attempt", at, path, lambda answer: observed_run(answer, at.run))[0].updated_at
+
     def pending_deployments(self, at: Place) -> tuple[PendingDeployment, ...]:
         """What it waits for before a job enters an environment."""
         return self._get("pending_deployments", at, f"{at.path}/pending_deployments", pending_deployments)[0]

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from gha_step.github.runs import ObservedJob, ObservedRun, PendingDeployment
+from gha_step.steps.wait.ending import Named
 
 
 @dataclass(frozen=True)
@@ -15,9 +16,16 @@ class Trouble:
 
 @dataclass(frozen=True)
 class Wanted:
-    """What a step wants to know of a run besides its end. ``outputs``: the artifact that holds its outputs."""
+    """What a step wants to know of a run besides its end.
+
+    ``outputs``: the artifact that holds its outputs. ``jobs``: the step ends with these. ``grace``: seconds for which a
+    new attempt is waited for after any failure but ``expected``.
+    """
 
     outputs: str | None = None
+    jobs: tuple[str, ...] = ()
+    grace: float = 0.0
+    expected: str | None = None
 
 
 @dataclass(frozen=True)
@@ -38,7 +46,8 @@ class Snapshot:
 
     ``jobs``: those by which it failed, and ``more_jobs``: how many more did. ``detail``: why its jobs or approvals
     cannot be read. ``missing``: GitHub's last answer was that there is no such run. ``outputs``: where they are wanted,
-    of a run that has ended.
+    of a run that has ended. ``named``: the jobs that the step waits for. ``grace``: for how many seconds a new attempt
+    of the failed run is waited for.
     """
 
     run: ObservedRun | None = None
@@ -50,3 +59,5 @@ class Snapshot:
     failure: str | None = None
     missing: bool = False
     outputs: Outputs | None = None
+    named: Named | None = None
+    grace: float | None = None

@@ -41,13 +41,19 @@ class WaitForWorkflow:
             config.poll_interval,
             outputs=outputs is not None,
             required=outputs is not None and outputs.required,
+            jobs=config.jobs,
         )
         look = self._run_poller.look(
             run,
             repository.token,
             repository.renew,
             project=call.request.caller.project,
-            wanted=Wanted(outputs=None if outputs is None else outputs.artifact),
+            wanted=Wanted(
+                outputs=None if outputs is None else outputs.artifact,
+                jobs=config.jobs,
+                grace=config.rerun_grace,
+                expected=config.expected_conclusion if config.rerun_grace else None,
+            ),
         )
         if isinstance(look, Look):
             return LookUnderway(wish, look, self._clock)
