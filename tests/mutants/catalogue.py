@@ -431,8 +431,8 @@ MUTANTS: Final = (
     Mutant(
         "waiting: any conclusion is the expected one",
         "gha_step/steps/wait/answers.py",
-        "    if wish.expected is not None and wish.expected != run.conclusion:\n",
-        "    if not run.conclusion:\n",
+        "    if wish.expected is not None and wish.expected != conclusion:\n",
+        "    if not conclusion:\n",
         "tests/wait",
     ),
     Mutant(
