@@ -87,7 +87,7 @@ soak: $(VENV)/.installed-dev  ## 10,000 and more simulated schedules, real kills
 	$(BIN)/python -m tests.simulation --port --seeds 1000
 	$(BIN)/python -m tests.kills --rounds 200
 	test -z "$$KUBEBUILDER_ASSETS" || $(BIN)/python -m tests.kills --replicas --rounds 200
-	$(BIN)/python -m pytest tests/scenarios -m soak -n 6 -rP
+	$(BIN)/python -m pytest -m soak -n 6 -rP
 	$(BIN)/python -m pytest -n 4 --hypothesis-profile=soak $$(grep -rl '@given' tests --include='test_*.py')
 
 mutants: $(VENV)/.installed-dev ## mutations of the code that keeps the promises: each must be caught (15 minutes)

@@ -197,8 +197,30 @@ MUTANTS: Final = (
     Mutant(
         "a gate that cannot be written holds for ever",
         "gha_step/steps/dispatch/gate.py",
-        '            if self._run_finder.stands_still(here, "hindered") < TAKEOVER:\n',
+        '            if watched(hindrance, "conflict" if conflict else "unusable") < TAKEOVER:\n',
         "            if True:\n",
+        "tests/dispatch/test_gate.py",
+    ),
+    Mutant(
+        "a holder that never begins restarts the watch of a gate that is touched",
+        "gha_step/steps/dispatch/gate.py",
+        'f"gate of {record.key}", f"gate of {record.key}, hindered"',
+        'f"gate of {record.key}", f"gate of {record.key}"',
+        "tests/dispatch/test_gate.py",
+    ),
+    Mutant(
+        "a holder that keeps trying is overtaken",
+        "gha_step/steps/dispatch/gate.py",
+        'watched(here, held_by.version if not_begun else "held")',
+        'watched(here, "not begun" if not_begun else "held")',
+        "tests/dispatch/test_gate.py",
+    ),
+    Mutant(
+        "an outage counts as time for which a gate was touched",
+        "gha_step/steps/dispatch/gate.py",
+        'watched(hindrance, "conflict" if conflict else "unusable")',
+        'watched(hindrance, "hindered")',
+        "tests/dispatch/test_gate.py",
     ),
     Mutant(
         "runs that show another marker are candidates",

@@ -18,6 +18,7 @@ class FaultyStore:
         self.before_read: Callable[[], None] = lambda: None
         self.before_write: Callable[[Record], None] = lambda record: None
         self.after_write: Callable[[Record], None] = lambda record: None
+        self.before_lease: Callable[[], None] = lambda: None  # before it is written
 
     def read(self, project: str, key: str) -> Record | None:
         self.before_read()
@@ -39,6 +40,7 @@ class FaultyStore:
         return self.real.read_lease(project, target)
 
     def write_lease(self, gate: Lease) -> Lease:
+        self.before_lease()
         return self.real.write_lease(gate)
 
     def records(self) -> Iterator[Record]:

@@ -41,7 +41,7 @@ def test_an_hour_costs_only_conditional_requests_after_the_first(here: Follower)
     assert here.github.count() == 361
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.soak) for seed in range(1, 10))])
 def test_fifty_troubles_within_an_hour_neither_fail_the_step_nor_make_it_storm(here: Follower, seed: int) -> None:
     chance = random.Random(seed)
     run = here.run()
@@ -81,8 +81,8 @@ def test_fifty_troubles_within_an_hour_neither_fail_the_step_nor_make_it_storm(h
     assert all(later > earlier for earlier, later in itertools.pairwise(times))
 
 
-def test_a_hundred_waits_through_an_outage_of_ten_minutes_ask_a_bounded_number_of_times(here: Follower) -> None:
-    runs = [here.run() for _ in range(100)]
+def test_thirty_waits_through_an_outage_of_ten_minutes_ask_a_bounded_number_of_times(here: Follower) -> None:
+    runs = [here.run() for _ in range(30)]
     here.github.faults.add(bad_gateway("before"), times=None)
     begun = here.clock.now()
     due = {run.id: begun for run in runs}
@@ -93,8 +93,8 @@ def test_a_hundred_waits_through_an_outage_of_ten_minutes_ask_a_bounded_number_o
                 assert result.status == "Running"
                 due[run_id] = here.clock.now() + (result.retry_after or 0)
         here.clock.forward(5)
-    # Ten seconds apart it would be 6,000.
-    assert here.github.count() < 100 * 14
+    # Ten seconds apart it would be 1,800.
+    assert here.github.count() < 30 * 14
     here.github.faults.clear()
     here.clock.forward(60)
     for run in runs:

@@ -24,7 +24,7 @@ from gha_step.steps.dispatch.run_finder import RunFinder
 from gha_step.steps.dispatch.task import Task
 from gha_step.telemetry import log
 
-TAKEOVER: Final = 15.0  # seconds for which a holder may not have begun to send
+TAKEOVER: Final = 15.0  # seconds for which a holder may do nothing before it has begun to send
 CONTACT_WITHIN: Final = 15.0  # seconds to wait for somebody else's first contact
 
 
@@ -128,7 +128,9 @@ class Gate:
 
     def _keeps_out(self, record: Record, request: DispatchRequest) -> str | None:
         """Take one's turn, or why not yet. A Lease only delays: what it does not let happen it does not stop."""
-        store, here = self._journal.store, f"gate of {record.key}"
+        store, watched = self._journal.store, self._run_finder.stands_still
+        # Two watches: who keeps writing the Lease and names a holder that never begins must restart neither of them.
+        here, hindrance = f"gate of {record.key}", f"gate of {record.key}, hindered"
         busy = f"another dispatch of {request.workflow} is being identified first (this server names no runs)"
         try:
             gate = store.read_lease(record.project, request.payload.target.short)
@@ -137,17 +139,23 @@ class Gate:
             held_by = self._holder(gate, request)
             if held_by is not None:
                 not_begun = held_by.state is State.RESERVED
-                waited = self._run_finder.stands_still(here, "not begun" if not_begun else "held")
-                if not not_begun or waited < TAKEOVER:
+                # A holder whose record changes is trying: its App's token may be too new.
+                waited = watched(here, held_by.version if not_begun else "held")
+                if not not_begun:
+                    watched(hindrance, "none")
+                    return busy
+                if waited < TAKEOVER:
                     return busy
             store.write_lease(gate.entered(record.key))
         except (Conflict, LedgerError, LedgerUnavailable) as error:
             # Somebody else was quicker, or touches it all the time, or has made it unreadable or unwritable.
-            if self._run_finder.stands_still(here, "hindered") < TAKEOVER:
-                return busy if isinstance(error, Conflict) else f"waiting {TAKEOVER:g} s, for want of a Lease: {error}"
+            conflict = isinstance(error, Conflict)
+            if watched(hindrance, "conflict" if conflict else "unusable") < TAKEOVER:
+                return busy if conflict else f"waiting {TAKEOVER:g} s, for want of a Lease: {error}"
             log.warning("the gate cannot be used, so this dispatch does not wait: %s", error, extra=subject_of(record))
             return None  # and the next attempt of this dispatch does not wait anew
-        self._run_finder.stands_still(here, "entered")
+        watched(here, "entered")
+        watched(hindrance, "none")
         return None
 
     def _holder(self, gate: Lease, request: DispatchRequest) -> Record | None:

@@ -1,0 +1,90 @@
+"""The gate only delays, and lets one dispatch at a time through wherever it can be used."""
+
+import pytest
+
+from gha_step.contract.errors import LedgerUnavailable
+from gha_step.emulator import GitHub
+from gha_step.ledger.store import Conflict
+from gha_step.steps.dispatch.gate import TAKEOVER
+from tests.ledger.records import TARGET
+from tests.ledger.store_contract import fresh
+from tests.support.calls import config
+from tests.support.clock import VirtualClock
+from tests.support.core import Program
+from tests.support.ledger import FaultyStore
+
+UNUSABLE = "the gate cannot be used"
+
+
+@pytest.fixture
+def github(clock: VirtualClock) -> GitHub:
+    return GitHub("ghes-3.19", now=clock.now)
+
+
+def test_whoever_is_overtaken_just_after_an_outage_waits_for_the_one_who_was_quicker(
+    program: Program, store: FaultyStore, clock: VirtualClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    begun, conflicts = clock.monotonic(), iter([Conflict("another was quicker")])
+
+    def before_lease() -> None:
+        if clock.monotonic() < begun + TAKEOVER:
+            raise LedgerUnavailable("forbidden for a moment", 1.0)
+        for conflict in conflicts:
+            raise conflict
+
+    store.before_lease = before_lease
+    assert program.follow(config()).status == "Succeeded"
+    assert next(conflicts, None) is None
+    assert UNUSABLE not in caplog.text
+    (record,) = store.records()
+    assert store.read_lease("demo", record.target.short).holder == record.key
+
+
+def test_a_gate_that_stays_unusable_delays_for_fifteen_seconds(
+    program: Program, store: FaultyStore, clock: VirtualClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    def before_lease() -> None:
+        raise LedgerUnavailable("forbidden", 1.0)
+
+    store.before_lease = before_lease
+    begun = clock.now()
+    assert program.follow(config()).status == "Succeeded"
+    assert UNUSABLE in caplog.text
+    (record,) = store.records()
+    assert record.sending_at is not None
+    assert TAKEOVER <= record.sending_at - begun < 2 * TAKEOVER
+
+
+def test_who_forges_a_holder_that_never_begins_and_keeps_touching_the_gate_delays_a_step_for_a_minute_at_most(
+    program: Program, store: FaultyStore, clock: VirtualClock, github_url: str
+) -> None:
+    target = TARGET.model_copy(update={"api_base": f"{github_url}/api/v3"})
+    holder = store.write(fresh("never-begins", target=target))
+    store.write_lease(store.read_lease("demo", target.short).entered(holder.key))
+
+    def before_lease() -> None:
+        raise Conflict("it was touched")
+
+    store.before_lease = before_lease
+    begun = clock.now()
+    assert program.follow(config()).status == "Succeeded"
+    (sent,) = [record.sending_at - begun for record in store.records() if record.sending_at is not None]
+    assert sent < 60
+
+
+def test_a_holder_that_keeps_trying_is_not_overtaken_and_one_that_stops_is(
+    program: Program, store: FaultyStore, clock: VirtualClock, github_url: str
+) -> None:
+    target = TARGET.model_copy(update={"api_base": f"{github_url}/api/v3"})
+    held = [store.write(fresh("tries", target=target))]
+    store.write_lease(store.read_lease("demo", target.short).entered(held[0].key))
+    begun = clock.now()
+
+    def before_read() -> None:
+        if len(held) <= (clock.now() - begun) / 5 and len(held) < 10:
+            held.append(store.real.write(held[-1].model_copy(update={"timeout": len(held)})))
+
+    store.before_read = before_read
+    assert program.follow(config()).status == "Succeeded"
+    (sent,) = [record.sending_at - begun for record in store.records() if record.sending_at is not None]
+    assert 45 + TAKEOVER <= sent < 45 + 2 * TAKEOVER
