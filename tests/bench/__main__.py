@@ -21,6 +21,7 @@ from tests.support.cluster import running as running_cluster
 
 from .in_kubernetes import in_kubernetes
 from .load import Load, allow_many_files, at_once, throughput
+from .port import port_runs
 from .programs import (
     ALL,
     GHA_STEP,
@@ -69,6 +70,7 @@ def main() -> int:
             dispatches(room, github)
             loads(room, github)
             ledgers(room)
+            port_runs(Path(folder) / "port")
             if absent := missing(os.environ):
                 print(f"left out: the ledger in Kubernetes, which {absent}")
             else:

@@ -14,6 +14,7 @@ from gha_step.inbound.port.refusals import ASK_EVERY
 SHARE: Final = 0.3  # of the places: an action that has more is not claimed until it has less
 MOST_RUNS: Final = 300  # in one claim: what Port's own integration asks for at most
 MOST_NODES: Final = 100
+MOST_LOST: Final = 10  # answers that count: then one run at a time is claimed
 LONGEST_PAUSE: Final = 60.0  # seconds between two tries while answers are lost
 NO_ROUTES: Final = 3600.0  # seconds until routes that Port does not serve are tried again
 
@@ -52,7 +53,7 @@ class Wait:
 
 @dataclass(frozen=True)
 class Pace:
-    """When each kind is claimed next, monotonic seconds, and after how many answers that were lost in a row."""
+    """When each kind is claimed next, monotonic seconds; and how many answers were lost, less those that came."""
 
     due: Mapping[Kind, float]
     lost: Mapping[Kind, int] = field(default_factory=dict)
@@ -72,15 +73,22 @@ def next_claim(pace: Pace, places: Places, now: float, rules: Rules) -> Next:
         return Wait(pace.due[kind] - now)
     if places.free <= 0:
         return Wait(None)
+    most = min(places.free, MOST_NODES if kind == "node" else MOST_RUNS)
+    # Half as many after each answer that was lost: it may have been too long to be taken.
+    limit = max(1, most >> pace.lost.get(kind, 0))
     if kind == "node":
-        return Claim(kind, min(places.free, MOST_NODES))
+        return Claim(kind, limit)
     greedy = {action for action, taken in places.by_action.items() if taken > SHARE * rules.places}
-    return Claim(kind, min(places.free, MOST_RUNS), frozenset(greedy))
+    return Claim(kind, limit, frozenset(greedy))
 
 
 def claimed(pace: Pace, claim: Claim, brought: int, new: int, now: float, rules: Rules) -> Pace:
-    """After an answer: at once where it filled the limit and ``new`` of it were not known, else after POLL."""
-    return pace.at(claim.kind, now if new and brought >= claim.limit else now + rules.poll)
+    """After an answer: at once where it filled the limit and ``new`` of it were not known, else after POLL.
+
+    One that brought nothing does not show that a long one would come through, and a short one not that any would.
+    """
+    due = now if new and brought >= claim.limit else now + rules.poll
+    return pace.at(claim.kind, due, max(0, pace.lost.get(claim.kind, 0) - (brought > 0)))
 
 
 def failed(pace: Pace, kind: Kind, error: PortError, now: float, rules: Rules) -> Pace:
@@ -88,8 +96,8 @@ def failed(pace: Pace, kind: Kind, error: PortError, now: float, rules: Rules) -
     if isinstance(error, Refused):
         return pace.at(kind, now + (NO_ROUTES if kind == "node" and error.status == 404 else ASK_EVERY))
     if isinstance(error, Lost):
-        lost = pace.lost.get(kind, 0) + 1
-        return pace.at(kind, now + min(rules.poll * 2 ** min(lost, 10), LONGEST_PAUSE), lost)
+        lost = min(pace.lost.get(kind, 0) + 1, MOST_LOST)
+        return pace.at(kind, now + min(rules.poll * 2**lost, LONGEST_PAUSE), lost)
     wait = error.retry_after or ASK_EVERY
     return pace.at(kind, now + max(wait, rules.poll))
 

@@ -79,8 +79,31 @@ def test_while_answers_are_lost_the_pauses_grow_and_an_answer_ends_that() -> Non
         pauses.append(pace.due["run"] - NOW)
     assert pauses[:5] == [6.0, 12.0, 24.0, 48.0, LONGEST_PAUSE]
     assert set(pauses[5:]) == {LONGEST_PAUSE}
-    pace = failed(claimed(pace, Claim("run", 5), 0, 0, NOW, RULES), "run", Lost("x"), NOW, RULES)
+    for _ in range(12):
+        pace = claimed(pace, Claim("run", 5), 1, 1, NOW, RULES)
+    pace = failed(pace, "run", Lost("x"), NOW, RULES)
     assert pace.due == {"run": NOW + 6.0, "node": NOW + 1}
+
+
+def test_after_each_lost_answer_half_as_much_is_claimed_as_it_may_have_been_too_long() -> None:
+    pace, limits = DUE, []
+    for _ in range(20):
+        claim = next_claim(pace, Places(200), NOW + 10_000, RULES)
+        assert isinstance(claim, Claim)
+        limits.append(claim.limit)
+        pace = failed(pace, claim.kind, Lost("x"), NOW, RULES).at("node", NOW + 20_000)
+    assert limits[:4] == [200, 100, 50, 25]
+    assert set(limits[8:]) == {1}
+    pace = claimed(pace, Claim("run", 1), 0, 0, NOW, RULES)
+    assert next_claim(pace, Places(200), NOW + 3, RULES) == Claim("run", 1)
+    limits = []
+    for _ in range(20):
+        claim = next_claim(pace, Places(200), NOW + 3, RULES)
+        assert isinstance(claim, Claim)
+        limits.append(claim.limit)
+        pace = claimed(pace, claim, claim.limit, claim.limit, NOW, RULES)
+    assert limits == sorted(limits)
+    assert limits[-1] == 200
 
 
 @pytest.mark.parametrize(

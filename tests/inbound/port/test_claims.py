@@ -142,6 +142,24 @@ def test_a_burst_is_claimed_at_once_page_by_page(play: Callable[..., Play], port
     assert port.count("claim") == 3
 
 
+def test_a_page_with_much_content_is_taken_and_one_that_is_too_long_is_asked_for_in_smaller_pieces(
+    play: Callable[..., Play], port: Port
+) -> None:
+    loop = play(places=200)
+    for number in range(60):
+        port.press(Action(f"a{number}"), {"text": "x" * 3000})
+    loop.until(1.0)
+    assert len(loop.door.taken) == 60  # 200 kB
+    for run in port.runs:
+        port.ack(run, "gha-step")
+    loop.let_go()
+    for number in range(24):
+        port.press(Action(f"b{number}"), {"text": "x" * 900_000})
+    loop.until(900.0)  # what was claimed in vain comes again two minutes later
+    assert len(set(loop.ids)) == 84
+    assert not loop.claims.refused
+
+
 def test_with_no_place_free_nothing_is_asked_and_nothing_turns_busily(
     play: Callable[..., Play], port: Port, clock: VirtualClock
 ) -> None:
