@@ -48,11 +48,12 @@ def manifests(image: str, digest: str, folder: Path) -> Path:
         raise NotReleasable(f"{digest!r} is no digest of an image")
     copied = folder / "deploy"
     shutil.copytree(ROOT / "deploy", copied)
-    _replace(
-        copied / "examples/service/kustomization.yaml",
-        f"    newName: {EXAMPLE}\n    newTag: {__version__}\n",
-        f"    newName: {image}\n    digest: {digest}\n",
-    )
+    for example in ("service", "port"):
+        _replace(
+            copied / f"examples/{example}/kustomization.yaml",
+            f"    newName: {EXAMPLE}\n    newTag: {__version__}\n",
+            f"    newName: {image}\n    digest: {digest}\n",
+        )
     _replace(
         copied / "examples/step-plugin/kustomization.yaml",
         f"image={EXAMPLE}:{__version__}\n",

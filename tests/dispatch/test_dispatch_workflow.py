@@ -46,7 +46,7 @@ def assert_nothing_dispatched(result: StepResult, github: GitHub) -> None:
         ({"accessToken": b"\xff\xfe"}, "accessToken is not text"),
         ({"accessToken": "t", "baseURL": "http://ghe.example.com"}, "the key baseURL must start with https://"),
         ({"accessToken": "t", "baseURL": "ghe.example.com"}, "the key baseURL must start with https://"),
-        ({"accessToken": "t", "baseURL": "https://u:hunter2@ghe"}, "the key baseURL must hold no user name"),
+        ({"accessToken": "t", "baseURL": "https://u:hunter2@ghe"}, "the key baseURL must not contain a user name"),
         ({"accessToken": "t", "baseURL": b"\xff"}, "the key baseURL is not text"),
         ({"accessToken": "t", "uploadURL": "ftp://x"}, "the key uploadURL must start with https://"),
     ],

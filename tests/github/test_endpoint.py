@@ -68,11 +68,11 @@ def test_the_base_follows_go_githubs_rule(url: str | None, base: str) -> None:
         ("https://ghe.example.com:99999", "not a URL"),
         ("https://ghe.example.com:x", "not a URL"),
         ("https://[::1", "not a URL"),
-        ("https://a..b", "no valid name"),
-        ("https://" + "a" * 64 + ".com", "no valid name"),
+        ("https://a..b", "not a valid name"),
+        ("https://" + "a" * 64 + ".com", "not a valid name"),
         ("https://ghe example.com", "white space"),
         ("https://ghe.example.com/a b", "white space"),
-        ("https://ghe.example.com/\x00", "control"),
+        ("https://ghe.example.com/\x00", "printable ASCII"),
     ],
 )
 def test_what_is_no_base_url_is_refused_in_words(url: str, words: str) -> None:

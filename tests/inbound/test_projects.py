@@ -321,7 +321,7 @@ def test_another_method_is_404(live: str, method: str) -> None:
     reply = raw(live, head(method, PATH, PROJECT_TOKEN))
     assert reply.status == 404
     if method != "HEAD":
-        assert "only PUT" in reply.message
+        assert "use PUT" in reply.message
 
 
 def test_step_execute_is_not_served_beside_it(live: str) -> None:
