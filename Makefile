@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 .DEFAULT_GOAL := help
-.PHONY: help install demo demo-grpc demo-port test test-alarms test-cluster test-image check dist fix proto soak mutants bench abuse lock clean
+.PHONY: help install demo demo-grpc demo-port test test-alarms test-cluster test-image test-kafka check dist fix proto soak mutants bench abuse lock clean
 
 help:            ## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | awk -F'\t' '{printf "make %-14s %s\n", $$1, $$2}'
@@ -36,10 +36,10 @@ demo-grpc: install ## the same over gRPC
 demo-port: install ## a button in Port, its workflow and a killed server, on this machine alone
 	$(BIN)/gha-step demo --port
 
-test: $(VENV)/.installed-dev  ## all tests but those of test-alarms, test-cluster and test-image
-	$(BIN)/python -m pytest -n 4 --dist worksteal -m "not soak and not cluster and not image and not alarms"
+test: $(VENV)/.installed-dev  ## all tests but those of test-alarms, test-cluster, test-image and test-kafka
+	$(BIN)/python -m pytest -n 4 --dist worksteal -m "not soak and not cluster and not image and not alarms and not kafka"
 	@echo "Left out: make test-cluster (needs a kube-apiserver), make test-alarms (needs promtool), make test-image (installs"
-	@echo "what the image holds)."
+	@echo "what the image holds), make test-kafka (needs java)."
 
 test-cluster: $(VENV)/.installed-dev ## the ledger, the roles and deploy/ on a real kube-apiserver: KUBEBUILDER_ASSETS
 	@$(BIN)/python -c 'import os, sys; from tests.support.cluster import missing; sys.exit(missing(os.environ))'
@@ -55,6 +55,17 @@ test-alarms: $(VENV)/.installed-dev ## the alarms and the dashboard, by promtool
 
 test-image: $(VENV)/.installed-dev ## the Dockerfile's commands, without a container engine
 	$(BIN)/python -m pytest -m image
+
+# A real Kafka: its jars are in KAFKA_JARS, or come with Maven once.
+KAFKA_JARS ?= $(CURDIR)/$(VENV)/kafka-jars
+test-kafka: $(VENV)/.installed-dev ## Port's topic on a real Kafka: KRaft, SASL_SSL, SCRAM-SHA-512
+	@if command -v java >/dev/null && { ls "$(KAFKA_JARS)"/kafka_2.13-*.jar >/dev/null 2>&1 || { command -v mvn >/dev/null \
+	  && mvn -q -B -f tests/support/kafka-jars.xml dependency:copy-dependencies -DoutputDirectory="$(KAFKA_JARS)"; }; }; then \
+	  KAFKA_JARS="$(KAFKA_JARS)" $(BIN)/python -m pytest -m kafka; \
+	else \
+	  echo "LEFT OUT: ALL OF make test-kafka. It needs java, and Maven or the jars of org.apache.kafka:kafka_2.13 in" >&2; \
+	  echo "KAFKA_JARS. So no login by SCRAM-SHA-512 over TLS was seen; make test has librdkafka's mock cluster." >&2; \
+	fi
 
 check: $(VENV)/.installed-dev ## format, lint, types, import arrows, workflows, generated docs and code current, tests
 	$(BIN)/ruff format --check .

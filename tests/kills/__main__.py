@@ -8,10 +8,13 @@ import threading
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from pathlib import Path
 
 from tests.support.cluster import missing, running
+from tests.support.kafka import Topic
+from tests.support.real_kafka import missing as no_kafka
+from tests.support.real_kafka import real_kafka
 
 from .port import PortCount, port_stream
 from .replicas import replicas
@@ -30,9 +33,12 @@ def main() -> int:
         "--replicas", action="store_true", help="two servers at once on a ledger in Kubernetes (KUBEBUILDER_ASSETS)"
     )
     parser.add_argument("--port", action="store_true", help="runs that an emulated Port gives, in one stream")
+    parser.add_argument("--kafka", action="store_true", help="with --port: over a real Kafka (KAFKA_JARS, java)")
     options = parser.parse_args()
+    if options.kafka and (absent := no_kafka(os.environ)):
+        parser.error(absent)
     if options.port:
-        return play_port(options.rounds, options.seed)
+        return play_port(options.rounds, options.seed, kafka=options.kafka)
     if options.replicas and (absent := missing(os.environ)):
         parser.error(absent)
     begun, total, lock, left = time.monotonic(), Count(), threading.Lock(), [options.rounds]
@@ -68,17 +74,23 @@ def main() -> int:
     return 1 if broken or total.double or total.wrong else 0
 
 
-def play_port(kills: int, seed: int) -> int:
+def play_port(kills: int, seed: int, *, kafka: bool) -> int:
     """So many kills, in lanes at once."""
     begun, lanes = time.monotonic(), min(PORT_LANES, kills)
 
     def play(number: int) -> PortCount:
         share = kills // lanes + (number < kills % lanes)
-        with port_stream(Path(folder) / str(number), seed * lanes + number) as stream:
+        topic = None if login is None else Topic(login, topic=topics[number])
+        with port_stream(Path(folder) / str(number), seed * lanes + number, topic) as stream:
             stream.play(share)
             return stream.count
 
-    with tempfile.TemporaryDirectory(prefix="gha-step-kills-") as folder, ThreadPoolExecutor(lanes) as pool:
+    topics = [f"org_emulated.lane{number}" for number in range(lanes)]
+    with (
+        tempfile.TemporaryDirectory(prefix="gha-step-kills-") as folder,
+        real_kafka(Path(folder) / "kafka", *topics) if kafka else nullcontext() as login,
+        ThreadPoolExecutor(lanes) as pool,
+    ):
         counts = list(pool.map(play, range(lanes)))
     presses = sum(count.presses for count in counts)
     print(f"{sum(count.kills for count in counts)} kills, {presses} presses in {time.monotonic() - begun:.0f} s")

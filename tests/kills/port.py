@@ -16,12 +16,23 @@ from typing import Any, Final
 
 from gha_step.emulator import Delay, GitHub, Reset, Run, serve
 from gha_step.emulator.api import OperationName as GitHubOperation
-from gha_step.emulator.port import Action, ActionRun, NodeRun, OperationName, Port, example
+from gha_step.emulator.port import (
+    EXAMPLE_CLIENT_ID,
+    Action,
+    ActionRun,
+    Kafka,
+    NodeRun,
+    OperationName,
+    Port,
+    example,
+    kafka_message,
+)
 from gha_step.ledger.record import Record, State
 from gha_step.ledger.sqlite import look_into
 from tests.support.github import NAMED, PLAIN, WORKFLOW
+from tests.support.kafka import Topic
 from tests.support.port import PROJECT, port_secrets
-from tests.support.process import Served
+from tests.support.process import SERVE, Served
 
 SETTINGS: Final = {
     "GHA_STEP_PORTIO": "claims",
@@ -34,6 +45,7 @@ SETTINGS: Final = {
     "GHA_STEP_SETTLE": "0s",
     "GHA_STEP_LOG_LEVEL": "info",
 }
+BY_SHORT_SESSIONS: Final = ("tests.support.short_sessions",)  # else each kill takes 45 seconds
 PORT_S: Final[tuple[OperationName, ...]] = ("claim", "ack", "get-run", "patch-run", "create-log", "claim-nodes")
 GITHUB_S: Final[tuple[GitHubOperation, ...]] = ("dispatch", "dispatch", "get-run")
 ENDS_WITHIN: Final = 240.0  # seconds after the last kill; a look may be a minute away
@@ -64,20 +76,45 @@ class PortCount:
 class PortStream:
     """One ledger, one server process after another, and runs that are pressed meanwhile."""
 
-    def __init__(self, folder: Path, github: GitHub, github_url: str, port: Port, port_url: str, seed: int) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        github: GitHub,
+        github_url: str,
+        port: Port,
+        port_url: str,
+        seed: int,
+        topic: Topic | None = None,
+    ) -> None:
+        """``topic``: runs come over it, not by claims."""
         self.github = github
+        self.topic = topic
         self.port = port
         self.count = PortCount()
         self.dice = random.Random(seed)
         self.pressed: list[ActionRun | NodeRun] = []
         self._folder = folder
         self._settings = SETTINGS | {"GHA_STEP_PORTIO_API": port_url}
+        self._program: tuple[str, ...] = SERVE
+        if topic is not None:
+            login, self._program = topic.login, BY_SHORT_SESSIONS
+            port.kafka = Kafka(login.brokers, login.username, login.password)
+            self._settings |= {
+                "GHA_STEP_PORTIO": "kafka",
+                "GHA_STEP_PORTIO_KAFKA_TOPIC": topic.topic,
+                "GHA_STEP_PORTIO_KAFKA_GROUP": topic.topic,
+                "GHA_STEP_PORTIO_KAFKA_SECURITY": login.security,
+                "GHA_STEP_PORTIO_KAFKA_CA": login.ca,
+            }
         port_secrets(folder / "secrets", github_url)
         repository = github.repository("myorg/my-app")
         for name, (title, conclusion) in WORKFLOWS.items():
             text = WORKFLOW.format(title=title)
             repository.add_workflow(name, text, queued_for=0.2, runs_for=1.0, conclusion=conclusion)
-        self.server = Served(folder, self._settings)
+        self.server = self._serve()
+
+    def _serve(self) -> Served:
+        return Served(self._folder, self._settings, self._program)
 
     def close(self) -> None:
         self.server.kill()
@@ -100,15 +137,25 @@ class PortStream:
     def _press(self) -> None:
         dice, number = self.dice, len(self.pressed)
         workflow = dice.choice(("named.yml", "named.yml", "named.yml", "plain.yml", "failing.yml"))
-        action = Action(f"a{dice.randrange(4)}", workflow=workflow, report=dice.choice((None, True, True, "true")))
+        action = Action(
+            f"a{dice.randrange(4)}",
+            "INTEGRATION_ACTION" if self.topic is None else "GITHUB",
+            workflow=workflow,
+            report=dice.choice((None, True, True, "true")),
+        )
         # The emulated Port evaluates no templates: the ID of the next run is known to who gives the IDs.
-        node = dice.random() < 0.2
+        node = self.topic is None and dice.random() < 0.2
         name = f"{'wfnr' if node else 'r'}_{next_id(number)}"
         inputs: dict[str, Any] = {"image_tag": f"tag-{number}", "promotion": name}
         pressed = self.port.start_node(action, inputs) if node else self.port.press(action, inputs)
         assert pressed.id == name
         self.pressed.append(pressed)
         self.count.presses += 1
+        if self.topic is not None:
+            assert isinstance(pressed, ActionRun)
+            message = kafka_message(self.port, pressed, self.port.credentials[EXAMPLE_CLIENT_ID])
+            for value in (message, *dice.choice(((), (), (b"{",), (message,)))):  # a broken one, or the same again
+                self.topic.send(value)
 
     def _trouble(self) -> None:
         """Delays, in which a kill may land, and answers that get lost, at any request."""
@@ -127,7 +174,8 @@ class PortStream:
     def _wait_for_a_moment(self) -> None:
         """Just after the next change of what happens to the newest press, or anywhere."""
         newest, dice = self.pressed[-1], self.dice
-        aim = dice.choice(("claimed", "posted", "acked", "linked", "ended", "any", "any"))
+        claims = ("claimed", "acked") if self.topic is None else ()
+        aim = dice.choice((*claims, "posted", "linked", "ended", "any", "any"))
         reached: dict[str, Callable[[], bool]] = {
             "claimed": lambda: newest.claims > 0,
             "posted": lambda: self._posts(newest) > 0,
@@ -146,12 +194,12 @@ class PortStream:
         self.count.kills += 1
         self.count.moments[self._moment(self.pressed[-1])] += 1
         time.sleep(self.dice.choice((0.0, 0.0, self.dice.uniform(0.0, 2.0))))
-        self.server = Served(self._folder, self._settings)
+        self.server = self._serve()
 
     def _moment(self, newest: ActionRun | NodeRun) -> str:
         record = self.records().get(newest.id)
         if record is None:
-            return "claimed, not recorded" if newest.claims else "not claimed"
+            return "claimed, not recorded" if newest.claims else "not recorded"
         report = record.report
         assert report is not None
         if record.state in (State.RESERVED, State.SENDING):
@@ -172,7 +220,8 @@ class PortStream:
     def _await_the_end(self) -> None:
         deadline = time.monotonic() + ENDS_WITHIN
         while time.monotonic() < deadline:
-            if all(one.ended for one in self.pressed) and not any(one.owes for one in self.records().values()):
+            told = all(one.ended for one in self.pressed) and not any(one.owes for one in self.records().values())
+            if told and (self.topic is None or self.topic.committed(group=self.topic.topic) == self.topic.end):
                 return
             time.sleep(0.25)
 
@@ -198,6 +247,8 @@ class PortStream:
                 self.count.untrue.append(told)
             else:
                 self.count.ends[end] += 1
+        if self.topic is not None and (far := self.topic.committed(group=self.topic.topic)) != self.topic.end:
+            self.count.stranded.append(f"{self.topic.topic} is committed up to {far} of {self.topic.end}")
 
 
 def _true_end(pressed: ActionRun | NodeRun, runs: list[Run]) -> str | None:
@@ -219,12 +270,12 @@ def next_id(number: int) -> str:
 
 
 @contextmanager
-def port_stream(folder: Path, seed: int) -> Iterator[PortStream]:
-    """Such a stream, on a GitHub that names the runs."""
+def port_stream(folder: Path, seed: int, topic: Topic | None = None) -> Iterator[PortStream]:
+    """Such a stream, on a GitHub that names the runs. ``topic``: runs come over it."""
     numbers = itertools.count()
     github, port = GitHub(), example(Port(new_id=lambda: next_id(next(numbers))))
     with serve(github) as github_url, serve(port) as port_url:
-        stream = PortStream(folder, github, github_url, port, port_url, seed)
+        stream = PortStream(folder, github, github_url, port, port_url, seed, topic)
         try:
             yield stream
         finally:

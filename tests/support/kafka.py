@@ -56,6 +56,8 @@ class Topic:
         self.topic = topic
         self._producer = producer or Producer(login.configuration())
         self._asking: dict[str, Consumer] = {}
+        self.end = 0
+        """How many messages were sent."""
 
     def send(self, value: bytes | None, *, partition: int = 0, at: float | None = None) -> int:
         sent: list[int] = []
@@ -67,6 +69,7 @@ class Topic:
         stamp = round(at * 1000) if at is not None else round(time.time() * 1000)
         self._producer.produce(self.topic, value, partition=partition, on_delivery=told, timestamp=stamp)
         assert self._producer.flush(WITHIN) == 0
+        self.end += 1
         return sent[0]
 
     def committed(self, *, partition: int = 0, group: str = GROUP) -> int:

@@ -112,7 +112,9 @@ class PortProcess:
             telemetry=self.telemetry,
         )
         if kafka:
-            self.parts.add_kafka("", session=6.0)  # the mock cluster does not hear that a member leaves
+            self.parts.add_kafka(
+                self.parts.settings.portio_kafka_ca, session=6.0
+            )  # the mock cluster does not hear that a member leaves
         if claims:
             self.parts.add_claims()
         self.parts.start()
