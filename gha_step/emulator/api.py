@@ -41,6 +41,7 @@ OperationName: TypeAlias = Literal[
     "get-workflow",
     "get-contents",
     "get-repository",
+    "get-repository-installation",
     "create-installation-token",
     "get-user",
     "get-meta",
@@ -49,6 +50,7 @@ OperationName: TypeAlias = Literal[
     "unknown",
 ]
 
+BY_APP: frozenset[OperationName] = frozenset({"get-repository-installation", "create-installation-token"})
 INPUTS_CHARACTERS_MAX = 65_535
 T = TypeVar("T")
 
@@ -80,7 +82,7 @@ class Call:
         self, permission: Literal["metadata", "actions", "contents", "checks"], *, write: bool = False
     ) -> Repository:
         """The repository of the path, if this token may do that with it."""
-        found, former = self._named_repository()
+        found, former = self.named_repository()
         token = self.token
         if found is None or not self._visible(found):
             raise refusal.not_found()
@@ -107,7 +109,7 @@ class Call:
             raise refusal.archived()
         return found
 
-    def _named_repository(self) -> tuple[Repository | None, bool]:
+    def named_repository(self) -> tuple[Repository | None, bool]:
         if number := self.params.get("repository_id"):
             return self.state.repository_by_id(int(number)), False
         return self.state.find_repository(f"{self.params['owner']}/{self.params['repo']}")
@@ -431,6 +433,16 @@ def get_repository(call: Call) -> Response:
     return Response.of(200, bodies.full_repository(repository, call.links, writable=writable))
 
 
+def get_repository_installation(call: Call) -> Response:
+    """GET /repos/{owner}/{repo}/installation"""
+    app = authenticated_app(call.request.headers.get("authorization"), call.state)
+    found, _ = call.named_repository()
+    installation = None if found is None else call.state.installation_for(app, found.full_name)
+    if found is None or installation is None:
+        raise refusal.not_found()
+    return Response.of(200, bodies.installation(installation, found.owner, call.state.started_at, call.links))
+
+
 def create_installation_token(call: Call) -> Response:
     """POST /app/installations/{installation}/access_tokens"""
     app = authenticated_app(call.request.headers.get("authorization"), call.state)
@@ -600,6 +612,12 @@ OPERATIONS: tuple[Operation, ...] = (
     _row("get-workflow", "GET …/actions/workflows/{workflow}", "/actions/workflows#get-a-workflow", get_workflow),
     _row("get-contents", "GET …/contents/{+path}", "/repos/contents#get-repository-content", get_contents),
     _row("get-repository", "GET …", "/repos/repos#get-a-repository", get_repository),
+    _row(
+        "get-repository-installation",
+        "GET …/installation",
+        "/apps/apps#get-a-repository-installation-for-the-authenticated-app",
+        get_repository_installation,
+    ),
     _row(
         "create-installation-token",
         "POST /app/installations/{installation}/access_tokens",

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from urllib.parse import quote
 
-from .state import Annotation, Artifact, Job, Repository, Run, Token, Workflow
+from .state import Annotation, Artifact, Installation, Job, Repository, Run, Token, Workflow
 from .wire import Json
 
 Body = dict[str, Json]
@@ -69,6 +69,30 @@ def user(login: str, links: Links, kind: str | None = None) -> Body:
     }
     body |= {key: f"{links.api}/users/{login}{suffix}" for key, suffix in _USER_LINKS.items()}
     return body
+
+
+def installation(one: Installation, owner: str, created_at: float, links: Links) -> Body:
+    """The answer of GET /repos/{owner}/{repo}/installation."""
+    since = timestamp(created_at)
+    return {
+        "id": one.id,
+        "account": user(owner, links, "Organization"),
+        "repository_selection": "all" if one.repositories is None else "selected",
+        "access_tokens_url": f"{links.api}/app/installations/{one.id}/access_tokens",
+        "repositories_url": f"{links.api}/installation/repositories",
+        "html_url": f"{links.site}/organizations/{owner}/settings/installations/{one.id}",
+        "app_id": one.app.id,
+        "app_slug": one.app.slug,
+        "target_id": user_id(owner),
+        "target_type": "Organization",
+        "permissions": {"actions": one.actions, "contents": one.contents, "metadata": "read"},
+        "events": [],
+        "created_at": since,
+        "updated_at": since,
+        "single_file_name": None,
+        "suspended_by": None,
+        "suspended_at": since if one.suspended else None,
+    }
 
 
 def installation_token(token: Token, *, some: bool) -> Body:

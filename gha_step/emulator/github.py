@@ -13,7 +13,7 @@ from email.utils import formatdate
 from typing import NamedTuple
 
 from . import refusal, storage
-from .api import Call, Operation, OperationName, RateLimit, route
+from .api import BY_APP, Call, Operation, OperationName, RateLimit, route
 from .bodies import Links, user_id
 from .generation import API_2022, Generation
 from .receiver import Logged, Receiver
@@ -182,7 +182,7 @@ class GitHub(State, Receiver[OperationName]):
         try:
             if version not in self.generation.api_versions:
                 raise refusal.unknown_version(version, self.generation.api_versions)
-            by_app = operation is not None and operation.name == "create-installation-token"
+            by_app = operation is not None and operation.name in BY_APP
             if authorization is not None and token is None and not by_app:
                 raise refusal.bad_credentials(self.generation.documentation)
             if found is None or operation is None:

@@ -558,6 +558,13 @@ class State:
         """By its ID."""
         return self._installations.get(installation_id)
 
+    def installation_for(self, app: App, full_name: str) -> Installation | None:
+        """Where the App is installed so that it sees this repository."""
+        for one in self._installations.values():
+            if one.app is app and (one.repositories is None or full_name in one.repositories):
+                return one
+        return None
+
     def issue_token(self, installation: Installation, repositories: frozenset[str] | None) -> Token:
         """A new token of the installation, good for these repositories."""
         with self.lock:

@@ -36,6 +36,7 @@ MODELS = {
     "get-workflow": "Workflow",
     "get-contents": "ContentFile",
     "get-repository": "FullRepository",
+    "get-repository-installation": "Installation",
     "create-installation-token": "InstallationToken",
     "get-user": "PublicUser",
     "get-meta": "ApiOverview",

@@ -65,6 +65,19 @@ def test_its_answer_is_as_published(github: GitHub, installation: Installation, 
     assert told["repository_selection"] == ("selected" if body else "all")
 
 
+@pytest.mark.parametrize("version", [API_2022, API_2026])
+def test_an_app_finds_its_installation_for_a_repository(
+    github: GitHub, installation: Installation, version: str
+) -> None:
+    response = ask(github, f"{REPO}/installation", token=signed(), version=version)
+    assert response.status == 200
+    judge(response, published_model("get-repository-installation", version))
+    assert json.loads(response.body)["id"] == installation.id
+    installation.repositories = frozenset({"myorg/other"})
+    assert ask(github, f"{REPO}/installation", token=signed(), version=version).status == 404
+    assert ask(github, f"{REPO}/installation", token="emulator-token", version=version).status == 401
+
+
 def test_each_token_is_another_and_lives_for_an_hour(
     github: GitHub, installation: Installation, clock: VirtualClock
 ) -> None:

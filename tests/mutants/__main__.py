@@ -13,10 +13,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from .catalogue import MUTANTS, SIMULATION, Mutant
+from .catalogue import MUTANTS, PORT_SIMULATION, SIMULATION, Mutant
 
 ROOT = Path(__file__).resolve().parents[2]
 SEEDS = 3000
+PORT_SEEDS = 400
 PATIENCE = 5  # times what the same tests take without a mutation, and then one that hangs is caught as well
 LEAST_PATIENCE = 120.0  # seconds
 LONGEST = 7200.0  # seconds for the tests without a mutation
@@ -88,6 +89,8 @@ def _failure(catcher: str, copy: Path, limit: float) -> str | None:
     """By what the tests fail in ``copy``, at the first that does; ``None`` if they pass."""
     if catcher == SIMULATION:
         command = ["-m", "tests.simulation", "--seeds", str(SEEDS)]
+    elif catcher == PORT_SIMULATION:
+        command = ["-m", "tests.simulation", "--port", "--seeds", str(PORT_SEEDS)]
     else:
         command = ["-m", "pytest", "-x", "-n", "2", catcher]
     process = subprocess.Popen(

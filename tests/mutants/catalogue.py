@@ -4,13 +4,14 @@ from dataclasses import dataclass
 from typing import Final
 
 SIMULATION: Final = "simulation"
+PORT_SIMULATION: Final = "port-simulation"
 
 
 @dataclass(frozen=True)
 class Mutant:
     """One change of one place. ``old`` must stand in ``file`` exactly once.
 
-    ``caught_by``: `SIMULATION`, or the tests to run, as pytest takes them.
+    ``caught_by``: `SIMULATION`, `PORT_SIMULATION`, or the tests to run, as pytest takes them.
     """
 
     name: str
@@ -31,6 +32,8 @@ OBSERVING: Final = "gha_step/steps/wait/run_poller.py"
 OUTCOME: Final = "gha_step/github/runs.py"
 FOLLOWING: Final = "gha_step/inbound/port/following.py"
 FOLLOWED: Final = "tests/inbound/port/test_following.py"
+FOLLOWER: Final = "gha_step/inbound/port/follower.py"
+INTAKE: Final = "gha_step/inbound/port/intake.py"
 
 _WHERE: Final = (
     'WHERE key = ? AND version = ?",\n                (stored.version, stored.state, body, record.key, record.version),'
@@ -678,6 +681,69 @@ MUTANTS: Final = (
         "    if (left := dispatch.created_at + rules.queue - now) <= 0:\n",
         "    if (left := dispatch.created_at + rules.queue - now + 1e9) <= 0:\n",
         FOLLOWED,
+    ),
+    Mutant(
+        "Port, as a whole: acknowledged before anything is recorded",
+        "gha_step/inbound/port/claims.py",
+        '        self._intake.take(Press(run, "claims", claimed_at))\n',
+        '        self._api.ack(kind, run.id)\n        self._intake.take(Press(run, "claims", claimed_at))\n',
+        PORT_SIMULATION,
+    ),
+    Mutant(
+        "Port, as a whole: the report is owed in memory only",
+        "gha_step/steps/dispatch/request.py",
+        "    return record if key.report is None else record.owing(key.report)\n",
+        "    return record\n",
+        PORT_SIMULATION,
+    ),
+    Mutant(
+        "Port, as a whole: a 409 on our ack is taken as another's",
+        "gha_step/inbound/port/api.py",
+        "        return answer.status != 404\n",
+        "        return answer.status not in (404, 409)\n",
+        PORT_SIMULATION,
+    ),
+    Mutant(
+        "Port, as a whole: a report without an answer counts as told",
+        FOLLOWER,
+        "            outcome, why, asked = Unheard(sent=isinstance(error, Lost)), str(error), error.retry_after\n",
+        "            outcome, why, asked = Took(), str(error), error.retry_after\n",
+        PORT_SIMULATION,
+    ),
+    Mutant(
+        "Port, as a whole: reserved has no end",
+        FOLLOWING,
+        '        return Reject(f"waited longer than {rules.queue:.0f} s to be sent{waited}")\n',
+        "        return Wait(LINGER)\n",
+        PORT_SIMULATION,
+    ),
+    Mutant(
+        "Port, as a whole: a dispatch that nobody can know of is told as not dispatched",
+        FOLLOWING,
+        "        case State.REJECTED:\n            return _not",
+        "        case State.REJECTED | State.UNRESOLVED | State.UNKNOWN:\n            return _not",
+        PORT_SIMULATION,
+    ),
+    Mutant(
+        "Port, as a whole: the end is learnt from the webhook only",
+        FOLLOWING,
+        "    known = replace(known, next_look=now + known.interval, interval=interval)\n    if run is None:\n",
+        "    known = replace(known, next_look=now + 1e9, interval=interval)\n    if run is None:\n",
+        PORT_SIMULATION,
+    ),
+    Mutant(
+        "Port, as a whole: a message is committed before anything is recorded",
+        INTAKE,
+        "        held.decided |= stored and not_open\n",
+        "        held.decided = True\n",
+        PORT_SIMULATION,
+    ),
+    Mutant(
+        "Port, as a whole: what was withdrawn is not read again",
+        INTAKE,
+        "        return at is not None and self._clock.monotonic() - at <= FRESH and not self.draining\n",
+        "        return at is not None and not self.draining\n",
+        "tests/inbound/port/whole/test_runs.py",
     ),
     Mutant(
         "Port: one 404 is believed",
