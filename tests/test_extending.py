@@ -7,14 +7,13 @@ from pathlib import Path
 
 import pytest
 from pydantic import Field
-from starlette.requests import Request
-from starlette.responses import Response
 
 from gha_step.contract.request import Caller, Step, StepRequest
 from gha_step.contract.result import Output, StepResult
 from gha_step.contract.values import ConfigModel, Text
 from gha_step.inbound.execution import Execution
 from gha_step.inbound.http import Resource
+from gha_step.inbound.web import Request, Response
 from gha_step.ledger.sqlite import SqliteStore
 from gha_step.runtime import SystemClock, ThreadWorkers
 from gha_step.steps.kind import Call, StepKind
@@ -66,7 +65,7 @@ class Greetings:
         name = request.scope["path"].rsplit("/", 1)[1]
         caller = Caller(("demo", "greetings", name), proved=True)
         result = await self._execution.execute(StepRequest(caller, Step(kind="greet", config={"name": name})))
-        return Response(result.to_wire(), media_type="application/json")
+        return Response(result.to_wire())
 
 
 def test_a_step_kind_is_added_by_its_own_class_and_one_line_of_wiring(tmp_path: Path) -> None:

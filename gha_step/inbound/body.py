@@ -9,11 +9,8 @@ import json
 from collections.abc import Mapping
 from typing import Any, Final
 
-from starlette.requests import ClientDisconnect, Request
-from starlette.responses import Response
-from starlette.types import Receive, Scope, Send
-
 from gha_step.inbound.room import SMALL, NoRoom, Place
+from gha_step.inbound.web import ClientDisconnect, Receive, Request, Response, Scope, Send
 
 MAX_BODY: Final = 4 << 20
 MAX_VALUES: Final = 200_000  # in a body, and keys: each takes some 70 bytes
@@ -31,7 +28,7 @@ class BodyRefused(Exception):
 
 def peer_of(request: Request) -> str:
     """The address of whoever has connected, without its port: a caller, or a proxy before it."""
-    return request.client.host if request.client is not None else "unknown"
+    return request.client[0] if request.client is not None else "unknown"
 
 
 async def read_body(request: Request, within: float, most: int = MAX_BODY, *, place: Place | None = None) -> bytes:
@@ -66,17 +63,16 @@ async def read_body(request: Request, within: float, most: int = MAX_BODY, *, pl
 
 def json_answer(status: int, content: Mapping[str, Any], *, close: bool = False) -> Response:
     """``content`` as JSON. ``close``: the connection ends with it, because some of the body may still be on its way."""
-    headers = {"Connection": "close"} if close else None
-    return Response(json.dumps(content), status, headers, media_type="application/json")
+    return Response(json.dumps(content), status, {"connection": "close"} if close else None)
 
 
 async def give(response: Response, scope: Scope, receive: Receive, send: Send) -> None:
     """Send the answer; if it ends the connection, drop what still comes, so that the answer arrives."""
     if response.headers.get("connection") != "close":
-        await response(scope, receive, send)
+        await response.send(send)
         return
-    await send({"type": "http.response.start", "status": response.status_code, "headers": response.raw_headers})
-    await send({"type": "http.response.body", "body": bytes(response.body), "more_body": True})
+    await send(response.start())
+    await send({"type": "http.response.body", "body": response.body, "more_body": True})
     if not any(name == b"expect" for name, _ in scope["headers"]):  # such a client sends nothing now
         await _drop(receive)
     await send({"type": "http.response.body", "body": b"", "more_body": False})

@@ -7,10 +7,6 @@ import asyncio
 from collections.abc import Callable, Sequence
 from typing import Final, Protocol
 
-from starlette.requests import Request
-from starlette.responses import Response
-from starlette.types import ASGIApp, Receive, Scope, Send
-
 from gha_step.contract.errors import EnvelopeError
 from gha_step.contract.json_text import parse_json
 from gha_step.contract.request import StepRequest
@@ -20,6 +16,7 @@ from gha_step.inbound.body import MAX_VALUES, BodyRefused, give, json_answer, pe
 from gha_step.inbound.execution import Execution
 from gha_step.inbound.readiness import Readiness
 from gha_step.inbound.refused_callers import RefusedCallers
+from gha_step.inbound.web import ASGIApp, Receive, Request, Response, Scope, Send
 
 EXECUTE: Final = "/api/v1/step.execute"
 
@@ -53,7 +50,7 @@ def http_app(
     """
 
     async def answer(request: Request) -> Response:
-        path, method = request.scope["path"], request.method  # request.url would parse the Host header too
+        path, method = request.scope["path"], request.method
         if path == EXECUTE and method == "POST" and execution is not None:
             return await _execute(request, execution, token, readiness, refused)
         for resource in resources:
@@ -108,11 +105,11 @@ async def _execute(
             refused.refused(peer_of(request), f"not a step.execute request: {error}")
             return _error(400, f"not a step.execute request: {error}")
         result = await execution.execute(step)
-        return Response(result.to_wire(), media_type="application/json")
+        return Response(result.to_wire())
 
 
 def _text(status: int, text: str) -> Response:
-    return Response(text + "\n", status, media_type="text/plain")
+    return Response(text + "\n", status, media_type="text/plain; charset=utf-8")
 
 
 def _error(status: int, message: str, *, close: bool = False) -> Response:

@@ -14,11 +14,11 @@ from contextlib import contextmanager, suppress
 from typing import Final, Protocol
 
 import uvicorn
-from starlette.types import ASGIApp
 
 from gha_step.contract.errors import StepError
 from gha_step.inbound.execution import Execution
 from gha_step.inbound.readiness import Readiness
+from gha_step.inbound.web import ASGIApp
 from gha_step.runtime import Clock
 from gha_step.telemetry import log
 

@@ -14,15 +14,13 @@ from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any, Final
 
-from starlette.requests import Request
-from starlette.responses import Response
-
 from gha_step.contract.json_text import parse_json
 from gha_step.contract.secret import Token
 from gha_step.contract.values import as_segment
 from gha_step.inbound.bearer import TokenFileError, only
 from gha_step.inbound.body import BodyRefused, json_answer, peer_of, read_body
 from gha_step.inbound.refused_callers import RefusedCallers
+from gha_step.inbound.web import Request, Response
 from gha_step.steps.waking import Hint
 from gha_step.telemetry import Telemetry, log
 

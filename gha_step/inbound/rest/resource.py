@@ -15,9 +15,6 @@ from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 from urllib.parse import unquote_to_bytes
 
-from starlette.requests import Request
-from starlette.responses import Response
-
 from gha_step.contract.errors import SecretsUnavailable, Unavailable
 from gha_step.contract.json_text import parse_json
 from gha_step.contract.memory import Memory
@@ -31,6 +28,7 @@ from gha_step.inbound.refused_callers import RefusedCallers
 from gha_step.inbound.rest.project_tokens import KEY, SECRET, ProjectTokens
 from gha_step.inbound.rest.promotions import NoPromotion, Promotions
 from gha_step.inbound.room import Place
+from gha_step.inbound.web import Request, Response
 from gha_step.runtime import Clock, Workers
 from gha_step.steps.dispatch import config as dispatch_workflow
 from gha_step.steps.wait import config as wait_for_workflow
@@ -139,7 +137,7 @@ class ProjectApi:
     async def answer(self, request: Request) -> Response:
         """The answer to any request below ``/api/v1/projects/``."""
         response, resource = await self._answer(request)
-        self._telemetry.project_request(resource, response.status_code)
+        self._telemetry.project_request(resource, response.status)
         return response
 
     async def _answer(self, request: Request) -> tuple[Response, str]:
