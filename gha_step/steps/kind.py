@@ -1,5 +1,7 @@
 """What a call to a step comes to: an answer, or something under way that will have one."""
 
+import threading
+from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Final, Protocol
@@ -37,11 +39,36 @@ class StepKind(Protocol):
     """One kind of step."""
 
     kind: str
-    config: type[ConfigModel]
-    """What a step of this kind may have as its config."""
+
+    @property
+    def config(self) -> type[ConfigModel]:
+        """What a step of this kind may have as its config."""
 
     def execute(self, call: Call) -> StepResult | Underway:
         """Do one step's worth: quickly, and with at most one look at anything far away.
 
         :raises StepError: the call cannot go on; see `gha_step.steps.registry`.
         """
+
+
+class Later:
+    """A kind that is imported and made when the first step of it comes, or somebody asks for its config."""
+
+    def __init__(self, kind: str, make: Callable[[], StepKind]) -> None:
+        self.kind = kind
+        self._make = make
+        self._lock = threading.Lock()
+        self._made: StepKind | None = None
+
+    def _kind(self) -> StepKind:
+        with self._lock:
+            if self._made is None:
+                self._made = self._make()
+            return self._made
+
+    @property
+    def config(self) -> type[ConfigModel]:
+        return self._kind().config
+
+    def execute(self, call: Call) -> StepResult | Underway:
+        return self._kind().execute(call)

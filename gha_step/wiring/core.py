@@ -3,9 +3,9 @@
 Whatever touches the world (store, secrets, connections, clock, threads) is given, so that tests build the same core.
 """
 
+import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from gha_step.credentials.secrets import SecretReader
 from gha_step.github.app_tokens import AppTokens
@@ -20,14 +20,13 @@ from gha_step.runtime import Clock, Workers
 from gha_step.steps.access import Access, GivenToken, Repositories
 from gha_step.steps.dispatch.step import DispatchWorkflow
 from gha_step.steps.dispatch.tasks import DispatchTasks
-from gha_step.steps.kind import StepKind
+from gha_step.steps.kind import Later, StepKind
 from gha_step.steps.registry import Steps
-from gha_step.steps.wait.outputs import OutputsReader
-from gha_step.steps.wait.run_poller import RunPoller
-from gha_step.steps.wait.run_reader import RunReader
-from gha_step.steps.wait.step import WaitForWorkflow
-from gha_step.steps.waking import Waking
+from gha_step.steps.waking import Hint, Waking
 from gha_step.telemetry import Telemetry
+
+if TYPE_CHECKING:
+    from gha_step.steps.wait.run_poller import RunPoller
 
 TASKS: Final = 256  # threads for dispatches: each may wait half a minute for GitHub
 LOOKS: Final = 64  # threads for looks at runs: each may wait ten seconds for GitHub
@@ -36,21 +35,26 @@ ARTIFACT_HOSTS: Final = frozenset({"blob.core.windows.net", "actions.githubuserc
 LATE: Final = 256  # threads for POSTs that have been silent for long
 
 
-@dataclass(frozen=True)
-class Parts:
+class Parts(NamedTuple):
     """What a step kind may be made from."""
 
     access: Repositories
     client: Client
     dispatches: DispatchTasks
-    run_poller: RunPoller
+    run_poller: "Callable[[], RunPoller]"
     clock: Clock
+
+
+def _wait(parts: Parts) -> StepKind:
+    from gha_step.steps.wait.step import WaitForWorkflow
+
+    return WaitForWorkflow(access=parts.access, run_poller=parts.run_poller(), clock=parts.clock)
 
 
 MakeKind = Callable[[Parts], StepKind]
 KINDS: Final[tuple[MakeKind, ...]] = (
     lambda parts: DispatchWorkflow(access=parts.access, tasks=parts.dispatches),
-    lambda parts: WaitForWorkflow(access=parts.access, run_poller=parts.run_poller, clock=parts.clock),
+    lambda parts: Later("gha-wait-for-workflow", lambda: _wait(parts)),  # a twentieth of a start
 )
 
 
@@ -108,23 +112,43 @@ class Core:
             telemetry=telemetry,
             look_back=look_back,
         )
-        self.run_poller = RunPoller(
-            reader=RunReader(client),
-            outputs=OutputsReader(client, artifact_hosts),
-            rate_limits=rate_limits,
-            clock=clock,
-            workers=workers(LOOKS, "look"),
-        )
+        self._clock = clock
+        self._workers = workers
+        self._artifact_hosts = artifact_hosts
+        self._lock = threading.Lock()
+        self._run_poller: RunPoller | None = None
         self.waking = Waking()
-        self.waking.listen(self.run_poller.hint)
+        self.waking.listen(self._hint)
         self.app_tokens = app_tokens = AppTokens(client=client, clock=clock, workers=workers(TOKENS, "token"))
         access: Repositories
         if isinstance(secrets, GivenToken):
             access = secrets
         else:
             access = Access(secrets, allow_http=allow_http, shared_namespace=shared_namespace, app_tokens=app_tokens)
-        parts = Parts(access, client, self.dispatches, self.run_poller, clock)
+        parts = Parts(access, client, self.dispatches, lambda: self.run_poller, clock)
         self.steps = Steps([make(parts) for make in kinds], projects=projects, clock=clock)
+
+    @property
+    def run_poller(self) -> "RunPoller":
+        """What looks at runs, made when somebody first waits for one."""
+        from gha_step.steps.wait.outputs import OutputsReader
+        from gha_step.steps.wait.run_poller import RunPoller
+        from gha_step.steps.wait.run_reader import RunReader
+
+        with self._lock:
+            if self._run_poller is None:
+                self._run_poller = RunPoller(
+                    reader=RunReader(self.client),
+                    outputs=OutputsReader(self.client, self._artifact_hosts),
+                    rate_limits=self.rate_limits,
+                    clock=self._clock,
+                    workers=self._workers(LOOKS, "look"),
+                )
+            return self._run_poller
+
+    def _hint(self, hint: Hint) -> None:
+        if self._run_poller is not None:  # else nobody waits
+            self._run_poller.hint(hint)
 
     def drain(self) -> None:
         """Begin no further dispatch."""
