@@ -6,8 +6,7 @@ a success misread as refusal costs a second deployment.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 from urllib.parse import quote
 
 from gha_step.contract.json_text import compact_json
@@ -32,8 +31,7 @@ RUN_DETAILS: Final = "return_run_details"
 _REFUSED: Final = frozenset({400, 401, 403, 404, 405, 406, 407, 410, 413, 415, 421, 422, 451})
 
 
-@dataclass(frozen=True)
-class Workflow:
+class Workflow(NamedTuple):
     """The subject of every message: which workflow, where, on which ref.
 
     ``owner``, ``repo``, ``file`` and ``ref`` as the user wrote them.
@@ -72,16 +70,14 @@ class Workflow:
         return f"{self.endpoint.web}/{quote(self.owner, safe='')}/{quote(self.repo, safe='')}/actions"
 
 
-@dataclass(frozen=True)
-class StartedRun:
+class StartedRun(NamedTuple):
     """GitHub's 200: the run that this dispatch started."""
 
     run_id: int
     url: str
 
 
-@dataclass(frozen=True)
-class AcceptedWithoutRun:
+class AcceptedWithoutRun(NamedTuple):
     """GitHub's 204: a run will exist; its ID is not told. ``date``: GitHub's clock, seconds since 1970."""
 
     date: float | None

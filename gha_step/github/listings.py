@@ -2,8 +2,7 @@
 
 import threading
 from concurrent.futures import Future
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from gha_step.contract.secret import Token
 from gha_step.github.client import Client, in_smaller_pages
@@ -19,8 +18,7 @@ MOST_RUNS: Final = 1_000  # within one look: beyond that nobody can tell anythin
 _JOIN_SECONDS: Final = 30.0
 
 
-@dataclass(frozen=True)
-class _Flight:
+class _Flight(NamedTuple):
     begun: float  # monotonic
     floor: float | None
     result: "Future[WorkflowRuns]"

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 from urllib.parse import urlsplit
 
 from gha_step.contract.json_text import parse_json
@@ -28,8 +28,7 @@ LONGEST_LINK: Final = 2_000
 _LONE_SURROGATE: Final = re.compile("[\ud800-\udfff]")
 
 
-@dataclass(frozen=True)
-class Request:
+class Request(NamedTuple):
     """A request, complete but for the connection that it goes over. ``target`` starts with a slash."""
 
     method: str
@@ -100,8 +99,7 @@ def _without(secrets: tuple[Token, ...], text: str) -> str:
     return text
 
 
-@dataclass(frozen=True)
-class Dialect:
+class Dialect(NamedTuple):
     """How a server is asked. ``version``: the API version that is named; `None`: none is.
 
     ``asks_details``: whether a dispatch may ask for the run's details by a key. Since 2026-03-10 they always come.
@@ -125,8 +123,7 @@ def headers(token: Token, dialect: Dialect) -> dict[str, str]:
     return given if dialect.version is None else given | {VERSION_HEADER: dialect.version}
 
 
-@dataclass(frozen=True)
-class ErrorBody:
+class ErrorBody(NamedTuple):
     """GitHub's JSON of an error. ``message``: as it came; ``errors``: where GitHub says more in one string.
 
     Texts of the user may be repeated in both, never in ``documentation``.

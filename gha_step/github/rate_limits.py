@@ -8,7 +8,7 @@ a GET costs one (even if answered 304) and a dispatch five; without Retry-After 
 
 import threading
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from gha_step.contract.memory import Memory
 from gha_step.contract.secret import Token
@@ -26,8 +26,7 @@ DISPATCHES: Final = "dispatches"  # GitHub limits what creates content apart
 _Owner = Token | tuple[str, ...]  # a token, or where that is made anew for each request, who makes it
 
 
-@dataclass(frozen=True)
-class Hold:
+class Hold(NamedTuple):
     """Until when nothing may be asked, monotonic. ``asked_until``: what GitHub itself asked for; `None`: nothing."""
 
     until: float

@@ -9,8 +9,7 @@ Sources: https://docs.github.com/en/rest/using-the-rest-api/troubleshooting-the-
 """
 
 import re
-from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final, Literal, NamedTuple
 
 from gha_step.contract.secret import Token
 from gha_step.github.endpoint import Endpoint
@@ -21,8 +20,7 @@ LONGEST_READ: Final = 4_000  # characters in which a sentence is looked for: it 
 PASSING: Final = frozenset({304, 408, 409, 423, 425})  # refusals of the moment
 
 
-@dataclass(frozen=True)
-class Asked:
+class Asked(NamedTuple):
     """What a request was for. "GitHub refused to ``verb`` ``subject``" is a sentence.
 
     ``owner``, ``repo``, ``file`` and ``ref`` as the user wrote them; ``theirs``: the user's other texts in the request.

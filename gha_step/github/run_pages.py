@@ -3,17 +3,15 @@
 Source: https://docs.github.com/en/rest/actions/workflow-runs#list-workflow-runs-for-a-workflow
 """
 
-from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from gha_step.github.dispatch import Workflow
 from gha_step.github.errors import Unclear
 from gha_step.github.messages import Answer, own_link, positive_id
 
 
-@dataclass(frozen=True)
-class WorkflowRun:
+class WorkflowRun(NamedTuple):
     """What tells one run from another. ``created_at``: seconds since 1970, cut to whole seconds."""
 
     id: int
@@ -25,8 +23,7 @@ class WorkflowRun:
     title: str
 
 
-@dataclass(frozen=True)
-class WorkflowRuns:
+class WorkflowRuns(NamedTuple):
     """Runs of one workflow, newest first.
 
     By GitHub's clock: ``date``, when it answered, and ``begun``, when it was asked (its Date less the time that

@@ -3,8 +3,7 @@
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
-from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from gha_step.contract.request import StepRequest
 from gha_step.contract.result import StepResult
@@ -27,8 +26,7 @@ class Underway(Protocol):
     def answer(self) -> StepResult: ...
 
 
-@dataclass(frozen=True)
-class Call:
+class Call(NamedTuple):
     """One call of one step. ``arrived``: monotonic seconds; what the call starts may begin to send for 15 s."""
 
     request: StepRequest

@@ -6,14 +6,12 @@ are hints. Whoever passes hints on sees to it that one run is not hinted at more
 
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from gha_step.telemetry import log
 
 
-@dataclass(frozen=True)
-class Hint:
+class Hint(NamedTuple):
     """Somebody says that a workflow run has changed. Two GitHubs may use one ID: then one look is for nothing."""
 
     owner: str

@@ -4,8 +4,7 @@ Source: ledger.md, "What the host hears". While a send is still possible the ans
 answer is read from a final record, except an exact ID, which may be told while it is still being written.
 """
 
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from gha_step.contract.result import Link, StepResult
 from gha_step.ledger.record import Record, Run, State
@@ -24,8 +23,7 @@ _HOW: Final = {
 }
 
 
-@dataclass(frozen=True)
-class Note:
+class Note(NamedTuple):
     """Why a step waits: what to tell, and when to ask again, in seconds.
 
     ``final``: waiting will not help; where nothing was sent, the step ends. ``queued``: GitHub can be reached, and

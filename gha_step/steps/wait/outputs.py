@@ -6,7 +6,7 @@ poller.
 
 import threading
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
 
@@ -59,7 +59,7 @@ class OutputsReader:
         :raises BadArtifact: there are none, however often they are asked for.
         :raises GitHubError: not now.
         """
-        asked = replace(at.run.asked, subject=f"the artifacts of {at.run}")
+        asked = at.run.asked._replace(subject=f"the artifacts of {at.run}")
         found = self._newest(at, asked, name)
         note = _origin(found, run, jobs)
         if found.expired:
