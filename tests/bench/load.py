@@ -46,6 +46,23 @@ async def _throughput(port: int, connections: int, seconds: float) -> Load:
     return load
 
 
+def in_flight(port: int, promotions: int, connections: int) -> Load:
+    """So many promotions, each followed to its end; each connection takes the next one when it is free."""
+    return asyncio.run(_in_flight(port, promotions, connections))
+
+
+async def _in_flight(port: int, promotions: int, connections: int) -> Load:
+    load, begun, left = Load(), time.perf_counter(), iter(range(promotions))
+
+    async def work(ask: Ask) -> None:
+        for _ in left:
+            await _promotion(ask, load)
+
+    await asyncio.gather(*(_connected(port, work, load) for _ in range(connections)))
+    load.seconds = time.perf_counter() - begun
+    return load
+
+
 def at_once(port: int, promotions: int) -> Load:
     """So many promotions at the same moment, each over a connection of its own, each followed to its end."""
     return asyncio.run(_at_once(port, promotions))
