@@ -44,7 +44,9 @@ def test_a_terminal_shows_each_job_as_it_ends_and_the_state_and_the_time(machine
     assert ": failure in the step Run it http://" in failed
     assert "is in progress · 2 of 3 jobs have ended" in shown
     assert "\x1b[2J" not in shown
-    assert shown.count(f"/actions/runs/{waiting[5]}\r\n") == 1  # the run's link is said once
+    # The link is said once, and stands in the output besides.
+    assert shown.count("is in progress: http://") == 1
+    assert shown.count(f"/actions/runs/{waiting[5]}\r\n") == 2
 
 
 def test_a_pipe_gets_plain_lines_without_jobs_and_json_that_can_be_read(machine: Shell, waiting: list[str]) -> None:
