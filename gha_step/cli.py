@@ -81,7 +81,8 @@ def _parser() -> argparse.ArgumentParser:
         "check",
         help="the steps of a file, offline",
         description="Checks the steps of this program in a file: a step, a list of steps, a Promotion, PromotionTask, "
-        "ClusterPromotionTask or Stage. Prints each problem with its line. Exit codes: 0 none, 1 some, 2 no such file.",
+        "ClusterPromotionTask or Stage. Prints each problem with its line. Exit codes: 0 none, 1 some, 2 none, but a "
+        "file could not be read.",
     )
     check.add_argument("files", metavar="FILE", nargs="+")
     demo = commands.add_parser(
@@ -245,17 +246,25 @@ def _run(options: argparse.Namespace) -> int:
 
 def _check(options: argparse.Namespace) -> int:
     from gha_step.inbound.shell.check import check
+    from gha_step.inbound.shell.errors import UsageError
     from gha_step.inbound.shell.files import read_text
 
-    found = False
+    found = unread = False
     for name in options.files:
-        checked = check(read_text(name, "gha-step check"), name)
+        try:
+            checked = check(read_text(name, "gha-step check"), name)
+        except UsageError as error:  # the other files are checked all the same
+            print(f"gha-step: {error}", file=sys.stderr, flush=True)
+            unread = True
+            continue
         for problem in checked.problems:
             print(f"{name}:{problem.line}: {problem.text}")
+        for note in checked.notes:
+            print(f"{name}:{note.line}: note: {note.text}")
         found = found or bool(checked.problems)
         if not checked.problems:
-            print(f"{name}: {checked.steps} step{'s' if checked.steps > 1 else ''}, no problem", flush=True)
-    return 1 if found else 0
+            print(f"{name}: {checked.steps} step{'' if checked.steps == 1 else 's'}, no problem", flush=True)
+    return 1 if found else 2 if unread else 0
 
 
 def _demo(options: argparse.Namespace) -> int:

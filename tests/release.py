@@ -24,13 +24,17 @@ class NotReleasable(Exception):
     """One line that says what to do."""
 
 
-def notes(tag: str, changelog: str, version: str = __version__) -> str:
+def notes(tag: str, changelog: str, version: str = __version__, project: str = "") -> str:
     """The changelog's part for a tag.
 
-    :raises NotReleasable: it is another version's tag, or the changelog has no dated part for it.
+    :param project: pyproject.toml.
+    :raises NotReleasable: it is another version's tag, the changelog has no dated part for it, or the project's address
+        is not filled in.
     """
     if tag != f"v{version}":
         raise NotReleasable(f"the tag is {tag}, the version {version}: set gha_step/__init__.py, or tag v{version}")
+    if "github.com/OWNER/" in project:
+        raise NotReleasable("[project.urls] of pyproject.toml still names OWNER: write the repository's address")
     found = re.search(
         rf"^## \[{re.escape(version)}\] - \d{{4}}-\d\d-\d\d\n(.*?)(?=^## \[|\Z)", changelog, re.MULTILINE | re.DOTALL
     )
@@ -83,7 +87,8 @@ def main(words: list[str]) -> int:
     try:
         match words:
             case ["tag", tag]:
-                print(notes(tag, (ROOT / "CHANGELOG.md").read_text()), end="")
+                project = (ROOT / "pyproject.toml").read_text()
+                print(notes(tag, (ROOT / "CHANGELOG.md").read_text(), project=project), end="")
             case ["assets", image, digest, folder]:
                 assets(image, digest, Path(folder))
             case _:

@@ -27,6 +27,13 @@ def test_the_notes_of_a_release_are_its_own_part_of_the_changelog() -> None:
     assert notes("v1.2.3", CHANGELOG, "1.2.3") == "- New.\n"
 
 
+def test_a_project_without_its_address_is_not_released() -> None:
+    urls = '[project.urls]\nSource = "https://github.com/{}/gha_step"\n'
+    assert notes("v1.2.3", CHANGELOG, "1.2.3", urls.format("somebody"))
+    with pytest.raises(NotReleasable, match="still names OWNER"):
+        notes("v1.2.3", CHANGELOG, "1.2.3", urls.format("OWNER"))
+
+
 @pytest.mark.parametrize(
     ("tag", "version", "words"),
     [

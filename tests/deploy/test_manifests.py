@@ -276,7 +276,9 @@ def test_a_key_that_stands_twice_is_noticed(tmp_path: Path) -> None:
         documents(tmp_path / "x.yaml")
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/http.md", "docs/install.md", "docs/scaling.md", "docs/hosts.md"])
+@pytest.mark.parametrize(
+    "page", ["README.md", "docs/http.md", "docs/install.md", "docs/scaling.md", "docs/hosts.md", "docs/operating.md"]
+)
 def test_the_documentation_names_no_file_of_deploy_that_is_not_there(page: str) -> None:
     text = (DEPLOY.parent / page).read_text()
     for name in re.findall(r"\bdeploy/[-a-z0-9./]*[a-z0-9]", text):

@@ -129,6 +129,63 @@ def test_a_file_without_steps_or_that_is_no_template_is_refused(text: str, words
         check(text, "f")
 
 
+TASKS = """\
+kind: Stage
+spec:
+  promotionTemplate:
+    spec:
+      steps:
+      - task: {kind: ClusterPromotionTask, name: gha-dispatch-workflow}
+        as: dispatch
+        vars:
+        - {name: owner, value: myorg}
+        - {name: repo, value: my-app}
+        - {name: workflowFile, value: deploy.yml}
+        - {name: ref, value: "${{ vars.ref }}"}
+        - {name: timeout, value: "120"}
+        - {name: serviceURL, value: http://x}
+        - name: inputs
+          value: |
+            {"environment": "${{ ctx.stage }}"}
+      - task: {name: of-somebody-else}
+"""
+
+
+def test_the_variables_of_our_tasks_are_checked_and_other_tasks_are_noted() -> None:
+    checked = check(TASKS, "f")
+    assert (checked.steps, checked.problems) == (1, ())
+    (note,) = checked.notes
+    assert (note.line, "'of-somebody-else' is not looked into" in note.text) == (18, True)
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong", "line", "words"),
+    [
+        ("name: workflowFile", "name: workflowFileName", 11, "'workflowFileName' is not a variable of this task; did"),
+        ("value: my-app", "value: my/app", 10, "vars: repo: "),
+        ('value: "120"', 'value: "900"', 13, "vars: timeout: "),
+        ("gha-dispatch-workflow", "gha-dispatch-workflows", 6, "did you mean gha-dispatch-workflow?"),
+        ("        - {name: workflowFile, value: deploy.yml}\n", "", 9, "vars: workflowFile: is required"),
+    ],
+)
+def test_each_problem_of_a_tasks_variables_has_its_line(right: str, wrong: str, line: int, words: str) -> None:
+    assert right in TASKS
+    (problem,) = [found for found in check(TASKS.replace(right, wrong), "f").problems if words in found.text]
+    assert problem.line in (line, 8)
+
+
+def test_a_file_that_cannot_be_read_does_not_hide_the_problems_of_another(tmp_path: Path) -> None:
+    good, bad = tmp_path / "good.yaml", tmp_path / "bad.yaml"
+    good.write_text(GOOD)
+    bad.write_text("uses: gha-wait-for-workflow\nconfig: {repoURL: 'https://github.com/a/b'}\n")
+    done = run_here("check", str(tmp_path / "none"), str(bad), str(good))
+    assert done.returncode == 1
+    assert f"{bad}:2: config.runID: is required" in done.stdout
+    assert f"{good}: 2 steps, no problem" in done.stdout
+    assert "none cannot be read" in done.stderr
+    assert run_here("check", str(good), str(tmp_path / "none")).returncode == 2
+
+
 def test_the_command_prints_places_and_ends_with_one_or_two(tmp_path: Path) -> None:
     good, bad = tmp_path / "good.yaml", tmp_path / "bad.yaml"
     good.write_text(GOOD)

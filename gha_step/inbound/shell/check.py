@@ -3,11 +3,12 @@
 An expression is evaluated by Kargo only, so a value that holds one is taken as right.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
 from gha_step.contract.errors import ConfigError
+from gha_step.contract.quoting import quoted
 from gha_step.contract.values import ConfigModel, wire_names
 from gha_step.inbound.shell.errors import UsageError
 from gha_step.inbound.shell.yaml_lines import Document, Path, documents
@@ -19,6 +20,7 @@ CONFIGS: Final[dict[str, type[ConfigModel]]] = {
     wait.KIND: wait.WaitForWorkflowConfig,
 }
 EXPRESSION: Final = "${{"
+_TASK_VARIABLES: Final = {"secretName", "serviceURL"}  # of deploy/tasks, besides the fields of the config
 _TEMPLATE: Final[Path] = ("spec", "promotionTemplate", "spec", "steps")
 _STEPS: Final[dict[str, Path]] = {  # where each kind of Kargo's objects has its steps
     "Promotion": ("spec", "steps"),
@@ -45,10 +47,11 @@ class Found:
 
 @dataclass(frozen=True)
 class Checked:
-    """What came of a file: how many steps of ours it holds, and what is wrong with it."""
+    """What came of a file: how many steps of ours it holds, what is wrong with it, and what was not looked into."""
 
     steps: int
     problems: tuple[Found, ...]
+    notes: tuple[Found, ...] = ()
 
 
 def check(text: str, name: str) -> Checked:
@@ -58,18 +61,23 @@ def check(text: str, name: str) -> Checked:
     """
     steps = 0
     problems: list[Found] = []
+    notes: list[Found] = []
     for document in documents(text, name):
         for path in _step_paths(document):
-            found = _step(document, path)
+            task = _at(document.value, (*path, "task"))
+            found = _step(document, path) if task is None else _task(document, path, task)
             if found is not None:
                 steps += 1
                 problems += found
-    if not steps:
+            elif task is not None:
+                line = document.line((*path, "task"))
+                notes.append(Found(line, f"the task {_named(task)} is not looked into: check the file that holds it"))
+    if not steps and not notes:
         raise UsageError(
             f"{name}: holds no step to check: write a step with `uses: {dispatch.KIND}` or `uses: {wait.KIND}`, or a "
             "Promotion, PromotionTask, ClusterPromotionTask or Stage with one"
         )
-    return Checked(steps, tuple(sorted(problems, key=lambda problem: problem.line)))
+    return Checked(steps, tuple(sorted(problems, key=lambda problem: problem.line)), tuple(notes))
 
 
 def _step_paths(document: Document) -> Iterator[Path]:
@@ -83,6 +91,42 @@ def _step_paths(document: Document) -> Iterator[Path]:
     steps = None if path is None else _at(value, path)
     if path is not None and isinstance(steps, list):
         yield from ((*path, index) for index, step in enumerate(steps) if isinstance(step, dict))
+
+
+def _named(task: Any) -> str:
+    return quoted(task["name"]) if isinstance(task, dict) and isinstance(task.get("name"), str) else "without a name"
+
+
+def _task(document: Document, path: Path, task: Any) -> list[Found] | None:
+    """What is wrong with the variables of a task of deploy/tasks, which are a config; ``None``: it is none of ours."""
+    kind = task.get("name") if isinstance(task, dict) else None
+    if kind not in CONFIGS:
+        near = _near(kind) if isinstance(kind, str) else None
+        line = document.line((*path, "task", "name"))
+        return None if near is None else [Found(line, f"task.name: did you mean {near}?")]
+    config: dict[str, Any] = {}
+    places: dict[str, Path] = {}
+    problems: list[Found] = []
+    known = {*wire_names(CONFIGS[kind]), *_TASK_VARIABLES} - {"credentials"}
+    variables = _at(document.value, (*path, "vars"))
+    for index, variable in enumerate(variables if isinstance(variables, list) else ()):
+        named = variable.get("name") if isinstance(variable, dict) else None
+        place = (*path, "vars", index)
+        if named in known:
+            config[named], places[named] = variable.get("value"), place
+            continue
+        close = _near(named, known) if isinstance(named, str) else None
+        fix = f"did you mean {close}?" if close else f"the variables are {', '.join(sorted(known))}"
+        problems.append(Found(document.line(place), f"vars: {quoted(named)} is not a variable of this task; {fix}"))
+    for name in _TASK_VARIABLES & config.keys():
+        del config[name]
+    if "repoURL" not in config:
+        config["credentials"] = {"secretName": "github-credentials"}  # the task's default
+    for where, words in _config(str(kind), config, alone=False):
+        field = str(where[0]) if where else "vars"
+        place = places.get(field, (*path, "vars"))
+        problems.append(Found(document.line(place), f"vars: {field}: {words}"))
+    return problems
 
 
 def _at(value: Any, path: Path) -> Any:
@@ -116,10 +160,10 @@ def _step(document: Document, path: Path) -> list[Found] | None:
     return found
 
 
-def _near(uses: str) -> str | None:
+def _near(written: str, known: Iterable[str] = CONFIGS) -> str | None:
     from difflib import get_close_matches  # only a typo needs it
 
-    return next(iter(get_close_matches(uses, CONFIGS, n=1, cutoff=0.75)), None)
+    return next(iter(get_close_matches(written, list(known), n=1, cutoff=0.75)), None)
 
 
 def _config(kind: str, config: Mapping[str, Any], *, alone: bool) -> Iterator[tuple[Path, str]]:
