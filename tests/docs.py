@@ -37,6 +37,9 @@ ROLES: Final = (
     "service/clusterrole",
     "service/git-credentials/role",
     "service/shared-credentials/role",
+    "port/role",
+    "port/git-credentials/role",
+    "port/prune/role",
     "crd/clusterrole",
 )
 ROOT: Final = Path(__file__).resolve().parents[1]
@@ -87,6 +90,13 @@ def messages_table(name: str) -> str:
     return _table(("Mistake", "What the step says"), [(case.mistake, tell(case)) for case in TABLES[name]])
 
 
+def port_messages_table() -> str:
+    """What a Port run is told of each mistake in its action."""
+    from .messages.port_cases import rows
+
+    return _table(("Mistake in the action", "What the Port run says"), rows())
+
+
 def permissions_table() -> str:
     """Every rule of the roles in deploy/, with the comment above it."""
     rows = []
@@ -131,6 +141,7 @@ PARTS: Final[dict[str, Callable[[], str]]] = {
     "wait-output": lambda: output_table(WaitForWorkflowOutput),
     "settings": settings_table,
     **{name: partial(messages_table, name) for name in ("messages", "messages-repo-url", "messages-wait")},
+    "messages-port": port_messages_table,
     "permissions": permissions_table,
     "alarms": alarms_table,
 }

@@ -67,6 +67,27 @@ LASTING: dict[str, list[tuple[dict[str, str], int, int, int]]] = {
         ({READY: "1x9 0x10 1x30"}, 9, 13, 30),
         ({f"up{{{SAME}}}": "1x9 0x10 1x30"}, 9, 13, 30),
     ],
+    # A step that fails from minute 0 on, and is done in minute 70.
+    "GhaStepPortReportFailing": [
+        ({f"gha_step_portio_failing_duty_timestamp_seconds{{{SAME}}}": "0x70 _x30"}, 59, 63, 80),
+    ],
+    "GhaStepPortNoFollower": [
+        (
+            {
+                f"gha_step_portio_places_free{{{SAME}}}": "200x60",
+                f"gha_step_portio_follower{{{SAME}}}": "1x9 0x20 1x30",
+            },
+            9,
+            21,
+            40,
+        ),
+    ],
+    "GhaStepPortRefused": [
+        ({f'gha_step_portio_refused{{{SAME},way="claims"}}': "0x9 1x20 0x30"}, 15, 25, 40),
+    ],
+    "GhaStepPortPartitionsPaused": [
+        ({f"gha_step_portio_paused_partitions{{{SAME}}}": "0x9 1x20 0x30"}, 12, 20, 40),
+    ],
     "GhaStepAbsent": [({READY: "1x9 _x20 1x30"}, 9, 21, 40)],
 }
 

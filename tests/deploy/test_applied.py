@@ -32,6 +32,7 @@ COMPONENTS = [
     ("port", "port/webhook"),
     ("port", "port/git-credentials"),
     ("port", "port/service-monitor"),
+    ("port", "port/alarms"),
 ]
 
 
@@ -128,7 +129,7 @@ def test_the_cron_job_s_pods_are_admitted_as_well(prepared: Cluster) -> None:
 
 def test_each_component_for_port_changes_the_settings_that_it_is_for(prepared: Cluster, tmp_path: Path) -> None:
     here = os.path.relpath(DEPLOY / "port", tmp_path)
-    names = ("kafka", "webhook", "git-credentials", "service-monitor")
+    names = ("kafka", "webhook", "git-credentials", "service-monitor", "alarms")
     components = ", ".join(f"{here}/{name}" for name in names)
     (tmp_path / "kustomization.yaml").write_text(f"resources: [{here}]\ncomponents: [{components}]\n")
     objects = rendered(tmp_path, kubectl_path())
@@ -138,6 +139,8 @@ def test_each_component_for_port_changes_the_settings_that_it_is_for(prepared: C
     assert settings["GHA_STEP_PORTIO_GITHUB_SECRET"] == "git"
     assert settings["GHA_STEP_GITHUB_WEBHOOK_SECRET_FILE"] == "/var/run/github-webhook/secret"
     Settings.parse(settings)
+    (rules,) = [found for found in objects if found["kind"] == "PrometheusRule"]
+    assert rules["metadata"]["namespace"] == "gha-step-port"
 
 
 def test_the_sidecar_is_admitted_to_a_restricted_namespace(prepared: Cluster) -> None:

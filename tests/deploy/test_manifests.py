@@ -277,7 +277,11 @@ def test_a_key_that_stands_twice_is_noticed(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "page", ["README.md", "docs/http.md", "docs/install.md", "docs/scaling.md", "docs/hosts.md", "docs/operating.md"]
+    "page",
+    [
+        "README.md",
+        *(f"docs/{name}.md" for name in ("http", "install", "scaling", "hosts", "operating", "port")),
+    ],
 )
 def test_the_documentation_names_no_file_of_deploy_that_is_not_there(page: str) -> None:
     text = (DEPLOY.parent / page).read_text()

@@ -209,7 +209,7 @@ def _segment(properties: Any, name: str, *, optional: bool = False) -> str | Non
     if value is None or value == "":
         if optional:
             return None
-        raise _BadError(f"{name} is missing")
+        raise _BadError(f"{name} is missing: name it in the action")
     if not isinstance(value, str) or (isinstance(value, Number) and name != "workflow"):
         raise _BadError(f"{name} is no string")
     try:
