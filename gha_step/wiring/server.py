@@ -214,7 +214,13 @@ def _port(
             raise StartError(
                 f"GHA_STEP_PORTIO_KAFKA_CA: {authorities} is no file: name the PEM file with the authority"
             )
-        parts.add_kafka(authorities)
+        try:
+            parts.add_kafka(authorities)
+        except ImportError:
+            raise StartError(
+                "GHA_STEP_PORTIO: kafka needs the package confluent-kafka, which is not installed (there is none for "
+                "Python 3.15 yet): run gha-step on Python 3.11 to 3.14, or leave kafka out"
+            ) from None
     return parts
 
 

@@ -34,6 +34,11 @@ FOLLOWING: Final = "gha_step/inbound/port/following.py"
 FOLLOWED: Final = "tests/inbound/port/test_following.py"
 FOLLOWER: Final = "gha_step/inbound/port/follower.py"
 INTAKE: Final = "gha_step/inbound/port/intake.py"
+PARTITIONS: Final = "gha_step/inbound/port/partitions.py"
+TRIAGE: Final = "gha_step/inbound/port/triage.py"
+KAFKA: Final = "gha_step/inbound/port/kafka.py"
+READ: Final = "tests/inbound/port/test_kafka.py"
+WEBHOOK: Final = "gha_step/inbound/webhook.py"
 
 _WHERE: Final = (
     'WHERE key = ? AND version = ?",\n                (stored.version, stored.state, body, record.key, record.version),'
@@ -758,6 +763,83 @@ MUTANTS: Final = (
         'known.port.status == "FAILURE" and known.port.by_a_person',
         'known.port.status == "FAILURE"',
         FOLLOWED,
+    ),
+    Mutant(
+        "Kafka: the highest decided offset is committed, whatever is undecided below it",
+        PARTITIONS,
+        "        return min(self.undecided, default=self.end)",
+        "        return self.end",
+        "tests/inbound/port/test_partitions.py",
+    ),
+    Mutant(
+        "Kafka: what an earlier owner of a partition decides counts",
+        PARTITIONS,
+        "book.assignment == place.assignment and place.offset in book.undecided",
+        "place.offset in book.undecided",
+        "tests/inbound/port/test_partitions.py",
+    ),
+    Mutant(
+        "Kafka: a message is committed once it is handed over",
+        KAFKA,
+        "            if message.held.decided:",
+        "            if True:",
+        READ,
+    ),
+    Mutant(
+        "Kafka: a wrong signature is refused before one was right",
+        TRIAGE,
+        'return "wrong" if self.proved and generation == self.generation else "doubtful"',
+        'return "wrong"',
+        READ,
+    ),
+    Mutant(
+        "Kafka: the previous secret counts as the new one",
+        TRIAGE,
+        "            self.proved = self.proved or generation == self.generation",
+        "            self.proved = True",
+        READ,
+    ),
+    Mutant(
+        "Kafka: a message without a signature is taken over any connection",
+        TRIAGE,
+        'if verdict == "missing" and self._unsigned:',
+        'if verdict == "missing":',
+        READ,
+    ),
+    Mutant(
+        "Kafka: a run that somebody else dispatched is dispatched again",
+        TRIAGE,
+        "    if needs_record(run) and not recorded:",
+        "    if False:",
+        READ,
+    ),
+    Mutant(
+        "Kafka: a forged message ends a run that is in hand",
+        KAFKA,
+        "        if self._intake.holds(run.kind, run.id):",
+        "        if False:",
+        READ,
+    ),
+    Mutant(
+        "Kafka: a lost commit counts as made",
+        KAFKA,
+        "            self._partitions.not_committed()",
+        "            pass",
+        READ,
+    ),
+    Mutant(
+        "GitHub's webhook: a delivery is believed without its signature",
+        WEBHOOK,
+        "        if not hmac.compare_digest(given.encode(), signature(body, secret).encode()):",
+        "        if False:",
+        "tests/inbound/test_webhook.py",
+    ),
+    Mutant(
+        "GitHub's webhook: each delivery brings a look",
+        WEBHOOK,
+        "        if last > now:",
+        "        if False:",
+        "tests/inbound/test_webhook.py",
     ),
     Mutant(
         "Port: what the workflow put into a node's output is replaced",

@@ -485,6 +485,8 @@ class Kafka:
             case "doubtful" if message.generation != self._trust.generation:
                 self._forget(message)  # the Secret has changed since: it is compared again
             case "doubtful":
+                run = message.run
+                message.run = Unusable(run.kind, run.id, run.action, WRONG)  # what may wait for days keeps no inputs
                 message.stage = "doubtful"
                 if self._of("signature").begins("signature", self._clock.monotonic()):
                     log.error(

@@ -317,6 +317,7 @@ def test_while_no_signature_was_right_a_wrong_one_waits_and_the_secret_is_named(
         here.press(secret="another")
     here.turns(30)
     assert (here.committed, here.taken, here.counts) == (0, [], {})
+    assert all(isinstance(one.run, Unusable) for one in here.kafka._messages.values())  # no inputs are kept
     assert here.kafka.waiting_partitions == 1
     assert caplog.text.count("is not signed with the client secret") == 1
     assert "GHA_STEP_PORTIO_SECRET" in caplog.text
@@ -397,6 +398,18 @@ def test_a_message_signed_with_the_previous_secret_blocks_nobody(here: Here) -> 
     here.turns(10)
     told = {run.press.run.id: type(run.press.run) for run in here.hands.runs}
     assert told == {old.id: Unusable, new_one.id: PortRun}
+
+
+def test_a_right_signature_of_the_previous_secret_proves_nothing_of_the_new_one(here: Here) -> None:
+    here.port.faults.add(bad_gateway(), "get-run")
+    old = here.press()
+    here.turns(3)
+    assert here.taken == []  # its run is read later
+    here.secret = Token("the-new-secret")
+    here.press(secret="another")
+    here.turns(20)
+    assert here.taken == [old.id]
+    assert here.kafka.waiting_partitions == 1
 
 
 @pytest.mark.parametrize(("security", "taken"), [("SASL_SSL", True), ("SASL_PLAINTEXT", False), ("SSL", False)])
