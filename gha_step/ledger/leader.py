@@ -106,7 +106,7 @@ class LeaseLeader:
         self._api.replace(self._path, self._body(metadata, spec))
         return True
 
-    def _body(self, metadata: dict[str, Any], spec: dict[str, Any], holder: str | None = None) -> dict[str, Any]:
+    def _body(self, metadata: dict[str, Any], spec: dict[str, Any], *, held: bool = True) -> dict[str, Any]:
         now = datetime.fromtimestamp(self._clock.now(), UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
         mine = spec.get("holderIdentity") == self._identity
         transitions = spec.get("leaseTransitions")
@@ -119,7 +119,7 @@ class LeaseLeader:
             "kind": "Lease",
             "metadata": {"name": self._name, **kept},
             "spec": {
-                "holderIdentity": self._identity if holder is None else holder,
+                **({"holderIdentity": self._identity} if held else {}),
                 "leaseDurationSeconds": int(DURATION),
                 "acquireTime": spec.get("acquireTime", now) if mine else now,
                 "renewTime": now,
@@ -136,6 +136,6 @@ class LeaseLeader:
             found = self._api.get(self._path)
             metadata, spec = found.get("metadata") or {}, found.get("spec") or {}
             if spec.get("holderIdentity") == self._identity:
-                self._api.replace(self._path, self._body(metadata, spec, holder=""))
+                self._api.replace(self._path, self._body(metadata, spec, held=False))
         except KubeError as error:
             log.info("the Lease %s is not let go of, and ends by itself: %s", self._name, error)

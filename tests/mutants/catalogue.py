@@ -737,10 +737,10 @@ MUTANTS: Final = (
         PORT_SIMULATION,
     ),
     Mutant(
-        "Port, as a whole: a message is committed before anything is recorded",
+        "Port, as a whole: a message is committed when it is received",
         INTAKE,
-        "        held.decided |= stored and not_open\n",
-        "        held.decided = True\n",
+        "                held = self._held[name] = _Held(press)\n",
+        "                held = self._held[name] = _Held(press, decided=True)\n",
         PORT_SIMULATION,
     ),
     Mutant(

@@ -147,7 +147,8 @@ class PortNetwork:
         request = _parse(data)
         there, back = dice.uniform(0.005, 0.2), dice.uniform(0.005, 0.2)
         fate = "answered"
-        if self.boundaries.strikes(self.trouble):
+        often = 4.0 if request.method == "PATCH" else 1.0  # acks and reports: there a loss does the most harm
+        if self.boundaries.strikes(often * self.trouble):
             fate = dice.choice(
                 (
                     "lost",
