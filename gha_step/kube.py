@@ -20,6 +20,7 @@ No message contains a token: our own is removed from the API server's words.
 import re
 import threading
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 from urllib.parse import urlencode, urlsplit
@@ -29,7 +30,7 @@ from gha_step.contract.errors import StepError
 from gha_step.contract.json_text import compact_json, parse_json
 from gha_step.contract.memory import Memory
 from gha_step.proxies import Proxies
-from gha_step.runtime import Clock
+from gha_step.runtime import Clock, Shares
 from gha_step.trust import as_go_does, client_context
 
 if TYPE_CHECKING:
@@ -52,6 +53,7 @@ _WORDS: Final = 500  # characters of the API server's message that ours repeats
 
 # A segment never starts with a dot: urllib3 would resolve ".." and lead into another namespace.
 _PATH: Final = re.compile(r"(/[A-Za-z0-9][-A-Za-z0-9._:]*)+")
+_NAMESPACE: Final = re.compile(r"/apis?/.*?/namespaces/([^/]+)/")
 _SUBJECT: Final = re.compile(r'User "([^"]+)" cannot ')
 
 
@@ -183,6 +185,8 @@ class KubeApi:
         self._pool.connection_pool_kw["block"] = True
         self._clock = clock
         self._denials = _Denials(clock)
+        self._places = Shares(CONNECTIONS)
+        self._changed = threading.Condition()
         self._timeout = timeout
         self._host = str(configuration.host).rstrip("/")
         address = urlsplit(self._host)
@@ -289,7 +293,8 @@ class KubeApi:
         if body is not None:
             headers["Content-Type"] = _JSON
             sent = compact_json(body).encode()
-        status, retry_after, text = self._exchange(method, path, url, headers, sent)
+        with self._place(path):
+            status, retry_after, text = self._exchange(method, path, url, headers, sent)
         try:
             answer = parse_json(text)
         except ValueError:
@@ -304,6 +309,21 @@ class KubeApi:
         elif not isinstance(error, KubeUnavailable):
             self._denials.end((method, path))
         raise error
+
+    @contextmanager
+    def _place(self, path: str) -> Iterator[None]:
+        """A connection: an admission webhook of one namespace may be slow, and delays that one alone."""
+        found = _NAMESPACE.match(path)
+        share = found[1] if found else ""
+        with self._changed:
+            if not self._changed.wait_for(lambda: self._places.take(share), self._timeout):
+                raise KubeUnavailable(f"{self._name}: too many requests for the namespace {share} wait for an answer")
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._places.give(share)
+                self._changed.notify_all()
 
     def _authorization(self) -> str | None:
         try:

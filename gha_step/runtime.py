@@ -3,11 +3,13 @@
 The simulation replaces all of this; so no lock may be held across any of these calls.
 """
 
+import math
 import threading
 import time
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Callable
 from concurrent.futures import Future, wait
+from functools import partial
 from typing import Any, Final, Protocol, TypeAlias, TypeVar
 
 T = TypeVar("T")
@@ -30,10 +32,18 @@ class Clock(Protocol):
 
 
 class SystemClock:
-    """The machine's clocks."""
+    """The machine's clocks.
+
+    A wall clock that is set back goes on as it was, for this process: otherwise whatever waits would wait once more.
+    """
+
+    _wall: Callable[[], float] = staticmethod(time.time)
+    _booted = -math.inf  # when the machine was started, by the latest that the wall clock has ever said
 
     def now(self) -> float:
-        return time.time()
+        since_boot = SystemClock.boottime(self)
+        self._booted = max(self._booted, self._wall() - since_boot)
+        return since_boot + self._booted
 
     def monotonic(self) -> float:
         return time.monotonic()
@@ -49,13 +59,15 @@ class SystemClock:
 class Workers(Protocol):
     """A bounded set of threads."""
 
-    def spawn(self, work: Callable[[], T]) -> "Future[T]":
+    def spawn(self, work: Callable[[], T], share: str = "") -> "Future[T]":
         """Run ``work`` on a thread of this set, as soon as one is free.
 
         The future can be cancelled as long as no thread has taken it.
+
+        :param share: on whose behalf: nobody holds most threads while others might want some; '': the process's own.
         """
 
-    def follow(self, work: Callable[[], T]) -> "Future[T]":
+    def follow(self, work: Callable[[], T], share: str = "") -> "Future[T]":
         """Like :meth:`spawn`; a thread of another set goes on with ``work`` itself, once it has given its result.
 
         Meanwhile it counts among this set. Handing over to another thread costs more than many a piece of work.
@@ -65,8 +77,41 @@ class Workers(Protocol):
         """Wait up to ``seconds`` for ``job`` to end; whether it has."""
 
 
+class Shares:
+    """So many places, shared among those who are named. Not for threads at once: whoever uses it has a lock.
+
+    A quarter is anybody's. More is had only as long as a quarter of all is free, which others find when they come:
+    nobody's work can be taken away from it, and it may last for minutes.
+    """
+
+    def __init__(self, places: int) -> None:
+        self._places = places
+        self._free = places
+        self._taken: dict[str, int] = {}
+
+    def take(self, share: str) -> bool:
+        """One place, if there is one for this share; '' may have any."""
+        quarter = self._places // 4
+        mine = self._taken.get(share, 0)
+        if not self._free or (share and mine >= max(quarter, 1) and self._free <= quarter):
+            return False
+        self._free -= 1
+        self._taken[share] = mine + 1
+        return True
+
+    def give(self, share: str) -> None:
+        """Its place is free again."""
+        self._free += 1
+        self._taken[share] -= 1
+        if not self._taken[share]:
+            del self._taken[share]
+
+
+_Job: TypeAlias = "tuple[Future[Any], Callable[[], Any]]"
+
+
 class ThreadWorkers:
-    """Daemon threads, started when they are needed and then kept.
+    """Daemon threads, started when they are needed and then kept. See `Workers` and `Shares`.
 
     The standard library's executor joins its threads when the interpreter exits, so that one POST whose
     answer never comes would hold up a shutdown for minutes. Here the server's drain decides.
@@ -75,54 +120,74 @@ class ThreadWorkers:
     def __init__(self, limit: int, name: str) -> None:
         self._limit = limit
         self._name = name
-        self._queue: deque[tuple[Future[Any], Callable[[], Any]]] = deque()
+        self._shares = Shares(limit)
+        self._queues: OrderedDict[str, deque[_Job]] = OrderedDict()  # by share, those who waited longest first
         self._changed = threading.Condition()
         self._idle = 0  # threads that wait and that no work has been meant for yet
         self._threads = 0  # those at work for this set, or waiting to be
 
-    def spawn(self, work: Callable[[], T]) -> "Future[T]":
+    def spawn(self, work: Callable[[], T], share: str = "") -> "Future[T]":
         future: Future[T] = Future()
         with self._changed:
-            self._queue.append((future, work))
-            if self._idle:
-                self._idle -= 1
-                self._changed.notify()
-            else:
-                self._start()
+            self._queues.setdefault(share, deque()).append((future, work))
+            self._wake()
         return future
 
-    def follow(self, work: Callable[[], T]) -> "Future[T]":
+    def follow(self, work: Callable[[], T], share: str = "") -> "Future[T]":
         following: _Following | None = getattr(_here, "following", None)
         with self._changed:
-            lent = following is not None and not following and self._threads < self._limit
+            lent = following is not None and not following and self._threads < self._limit and self._shares.take(share)
             self._threads += lent
         if following is None or not lent:
-            return self.spawn(work)
+            return self.spawn(work, share)
         future: Future[T] = Future()
-        following.append((self._leave, future, work))
+        following.append((partial(self._leave, share), future, work))
         return future
 
     def join(self, job: "Future[Any]", seconds: float) -> bool:
         return bool(wait([job], timeout=seconds).done)
 
-    def _start(self) -> None:
-        if self._threads < self._limit:
+    def _wake(self) -> None:
+        """A thread for what has been put into a queue, or may begin by now."""
+        if self._idle:
+            self._idle -= 1
+            self._changed.notify()
+        elif self._threads < self._limit:
+            try:
+                threading.Thread(target=self._run, name=self._name, daemon=True).start()
+            except RuntimeError:  # the system has no more: those that run take the work, or the next call tries again
+                return
             self._threads += 1
-            threading.Thread(target=self._run, name=self._name, daemon=True).start()
 
     def _run(self) -> None:
         following: _Following = []
         _here.following = following
         while True:
             with self._changed:
-                while not self._queue:
+                while (taken := self._take()) is None:
                     self._idle += 1
                     self._changed.wait()
-                job = self._queue.popleft()
+            share, job = taken
             _do(*job)
-            del job  # an idle thread keeps nobody's request alive
+            del job, taken  # an idle thread keeps nobody's request alive
+            with self._changed:
+                self._shares.give(share)
             if following and not self._lend(following):
                 return
+
+    def _take(self) -> "tuple[str, _Job] | None":
+        """The next work that may begin, of each share in turn."""
+        for share, queue in list(self._queues.items()):
+            while queue and queue[0][0].cancelled():
+                queue.popleft()
+            job = queue.popleft() if queue and self._shares.take(share) else None
+            if not queue:
+                del self._queues[share]
+            elif job is not None:
+                self._queues.move_to_end(share)
+            if job is not None:
+                return share, job
+        return None
 
     def _lend(self, following: "_Following") -> bool:
         """Work for another set for a while; whether this one still has a place afterwards."""
@@ -138,12 +203,17 @@ class ThreadWorkers:
             self._threads += 1
         return True
 
-    def _leave(self) -> None:
-        """The calling thread is this set's no longer; what waits for one gets another."""
+    def _leave(self, share: str | None = None) -> None:
+        """The calling thread is this set's no longer; what waits for one gets another.
+
+        :param share: on whose behalf it was lent, if it was.
+        """
         with self._changed:
+            if share is not None:
+                self._shares.give(share)
             self._threads -= 1
-            if self._queue:
-                self._start()
+            if self._queues:
+                self._wake()
 
 
 _Following: TypeAlias = list[tuple[Callable[[], None], Future[Any], Callable[[], Any]]]

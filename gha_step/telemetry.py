@@ -2,15 +2,17 @@
 
 import json
 import logging
+import os
 import platform
 import re
+import select
 import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from functools import cached_property
 from itertools import product
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TextIO
 
 from gha_step import __version__
 from gha_step.contract.errors import StepError
@@ -38,6 +40,8 @@ PROJECT_STATUSES: Final = ("200", "401", "404", "413", "500", "503")
 WIRES: Final = ("http", "grpc", "rest")
 DELIVERIES: Final = ("hint", "ignored", "forged", "refused")
 MOST_HOSTS: Final = 32
+PIECE: Final = 4096  # bytes: a pipe that can be written to takes so many at once
+PATIENCE: Final = 0.2  # seconds for a reader of the log that is slow for a moment
 OTHER: Final = "other"
 
 
@@ -99,7 +103,7 @@ class Telemetry:
 
     def github_request(self, request: str, status: str, seconds: float) -> None:
         """A request to GitHub ended with an HTTP status, or with `error` or `unclear`."""
-        self._requests.add(request, status)
+        self._requests.add(request, _bounded(status))
         self._request_seconds.add(seconds, request)
 
     def project_request(self, resource: str, status: int) -> None:
@@ -153,6 +157,11 @@ class Telemetry:
         )
         levels = (level for ask in self._levels for level in ask())
         return exposition(counts, (self._step_seconds, self._request_seconds), levels, vars(self).get("registry"))
+
+
+def _bounded(status: str) -> str:
+    """A server may invent a thousand statuses: those that are not known beforehand are counted by their class."""
+    return status if status in GITHUB_STATUSES or not status.isdigit() else f"{status[0]}xx"
 
 
 def _build_info() -> Iterator[Level]:
@@ -243,9 +252,59 @@ class _JsonLine(logging.Formatter):
         return json.dumps(line, default=str)
 
 
+class _Stderr(logging.StreamHandler[TextIO]):
+    """Lines that nobody takes off our hands are dropped and counted: whoever waited to write them would stand still."""
+
+    def __init__(self, stream: TextIO) -> None:
+        super().__init__(stream)
+        self._dropped = 0
+        self._torn = False  # whether the last line was not written to its end
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            descriptor = _descriptor(self.stream)
+            if descriptor is None:  # a test's stream
+                super().emit(record)
+            elif _takes_some(descriptor, 0.0 if self._dropped else PATIENCE):
+                if lost := self._dropped:
+                    self._dropped = 0
+                    words = "%d lines of the log were lost: nobody read them"
+                    told = logging.LogRecord(log.name, logging.WARNING, "", 0, words, (lost,), None)
+                    self.filter(told)
+                    self._write(descriptor, told)
+                self._write(descriptor, record)
+            else:
+                self._dropped += 1
+        except Exception:  # noqa: BLE001  as every handler of the library does
+            self.handleError(record)
+
+    def _write(self, descriptor: int, record: logging.LogRecord) -> None:
+        line = ("\n" if self._torn else "") + self.format(record) + "\n"
+        rest = line.encode(errors="backslashreplace")
+        while rest and _takes_some(descriptor, PATIENCE):
+            os.write(descriptor, rest[:PIECE])
+            rest = rest[PIECE:]
+        self._torn = bool(rest)
+        self._dropped += self._torn
+
+
+def _descriptor(stream: TextIO) -> int | None:
+    try:
+        return stream.fileno()
+    except OSError:
+        return None
+
+
+def _takes_some(descriptor: int, seconds: float) -> bool:
+    """Whether `PIECE` can be written without waiting: a pipe says so only when it has room for so much."""
+    poll = select.poll()
+    poll.register(descriptor, select.POLLOUT)
+    return bool(poll.poll(seconds * 1000))
+
+
 def configure_logging(level: str, form: str) -> None:
     """Structured logs on stderr, as JSON or as text; other libraries' from warnings on."""
-    handler = logging.StreamHandler(sys.stderr)
+    handler = _Stderr(sys.stderr)
     handler.setFormatter(_JsonLine() if form == "json" else _OneLine("%(asctime)s %(levelname)s %(message)s"))
     handler.addFilter(_SubjectFilter())
     root = logging.getLogger()

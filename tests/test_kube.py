@@ -2,6 +2,7 @@
 
 import contextlib
 import logging
+import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator
@@ -12,6 +13,7 @@ from typing import Any, Final
 import pytest
 
 from gha_step.kube import (
+    CONNECTIONS,
     AccessUnknown,
     AlreadyExists,
     Conflict,
@@ -41,7 +43,7 @@ from tests.support.api_server import (
     then_closed,
 )
 from tests.support.certificates import Authority
-from tests.support.clock import VirtualClock, soon
+from tests.support.clock import VirtualClock, eventually, soon
 from tests.support.cluster import Cluster, write_kubeconfig
 
 OBJECTS: Final = "/apis/gha-step.dev/v1/namespaces/project-a/workflowdispatches"
@@ -769,3 +771,23 @@ class TestRealApiServer:
         api = connect(environ, SystemClock(), service_account=tmp_path)
         assert api.own_namespace() == namespace
         assert api.get(f"/api/v1/namespaces/{namespace}/configmaps/one")["data"] == {"a": "1"}
+
+
+def test_a_namespace_whose_answers_are_slow_leaves_connections_to_the_others(server: ApiServer, tmp_path: Path) -> None:
+    free = threading.Event()
+    slow, quick = (f"/api/v1/namespaces/{name}/secrets/x" for name in ("slow", "quick"))
+
+    def script(handler: Any) -> None:
+        if handler.path == slow:
+            free.wait(30)
+        answer(200, {"kind": "Secret"})(handler)
+
+    server.scripted.extend([script] * (CONNECTIONS + 1))
+    api = client(server.url, tmp_path, timeout=30.0)
+    with ThreadPoolExecutor(CONNECTIONS) as pool:
+        waiting = [pool.submit(api.get, slow) for _ in range(CONNECTIONS)]
+        eventually(lambda: len(server.requests) == CONNECTIONS * 3 // 4)
+        assert api.get(quick)["kind"] == "Secret"
+        free.set()
+        for one in waiting:
+            assert one.result()["kind"] == "Secret"

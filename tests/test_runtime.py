@@ -3,6 +3,7 @@
 import threading
 import time
 from concurrent.futures import Future
+from functools import partial
 
 import pytest
 
@@ -157,3 +158,81 @@ def test_the_machines_clocks_go_forward() -> None:
     assert clock.monotonic() > before[1]
     assert clock.boottime() > before[2]
     assert abs(clock.now() - time.time()) < 5
+
+
+# ---------------------------------------------------------------- shares
+
+
+class Held:
+    """Work that goes on until it is let go."""
+
+    def __init__(self, workers: ThreadWorkers, share: str, number: int) -> None:
+        self._free = threading.Event()
+        self.begun = [0]
+        lock = threading.Lock()
+
+        def work() -> None:
+            with lock:
+                self.begun[0] += 1
+            self._free.wait(30)
+
+        self.jobs = [workers.spawn(work, share) for _ in range(number)]
+
+    def release(self) -> None:
+        self._free.set()
+
+
+def test_nobodys_work_takes_the_last_quarter_of_the_threads_beyond_its_own() -> None:
+    workers = ThreadWorkers(16, "test")
+    greedy = Held(workers, "greedy", 100)
+    eventually(lambda: greedy.begun[0] == 12)
+    other = Held(workers, "other", 4)
+    eventually(lambda: other.begun[0] == 4)
+    assert greedy.begun[0] == 12
+    other.release()
+    greedy.release()
+    assert all(workers.join(job, 5) for job in [*greedy.jobs, *other.jobs])
+
+
+def test_of_work_that_waits_each_share_has_its_turn() -> None:
+    workers, order = ThreadWorkers(1, "test"), list[str]()
+    first = Held(workers, "", 1)
+    eventually(lambda: first.begun[0] == 1)
+    jobs = [workers.spawn(partial(order.append, share), share) for share in "aaaabb"]
+    first.release()
+    assert all(workers.join(job, 5) for job in jobs)
+    assert "".join(order) == "ababaa"
+
+
+def test_the_processs_own_work_may_have_every_thread() -> None:
+    assert all_at_once(ThreadWorkers(8, "test"), 8)
+
+
+def test_where_no_thread_can_be_started_work_waits_and_begins_once_one_can(monkeypatch: pytest.MonkeyPatch) -> None:
+    workers = ThreadWorkers(4, "test")
+
+    def refuse(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", refuse)
+        waiting = workers.spawn(lambda: 1)
+        withdrawn = workers.spawn(lambda: 2)
+        assert withdrawn.cancel()
+    assert workers.spawn(lambda: 3).result(5) == 3
+    assert waiting.result(5) == 1
+
+
+def test_a_wall_clock_that_is_set_back_goes_on_as_it_was() -> None:
+    class Corrected(SystemClock):
+        hours = 0
+
+        def _wall(self) -> float:
+            return time.time() + 3600 * self.hours
+
+    clock = Corrected()
+    before = clock.now()
+    Corrected.hours = -1
+    assert 0 <= clock.now() - before < 5
+    Corrected.hours = 2
+    assert 7190 < clock.now() - before < 7210

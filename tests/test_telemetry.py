@@ -1,6 +1,8 @@
 """Logs and metrics: structured, complete, and harmless."""
 
 import json
+import logging
+import os
 import platform
 import subprocess
 import sys
@@ -10,7 +12,7 @@ import pytest
 
 from gha_step import __version__
 from gha_step.emulator import GitHub, serve
-from gha_step.telemetry import MOST_HOSTS, Telemetry
+from gha_step.telemetry import MOST_HOSTS, Telemetry, configure_logging, log
 from tests.support.calls import BEARER, config
 from tests.support.host import KargoHost, Promotion, Step
 from tests.support.process import Served, served
@@ -146,3 +148,40 @@ def test_every_counter_of_the_rest_resource_is_there_before_its_first_event(tmp_
         server.ask("PUT", "/api/v1/projects/demo/waits/p/a", {}, token="wrong")
         server.ask("PUT", "/api/v1/projects/demo/nothing/p/a", {}, token="wrong")
         assert exposed(server) == before
+
+
+# ---------------------------------------------------------------- a log that nobody reads
+
+
+def test_a_log_that_nobody_reads_holds_nobody_up_and_says_later_how_much_was_lost(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    root = logging.getLogger()
+    handlers, level, own = list(root.handlers), root.level, log.level
+    reading, writing = os.pipe()
+    with os.fdopen(writing, "w") as stream:
+        monkeypatch.setattr(sys, "stderr", stream)
+        configure_logging("info", "json")
+        try:
+            for number in range(500):  # a pipe takes 64 KiB
+                log.info("%d %s", number, "x" * 2000)
+            read = os.read(reading, 1 << 20)
+            log.info("%s", "y" * 10_000)
+            read += os.read(reading, 1 << 20)
+        finally:
+            root.handlers[:] = handlers
+            root.setLevel(level)
+            log.setLevel(own)
+    os.close(reading)
+    told = [json.loads(line)["message"] for line in read.decode().splitlines()]
+    whole = len(told) - 2
+    assert told[:whole] == [f"{number} {'x' * 2000}" for number in range(whole)]
+    assert told[whole:] == [f"{500 - whole} lines of the log were lost: nobody read them", "y" * 10_000]
+
+
+@pytest.mark.parametrize(("status", "counted"), [("200", "200"), ("599", "5xx"), ("418", "4xx"), ("error", "error")])
+def test_a_status_that_a_server_invents_makes_no_metric_of_its_own(status: str, counted: str) -> None:
+    telemetry = Telemetry()
+    telemetry.github_request("run", status, 0.1)
+    labels = {"request": "run", "status": counted}
+    assert telemetry.registry.get_sample_value("gha_step_github_requests_total", labels) == 1

@@ -3,15 +3,17 @@
 Files may be symlinks, as Kubernetes' own mounts are; so names are checked, not resolved paths.
 """
 
+import errno
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
-from gha_step.contract.errors import CredentialsError
+from gha_step.contract.errors import CredentialsError, SecretsUnavailable
 from gha_step.credentials.secrets import LabelledSecret, check_names, check_namespace, is_object_name
 
 REPO_URL: Final = "repoURL"
+_PASSING: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EINTR, errno.EIO, errno.ESTALE})
 MAX_VALUE: Final = 1 << 20  # a Kubernetes Secret holds no more than 1 MiB in all
 
 
@@ -34,6 +36,7 @@ class DirectorySecrets:
         except NotADirectoryError:
             raise CredentialsError(f"{subject} is not a directory; {folder} must contain one file per key") from None
         except OSError as error:
+            _check_passing(error, subject)
             raise CredentialsError(
                 f"{subject} cannot be read ({error.strerror}); give this process read access to {folder} and its files"
             ) from None
@@ -47,6 +50,7 @@ class DirectorySecrets:
         except (FileNotFoundError, NotADirectoryError):
             return
         except OSError as error:
+            _check_passing(error, f"a directory of the namespace {namespace}")
             raise CredentialsError(
                 f"the Secrets of the namespace {namespace} cannot be listed ({error.strerror}); give this process "
                 f"read access to the directory {folder}"
@@ -58,6 +62,7 @@ class DirectorySecrets:
             except (FileNotFoundError, NotADirectoryError):
                 continue  # removed this moment
             except OSError as error:
+                _check_passing(error, f"the Secret {name} in the namespace {namespace}")
                 raise CredentialsError(
                     f"the Secret {name} in the namespace {namespace} cannot be read ({error.strerror}); give this "
                     f"process read access to {folder / name} and its files"
@@ -65,6 +70,12 @@ class DirectorySecrets:
 
     def unlabelled(self, namespace: str) -> list[LabelledSecret]:
         return []
+
+
+def _check_passing(error: OSError, subject: str) -> None:
+    """:raises SecretsUnavailable: this process or the machine has run out of something, which may come back."""
+    if error.errno in _PASSING:
+        raise SecretsUnavailable(f"{subject} cannot be read now ({error.strerror})") from None
 
 
 def _read_all(folder: Path, subject: str) -> dict[str, bytes]:

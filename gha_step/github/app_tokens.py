@@ -79,7 +79,7 @@ class AppTokens:
                 cell.flight = mine
             flight = cell.flight
         if flight is mine:
-            self._workers.spawn(lambda: self._fly(app, cell, mine))
+            self._workers.spawn(lambda: self._fly(app, cell, mine), app.endpoint.authority)
         if not self._workers.join(flight, patience):
             raise TokenUnavailable(f"a token for {app} is on its way", 1.0)
         try:

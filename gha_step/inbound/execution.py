@@ -59,7 +59,7 @@ class Execution:
         return result
 
     async def _answer(self, request: StepRequest, arrived: float, deadline: float) -> StepResult:
-        job = self._workers.spawn(lambda: self._steps.execute(request, arrived))
+        job = self._workers.spawn(lambda: self._steps.execute(request, arrived), request.caller.project)
         answerable = _answerable(job)
         if not await self._by(answerable, (arrived + deadline) / 2) and job.cancel():
             return BUSY

@@ -13,6 +13,7 @@ from gha_step.contract.request import StepRequest
 from gha_step.contract.secret import Token
 from gha_step.inbound.bearer import UNPROVED, bearer, only
 from gha_step.inbound.body import MAX_VALUES, BodyRefused, give, json_answer, peer_of, read_body
+from gha_step.inbound.connections import proved
 from gha_step.inbound.execution import Execution
 from gha_step.inbound.readiness import Readiness
 from gha_step.inbound.refused_callers import RefusedCallers
@@ -89,6 +90,7 @@ async def _execute(
         if given is None or not token.matches(given):
             refused.unproved("http", peer_of(request), UNPROVED)
             return _error(403, UNPROVED, close=True)
+        proved(request)
     if readiness.draining:
         return _error(503, "this server is stopping; call again", close=True)
     # From here on, so that a stop waits for a body that is still arriving.

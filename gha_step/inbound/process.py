@@ -16,6 +16,7 @@ from typing import Final, Protocol
 import uvicorn
 
 from gha_step.contract.errors import StepError
+from gha_step.inbound.connections import Unproved
 from gha_step.inbound.execution import Execution
 from gha_step.inbound.readiness import Readiness
 from gha_step.inbound.web import ASGIApp
@@ -178,7 +179,7 @@ class _Http:
         self._server = _Server(
             uvicorn.Config(
                 app,
-                http="h11",
+                http=Unproved().protocol(),  # type: ignore[arg-type]  # as uvicorn calls it
                 ws="none",
                 lifespan="off",
                 loop="asyncio",

@@ -38,7 +38,6 @@ CREATE TABLE records (
   created REAL NOT NULL,
   record  TEXT NOT NULL
 ) WITHOUT ROWID;
-CREATE INDEX records_by_state ON records (state);
 CREATE INDEX records_by_promotion ON records (project, promotion);
 CREATE TABLE gates (
   target  TEXT PRIMARY KEY,
@@ -51,6 +50,34 @@ _WITHOUT_RUN: Final = OPEN | {State.AMBIGUOUS, State.UNRESOLVED}
 _RUN_INDEX: Final = """
 CREATE INDEX IF NOT EXISTS records_by_run
 ON records (CASE WHEN json_valid(record) THEN json_extract(record, '$.run.id') END)
+"""
+# How many records are in each state is kept by the database itself, whichever version writes, and not counted. In a
+# trigger the conflict clause of the outer statement holds, which is OR IGNORE.
+_STANDING_INDEX: Final = """
+CREATE INDEX IF NOT EXISTS records_by_standing ON records (state, created);
+DROP INDEX IF EXISTS records_by_state;
+"""
+_STANDING: Final = """
+BEGIN IMMEDIATE;
+CREATE TABLE standing (state TEXT PRIMARY KEY, records INTEGER NOT NULL) WITHOUT ROWID;
+INSERT INTO standing SELECT state, count(*) FROM records GROUP BY state;
+CREATE TRIGGER record_made AFTER INSERT ON records BEGIN
+  INSERT OR IGNORE INTO standing VALUES (new.state, 0);
+  UPDATE standing SET records = records + 1 WHERE state = new.state;
+END;
+CREATE TRIGGER record_moved AFTER UPDATE OF state ON records WHEN old.state <> new.state BEGIN
+  INSERT OR IGNORE INTO standing VALUES (new.state, 0);
+  UPDATE standing SET records = records + 1 WHERE state = new.state;
+  UPDATE standing SET records = records - 1 WHERE state = old.state;
+END;
+CREATE TRIGGER record_gone AFTER DELETE ON records BEGIN
+  UPDATE standing SET records = records - 1 WHERE state = old.state;
+END;
+COMMIT;
+"""
+_CENSUS: Final = """
+SELECT state, records, (SELECT min(created) FROM records WHERE records.state = standing.state) FROM standing
+WHERE records > 0
 """
 _OWED: Final = "CASE WHEN json_valid(record) THEN json_extract(record, '$.report.closed') END"
 _OWED_INDEX: Final = f"CREATE INDEX IF NOT EXISTS records_by_duty ON records ({_OWED}) WHERE {_OWED} = 0"
@@ -119,6 +146,9 @@ class SqliteStore:
                 raise LedgerUnusable(_other_schema(self._path, version))
             else:  # a read-only file or directory opens well enough; only a write tells
                 connection.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
+            connection.executescript(_STANDING_INDEX)
+            if not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'standing'").fetchone():
+                connection.executescript(_STANDING)
             connection.execute(_RUN_INDEX)
             connection.execute(_OWED_INDEX)
             self._files.remember()
@@ -262,7 +292,7 @@ class SqliteStore:
 
     def census(self) -> dict[str, Standing]:
         with self._session() as connection:
-            rows = connection.execute("SELECT state, count(*), min(created) FROM records GROUP BY state").fetchall()
+            rows = connection.execute(_CENSUS).fetchall()
         standing = {state: Standing(records, oldest) for state, records, oldest in rows}
         return {state: standing.get(state, Standing()) for state in State}
 

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 TASKS: Final = 256  # threads for dispatches: each may wait half a minute for GitHub
 LOOKS: Final = 64  # threads for looks at runs: each may wait ten seconds for GitHub
-TOKENS: Final = 16  # threads for installation tokens: each may wait half a minute for GitHub
+TOKENS: Final = 32  # threads for installation tokens: each may wait half a minute for GitHub
 ARTIFACT_HOSTS: Final = frozenset({"blob.core.windows.net", "actions.githubusercontent.com"})
 LATE: Final = 256  # threads for POSTs that have been silent for long
 

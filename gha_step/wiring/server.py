@@ -235,10 +235,10 @@ def _bearer(settings: Settings) -> Token | None:
 
 def _census(settings: Settings, store: Store, clock: Clock) -> Callable[[], dict[str, Standing]]:
     """How the records are counted for the metrics."""
-    if settings.ledger != "kubernetes":
-        return store.census
-    from gha_step.ledger.recount import Recount
+    from gha_step.ledger.recount import Paced, Recount
 
+    if settings.ledger != "kubernetes":
+        return Paced(store.census, clock).census
     return Recount(store.census, clock, ThreadWorkers(1, "count")).census
 
 

@@ -1,12 +1,14 @@
 """What only a directory of Secrets can meet."""
 
+import errno
 import os
 from pathlib import Path
 
 import pytest
 
-from gha_step.contract.errors import CredentialsError
+from gha_step.contract.errors import CredentialsError, SecretsUnavailable
 from gha_step.credentials.directory import DirectorySecrets
+from tests.support.secrets import write_secret
 
 
 @pytest.fixture
@@ -91,3 +93,19 @@ def test_a_file_that_this_process_may_not_read_is_named_with_the_systems_reason(
     (secret / "accessToken").chmod(0)
     with pytest.raises(CredentialsError, match=r"cannot be read \(Permission denied\)"):
         read(tmp_path)
+
+
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EIO])
+def test_what_cannot_be_read_for_a_moment_is_no_fault_of_the_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    write_secret(tmp_path, accessToken="x")
+
+    def fail(*_: object, **__: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "open", fail)
+        with pytest.raises(SecretsUnavailable, match=os.strerror(number)):
+            DirectorySecrets(tmp_path).read("demo", "github")
+    assert DirectorySecrets(tmp_path).read("demo", "github") == {"accessToken": b"x"}

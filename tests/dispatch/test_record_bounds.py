@@ -62,3 +62,21 @@ def _refusal(words: str) -> Any:
     from gha_step.emulator import Answer, Response
 
     return Answer(Response.of(422, {"message": words}))
+
+
+def test_what_the_store_refuses_for_good_keeps_no_thread_and_is_told(
+    program: Program, github: GitHub, store: FaultyStore
+) -> None:
+    """Each repetition would hold a thread, and a connection to the API server, that others wait for."""
+    writes = []
+
+    def refuse(record: Record) -> None:
+        if record.state is State.ACCEPTED:
+            writes.append(record)
+            raise RecordRefused("the API server does not take this")
+
+    store.before_write = refuse
+    assert program.call().status == "Succeeded"
+    program.close()
+    assert 1 <= len(writes) <= 2
+    assert github.count("dispatch") == 1

@@ -2,6 +2,7 @@
 
 import asyncio
 import shutil
+import threading
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -13,7 +14,7 @@ from gha_step.contract.errors import SecretsUnavailable
 from gha_step.credentials.directory import DirectorySecrets
 from gha_step.credentials.kubernetes import KubernetesSecrets
 from gha_step.credentials.secrets import SecretReader
-from gha_step.inbound.rest.project_tokens import APART, KEPT, ProjectTokens
+from gha_step.inbound.rest.project_tokens import APART, KEPT, MAX_READS, ProjectTokens
 from gha_step.kube import connect
 from gha_step.runtime import Clock, SystemClock, ThreadWorkers
 from tests.support.api_server import ApiServer, answer, as_secret, silent, status
@@ -91,13 +92,18 @@ class Lease:
     """Proofs against one reader, by a clock that can be put forward."""
 
     def __init__(
-        self, reader: SecretReader, lets_in: Callable[[], bool] = lambda: True, clock: VirtualClock | None = None
+        self,
+        reader: SecretReader,
+        lets_in: Callable[[], bool] = lambda: True,
+        clock: VirtualClock | None = None,
+        workers: ThreadWorkers | None = None,
     ) -> None:
         self.reader = Counted(reader)
         self.clock = clock or VirtualClock()
         self.whys: list[str] = []  # for the log
-        self.workers = ThreadWorkers(4, "proof")
+        self.workers = workers or ThreadWorkers(4, "proof")
         self._tokens = ProjectTokens(self.reader, workers=self.workers, clock=self.clock, lets_in=lets_in)
+        self.known = self._tokens._known
 
     async def accepts(self, bearer: str, project: str = "demo", within: float = 5.0) -> bool:
         why = await self._tokens.objection(project, bearer, self.clock.monotonic() + within)
@@ -405,3 +411,53 @@ def test_on_a_real_api_server_the_token_proves_its_own_project_only(cluster: Clu
             assert not await gate.accepts(bearer, project)
 
     run(test)
+
+
+class Hanging:
+    """A reader of which every read but those of one project hangs until it is let go."""
+
+    def __init__(self, real: SecretReader, project: str) -> None:
+        self._real = real
+        self._project = project
+        self.free = threading.Event()
+
+    def read(self, project: str, name: str):  # type: ignore[no-untyped-def]
+        if project != self._project:
+            self.free.wait(30)
+        return self._real.read(project, name)
+
+    def labelled(self, namespace: str):  # type: ignore[no-untyped-def]
+        return self._real.labelled(namespace)
+
+    def unlabelled(self, namespace: str):  # type: ignore[no-untyped-def]
+        return self._real.unlabelled(namespace)
+
+
+def test_guesses_at_ever_other_projects_leave_known_and_new_projects_their_reads(home: Home) -> None:
+    home.put(token=b"right")
+    hanging = Hanging(home.reader, "demo")
+    lease = Lease(hanging, workers=ThreadWorkers(8, "proof"))
+
+    async def play() -> None:
+        assert await lease.accepts("right")
+        guesses = [asyncio.create_task(lease.accepts("wrong", f"p{n}", within=30)) for n in range(MAX_READS + 20)]
+        await asyncio.sleep(0.05)
+        lease.clock.sleep(KEPT + 1)  # its token has to be read again
+        assert await lease.accepts("right")
+        hanging.free.set()
+        await asyncio.gather(*guesses, return_exceptions=True)
+
+    run(play)
+
+
+def test_projects_that_do_not_exist_push_none_that_does_out_of_memory(home: Home) -> None:
+    home.put(token=b"right")
+    lease = Lease(home.reader)
+
+    async def play() -> None:
+        assert await lease.accepts("right")
+        for number in range(20):
+            assert not await lease.accepts("wrong", f"p{number}")
+
+    run(play)
+    assert list(lease.known) == ["demo"]

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 
 from gha_step.contract.errors import LedgerUnavailable
-from gha_step.ledger.recount import AGAIN_AFTER, BELIEVED_FOR, Recount
+from gha_step.ledger.recount import AGAIN_AFTER, BELIEVED_FOR, SERVES, Paced, Recount
 from gha_step.ledger.store import Standing
 from gha_step.runtime import ThreadWorkers
 from tests.support.clock import VirtualClock
@@ -75,3 +75,22 @@ def test_why_it_cannot_be_counted_is_told(recount: Recount, ledger: Ledger, cloc
     ledger.error = None
     clock.forward(AGAIN_AFTER)
     assert recount.census() == {"accepted": Standing(1)}
+
+
+# ---------------------------------------------------------------- counts by this process
+
+
+def test_a_count_that_costs_nothing_is_made_anew_and_one_that_took_long_serves_for_long(clock: VirtualClock) -> None:
+    counts, seconds = [0], [0.0]
+
+    def count() -> dict[str, Standing]:
+        counts[0] += 1
+        clock.sleep(seconds[0])
+        return {"accepted": Standing(counts[0])}
+
+    paced = Paced(count, clock)
+    assert [paced.census()["accepted"].records for _ in range(3)] == [1, 2, 3]
+    seconds[0] = 1.0
+    assert [paced.census()["accepted"].records for _ in range(3)] == [4, 4, 4]
+    clock.sleep(SERVES + 0.1)
+    assert paced.census() == {"accepted": Standing(5)}

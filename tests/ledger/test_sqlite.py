@@ -17,9 +17,10 @@ from typing import Final
 import pytest
 
 from gha_step.contract.errors import LedgerError, LedgerUnavailable
+from gha_step.ledger import sqlite
 from gha_step.ledger.record import Record, Run, State
 from gha_step.ledger.sqlite import SqliteStore
-from gha_step.ledger.store import Conflict, LedgerUnusable
+from gha_step.ledger.store import Conflict, LedgerUnusable, Standing
 from tests.ledger.records import REPORT, TARGET, record
 from tests.ledger.store_contract import fresh
 from tests.support.clock import eventually
@@ -542,3 +543,54 @@ def test_thousands_of_records_change_nothing(held: SqliteStore) -> None:
         held.write(fresh(f"a{number}", state=State.ACCEPTED))
     assert held.census()["accepted"].records == 2_000
     assert held.read("demo", fresh("a1999").key) is not None
+
+
+def test_records_are_not_counted_when_somebody_asks_how_many_there_are(held: SqliteStore) -> None:
+    plan = held._connection.execute(f"EXPLAIN QUERY PLAN {sqlite._CENSUS}").fetchall()
+    assert [row[3] for row in plan] == [
+        "SCAN standing",
+        "CORRELATED SCALAR SUBQUERY 1",
+        "SEARCH records USING COVERING INDEX records_by_standing (state=?)",
+    ]
+
+
+def test_the_number_of_records_follows_every_write(path: Path, held: SqliteStore) -> None:
+    def counted() -> dict[str, int]:
+        return {state: standing.records for state, standing in held.census().items() if standing.records}
+
+    first = held.write(fresh("a", created_at=5.0))
+    held.write(fresh("b", created_at=3.0))
+    with pytest.raises(Conflict):
+        held.write(fresh("b", created_at=1.0))
+    assert held.census()["reserved"] == Standing(2, 3.0)
+    moved = held.write(first.model_copy(update={"state": State.SENDING}))
+    assert counted() == {"reserved": 1, "sending": 1}
+    held.write(moved.model_copy(update={"reason": "x"}))
+    with pytest.raises(Conflict):
+        held.write(first.model_copy(update={"state": State.REJECTED}))
+    assert counted() == {"reserved": 1, "sending": 1}
+    with closing(sqlite3.connect(path)) as operator:
+        operator.execute("DELETE FROM records WHERE state = 'reserved'")
+        operator.commit()
+    assert counted() == {"sending": 1}
+
+
+def test_a_ledger_of_0_1_0_gets_the_index_that_counting_reads(path: Path) -> None:
+    store = SqliteStore(path)
+    store.write(fresh())
+    store.close()
+    with closing(sqlite3.connect(path)) as older:
+        for trigger in ("record_made", "record_moved", "record_gone"):
+            older.execute(f"DROP TRIGGER {trigger}")
+        older.executescript(
+            "DROP TABLE standing; DROP INDEX records_by_standing; CREATE INDEX records_by_state ON records (state);"
+        )
+    store = SqliteStore(path)
+    assert store.census()["reserved"].records == 1
+    store.write(fresh("other"))
+    assert store.census()["reserved"].records == 2
+    store.close()
+    with closing(sqlite3.connect(path)) as now:
+        names = {name for (name,) in now.execute("SELECT name FROM sqlite_master WHERE type = 'index'")}
+    assert "records_by_standing" in names
+    assert "records_by_state" not in names

@@ -113,10 +113,10 @@ class SimWorkers:
         self._kernel = kernel
         self._process = process
 
-    def spawn(self, work: Callable[[], T]) -> "Future[T]":
+    def spawn(self, work: Callable[[], T], share: str = "") -> "Future[T]":
         return self._kernel.spawn(self._process, work)
 
-    def follow(self, work: Callable[[], T]) -> "Future[T]":
+    def follow(self, work: Callable[[], T], share: str = "") -> "Future[T]":
         return self.spawn(work)
 
     def join(self, job: "Future[Any]", seconds: float) -> bool:

@@ -52,15 +52,15 @@ class QuickWorkers:
     def __init__(self, limit: int, name: str) -> None:
         self._threads = TrackedWorkers(limit, name)
 
-    def spawn(self, work: Callable[[], T]) -> "Future[T]":
-        return self._threads.spawn(work)
+    def spawn(self, work: Callable[[], T], share: str = "") -> "Future[T]":
+        return self._threads.spawn(work, share)
 
     def finish(self) -> None:
         """Wait until nothing is under way."""
         self._threads.finish(60.0)
 
-    def follow(self, work: Callable[[], T]) -> "Future[T]":
-        return self._threads.follow(work)
+    def follow(self, work: Callable[[], T], share: str = "") -> "Future[T]":
+        return self._threads.follow(work, share)
 
     def join(self, job: "Future[Any]", seconds: float) -> bool:
         return self._threads.join(job, seconds / TIMES)

@@ -16,11 +16,11 @@ class TrackedWorkers:
         self._threads = ThreadWorkers(limit, name)
         self._jobs: list[Future[Any]] = []
 
-    def spawn(self, work: Callable[[], T]) -> "Future[T]":
-        return self._track(self._threads.spawn(work))
+    def spawn(self, work: Callable[[], T], share: str = "") -> "Future[T]":
+        return self._track(self._threads.spawn(work, share))
 
-    def follow(self, work: Callable[[], T]) -> "Future[T]":
-        return self._track(self._threads.follow(work))
+    def follow(self, work: Callable[[], T], share: str = "") -> "Future[T]":
+        return self._track(self._threads.follow(work, share))
 
     def _track(self, job: "Future[T]") -> "Future[T]":
         self._jobs = [job for job in self._jobs if not job.done()]

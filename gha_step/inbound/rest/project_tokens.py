@@ -25,7 +25,8 @@ KEY: Final = "token"
 KEPT: Final = 10.0  # seconds for which a token that was read is believed: how long a replaced one still works
 APART: Final = 0.5  # seconds after a read that proved nobody, before the next of the same Secret
 LASTING: Final = 15.0  # seconds after the API server has let us in again: it may still learn who may what
-MAX_READS: Final = 256  # reads under way; guesses at ever other projects get no further
+MAX_READS: Final = 256  # first reads under way; guesses at ever other projects get no further
+_FIRST: Final = " first"  # no project's name
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,7 @@ class ProjectTokens:
         self._workers = workers
         self._clock = clock
         self._known: Memory[str, _Read] = Memory()
+        self._first_reads = 0
         self._vain: Memory[str, float] = Memory()  # when the last read began that proved nobody
         self._underway: dict[str, asyncio.Task[_Read]] = {}
 
@@ -90,27 +92,34 @@ class ProjectTokens:
         """What the Secret holds by a read that is about to begin or under way."""
         task = self._underway.get(project)
         if task is None:
-            if len(self._underway) >= MAX_READS:
+            known = project in self._known
+            if not known and self._first_reads >= MAX_READS:
                 raise SecretsUnavailable("too many Secrets are being read at the moment")
-            task = self._underway[project] = asyncio.create_task(self._begin(project))
+            task = self._underway[project] = asyncio.create_task(self._begin(project, known))
+            self._first_reads += not known
         left = deadline - self._clock.monotonic()
         done, _ = await asyncio.wait([task], timeout=max(0.0, left))
         if not done:  # it goes on, and serves the next call
             raise SecretsUnavailable("it takes long to read")
         return task.result()
 
-    async def _begin(self, project: str) -> _Read:
+    async def _begin(self, project: str, known: bool) -> _Read:
         try:
             vain = self._vain.get(project)
             if vain is not None and (early := vain + APART - self._clock.monotonic()) > 0:
                 await asyncio.sleep(early)
             begun = self._clock.monotonic()
-            job = self._workers.spawn(lambda: replace(self._get(project, begun), certain=self._is_certain()))
+            # Guesses at projects that nobody knows share among themselves what they may have of the threads.
+            share = project if known else _FIRST
+            job = self._workers.spawn(lambda: replace(self._get(project, begun), certain=self._is_certain()), share)
             read = await asyncio.wrap_future(job)
-            if not isinstance(read.why, SecretsUnavailable):
+            if read.token is not None:
                 self._known[project] = read
+            elif not isinstance(read.why, SecretsUnavailable):
+                self._known.pop(project, None)
             return read
         finally:
+            self._first_reads -= not known
             del self._underway[project]
 
     def _is_certain(self) -> bool:

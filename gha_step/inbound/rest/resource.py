@@ -23,6 +23,7 @@ from gha_step.contract.result import Status, StepResult
 from gha_step.credentials.secrets import is_namespace_name, is_object_name
 from gha_step.inbound.bearer import bearer, only
 from gha_step.inbound.body import MAX_VALUES, BodyRefused, json_answer, peer_of, read_body
+from gha_step.inbound.connections import proved
 from gha_step.inbound.execution import Execution
 from gha_step.inbound.refused_callers import RefusedCallers
 from gha_step.inbound.rest.project_tokens import KEY, SECRET, ProjectTokens
@@ -169,6 +170,7 @@ class ProjectApi:
         if why is not None:
             self._refused.unproved("rest", peer, f"project {address.project}: {why}", whose)
             return _told(401, UNPROVED, close=True)
+        proved(request)
         asked = self._clock.monotonic()
         try:
             body = await read_body(request, self._execution.reply_within, MAX_CONFIG, place=place)
@@ -204,7 +206,7 @@ class ProjectApi:
         begun, uid = self._late.pop(whose, (0.0, ""))
         if uid and asked - begun < LATE_UID:
             return str(uid)
-        job = self._workers.spawn(lambda: promotions.uid(address.project, address.promotion))
+        job = self._workers.spawn(lambda: promotions.uid(address.project, address.promotion), address.project)
         answered = asyncio.ensure_future(asyncio.wrap_future(job))
         done, _ = await asyncio.wait([answered], timeout=max(0.0, deadline - self._clock.monotonic()))
         if done:

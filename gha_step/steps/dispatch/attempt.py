@@ -187,7 +187,7 @@ class Attempts:
                 exchange.close()
         if silent:
             self._count_wire(+1)
-            self._late_readers.spawn(lambda: self._read_late(task, post, exchange))
+            self._late_readers.spawn(lambda: self._read_late(task, post, exchange), task.record.project)
         self._pending.found(task, event)
         for refusal in post.refusals:  # the record has it by now: what follows only finds better words
             task.diagnosis = diagnose(refusal, request.workflow, request.token, self._client)

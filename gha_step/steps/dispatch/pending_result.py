@@ -6,7 +6,7 @@ from typing import Final
 from gha_step.contract.errors import LedgerUnavailable
 from gha_step.contract.memory import Memory
 from gha_step.ledger.record import Record, Run, State
-from gha_step.ledger.store import Conflict
+from gha_step.ledger.store import Conflict, RecordRefused
 from gha_step.ledger.transitions import AnswerLost, ExactId, IllegalMove, NotSent, OwnersEvent, advance
 from gha_step.runtime import Clock
 from gha_step.steps.dispatch.answers import Note
@@ -59,9 +59,11 @@ class PendingResults:
             try:
                 self._write(task, event)
             except LedgerUnavailable as error:
-                if isinstance(event, AnswerLost) or self._clock.monotonic() + pause > deadline:
-                    raise
                 _tell_exact(task, event)
+                late = self._clock.monotonic() + pause > deadline
+                # What the store refuses it will refuse again: the thread is for others, and the next call tries anew.
+                if isinstance(event, AnswerLost) or isinstance(error, RecordRefused) or late:
+                    raise
                 task.note = Note(f"the ledger does not take what is known ({error})", LEDGER_RETRY)
                 self._clock.sleep(pause)
                 pause = min(2 * pause, LEDGER_RETRY)

@@ -127,7 +127,7 @@ class DispatchTasks:
             task = self._tasks.setdefault(call.key.hash, mine)
         if task is not mine:  # somebody was quicker
             return self._join(call) or Joined(task, call, self._withdraw)
-        task.job = self._workers.follow(lambda: self._run(task))
+        task.job = self._workers.follow(lambda: self._run(task), record.project)
         return Joined(task, call, self._withdraw)
 
     def _record(self, call: DispatchCall) -> Record | None:

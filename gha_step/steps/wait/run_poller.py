@@ -150,7 +150,7 @@ class RunPoller:
             watch.turn = None
             look = watch.look = Look(watch.seen)
         at = Place(watch.root, run, token)
-        self._workers.spawn(lambda: self._look(watch, look, at, renew))
+        self._workers.spawn(lambda: self._look(watch, look, at, renew), project)
         return look
 
     def hint(self, hint: Hint) -> None:

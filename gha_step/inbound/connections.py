@@ -1,0 +1,125 @@
+"""HTTP connections of callers that have proved nothing yet: how many there may be, and how long a head may take.
+
+Who has shown a valid bearer on a connection no longer counts here: one controller is one address for all projects. Of
+the others, the oldest of the address that has most of them is closed for the newest.
+"""
+
+import asyncio
+import resource
+from collections import OrderedDict
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Final
+
+import h11
+from starlette.requests import Request
+from starlette.types import Receive, Scope, Send
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from gha_step.telemetry import log
+
+HEAD_WITHIN: Final = 10.0  # seconds from the connection, or from a head's first byte, to its end
+UNPROVED: Final = 4096  # connections at once
+TOLD_EACH: Final = 1.0  # seconds
+_PROVE: Final = "gha_step.prove"
+
+
+def proved(request: Request) -> None:
+    """Whoever sends this has shown a valid bearer."""
+    prove: Callable[[], None] | None = request.scope.get(_PROVE)
+    if prove is not None:
+        prove()
+
+
+class Unproved:
+    """All such connections, the oldest of each address first.
+
+    :param most: how many; ``None``: as the process's own limit of file descriptors allows.
+    """
+
+    def __init__(self, most: int | None = None) -> None:
+        self.most = most
+        self._by_peer: dict[str, OrderedDict[_Protocol, None]] = {}
+        self._count = 0
+        self._told = float("-inf")
+        self._closed = 0
+
+    def enter(self, protocol: "_Protocol", peer: str) -> None:
+        """One more; another one may have to go."""
+        self._by_peer.setdefault(peer, OrderedDict())[protocol] = None
+        self._count += 1
+        if self._count > (self.most or _most()):
+            crowd = max(self._by_peer, key=lambda one: len(self._by_peer[one]))
+            oldest = next(iter(self._by_peer[crowd]))
+            self.leave(oldest, crowd)
+            oldest.transport.abort()
+            self._tell(crowd)
+
+    def leave(self, protocol: "_Protocol", peer: str) -> None:
+        """It is gone, or has proved something."""
+        of_peer = self._by_peer.get(peer, OrderedDict())
+        if protocol in of_peer:
+            del of_peer[protocol]
+            self._count -= 1
+            if not of_peer:
+                del self._by_peer[peer]
+
+    def _tell(self, peer: str) -> None:
+        self._closed += 1
+        now = asyncio.get_running_loop().time()
+        if now - self._told >= TOLD_EACH:
+            words = "%d connections without a valid bearer were closed for newer ones; most are from %s"
+            log.warning(words, self._closed, peer)
+            self._told, self._closed = now, 0
+
+    def protocol(self) -> Callable[..., H11Protocol]:
+        """What makes uvicorn's protocol for each connection."""
+        return partial(_Protocol, self)
+
+
+class _Protocol(H11Protocol):
+    def __init__(self, unproved: Unproved, *arguments: Any, **named: Any) -> None:
+        super().__init__(*arguments, **named)
+        self._unproved = unproved
+        self._peer = ""
+        self._head: asyncio.TimerHandle | None = None
+        self._serve, self.app = self.app, self._provable
+
+    async def _provable(self, scope: Scope, receive: Receive, send: Send) -> None:
+        scope[_PROVE] = self._prove
+        await self._serve(scope, receive, send)
+
+    def _prove(self) -> None:
+        self._unproved.leave(self, self._peer)
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's
+        super().connection_made(transport)
+        self._peer = self.client[0] if self.client else ""
+        self._await_head()
+        self._unproved.enter(self, self._peer)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._stop_waiting()
+        self._unproved.leave(self, self._peer)
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if self.conn.their_state is h11.IDLE:
+            self._await_head()
+        else:
+            self._stop_waiting()
+
+    def _await_head(self) -> None:
+        if self._head is None and not self.transport.is_closing():
+            self._head = self.loop.call_later(HEAD_WITHIN, self.transport.abort)
+
+    def _stop_waiting(self) -> None:
+        if self._head is not None:
+            self._head.cancel()
+            self._head = None
+
+
+def _most() -> int:
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return max(min(UNPROVED, soft // 4), 16)

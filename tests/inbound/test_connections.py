@@ -1,0 +1,109 @@
+"""Connections on which nobody has proved anything: how many there are, and how long they are waited for."""
+
+import asyncio
+import socket
+import time
+from contextlib import ExitStack
+
+import pytest
+
+from gha_step.inbound import connections
+from gha_step.inbound.connections import Unproved
+from tests.inbound.wire import connected, head, read_reply
+
+
+class Line:
+    """A connection, as far as it is counted."""
+
+    def __init__(self) -> None:
+        self.closed = False
+        self.transport = self
+
+    def abort(self) -> None:
+        self.closed = True
+
+
+def entered(unproved: Unproved, peer: str, number: int = 1) -> list[Line]:
+    async def play() -> list[Line]:
+        lines = [Line() for _ in range(number)]
+        for line in lines:
+            unproved.enter(line, peer)  # type: ignore[arg-type]
+        return lines
+
+    return asyncio.run(play())
+
+
+def test_the_oldest_connection_of_the_address_that_has_most_goes_for_the_newest() -> None:
+    unproved = Unproved(10)
+    good, many = entered(unproved, "good", 2), entered(unproved, "many", 8)
+    late = entered(unproved, "late", 1)
+    assert [line.closed for line in many] == [True] + [False] * 7
+    more = entered(unproved, "many", 3)
+    assert [line.closed for line in many] == [True] * 4 + [False] * 4
+    assert not any(line.closed for line in (*good, *late, *more))
+
+
+def test_who_has_proved_something_or_is_gone_no_longer_counts(caplog: pytest.LogCaptureFixture) -> None:
+    unproved = Unproved(2)
+    (first,) = entered(unproved, "a")
+    unproved.leave(first, "a")  # type: ignore[arg-type]
+    unproved.leave(first, "a")  # type: ignore[arg-type]
+    others = entered(unproved, "a", 2)
+    assert not any(line.closed for line in others)
+    assert caplog.text == ""
+    entered(unproved, "a")
+    assert not first.closed
+    assert others[0].closed
+    assert "1 connections without a valid bearer were closed" in caplog.text
+
+
+def test_a_head_that_does_not_end_is_given_up_and_one_that_does_is_not(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connections, "HEAD_WITHIN", 0.3)
+    with connected(url) as silent, connected(url) as half, connected(url) as kept:
+        kept.sendall(head("GET", "/healthz", None))
+        assert read_reply(kept, "GET").status == 200
+        half.sendall(b"GET /healthz HTTP/1.1\r\nHost: ")
+        assert closed(silent)
+        assert closed(half)
+        kept.sendall(head("GET", "/healthz", None))
+        assert read_reply(kept, "GET").status == 200
+        kept.sendall(b"GET /healthz")
+        assert closed(kept)
+
+
+def test_a_body_may_take_longer_than_a_head(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connections, "HEAD_WITHIN", 0.1)
+    with connected(url) as slow:
+        slow.sendall(head(Content_Length="2"))
+        time.sleep(0.4)
+        slow.sendall(b"{}")
+        assert read_reply(slow).status == 400
+
+
+def test_beyond_the_limit_the_oldest_that_has_proved_nothing_goes_and_whoever_has_proved_something_stays(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connections, "_most", lambda: 3)
+    with ExitStack() as stack:
+        good = stack.enter_context(connected(url))
+        good.sendall(head(Content_Length="2") + b"{}")
+        assert read_reply(good).status == 400
+        idle = []
+        for _ in range(5):
+            idle.append(stack.enter_context(connected(url)))
+            idle[-1].sendall(head("GET", "/healthz", None))
+            assert read_reply(idle[-1], "GET").status == 200
+        assert closed(idle[0])
+        assert closed(idle[1])
+        for sock in (good, *idle[2:]):
+            sock.sendall(head("GET", "/healthz", None))
+            assert read_reply(sock, "GET").status == 200
+
+
+def closed(sock: socket.socket) -> bool:
+    try:
+        return sock.recv(1) == b""
+    except ConnectionResetError:
+        return True
