@@ -13,6 +13,7 @@ import re
 import sys
 from collections.abc import Callable, Collection, Sequence
 from functools import partial
+from importlib import import_module
 from json import dumps
 from pathlib import Path
 from typing import Any, Final, get_args
@@ -41,6 +42,56 @@ ROLES: Final = (
     "port/git-credentials/role",
     "port/prune/role",
     "crd/clusterrole",
+)
+BOUNDS: Final = (  # what, the module below gha_step, its constant, and the unit (B: bytes)
+    ("a call's body over `step.execute` and gRPC", "inbound.body", "MAX_BODY", "B"),
+    ("a call's body over REST", "inbound.rest.resource", "MAX_CONFIG", "B"),
+    ("values and keys in a body", "inbound.body", "MAX_VALUES", ""),
+    ("large bodies of all calls together; one project a quarter", "inbound.room", "ROOM", "B"),
+    ("keys of a config, and of a mapping in it", "contract.values", "MAX_KEYS", ""),
+    ("problems that are told of one config", "contract.values", "MAX_PROBLEMS", ""),
+    ("HTTP connections without a valid bearer", "inbound.connections", "UNPROVED", ""),
+    ("from a connection to the end of a request's head", "inbound.connections", "HEAD_WITHIN", "s"),
+    ("an idle HTTP connection", "inbound.process", "KEEP_ALIVE", "s"),
+    ("first reads of project tokens under way", "inbound.rest.project_tokens", "MAX_READS", ""),
+    ("gRPC connections", "inbound.grpc.server", "MAX_CONNECTIONS", ""),
+    ("gRPC calls at once on one connection", "inbound.grpc.server", "MAX_STREAMS", ""),
+    ("gRPC calls at once", "inbound.grpc.server", "MAX_CALLS", ""),
+    ("Runs among them; one project three quarters", "inbound.grpc.server", "MAX_RUNS", ""),
+    ("gRPC messages that are being received at once", "inbound.grpc.server", "READING", ""),
+    ("… of methods that need no bearer", "inbound.grpc.server", "READING_OPEN", ""),
+    ("a message of a method that needs no bearer", "inbound.grpc.server", "MAX_OPEN_MESSAGE", "B"),
+    ("from a gRPC call to its message", "inbound.grpc.server", "MESSAGE_WITHIN", "s"),
+    ("… of a method that needs no bearer", "inbound.grpc.server", "OPEN_MESSAGE_WITHIN", "s"),
+    ("deliveries of a webhook at once", "inbound.webhook", "AT_ONCE", ""),
+    ("a delivery", "inbound.webhook", "MAX_DELIVERY", "B"),
+    ("threads for calls", "wiring.server", "CALLS", ""),
+    ("threads for dispatches", "wiring.core", "TASKS", ""),
+    ("threads for looks at runs", "wiring.core", "LOOKS", ""),
+    ("threads for installation tokens", "wiring.core", "TOKENS", ""),
+    ("threads for POSTs that are silent for long", "wiring.core", "LATE", ""),
+    ("connecting to GitHub: all addresses, proxy, TLS", "github.connection", "CONNECT_SECONDS", "s"),
+    ("addresses of one name that are tried", "github.connection", "MOST_ADDRESSES", ""),
+    ("an answer of GitHub, from the request on", "github.client", "ANSWER_WITHIN", "s"),
+    ("the answer to a dispatch; it is read on for 300 s", "steps.dispatch.attempt", "ANSWER_WITHIN", "s"),
+    ("the head of an answer", "github.exchange", "MAX_HEAD", "B"),
+    ("parts of an answer", "github.exchange", "MAX_EVENTS", ""),
+    ("the body of an answer, but listings", "github.client", "MAX_BODY_ELSEWHERE", "B"),
+    ("what is kept of a dispatch's answer, and of any error", "github.exchange", "MAX_KEPT", "B"),
+    ("large answers of all servers together; one server a quarter", "github.large_answers", "ROOM", "B"),
+    ("marks (`,:[{`) in a large answer", "github.large_answers", "MOST_MARKS", ""),
+    ("escapes in a large answer", "github.large_answers", "MOST_ESCAPES", ""),
+    ("GitHub's words in a message", "github.messages", "LONGEST_WORDS", "characters"),
+    ("a name that others chose, in a message", "github.messages", "LONGEST_TEXT", "characters"),
+    ("a link", "github.messages", "LONGEST_LINK", "characters"),
+    ("runs in one listing", "github.listings", "MOST_RUNS", ""),
+    ("jobs of a run that are read", "steps.wait.run_reader", "MOST_JOBS", ""),
+    ("an answer of the API server", "kube", "MAX_ANSWER", "B"),
+    ("a request to the API server", "kube", "TIMEOUT", "s"),
+    ("connections to the API server; one namespace three quarters", "kube", "CONNECTIONS", ""),
+    ("a reason in a record", "ledger.bounds", "REASON", "B"),
+    ("servers with a metric of their own, then `other`", "telemetry", "MOST_HOSTS", ""),
+    ("things remembered of each kind", "contract.memory", "MOST", ""),
 )
 ROOT: Final = Path(__file__).resolve().parents[1]
 PART: Final = re.compile(r"(<!-- generated: ([a-z-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
@@ -132,6 +183,16 @@ def alarms_table() -> str:
     return _table(("Alarm", "Severity", "What it says", "What it means, and what to do"), rows)
 
 
+def bounds_table() -> str:
+    """What limits what others can make this process hold, read or wait for: from the constants themselves."""
+    rows = []
+    for what, module, name, unit in BOUNDS:
+        value = getattr(import_module(f"gha_step.{module}"), name)
+        size = f"{value >> 20} MiB" if unit == "B" and value >= 1 << 20 else f"{value >> 10} KiB" if unit == "B" else ""
+        rows.append((what, size or f"{value:,.12g}{f' {unit}' if unit else ''}", f"`{module}.{name}`"))
+    return _table(("What", "At most", "Constant"), rows)
+
+
 PARTS: Final[dict[str, Callable[[], str]]] = {
     "repository": lambda: repository_table("v1.9"),
     "repository-by-secret": lambda: repository_table("v1.8"),
@@ -144,6 +205,7 @@ PARTS: Final[dict[str, Callable[[], str]]] = {
     "messages-port": port_messages_table,
     "permissions": permissions_table,
     "alarms": alarms_table,
+    "bounds": bounds_table,
 }
 CONFIG_HEAD: Final = ("Name", "Type", "Required", "Description")
 

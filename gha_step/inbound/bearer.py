@@ -7,7 +7,11 @@ from typing import Final
 
 from gha_step.contract.errors import StepError
 from gha_step.contract.secret import Token
+from gha_step.runtime import Clock
+from gha_step.telemetry import log
 
+BELIEVED: Final = 10.0  # seconds
+APART: Final = 1.0  # seconds between two reads, however many wrong tokens come
 UNPROVED: Final = "the bearer token is missing or wrong"
 BEARER: Final = "the bearer token that the host mounts"
 _BEARER_ADVICE: Final = (
@@ -39,6 +43,39 @@ def read_token_file(path: Path, meaning: str = BEARER, advice: str = _BEARER_ADV
     if not token:
         raise TokenFileError(f"{path} is empty; it must contain {meaning}")
     return Token(token)
+
+
+class FileToken(Token):
+    """The bearer token in a file that may be replaced while the server runs. For one event loop.
+
+    A new token works at once, and the one before it no longer after `BELIEVED` seconds at the latest. While the file
+    cannot be read, the token that it held before counts.
+
+    :raises TokenFileError: on making, as `read_token_file`.
+    """
+
+    def __init__(self, path: Path, clock: Clock) -> None:
+        super().__init__(read_token_file(path).reveal())
+        self._path = path
+        self._clock = clock
+        self._read_at = clock.monotonic()
+        self._told = ""
+
+    def matches(self, other: str) -> bool:
+        age = self._clock.monotonic() - self._read_at
+        if age >= BELIEVED or (age >= APART and not super().matches(other)):
+            self._read_again()
+        return super().matches(other)
+
+    def _read_again(self) -> None:
+        self._read_at = self._clock.monotonic()
+        try:
+            self._value = read_token_file(self._path).reveal()
+            self._told = ""
+        except TokenFileError as error:
+            if str(error) != self._told:
+                log.error("GHA_STEP_TOKEN_FILE: %s; the token that it contained before still counts", error)
+            self._told = str(error)
 
 
 def _whose(path: Path) -> str:

@@ -12,7 +12,7 @@ from gha_step.credentials.secrets import SecretReader
 from gha_step.github.connection import SocketConnector
 from gha_step.github.egress import Egress
 from gha_step.github.errors import BadEndpoint
-from gha_step.inbound.bearer import TokenFileError, read_token_file
+from gha_step.inbound.bearer import FileToken, TokenFileError, read_token_file
 from gha_step.inbound.execution import Execution
 from gha_step.inbound.http import http_app
 from gha_step.inbound.process import ListenError, ServerProcess
@@ -89,8 +89,8 @@ def build(settings: Settings, environment: Mapping[str, str], clock: Clock | Non
         proxies = Proxies.parse(environment)
     except BadProxy as error:
         raise StartError(str(error)) from None
-    token = _bearer(settings)
     clock = clock or SystemClock()
+    token = _bearer(settings, clock)
     telemetry = Telemetry()
     cluster = _cluster(settings, environment, clock)
     projects = _projects(settings, cluster)
@@ -224,11 +224,11 @@ def _port(
     return parts
 
 
-def _bearer(settings: Settings) -> Token | None:
+def _bearer(settings: Settings, clock: Clock) -> Token | None:
     if settings.token_file in (NO_TOKEN, NOT_SERVED):
         return None
     try:
-        return read_token_file(Path(settings.token_file))
+        return FileToken(Path(settings.token_file), clock)
     except TokenFileError as error:
         raise StartError(f"GHA_STEP_TOKEN_FILE: {error}") from None
 

@@ -4,11 +4,11 @@ import http.client
 import json
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from tests.abuse.site import PROJECT_TOKEN, Site
+from tests.abuse.site import Site
 from tests.support.calls import BEARER
 from tests.support.secrets import write_secret
 
@@ -125,16 +125,6 @@ def _guesses(site: Site) -> Iterator[None]:
         yield
 
 
-@contextmanager
-def _hosts(site: Site) -> Iterator[None]:
-    """A listing of 600 servers' names in the metrics."""
-    with ExitStack() as stack:
-        url = stack.enter_context(site.hostile("long_name"))
-        site.secret("attacker", url)
-        with _calls(site, 8, lambda number, turn: site.body("attacker", kind="gha-wait-for-workflow")):
-            yield
-
-
 WAIT: Final[dict[str, Any]] = {"kind": "gha-wait-for-workflow"}
 ATTACKS: Final = (
     Attack("memory: 32 MiB of [] for each look", _looks("arrays", **WAIT)),
@@ -167,4 +157,3 @@ ATTACKS: Final = (
     Attack("connections: 252 guesses a second", _guesses, {"GHA_STEP_PROJECT_API": "on"}),
     Attack("growth: eight scrapers", _program("scrapes", 8)),
 )
-_ = PROJECT_TOKEN

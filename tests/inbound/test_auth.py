@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from gha_step.inbound.bearer import TokenFileError, bearer, read_token_file
+from gha_step.inbound.bearer import APART, BELIEVED, FileToken, TokenFileError, bearer, read_token_file
+from tests.support.clock import VirtualClock
 
 READ_AS_NOBODY = """
 import os, sys
@@ -80,3 +81,49 @@ def test_an_unreadable_token_file_names_its_owner_and_our_user(tmp_path: Path) -
 )
 def test_only_a_bearer_header_holds_a_token(header: str | None, token: str | None) -> None:
     assert bearer(header) == token
+
+
+# ---------------------------------------------------------------- a file that is replaced
+
+
+def test_a_new_token_in_the_file_works_at_once_and_the_old_one_for_ten_seconds_at_most(tmp_path: Path) -> None:
+    path, clock = tmp_path / "token", VirtualClock()
+    path.write_text("old")
+    token = FileToken(path, clock)
+    path.write_text("new")
+    assert token.matches("old")
+    clock.sleep(APART)
+    assert token.matches("new")
+    assert not token.matches("old")
+    path.write_text("newer")
+    clock.sleep(BELIEVED)
+    assert not token.matches("new")
+
+
+def test_guesses_do_not_have_the_file_read_more_than_once_a_second(tmp_path: Path) -> None:
+    path, clock = tmp_path / "token", VirtualClock()
+    path.write_text("old")
+    token = FileToken(path, clock)
+    clock.sleep(APART)
+    assert not token.matches("guess")
+    path.write_text("new")
+    assert not token.matches("new")
+    clock.sleep(APART)
+    assert token.matches("new")
+
+
+def test_while_the_file_cannot_be_read_its_last_token_counts_and_the_log_says_so_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path, clock = tmp_path / "token", VirtualClock()
+    path.write_text("old")
+    token = FileToken(path, clock)
+    path.unlink()
+    for _ in range(3):
+        clock.sleep(BELIEVED)
+        assert token.matches("old")
+    assert caplog.text.count("still counts") == 1
+    path.write_text("new")
+    clock.sleep(BELIEVED)
+    assert token.matches("new")
+    assert not token.matches("old")

@@ -29,14 +29,24 @@ from gha_step.inbound.refused_callers import RefusedCallers
 from gha_step.inbound.tls import TlsContent, TlsFileError, TlsFiles
 from gha_step.pb.v1 import step_pb2 as pb
 from gha_step.pb.v1 import step_pb2_grpc
+from gha_step.runtime import Shares
 from gha_step.steps.follow import Following
 from gha_step.steps.waking import Hint, Waking
 from gha_step.telemetry import log
 
 MAX_CALLS: Final = 4096  # at once; a waiting Run costs about 40 kB
-MAX_WATCHES: Final = 256  # health and reflection streams at once: they need no bearer, and must not crowd out steps
+MAX_RUNS: Final = 3072  # Runs among them, of which one project has at most three quarters: Execute always finds places
+MAX_WATCHES: Final = 256  # health streams at once: they need no bearer, and must not crowd out steps
+MAX_CONVERSATIONS: Final = 16  # reflection streams at once, on which messages may come at any time
 MAX_RPCS: Final = 2 * MAX_CALLS  # of all kinds, so that health probes are still answered when all of the above are open
 MESSAGE_WITHIN: Final = 10.0  # seconds from the start of a call to its message
+OPEN_MESSAGE_WITHIN: Final = 2.0  # the same, for methods that need no bearer
+MAX_OPEN_MESSAGE: Final = 4096  # bytes, for methods that need no bearer: their messages name a service
+# Messages being received at once; each may have reached 4 MiB without being complete.
+READING: Final = 24
+READING_OPEN: Final = 8
+MAX_CONNECTIONS: Final = 4096  # an idle TLS connection costs about 25 kB
+AGE_OF_PROOF: Final = 3_600_000  # ms: how long a client certificate counts for its connection, and then the grace
 MAX_STREAMS: Final = 1024  # calls at once on one connection
 STREAMS_GRACE: Final = 1.0  # seconds for final messages, after every call is answered
 INTERNAL: Final = "internal error; see gha-step's log, and call again"
@@ -53,7 +63,16 @@ OPTIONS: Final = (
     ("grpc.keepalive_timeout_ms", 20_000),  # and ends their calls
     ("grpc.http2.min_ping_interval_without_data_ms", 9_000),  # Go's clients may ping every 10 s
     ("grpc.keepalive_permit_without_calls", 1),
-    ("grpc.max_connection_idle_ms", 600_000),
+    ("grpc.max_connection_idle_ms", 120_000),
+    ("grpc.max_allowed_incoming_connections", MAX_CONNECTIONS),
+    ("grpc.server_handshake_timeout_ms", 10_000),
+    ("grpc.http2.bdp_probe", 0),  # otherwise a connection is trusted with more the faster it sends
+    ("grpc.http2.lookahead_bytes", 1 << 16),
+)
+# Client certificates are checked once per connection: after a while clients have to show one of the current authority.
+AGED: Final = (
+    ("grpc.max_connection_age_ms", AGE_OF_PROOF),
+    ("grpc.max_connection_age_grace_ms", AGE_OF_PROOF),
 )
 
 Context = grpc.aio.ServicerContext[Any, Any]
@@ -89,6 +108,7 @@ class GrpcServer:
         self._waking = waking
         self._edge = _Edge(token, readiness, refused)
         self._credentials = None if tls is None else _credentials(tls)
+        self._aged = tls is not None and tls.client_ca is not None
         self._stopping = asyncio.Event()
         self._health = health.aio.HealthServicer()
         self._server: grpc.aio.Server | None = None
@@ -104,7 +124,8 @@ class GrpcServer:
         return socket_address(self._host, self._port)
 
     async def bind(self) -> None:
-        server = grpc.aio.server(interceptors=[self._edge], options=OPTIONS, maximum_concurrent_rpcs=MAX_RPCS)
+        options = OPTIONS + AGED if self._aged else OPTIONS
+        server = grpc.aio.server(interceptors=[self._edge], options=options, maximum_concurrent_rpcs=MAX_RPCS)
         names = [health.SERVICE_NAME, reflection.SERVICE_NAME]
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         if self._execution is not None:
@@ -147,6 +168,7 @@ class _Servicer(step_pb2_grpc.StepServiceServicer):
         self._kinds = kinds
         self._stopping = stopping
         self._waking = waking
+        self._runs = _Runs()
 
     async def Execute(self, request: pb.ExecuteRequest, context: Context) -> pb.ExecuteResponse:  # noqa: N802
         step = service.step_request(request)
@@ -155,7 +177,7 @@ class _Servicer(step_pb2_grpc.StepServiceServicer):
 
     async def Run(self, request: pb.RunRequest, context: Context) -> None:  # type: ignore[override]  # noqa: N802  it writes
         following = Following(service.step_request(request))
-        with self._woken(following) as woken:
+        with self._runs.of(following.request.caller.project), self._woken(following) as woken:
             while following.wait is not None:
                 if await self._stops_within(following.wait, woken):
                     raise service.Refused(grpc.StatusCode.UNAVAILABLE, service.STOPPING)
@@ -218,6 +240,9 @@ class _Edge(grpc.aio.ServerInterceptor):
         self._refused = refused
         self._steps = _Places(MAX_CALLS)
         self._watches = _Places(MAX_WATCHES)
+        self._talks = _Places(MAX_CONVERSATIONS)
+        self._proved = _Reading(READING, MAX_BODY, proved=True)
+        self._open = _Reading(READING_OPEN, MAX_OPEN_MESSAGE, proved=False)
 
     async def intercept_service(
         self, continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Any]], details: grpc.HandlerCallDetails
@@ -226,14 +251,15 @@ class _Edge(grpc.aio.ServerInterceptor):
         if handler is None:
             return handler
         if not details.method.startswith(f"/{service.SERVICE}/"):  # health and reflection need no bearer
-            return _guarded(handler, self._watches if handler.response_streaming else nullcontext())
+            places = self._talks if handler.request_streaming else self._watches
+            return _guarded(handler, places if handler.response_streaming else nullcontext(), self._open)
         try:
             service.admit(details.invocation_metadata, self._token)
             if self._readiness.draining:
                 raise service.Refused(grpc.StatusCode.UNAVAILABLE, service.STOPPING)
         except service.Refused as refused:
             return self._refusing(refused)
-        return _guarded(handler, self._steps)
+        return _guarded(handler, self._steps, self._proved)
 
     def _refusing(self, refused: service.Refused) -> Handler:
         async def refuse(requests: AsyncIterator[bytes], context: Context) -> None:
@@ -265,7 +291,74 @@ class _Places:
         self._free += 1
 
 
-def _guarded(handler: Handler, places: AbstractContextManager[None]) -> Handler:
+class _Runs:
+    """The places of Runs, which may wait for hours."""
+
+    def __init__(self) -> None:
+        self._shares = Shares(MAX_RUNS)
+
+    @contextmanager
+    def of(self, project: str) -> Iterator[None]:
+        if not self._shares.take(project):
+            raise service.Refused(grpc.StatusCode.RESOURCE_EXHAUSTED, "too many Runs at once; call again later")
+        try:
+            yield
+        finally:
+            self._shares.give(project)
+
+
+class _Reading:
+    """Messages that are being received: so many at once, each within some seconds."""
+
+    def __init__(self, at_once: int, most: int, *, proved: bool) -> None:
+        self._places = asyncio.Semaphore(at_once)
+        self._most = most
+        self._proved = proved
+
+    @property
+    def within(self) -> float:
+        """Seconds."""
+        return MESSAGE_WITHIN if self._proved else OPEN_MESSAGE_WITHIN
+
+    async def only(self, requests: AsyncIterator[Any]) -> Any:
+        """The one message of a call. :raises Refused: there is none."""
+        words = "the call contains no message; send one"
+        begun = False
+        try:
+            async with asyncio.timeout(self.within), self._places:
+                begun = True
+                async for request in requests:
+                    return self.readable(request)
+        except TimeoutError:
+            if not begun:
+                words = "too many messages are being received at once; call again later"
+                raise service.Refused(grpc.StatusCode.RESOURCE_EXHAUSTED, words) from None
+            words = f"no message arrived within {self.within:g} s; send one right away"
+        raise service.Malformed([service.Violation("", words)])
+
+    async def each(self, requests: AsyncIterator[Any]) -> AsyncIterator[Any]:
+        """The messages of a conversation, which ends when none has come for some seconds."""
+        while True:
+            try:
+                async with asyncio.timeout(MESSAGE_WITHIN):
+                    request = await anext(requests)
+            except (StopAsyncIteration, TimeoutError):
+                return
+            yield self.readable(request)
+
+    def readable(self, request: Any) -> Any:
+        """``request``, if it is one. :raises Refused: it is none."""
+        words = ""
+        if isinstance(request, _Unreadable):
+            words = f"the message is not a valid {request.type_name}: malformed, not UTF-8, or nested too deeply"
+        elif request.ByteSize() > self._most:
+            words = f"the message has more than {self._most} bytes"
+        if words:
+            raise service.Malformed([service.Violation("", words)])
+        return request
+
+
+def _guarded(handler: Handler, places: AbstractContextManager[None], reading: _Reading) -> Handler:
     serialize = handler.response_serializer
     if handler.stream_stream is not None:
         converse = handler.stream_stream
@@ -273,7 +366,7 @@ def _guarded(handler: Handler, places: AbstractContextManager[None]) -> Handler:
         async def streams(requests: AsyncIterator[Any], context: Context) -> AsyncIterator[Any]:
             async with _no_error_but_ours(context):
                 with places:
-                    async for response in converse((_readable(request) async for request in requests), context):
+                    async for response in converse(reading.each(requests), context):
                         yield response
 
         return grpc.stream_stream_rpc_method_handler(streams, _reader(handler), serialize)
@@ -282,7 +375,7 @@ def _guarded(handler: Handler, places: AbstractContextManager[None]) -> Handler:
 
     async def one(requests: AsyncIterator[Any], context: Context) -> Any:
         async with _no_error_but_ours(context):
-            request = await _only(requests)
+            request = await reading.only(requests)
             with places:
                 return await answer(request, context)
 
@@ -290,17 +383,6 @@ def _guarded(handler: Handler, places: AbstractContextManager[None]) -> Handler:
     if handler.unary_unary is not None:
         return grpc.stream_unary_rpc_method_handler(one, _reader(handler), serialize)
     return grpc.stream_stream_rpc_method_handler(one, _reader(handler), serialize)
-
-
-async def _only(requests: AsyncIterator[Any]) -> Any:
-    words = "the call contains no message; send one"
-    try:
-        async with asyncio.timeout(MESSAGE_WITHIN):
-            async for request in requests:
-                return _readable(request)
-    except TimeoutError:
-        words = f"no message arrived within {MESSAGE_WITHIN:g} s; send one right away"
-    raise service.Malformed([service.Violation("", words)])
 
 
 def _reader(handler: Handler) -> Callable[[bytes], Any]:
@@ -314,13 +396,6 @@ def _reader(handler: Handler) -> Callable[[bytes], Any]:
             return _Unreadable(parse.__self__.DESCRIPTOR.full_name)
 
     return read
-
-
-def _readable(request: Any) -> Any:
-    if isinstance(request, _Unreadable):
-        words = f"the message is not a valid {request.type_name}: malformed, not UTF-8, or nested too deeply"
-        raise service.Malformed([service.Violation("", words)])
-    return request
 
 
 @asynccontextmanager

@@ -1,0 +1,90 @@
+"""What gRPC callers may hold at once: messages that do not end, and Runs that wait."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import ExitStack
+from typing import Any
+
+import grpc
+import pytest
+
+from gha_step.inbound.grpc import messages as service
+from gha_step.inbound.grpc import server
+from gha_step.inbound.grpc.server import MAX_OPEN_MESSAGE, MAX_RUNS, _Reading, _Runs
+from gha_step.pb.v1 import step_pb2 as pb
+
+EXHAUSTED = grpc.StatusCode.RESOURCE_EXHAUSTED
+
+
+async def saying(message: Any) -> AsyncIterator[Any]:
+    yield message
+
+
+async def silent(free: asyncio.Event) -> AsyncIterator[Any]:
+    await free.wait()
+    yield pb.ListKindsRequest()
+
+
+def test_so_many_messages_are_received_at_once_and_others_wait_for_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "MESSAGE_WITHIN", 30.0)
+
+    async def play() -> None:
+        reading, free = _Reading(1, 100, proved=True), asyncio.Event()
+        first = asyncio.create_task(reading.only(silent(free)))
+        await asyncio.sleep(0)
+        second = asyncio.create_task(reading.only(saying(pb.ListKindsRequest())))
+        await asyncio.sleep(0.01)
+        assert not second.done()
+        free.set()
+        assert await first == await second
+
+    asyncio.run(play())
+
+
+def test_who_gets_no_turn_is_told_to_call_again_and_who_says_nothing_that_it_does_not(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(server, "OPEN_MESSAGE_WITHIN", 0.05)
+
+    async def play() -> None:
+        reading, free = _Reading(1, 100, proved=False), asyncio.Event()
+        with pytest.raises(service.Malformed, match=r"within 0\.05 s"):
+            await reading.only(silent(free))
+        async with reading._places:
+            with pytest.raises(service.Refused) as caught:
+                await reading.only(silent(free))
+        assert caught.value.code is EXHAUSTED
+        assert await reading.only(saying(pb.ListKindsRequest())) == pb.ListKindsRequest()
+
+    asyncio.run(play())
+
+
+def test_a_message_to_a_method_for_everyone_names_a_service_and_has_no_more_bytes_than_that() -> None:
+    reading = _Reading(1, MAX_OPEN_MESSAGE, proved=False)
+    request = pb.ExecuteRequest()
+    request.context.project = "x" * MAX_OPEN_MESSAGE
+    with pytest.raises(service.Malformed, match="4096 bytes"):
+        asyncio.run(reading.only(saying(request)))
+
+
+def test_a_conversation_in_which_nothing_is_said_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "MESSAGE_WITHIN", 0.05)
+
+    async def play() -> list[Any]:
+        return [one async for one in _Reading(1, 100, proved=False).each(silent(asyncio.Event()))]
+
+    assert asyncio.run(play()) == []
+
+
+def test_the_runs_of_one_project_leave_places_to_the_others() -> None:
+    runs = _Runs()
+    with ExitStack() as stack:
+        for _ in range(MAX_RUNS * 3 // 4):
+            stack.enter_context(runs.of("greedy"))
+        with pytest.raises(service.Refused) as caught, runs.of("greedy"):
+            pass
+        assert caught.value.code is EXHAUSTED
+        for _ in range(MAX_RUNS // 4):
+            stack.enter_context(runs.of("other"))
+    with runs.of("greedy"):
+        pass
