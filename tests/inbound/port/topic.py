@@ -166,7 +166,7 @@ class Hands:
 class AtOnce:
     """Workers that do it in the caller's thread."""
 
-    def spawn(self, work: Callable[[], T]) -> "Future[T]":
+    def spawn(self, work: Callable[[], T], share: str = "") -> "Future[T]":
         done: Future[T] = Future()
         try:
             done.set_result(work())
