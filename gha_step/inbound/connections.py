@@ -12,10 +12,9 @@ from functools import partial
 from typing import Any, Final
 
 import h11
-from starlette.requests import Request
-from starlette.types import Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from gha_step.inbound.web import Receive, Request, Scope, Send
 from gha_step.telemetry import log
 
 HEAD_WITHIN: Final = 10.0  # seconds from the connection, or from a head's first byte, to its end
