@@ -85,6 +85,11 @@ def _parser() -> argparse.ArgumentParser:
         "file could not be read.",
     )
     check.add_argument("files", metavar="FILE", nargs="+")
+    check.add_argument(
+        "--online", action="store_true", help="also compare inputs with the workflow files, read with a token"
+    )
+    check.add_argument("--token-file", metavar="PATH", help="with --online (default: GH_TOKEN, then GITHUB_TOKEN)")
+    check.add_argument("--base-url", metavar="URL", help="with --online (default: GITHUB_API_URL, or github.com)")
     demo = commands.add_parser(
         "demo",
         help="a step whose server is killed half-way: one run, and the same ID; on this machine alone",
@@ -257,12 +262,17 @@ def _check(options: argparse.Namespace) -> int:
             print(f"gha-step: {error}", file=sys.stderr, flush=True)
             unread = True
             continue
-        for problem in checked.problems:
+        problems = [*checked.problems]
+        if options.online:
+            from gha_step.wiring.shell import against_workflow_files
+
+            problems += against_workflow_files(checked.dispatches, options, os.environ)
+        for problem in problems:
             print(f"{name}:{problem.line}: {problem.text}")
         for note in checked.notes:
             print(f"{name}:{note.line}: note: {note.text}")
-        found = found or bool(checked.problems)
-        if not checked.problems:
+        found = found or bool(problems)
+        if not problems:
             print(f"{name}: {checked.steps} step{'' if checked.steps == 1 else 's'}, no problem", flush=True)
     return 1 if found else 2 if unread else 0
 

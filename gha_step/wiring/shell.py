@@ -6,11 +6,11 @@ import signal
 import sys
 import tempfile
 from argparse import Namespace
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path, PurePosixPath
 from queue import Empty
-from typing import Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from gha_step.contract.errors import LedgerError, LedgerUnavailable
 from gha_step.contract.quoting import quoted
@@ -19,11 +19,15 @@ from gha_step.contract.result import Status, StepResult
 from gha_step.contract.secret import Token
 from gha_step.credentials.token_shape import too_plain, unfit
 from gha_step.github.connection import SocketConnector
+from gha_step.github.dispatch import Workflow
 from gha_step.github.egress import Egress
 from gha_step.github.endpoint import Endpoint, resolve_endpoint
-from gha_step.github.errors import BadEndpoint
+from gha_step.github.errors import BadEndpoint, GitHubError
+from gha_step.github.messages import shown
 from gha_step.github.runs import RunReference
+from gha_step.github.workflow_file import Unreadable
 from gha_step.inbound.shell import outputs
+from gha_step.inbound.shell.check import Dispatch, Found
 from gha_step.inbound.shell.errors import UsageError
 from gha_step.inbound.shell.files import ledgers_of_run, read_text
 from gha_step.inbound.shell.follower import Follower, Interrupted, Signals
@@ -40,14 +44,19 @@ from gha_step.runtime import SystemClock, ThreadWorkers
 from gha_step.settings import Settings, SqliteLedger
 from gha_step.steps.access import GivenToken
 from gha_step.steps.dispatch import config as dispatch
+from gha_step.steps.dispatch.input_check import check_inputs
 from gha_step.steps.dispatch.step import parse_config
 from gha_step.steps.wait import config as wait
 from gha_step.telemetry import Telemetry, configure_logging
 from gha_step.wiring.core import Core
 
+if TYPE_CHECKING:
+    from gha_step.github.client import Client
+
 PROJECT: Final = "shell"  # of keys whose ledger is no namespace
 TOKENS: Final = ("GH_TOKEN", "GITHUB_TOKEN")
 MAX_TOKEN: Final = 10_000  # bytes
+LONGEST: Final = 500  # characters of what a workflow file has to say
 FAILED: Final = 1
 UNKNOWN: Final = 3  # whether anything was dispatched
 LOOK_AGAIN: Final = 0.2  # seconds, for a ledger that another command holds
@@ -295,6 +304,45 @@ class _Run:
             sys.stdout.flush()
         except BrokenPipeError:  # as under `| head`
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def against_workflow_files(
+    dispatches: Sequence[Dispatch], flags: Namespace, environment: Mapping[str, str]
+) -> list[Found]:
+    """What the workflow files say against the steps of a file that `gha-step check` has read: one request for each.
+
+    :raises StepError: there is no token, or no such server.
+    """
+    from gha_step.github.client import Client
+    from gha_step.github.rate_limits import RateLimits
+    from gha_step.github.server_capabilities import ServerCapabilities
+
+    settings = _settings(environment, None)
+    access = _server(
+        flags, environment, _token(flags.token_file, environment), Wanted(dispatch.KIND, {}), settings.allow_http
+    )
+    connector = SocketConnector(
+        Egress(hosts=settings.github_hosts or frozenset(), shared=False), frozenset(), proxies=_proxies(environment)
+    )
+    clock = SystemClock()
+    servers, limits = ServerCapabilities(clock), RateLimits()
+    client = Client(connector, clock, servers=servers, rate_limits=limits, telemetry=Telemetry())
+    return [found for sends in dispatches for found in _against_its_file(sends, access, client)]
+
+
+def _against_its_file(sends: Dispatch, access: GivenToken, client: "Client") -> list[Found]:
+    config = sends.config
+    place = access.repository(PROJECT, config)
+    workflow = Workflow(place.endpoint, place.owner, place.name, config.workflow_file, config.ref)
+    inputs = dict(config.inputs) | ({config.correlation_input: "x"} if config.correlation_input else {})
+    try:
+        problems = check_inputs(workflow, inputs, place.token, client)
+    except (Unreadable, GitHubError) as error:
+        return [Found(sends.line, f"{sends.subject}{workflow}: {error}")]
+    # Of a value that Kargo evaluates, only the name can be judged.
+    opened = tuple(f"{name!r} " for name in sends.open_inputs)
+    told = [one for one in problems if not one.startswith(opened) or "is not declared" in one] if opened else problems
+    return [Found(sends.line, f"{sends.subject}{workflow}: {shown(one, LONGEST)}") for one in told]
 
 
 def _token(file: str | None, environment: Mapping[str, str]) -> Token:

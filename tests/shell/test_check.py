@@ -8,6 +8,8 @@ from gha_step.inbound.shell.check import check
 from gha_step.inbound.shell.errors import UsageError
 from tests.support.process import run_here
 
+from .commands import Shell
+
 GOOD = """\
 - uses: git-clone
   config: {anything: 1}
@@ -197,3 +199,56 @@ def test_the_command_prints_places_and_ends_with_one_or_two(tmp_path: Path) -> N
     assert f"{bad}:2: config.runID: is required\n" in done.stdout
     done = run_here("check", str(tmp_path / "none"))
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+
+
+# ---------------------------------------------------------------- with a token
+
+
+ONLINE = """\
+- uses: gha-dispatch-workflow
+  as: deploy
+  config:
+    credentials: {secretName: x}
+    owner: myorg
+    repo: my-app
+    workflowFile: deploy.yml
+    ref: main
+    inputs:
+      environment: test
+      image_tag: ${{ imageFrom(vars.repo).Tag }}
+"""
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong", "words"),
+    [
+        ("", "", None),
+        ("image_tag:", "tag:", "'tag' is not declared"),
+        ("environment: test", "other: test", "'environment' is required and not given"),
+        ("deploy.yml", "none.yml", "answered 404"),
+        ("deploy.yml", "pushed.yml", "no `workflow_dispatch:`"),
+        ("ref: main", "ref: main\n    correlationInput: gha_step", "'gha_step' is not declared"),
+        ("ref: main", "ref: ${{ vars.ref }}", None),  # nobody knows which file that is
+    ],
+)
+def test_with_a_token_inputs_are_compared_with_the_workflow_file(
+    machine: Shell, right: str, wrong: str, words: str | None
+) -> None:
+    machine.github.repository("myorg/my-app").add_workflow("pushed.yml", "on: push\njobs: {}\n")
+    file = machine.folder / "steps.yaml"
+    file.write_text(ONLINE.replace(right, wrong) if right else ONLINE)
+    assert run_here("check", str(file), **machine.variables).returncode == 0
+    assert machine.github.log == []  # offline, unless it is asked for
+    done = run_here("check", str(file), "--online", **machine.variables)
+    assert done.returncode == (0 if words is None else 1), done.stdout + done.stderr
+    assert (words or "no problem") in done.stdout
+    if words is not None:
+        assert f"{file}:{1 + file.read_text().splitlines().index('    inputs:')}: deploy: myorg/my-app" in done.stdout
+    assert machine.github.count("dispatch") == 0
+
+
+def test_online_needs_a_token(machine: Shell) -> None:
+    file = machine.folder / "steps.yaml"
+    file.write_text(ONLINE)
+    done = run_here("check", str(file), "--online", **{**machine.variables, "GH_TOKEN": ""})
+    assert (done.returncode, "there is no token" in done.stderr) == (2, True)

@@ -46,12 +46,26 @@ class Found:
 
 
 @dataclass(frozen=True)
+class Dispatch:
+    """A step whose workflow file can be read: nothing of where it lies is an expression.
+
+    ``line``: of its inputs. ``open_inputs``: those whose values Kargo evaluates.
+    """
+
+    line: int
+    subject: str
+    config: dispatch.DispatchWorkflowConfig
+    open_inputs: frozenset[str]
+
+
+@dataclass(frozen=True)
 class Checked:
     """What came of a file: how many steps of ours it holds, what is wrong with it, and what was not looked into."""
 
     steps: int
     problems: tuple[Found, ...]
     notes: tuple[Found, ...] = ()
+    dispatches: tuple[Dispatch, ...] = ()
 
 
 def check(text: str, name: str) -> Checked:
@@ -62,6 +76,7 @@ def check(text: str, name: str) -> Checked:
     steps = 0
     problems: list[Found] = []
     notes: list[Found] = []
+    dispatches: list[Dispatch] = []
     for document in documents(text, name):
         for path in _step_paths(document):
             task = _at(document.value, (*path, "task"))
@@ -69,6 +84,8 @@ def check(text: str, name: str) -> Checked:
             if found is not None:
                 steps += 1
                 problems += found
+                if not found and task is None and (sends := _dispatch(document, path)) is not None:
+                    dispatches.append(sends)
             elif task is not None:
                 line = document.line((*path, "task"))
                 notes.append(Found(line, f"the task {_named(task)} is not looked into: check the file that holds it"))
@@ -77,7 +94,7 @@ def check(text: str, name: str) -> Checked:
             f"{name}: holds no step to check: write a step with `uses: {dispatch.KIND}` or `uses: {wait.KIND}`, or a "
             "Promotion, PromotionTask, ClusterPromotionTask or Stage with one"
         )
-    return Checked(steps, tuple(sorted(problems, key=lambda problem: problem.line)), tuple(notes))
+    return Checked(steps, tuple(sorted(problems, key=lambda problem: problem.line)), tuple(notes), tuple(dispatches))
 
 
 def _step_paths(document: Document) -> Iterator[Path]:
@@ -160,6 +177,31 @@ def _step(document: Document, path: Path) -> list[Found] | None:
     return found
 
 
+def _dispatch(document: Document, path: Path) -> Dispatch | None:
+    """A dispatch without a problem, if its workflow file can be named; inputs that are one text are not looked into."""
+    step = _at(document.value, path)
+    config = step["config"]
+    if step["uses"] != dispatch.KIND or any(isinstance(one, str) and EXPRESSION in one for one in config.values()):
+        return None
+    alone = isinstance(document.value, dict) and not path
+    parsed, _ = dispatch.DispatchWorkflowConfig.judge(_fillable(config, alone=alone))
+    if parsed is None:
+        return None
+    inputs = config.get("inputs")
+    found = inputs.items() if isinstance(inputs, dict) else ()
+    opened = frozenset(name for name, value in found if isinstance(value, str) and EXPRESSION in value)
+    subject = f"{step['as']}: " if isinstance(step.get("as"), str) else ""
+    return Dispatch(document.line((*path, "config", "inputs")), subject, parsed, opened)
+
+
+def _fillable(config: Mapping[str, Any], *, alone: bool) -> dict[str, Any]:
+    """The config with a text in the place of each expression, and with the token that `gha-step run` brings."""
+    given: dict[str, Any] = _without_expressions(dict(config))
+    if alone and "repoURL" not in config and "credentials" not in config:
+        given["credentials"] = {"secretName": "token"}
+    return given
+
+
 def _near(written: str, known: Iterable[str] = CONFIGS) -> str | None:
     from difflib import get_close_matches  # only a typo needs it
 
@@ -169,9 +211,7 @@ def _near(written: str, known: Iterable[str] = CONFIGS) -> str | None:
 def _config(kind: str, config: Mapping[str, Any], *, alone: bool) -> Iterator[tuple[Path, str]]:
     known = wire_names(CONFIGS[kind])
     evaluated = {name for name in known if isinstance(value := config.get(name), str) and EXPRESSION in value}
-    given = _without_expressions(dict(config))
-    if alone and "repoURL" not in config and "credentials" not in config:
-        given["credentials"] = {"secretName": "token"}
+    given = _fillable(config, alone=alone)
     parsed, problems = CONFIGS[kind].judge(given)
     for where, words in problems:
         if where and where[0] not in evaluated:
