@@ -19,8 +19,10 @@ LABEL org.opencontainers.image.title="gha-step" \
       org.opencontainers.image.description="Kargo promotion steps for GitHub Actions: at most one dispatch per step, and never a wrong run ID." \
       org.opencontainers.image.version="0.1.0" \
       org.opencontainers.image.licenses="Apache-2.0"
+# Python's image comes without the bytecode of the standard library: to compile it anew takes half of every start.
+RUN ["python", "-c", "import compileall, re, sysconfig; compileall.compile_dir(sysconfig.get_path('stdlib'), quiet=1, rx=re.compile('site-packages|ensurepip|idlelib|pydoc_data|tkinter|turtledemo'))"]
 COPY --from=build /opt/gha-step /opt/gha-step
-# The bytecode was made above: nothing is written at run time.
+# All bytecode is there: nothing is written at run time.
 ENV PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1
 USER 65532:65532
 EXPOSE 9790

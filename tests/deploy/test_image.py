@@ -62,12 +62,25 @@ def copied() -> set[str]:
 # ---------------------------------------------------------------- what it says
 
 
-def test_it_has_two_stages_on_one_base_and_the_second_runs_nothing() -> None:
+def test_it_has_two_stages_on_one_base_and_the_second_only_makes_bytecode() -> None:
     build, image = stages()
     assert build[0] == ("FROM", "${PYTHON} AS build")
     assert image[0] == ("FROM", "${PYTHON}")
-    assert arguments(image, "RUN") == []
+    (command,) = arguments(image, "RUN")
+    assert json.loads(command)[:2] == ["python", "-c"]  # without a shell
+    assert "compileall.compile_dir(sysconfig.get_path('stdlib')" in command
     assert arguments(image, "COPY") == [f"--from=build {OWN} {OWN}"]
+
+
+def test_the_standard_library_is_compiled_before_and_nothing_else_of_the_base(tmp_path: Path) -> None:
+    _, image = stages()
+    program = json.loads(*arguments(image, "RUN"))[2]
+    for name in ("json/decoder.py", "site-packages/pip/main.py", "tkinter/ttk.py"):
+        (tmp_path / name).parent.mkdir(parents=True)
+        (tmp_path / name).write_text("x = 1")
+    here = program.replace("sysconfig.get_path('stdlib')", repr(str(tmp_path)))
+    subprocess.run([sys.executable, "-c", here], timeout=60, check=True)
+    assert [file.parent.parent.name for file in tmp_path.rglob("*.pyc")] == ["json"]
 
 
 def test_it_starts_the_server_without_a_shell_as_a_user_that_is_not_root() -> None:
