@@ -184,7 +184,8 @@ class PortStream:
             "ended": lambda: newest.ended,
             "any": lambda: True,
         }
-        deadline = time.monotonic() + 15.0
+        # A topic is read on once the group has given up the member that was killed.
+        deadline = time.monotonic() + (15.0 if self.topic is None else 60.0)
         while not reached[aim]() and time.monotonic() < deadline:
             time.sleep(0.002)
         time.sleep(dice.uniform(0.0, 2.0 if aim == "any" else 0.05))
