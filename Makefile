@@ -4,6 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 .DEFAULT_GOAL := help
+unexport PYTHONDONTWRITEBYTECODE # without its cache, pytest rewrites every test anew in each worker
 .PHONY: help install demo demo-grpc demo-port test test-alarms test-cluster test-image test-kafka check dist fix proto soak mutants bench abuse lock clean
 
 help:            ## this list
