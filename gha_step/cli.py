@@ -257,7 +257,7 @@ def _check(options: argparse.Namespace) -> int:
     found = unread = False
     for name in options.files:
         try:
-            checked = check(read_text(name, "gha-step check"), name)
+            checked = check(read_text(name, "check"), name)
         except UsageError as error:  # the other files are checked all the same
             print(f"gha-step: {error}", file=sys.stderr, flush=True)
             unread = True
