@@ -23,6 +23,8 @@ from pydantic_core import PydanticUndefined
 
 from gha_step.contract.result import Output
 from gha_step.settings import described
+from gha_step.steps.cancel import config as cancel_config
+from gha_step.steps.cancel.config import CancelWorkflowConfig, CancelWorkflowOutput
 from gha_step.steps.dispatch import config as dispatch_config
 from gha_step.steps.dispatch.config import DispatchOutput, DispatchWorkflowConfig
 from gha_step.steps.repository import Credentials, RepositoryConfig
@@ -200,6 +202,8 @@ PARTS: Final[dict[str, Callable[[], str]]] = {
     "dispatch-output": lambda: output_table(DispatchOutput),
     "wait-config": lambda: config_table(WaitForWorkflowConfig),
     "wait-output": lambda: output_table(WaitForWorkflowOutput),
+    "cancel-config": lambda: config_table(CancelWorkflowConfig),
+    "cancel-output": lambda: output_table(CancelWorkflowOutput),
     "settings": settings_table,
     **{name: partial(messages_table, name) for name in ("messages", "messages-repo-url", "messages-wait")},
     "messages-port": port_messages_table,
@@ -261,6 +265,7 @@ def schemas() -> dict[Path, str]:
     configs: dict[str, type[RepositoryConfig]] = {
         dispatch_config.KIND: DispatchWorkflowConfig,
         wait_config.KIND: WaitForWorkflowConfig,
+        cancel_config.KIND: CancelWorkflowConfig,
     }
     return {
         ROOT / "docs/schemas" / f"{kind}.json": dumps(model.json_schema(), indent=2, ensure_ascii=False) + "\n"

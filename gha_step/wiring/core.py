@@ -43,6 +43,8 @@ class Parts(NamedTuple):
     dispatches: DispatchTasks
     run_poller: "Callable[[], RunPoller]"
     clock: Clock
+    store: Store
+    workers: Callable[[int, str], Workers]
 
 
 def _wait(parts: Parts) -> StepKind:
@@ -51,10 +53,20 @@ def _wait(parts: Parts) -> StepKind:
     return WaitForWorkflow(access=parts.access, run_poller=parts.run_poller(), clock=parts.clock)
 
 
+def _cancel(parts: Parts) -> StepKind:
+    from gha_step.steps.cancel.step import CancelWorkflow
+
+    workers = parts.workers(LOOKS, "cancel")
+    return CancelWorkflow(
+        access=parts.access, client=parts.client, store=parts.store, clock=parts.clock, workers=workers
+    )
+
+
 MakeKind = Callable[[Parts], StepKind]
 KINDS: Final[tuple[MakeKind, ...]] = (
     lambda parts: DispatchWorkflow(access=parts.access, tasks=parts.dispatches),
     lambda parts: Later("gha-wait-for-workflow", lambda: _wait(parts)),  # a twentieth of a start
+    lambda parts: Later("gha-cancel-workflow", lambda: _cancel(parts)),
 )
 
 
@@ -125,7 +137,7 @@ class Core:
             access = secrets
         else:
             access = Access(secrets, allow_http=allow_http, shared_namespace=shared_namespace, app_tokens=app_tokens)
-        parts = Parts(access, client, self.dispatches, lambda: self.run_poller, clock)
+        parts = Parts(access, client, self.dispatches, lambda: self.run_poller, clock, store, workers)
         self.steps = Steps([make(parts) for make in kinds], projects=projects, clock=clock)
 
     @property

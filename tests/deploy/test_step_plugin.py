@@ -9,6 +9,7 @@ import yaml  # type: ignore[import-untyped]
 
 from gha_step.contract.duration import parse_duration
 from gha_step.settings import Settings
+from gha_step.steps.cancel import config as cancel_workflow
 from gha_step.steps.dispatch import config as dispatch_workflow
 from gha_step.steps.wait import config as wait_for_workflow
 from tests.deploy.manifests import PORT, Manifest, manifest, pod_settings
@@ -94,9 +95,11 @@ def test_what_the_host_refuses_is_told(case: str) -> None:
     assert any(words in objection for objection in objections(spoiled)), objections(spoiled)
 
 
-def test_it_registers_both_steps_and_survives_two_lost_connections() -> None:
+def test_it_registers_all_steps_and_survives_two_lost_connections() -> None:
     registered = steps(manifest(BASE))
-    assert {step["kind"] for step in registered} == {dispatch_workflow.KIND, wait_for_workflow.KIND}
+    assert {step["kind"] for step in registered} == {
+        kind.KIND for kind in (dispatch_workflow, wait_for_workflow, cancel_workflow)
+    }
     assert all(step["defaultErrorThreshold"] >= 3 for step in registered)
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from gha_step.steps.cancel.config import CancelWorkflowConfig
 from gha_step.steps.dispatch.config import DispatchWorkflowConfig
 from gha_step.steps.repository import RepositoryConfig
 from gha_step.steps.wait.config import WaitForWorkflowConfig
@@ -16,6 +17,7 @@ from tests.deploy.manifests import DEPLOY, Manifest, documents
 STEPS: dict[str, tuple[type[RepositoryConfig], str]] = {
     "gha-dispatch-workflow": (DispatchWorkflowConfig, "dispatches"),
     "gha-wait-for-workflow": (WaitForWorkflowConfig, "waits"),
+    "gha-cancel-workflow": (CancelWorkflowConfig, "cancels"),
 }
 TASKS = sorted((DEPLOY / "tasks").rglob("gha-*.yaml"))
 PAIRS = [(task, DEPLOY / "tasks" / "kargo-1.8" / task.name) for task in sorted((DEPLOY / "tasks").glob("gha-*.yaml"))]

@@ -49,6 +49,9 @@ def run(status: str, conclusion: str | None = None) -> Callable[[GitHub], object
     return prepare
 
 
+CANCEL = "gha-cancel-workflow"
+
+
 def waiting(**changes: Any) -> dict[str, Any]:
     whole = config(workflowFile=..., ref=..., inputs=..., timeout=..., runID="17000000001")
     return {name: value for name, value in (whole | changes).items() if value is not ...}
@@ -97,7 +100,9 @@ CASES = (
         config(timeout=60),
         prepare=lambda github: github.limit_rate(30, secondary=True, operation="dispatch"),
     ),
-    Case("an unknown kind", "Failed", kind="gha-cancel-workflow"),
+    Case("an unknown kind", "Failed", kind="gha-rerun-workflow"),
+    Case("a run that is cancelled", "Running", waiting(), CANCEL, prepare=run("in_progress")),
+    Case("a run that had ended", "Succeeded", waiting(), CANCEL, prepare=run("completed", "success")),
     Case("a kind of another case", "Failed", kind="GHA-Dispatch-Workflow"),
     Case("a ledger that is gone", "Failed", context={"sharedState": {"dispatch": WITNESS}}),
     Case("a witness of nothing", "Failed", {}, context={"sharedState": {"dispatch": WITNESS}}),

@@ -555,7 +555,7 @@ MUTANTS: Final = (
     ),
     Mutant(
         "waiting: a run ID that has lost digits is taken",
-        "gha_step/steps/wait/config.py",
+        "gha_step/steps/run_fields.py",
         "return int(value) if value.is_integer() and abs(value) <= EXACT_FLOAT else None",
         "return int(value) if value.is_integer() else None",
         "tests/wait",

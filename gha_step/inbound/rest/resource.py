@@ -2,6 +2,7 @@
 
     PUT /api/v1/projects/{project}/dispatches/{promotion}/{alias}
     PUT /api/v1/projects/{project}/waits/{promotion}/{alias}
+    PUT /api/v1/projects/{project}/cancels/{promotion}/{alias}
 
 Source: facts/stock-kargo.md. Final results are answered with 200, or with 4xx if the caller is not authenticated; 503
 makes the ``http`` step ask again. The path is decoded once and checked first; the bearer is checked before the body is
@@ -31,6 +32,7 @@ from gha_step.inbound.rest.promotions import NoPromotion, Promotions
 from gha_step.inbound.room import Place
 from gha_step.inbound.web import Request, Response
 from gha_step.runtime import Clock, Workers
+from gha_step.steps.cancel import config as cancel_workflow
 from gha_step.steps.dispatch import config as dispatch_workflow
 from gha_step.steps.wait import config as wait_for_workflow
 from gha_step.telemetry import Telemetry, log, subject
@@ -40,7 +42,12 @@ ANSWER_WITHIN: Final = 0.9  # seconds, without the time to read the body: Kargo 
 MAX_CONFIG: Final = 1 << 20  # bytes of a step's config, whose inputs have 65,535 characters: memory is shared by all
 LATE_UID: Final = 30.0  # seconds for which a UID that came too late serves the next call: Kargo's comes after 10
 MAX_ALIAS: Final = 253  # characters
-KINDS: Final = {b"dispatches": dispatch_workflow.KIND, b"waits": wait_for_workflow.KIND}
+KINDS: Final = {
+    b"dispatches": dispatch_workflow.KIND,
+    b"waits": wait_for_workflow.KIND,
+    b"cancels": cancel_workflow.KIND,
+}
+RECORDED: Final = (dispatch_workflow.KIND, cancel_workflow.KIND)  # in the ledger, where a record is one Promotion's
 
 UNPROVED: Final = (
     "the bearer token is missing, or is not that of this project: send the value of the key "
@@ -183,7 +190,7 @@ class ProjectApi:
         except ValueError as error:
             return self._failed(address, whose, str(error))
         uid = ""
-        if self._promotions is not None and address.kind == dispatch_workflow.KIND:
+        if self._promotions is not None and address.kind in RECORDED:
             try:
                 uid = await self._uid(self._promotions, address, deadline)
             except NoPromotion as error:

@@ -12,12 +12,14 @@ from gha_step.contract.quoting import quoted
 from gha_step.contract.values import ConfigModel, wire_names
 from gha_step.inbound.shell.errors import UsageError
 from gha_step.inbound.shell.yaml_lines import Document, Path, documents
+from gha_step.steps.cancel import config as cancel
 from gha_step.steps.dispatch import config as dispatch
 from gha_step.steps.wait import config as wait
 
 CONFIGS: Final[dict[str, type[ConfigModel]]] = {
     dispatch.KIND: dispatch.DispatchWorkflowConfig,
     wait.KIND: wait.WaitForWorkflowConfig,
+    cancel.KIND: cancel.CancelWorkflowConfig,
 }
 EXPRESSION: Final = "${{"
 _TASK_VARIABLES: Final = {"secretName", "serviceURL"}  # of deploy/tasks, besides the fields of the config

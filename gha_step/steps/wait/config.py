@@ -3,67 +3,28 @@
 Source: Kargo's public step reference, v1.8 to v1.10 (facts: kargo-host, "Contract of the steps").
 """
 
-import re
-from decimal import Decimal
 from typing import Annotated, Any, Final, Literal, get_args
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic_core import PydanticCustomError
 
-from gha_step.contract.duration import parse_duration
 from gha_step.contract.json_text import parse_json
 from gha_step.contract.quoting import quoted
 from gha_step.contract.result import Output
-from gha_step.contract.values import EXACT_FLOAT, ConfigModel, Switch, Text
+from gha_step.contract.values import ConfigModel, Switch, Text
 from gha_step.steps.repository import RepositoryConfig
+from gha_step.steps.run_fields import DEFAULT_POLL_INTERVAL, PollInterval, RunId, as_duration
 
 KIND: Final = "gha-wait-for-workflow"
-DEFAULT_POLL_INTERVAL: Final = "10s"
 DEFAULT_ARTIFACT: Final = "kargo-outputs"
-MAX_POLL_INTERVAL: Final = 86_400.0  # seconds: beyond some centuries a host cannot even read our retryAfter
 MAX_GRACE: Final = 3600.0  # seconds
 MAX_JOBS: Final = 20
-MAX_RUN_ID: Final = 2**63 - 1  # GitHub's IDs are int64
 
 Conclusion = Literal["success", "failure", "cancelled", "skipped", "timed_out", "action_required", "neutral", "stale"]
-
-_DIGITS: Final = re.compile(r"[0-9]{1,19}(\.0+)?", re.ASCII)
-_SCIENTIFIC: Final = re.compile(r"[0-9](\.[0-9]{1,17})?[eE]\+?[0-9]{1,2}", re.ASCII)  # Go's %v of a float64
 
 
 def _refuse(text: str) -> PydanticCustomError:
     return PydanticCustomError("refused", "{text}", {"text": text})
-
-
-def _run_id(value: object) -> int:
-    number = _exact_integer(value)
-    if number is None:
-        problem = "is empty" if value is None or value == "" else f"{quoted(value)} is not the ID of a workflow run"
-        raise _refuse(
-            f"{problem}; an ID is a number such as 17000000001; write "
-            "${{ quote(outputs['<alias of the dispatch step>'].runID) }}"
-        )
-    if not 0 < number <= MAX_RUN_ID:
-        raise _refuse(f"{quoted(number)} is not the ID of a workflow run; an ID is positive and has at most 64 bits")
-    return number
-
-
-def _exact_integer(value: object) -> int | None:
-    """The integer that ``value`` surely is; ``None`` if it is none, or may have lost digits on its way."""
-    match value:
-        case bool():
-            return None
-        case int():
-            return value
-        case float():
-            return int(value) if value.is_integer() and abs(value) <= EXACT_FLOAT else None
-        case str() if _DIGITS.fullmatch(text := value.strip()):
-            return int(text.partition(".")[0])
-        case str() if _SCIENTIFIC.fullmatch(text := value.strip()):
-            number = Decimal(text)
-            return int(number) if number == number.to_integral_value() and number <= EXACT_FLOAT else None
-        case _:
-            return None
 
 
 def _conclusion(value: object) -> object:
@@ -77,27 +38,8 @@ def _conclusion(value: object) -> object:
     raise _refuse(f"{quoted(value)} is not one of {', '.join(known)}; {advice}")
 
 
-def _interval(value: object) -> float:
-    seconds = _duration(value, DEFAULT_POLL_INTERVAL)
-    if seconds > MAX_POLL_INTERVAL:
-        raise _refuse(f"{quoted(value)} is too long; the maximum is {MAX_POLL_INTERVAL / 3600:.0f}h")
-    return seconds
-
-
-def _duration(value: object, default: str) -> float:
-    if not isinstance(value, str):
-        raise _refuse(f'{quoted(value)} is not a string; write a Go duration in quotes, such as "10s" or "1m30s"')
-    try:
-        seconds = parse_duration(value.strip())
-    except ValueError as error:
-        raise _refuse(f"{quoted(value)} is not a duration; {error}") from None
-    if seconds <= 0:
-        raise _refuse(f"{quoted(value)} is too short; it must be longer than 0s, and the default is {default}")
-    return seconds
-
-
 def _grace(value: object) -> float:
-    seconds = _duration(value, "none")
+    seconds = as_duration(value, "none")
     if seconds > MAX_GRACE:
         raise _refuse(f"{quoted(value)} is too long; the maximum is 1h")
     return seconds
@@ -146,7 +88,7 @@ class OutputsConfig(ConfigModel):
 class WaitForWorkflowConfig(RepositoryConfig):
     """What a template writes under ``config``."""
 
-    run_id: Annotated[int, BeforeValidator(_run_id, json_schema_input_type=int | str)] = Field(
+    run_id: RunId = Field(
         alias="runID",
         description="ID of the run to wait for: `${{ quote(outputs['dispatch-deployment'].runID) }}`. Quote it: one "
         "host cannot pass integers.",
@@ -157,7 +99,7 @@ class WaitForWorkflowConfig(RepositoryConfig):
         description=f"Any other conclusion fails the step: {', '.join(f'`{name}`' for name in get_args(Conclusion))}. "
         "Without it the step succeeds with whatever conclusion the run has.",
     )
-    poll_interval: Annotated[float, BeforeValidator(_interval, json_schema_input_type=str)] = Field(
+    poll_interval: PollInterval = Field(
         default=DEFAULT_POLL_INTERVAL,  # as a template would write it
         validate_default=True,
         alias="pollInterval",

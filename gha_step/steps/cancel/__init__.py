@@ -1,0 +1,1 @@
+"""The step ``gha-cancel-workflow``."""

@@ -1,0 +1,61 @@
+"""The config and output of ``gha-cancel-workflow``."""
+
+from typing import Annotated, Final
+
+from pydantic import BeforeValidator, Field
+from pydantic_core import PydanticCustomError
+
+from gha_step.contract.quoting import quoted
+from gha_step.contract.result import Output
+from gha_step.steps.repository import RepositoryConfig
+from gha_step.steps.run_fields import DEFAULT_POLL_INTERVAL, PollInterval, RunId, as_duration
+
+KIND: Final = "gha-cancel-workflow"
+OFF: Final = "off"
+MAX_FORCE: Final = 86_400.0  # seconds
+
+
+def _force(value: object) -> float | None:
+    if value == OFF:
+        return None
+    seconds = as_duration(value, OFF)
+    if seconds > MAX_FORCE:
+        raise PydanticCustomError("refused", "{text}", {"text": f"{quoted(value)} is too long; the maximum is 24h"})
+    return seconds
+
+
+class CancelWorkflowConfig(RepositoryConfig):
+    """What a template writes under ``config``."""
+
+    run_id: RunId = Field(
+        alias="runID",
+        description="ID of the run to cancel: `${{ quote(outputs['dispatch-deployment'].runID) }}`. Quote it: one host "
+        "cannot pass integers.",
+    )
+    poll_interval: PollInterval = Field(
+        default=DEFAULT_POLL_INTERVAL,  # as a template would write it
+        validate_default=True,
+        alias="pollInterval",
+        description="How long to wait between two looks at the run: a Go duration, at most `24h`. Hosts may wait "
+        "longer.",
+    )
+    force: Annotated[float | None, BeforeValidator(_force, json_schema_input_type=str)] = Field(
+        default=OFF,  # as a template would write it
+        validate_default=True,
+        alias="force",
+        description="How long after the cancel the run is force-cancelled, which ends steps under `if: always()` as "
+        "well: a Go duration, at least `6m` is advised, or `off`.",
+    )
+
+
+class CancelWorkflowOutput(Output):
+    """What the step leaves in ``output``."""
+
+    conclusion: str | None = Field(
+        default=None, alias="conclusion", description="GitHub's conclusion, once the run is completed."
+    )
+    status: str | None = Field(
+        default=None, alias="status", description="GitHub's status when last seen, e.g. `in_progress`."
+    )
+    url: str | None = Field(default=None, alias="url", description="The run's page on GitHub.")
+    attempt: int | None = Field(default=None, alias="attempt", description="Which attempt of the run is cancelled.")

@@ -1,0 +1,55 @@
+"""What the ledger keeps of a cancel step: which attempt of which run it found, so that no later one is cancelled. Pure.
+
+It is a record of a step that has dispatched nothing and never will: `rejected`, which stores and API server let nobody
+change. The words of its reason are for people, and say all.
+"""
+
+import re
+from typing import Final
+
+from gha_step.contract.errors import LedgerError
+from gha_step.contract.request import Caller
+from gha_step.github.runs import RunReference
+from gha_step.ledger.keys import digest, step_key
+from gha_step.ledger.record import Record, State, Target
+from gha_step.steps.cancel.config import KIND
+
+_REASON: Final = re.compile(r"this step cancels attempt ([0-9]{1,9}) of run ([0-9]{1,19})")
+
+
+def new_record(caller: Caller, run: RunReference, attempt: int, now: float) -> Record:
+    """The record of a step that has found this attempt."""
+    return Record(
+        key=step_key(*caller.key_parts),
+        key_parts=caller.key_parts,
+        promotion=caller.promotion,
+        promotion_uid=caller.promotion_uid,
+        state=State.REJECTED,
+        target=Target(api_base=run.endpoint.base, repo=f"{run.owner}/{run.repo}".lower(), workflow=KIND, ref="-"),
+        inputs_hash=digest({}),
+        timeout=1,
+        created_at=now,
+        reason=f"this step cancels attempt {attempt} of run {run.run_id}",
+    )
+
+
+def attempt_of(record: Record, caller: Caller, run: RunReference) -> int:
+    """The attempt that the step found at its first call.
+
+    :raises LedgerError: the record is another step's, or of another run.
+    """
+    foreign = caller.promotion_uid != "" and record.promotion_uid != caller.promotion_uid
+    if foreign or record.key_parts != caller.key_parts:
+        raise LedgerError(
+            f"the ledger record {record.key} in the project {caller.project} is that of another Promotion: nothing is "
+            "cancelled; start a promotion under a new name"
+        )
+    found = _REASON.fullmatch(record.reason or "")
+    if found is None:
+        raise LedgerError(f"the ledger record {record.key} is that of a dispatch: give this step an alias of its own")
+    if int(found[2]) != run.run_id:
+        raise LedgerError(
+            f"this step has begun to cancel run {found[2]}, and its config now names {run}: one step cancels one run; "
+            "start a new promotion"
+        )
+    return int(found[1])

@@ -1,0 +1,206 @@
+"""``gha-cancel-workflow``: cancel a workflow run and wait for its end, never a later attempt than the one it found.
+
+One call: one look, and at most one request to cancel. Which attempt is meant is in the ledger before anything is asked
+for; when it was asked, and whether a look was refused, only this process remembers: lost, it asks once more.
+"""
+
+import threading
+from concurrent.futures import Future
+from dataclasses import dataclass, replace
+from typing import Final
+
+from gha_step.contract.errors import StepError
+from gha_step.contract.memory import Memory
+from gha_step.contract.request import Caller
+from gha_step.contract.result import StepResult
+from gha_step.contract.values import ConfigModel
+from gha_step.github.client import Client
+from gha_step.github.errors import GitHubError, Refused, Untrusted
+from gha_step.github.refusals import Asked, read_refusal
+from gha_step.github.runs import ObservedRun, Phase, RunReference, moved_to, observed_run
+from gha_step.ledger.bounds import too_long
+from gha_step.ledger.keys import step_key
+from gha_step.ledger.store import Conflict, Store
+from gha_step.runtime import Clock, Workers
+from gha_step.steps.access import Repositories, Repository
+from gha_step.steps.cancel.config import KIND, CancelWorkflowConfig, CancelWorkflowOutput
+from gha_step.steps.cancel.record import attempt_of, new_record
+from gha_step.steps.kind import SOON, Call, Underway
+from gha_step.telemetry import log
+
+REFUSED_APART: Final = 10.0  # seconds between the two refusals that end the step
+TROUBLE: Final = 10.0  # seconds after which to ask again
+
+
+@dataclass
+class _Turn:
+    """What this process remembers of one step. Its one job writes it."""
+
+    job: "Future[StepResult] | None" = None
+    asked_at: float | None = None  # monotonic
+    forced: bool = False
+    refused_since: float | None = None
+
+
+class CancelWorkflow:
+    """See `gha_step.steps.kind.StepKind`."""
+
+    kind = KIND
+    config: type[ConfigModel] = CancelWorkflowConfig
+
+    def __init__(self, *, access: Repositories, client: Client, store: Store, clock: Clock, workers: Workers) -> None:
+        self._access = access
+        self._client = client
+        self._store = store
+        self._clock = clock
+        self._workers = workers
+        self._lock = threading.Lock()
+        self._turns: Memory[str, _Turn] = Memory()
+
+    def execute(self, call: Call) -> StepResult | Underway:
+        caller = call.request.caller
+        names = [("context.promotion", caller.promotion), ("context.alias", caller.alias)]
+        if (why := too_long([*names, ("context.promotionUID", caller.promotion_uid)])) is not None:
+            return StepResult.failed(f"nothing was cancelled: {why}")
+        config = CancelWorkflowConfig.parse(call.request.step.config)
+        repository = self._access.repository(caller.project, config)
+        run = RunReference(repository.endpoint, repository.owner, repository.name, config.run_id)
+        with self._lock:
+            turn = self._turns.get(step_key(*caller.key_parts)) or _Turn()
+            self._turns[step_key(*caller.key_parts)] = turn
+            if turn.job is None or turn.job.done():
+                turn.job = self._workers.spawn(lambda: self._job(turn, caller, config, repository, run))
+            return _Going(turn.job, run)
+
+    def _job(
+        self, turn: _Turn, caller: Caller, config: CancelWorkflowConfig, repository: Repository, run: RunReference
+    ) -> StepResult:
+        work = _Work(self._client, repository, run, run.repository_path)
+        try:
+            result = self._go(turn, caller, config, work)
+        except (Refused, Untrusted) as error:
+            return self._refused(turn, error)
+        except StepError as error:  # the ledger's among them
+            wait = error.retry_after if not isinstance(error, GitHubError) else max(error.retry_after or 0, TROUBLE)
+            return StepResult.failed(str(error)) if wait is None else StepResult.running(str(error), min(wait, 60.0))
+        except Exception:  # noqa: BLE001  a host takes a 500 as final
+            log.exception("the cancelling of %s failed", run)
+            return StepResult.running("internal error; see gha-step's log", TROUBLE)
+        turn.refused_since = None
+        return result
+
+    def _go(self, turn: _Turn, caller: Caller, config: CancelWorkflowConfig, work: "_Work") -> StepResult:
+        record = self._store.read(caller.project, step_key(*caller.key_parts))
+        meant = None if record is None else attempt_of(record, caller, work.run)
+        observed = work.look()
+        ended = observed.phase is Phase.COMPLETED
+        if meant is None and ended:
+            note = "had ended before, so nothing was cancelled"
+            return StepResult.succeeded(f"{work.run} {note}: {observed.url}", _output(observed))
+        if meant is None:
+            try:
+                self._store.write(new_record(caller, work.run, observed.attempt, self._clock.now()))
+            except Conflict:
+                return StepResult.running(f"{work.run} is about to be cancelled", SOON, _output(observed))
+            meant = observed.attempt
+        if observed.attempt != meant:
+            return StepResult.succeeded(
+                f"attempt {meant} of {work.run} has ended; attempt {observed.attempt} has begun since and is "
+                f"left alone: {observed.url}",
+                CancelWorkflowOutput(url=observed.url, attempt=meant),
+            )
+        if ended:
+            return StepResult.succeeded(
+                f"{work.run} ended with {observed.conclusion}: {observed.url}", _output(observed)
+            )
+        return self._ask(turn, config, work, observed)
+
+    def _ask(self, turn: _Turn, config: CancelWorkflowConfig, work: "_Work", observed: ObservedRun) -> StepResult:
+        now = self._clock.monotonic()
+        if turn.asked_at is None:
+            if work.cancel(force=False):
+                turn.asked_at = now
+        elif config.force is not None and not turn.forced and now - turn.asked_at >= config.force:
+            turn.forced = work.cancel(force=True)
+        asked = "about to be cancelled" if turn.asked_at is None else "cancelled"
+        said = "force-cancelled" if turn.forced else asked
+        message = f"{work.run} is {said}; waiting for its end, it is {observed.status_words}: {observed.url}"
+        again = config.poll_interval
+        if config.force is not None and turn.asked_at is not None and not turn.forced:
+            again = min(again, max(1.0, turn.asked_at + config.force - now))
+        return StepResult.running(message, again, _output(observed), waits_for=work.run.run_id)
+
+    def _refused(self, turn: _Turn, error: GitHubError) -> StepResult:
+        """One odd refusal may pass; two some seconds apart do not."""
+        now = self._clock.monotonic()
+        if turn.refused_since is None:
+            turn.refused_since = now
+        left = turn.refused_since + REFUSED_APART - now
+        if left > 0:
+            return StepResult.running(f"{error}; it is tried once more", left)
+        turn.refused_since = None
+        return StepResult.failed(str(error))
+
+
+class _Work:
+    """The requests of one job, each with a fresh token once, where an App's was refused."""
+
+    def __init__(self, client: Client, repository: Repository, run: RunReference, root: str) -> None:
+        self._client = client
+        self._repository = repository
+        self._token = repository.token
+        self._root = root
+        self.run = run
+
+    def look(self) -> ObservedRun:
+        """The run as it is now. :raises GitHubError: it cannot be seen."""
+        path = f"/actions/runs/{self.run.run_id}"
+        while True:
+            answer = self._client.get("run", self.run.asked, self._root + path, self._token)
+            if answer.status == 200:
+                return observed_run(answer, self.run)
+            refusal = read_refusal(answer, self.run.asked, self._token)
+            root = moved_to(refusal, self.run) if isinstance(refusal, Refused) else None
+            if root is not None and root != self._root:
+                self._root = root
+            elif answer.status != 401 or not self._renewed():
+                raise refusal
+
+    def cancel(self, *, force: bool) -> bool:
+        """Whether GitHub has taken the request; 409: it cannot be cancelled now. :raises GitHubError: it is refused."""
+        run = self.run
+        asked = Asked(run.endpoint, "cancel", str(run), run.owner, run.repo, "write", fields=("runID",))
+        path = f"{self._root}/actions/runs/{run.run_id}/{'force-cancel' if force else 'cancel'}"
+        answer = self._client.post("cancel", asked, path, self._token, {}, owner=self._token)
+        if answer.status not in (202, 409):
+            raise read_refusal(answer, asked, self._token)
+        return answer.status == 202
+
+    def _renewed(self) -> bool:
+        renew, self._repository = self._repository.renew, replace(self._repository, renew=None)
+        if renew is None:
+            return False
+        self._token = renew(self._token)
+        return True
+
+
+@dataclass(frozen=True)
+class _Going:
+    """One call's view of the job that it joined; see `gha_step.steps.kind.Underway`."""
+
+    job: "Future[StepResult]"
+    run: RunReference
+
+    @property
+    def ready(self) -> "Future[None]":
+        return self.job  # type: ignore[return-value]  # what it holds is read by `answer` only
+
+    def answer(self) -> StepResult:
+        if not self.job.done():
+            return StepResult.running(f"{self.run} is being looked at", SOON)
+        return self.job.result()
+
+
+def _output(run: ObservedRun) -> CancelWorkflowOutput:
+    conclusion = run.conclusion if run.phase is Phase.COMPLETED else None
+    return CancelWorkflowOutput(conclusion=conclusion, status=run.status, url=run.url, attempt=run.attempt)

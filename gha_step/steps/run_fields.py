@@ -1,0 +1,81 @@
+"""Which run a step is about, and how often it looks: fields that step kinds for runs share. Pure."""
+
+import re
+from decimal import Decimal
+from typing import Annotated, Final
+
+from pydantic import BeforeValidator
+from pydantic_core import PydanticCustomError
+
+from gha_step.contract.duration import parse_duration
+from gha_step.contract.quoting import quoted
+from gha_step.contract.values import EXACT_FLOAT
+
+DEFAULT_POLL_INTERVAL: Final = "10s"
+MAX_POLL_INTERVAL: Final = 86_400.0  # seconds: beyond some centuries a host cannot even read our retryAfter
+MAX_RUN_ID: Final = 2**63 - 1  # GitHub's IDs are int64
+
+_DIGITS: Final = re.compile(r"[0-9]{1,19}(\.0+)?", re.ASCII)
+_SCIENTIFIC: Final = re.compile(r"[0-9](\.[0-9]{1,17})?[eE]\+?[0-9]{1,2}", re.ASCII)  # Go's %v of a float64
+
+
+def _refuse(text: str) -> PydanticCustomError:
+    return PydanticCustomError("refused", "{text}", {"text": text})
+
+
+def _run_id(value: object) -> int:
+    number = _exact_integer(value)
+    if number is None:
+        problem = "is empty" if value is None or value == "" else f"{quoted(value)} is not the ID of a workflow run"
+        raise _refuse(
+            f"{problem}; an ID is a number such as 17000000001; write "
+            "${{ quote(outputs['<alias of the dispatch step>'].runID) }}"
+        )
+    if not 0 < number <= MAX_RUN_ID:
+        raise _refuse(f"{quoted(number)} is not the ID of a workflow run; an ID is positive and has at most 64 bits")
+    return number
+
+
+def _exact_integer(value: object) -> int | None:
+    """The integer that ``value`` surely is; ``None`` if it is none, or may have lost digits on its way."""
+    match value:
+        case bool():
+            return None
+        case int():
+            return value
+        case float():
+            return int(value) if value.is_integer() and abs(value) <= EXACT_FLOAT else None
+        case str() if _DIGITS.fullmatch(text := value.strip()):
+            return int(text.partition(".")[0])
+        case str() if _SCIENTIFIC.fullmatch(text := value.strip()):
+            number = Decimal(text)
+            return int(number) if number == number.to_integral_value() and number <= EXACT_FLOAT else None
+        case _:
+            return None
+
+
+def as_duration(value: object, default: str) -> float:
+    """Seconds of a positive Go duration. :raises PydanticCustomError: a ValueError; it is none."""
+    if not isinstance(value, str):
+        raise _refuse(f'{quoted(value)} is not a string; write a Go duration in quotes, such as "10s" or "1m30s"')
+    try:
+        seconds = parse_duration(value.strip())
+    except ValueError as error:
+        raise _refuse(f"{quoted(value)} is not a duration; {error}") from None
+    if seconds <= 0:
+        raise _refuse(f"{quoted(value)} is too short; it must be longer than 0s, and the default is {default}")
+    return seconds
+
+
+def _interval(value: object) -> float:
+    seconds = as_duration(value, DEFAULT_POLL_INTERVAL)
+    if seconds > MAX_POLL_INTERVAL:
+        raise _refuse(f"{quoted(value)} is too long; the maximum is {MAX_POLL_INTERVAL / 3600:.0f}h")
+    return seconds
+
+
+RunId = Annotated[int, BeforeValidator(_run_id, json_schema_input_type=int | str)]
+"""The ID of a workflow run, in every spelling that surely is one."""
+
+PollInterval = Annotated[float, BeforeValidator(_interval, json_schema_input_type=str)]
+"""Seconds between two looks, written as a Go duration."""
