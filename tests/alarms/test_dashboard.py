@@ -16,16 +16,19 @@ from typing import Any
 import pytest
 
 from gha_step.emulator import GitHub, serve
+from gha_step.emulator.port import example
 from tests.deploy.manifests import DEPLOY
 from tests.kills.rounds import free_port
 from tests.support.calls import BEARER, config
 from tests.support.host import KargoHost, Promotion, Step
+from tests.support.port import port_secrets
 from tests.support.process import Served, served
 from tests.support.secrets import example_secret
 
 BOARD: dict[str, Any] = json.loads((DEPLOY / "service/dashboard/gha-step.json").read_text())
 QUERIES = [(panel["title"], target["expr"]) for panel in BOARD["panels"] for target in panel["targets"]]
 DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+PORTIO = {"GHA_STEP_PORTIO": "claims", "GHA_STEP_PORTIO_PROJECT": "port", "GHA_STEP_PORTIO_API": "http://127.0.0.1:1"}
 WITHIN = 60.0  # seconds until Prometheus has scraped often enough
 
 
@@ -45,7 +48,7 @@ def cells(place: dict[str, int]) -> Iterator[tuple[int, int]]:
 
 
 def test_it_shows_no_metric_that_the_server_does_not_have(tmp_path: Path) -> None:
-    with served(tmp_path, GHA_STEP_PROJECT_API="on") as server:
+    with served(tmp_path, GHA_STEP_PROJECT_API="on", **PORTIO) as server:
         text = server.ask(path="/metrics")[1].decode()
     known = set(re.findall(r"^# TYPE (gha_step_\w+)", text, re.MULTILINE))
     known |= {f"{name}_bucket" for name in known}
@@ -111,11 +114,15 @@ def use(server: Served, url: str, ghes_url: str) -> None:
 @pytest.mark.alarms
 def test_every_query_of_the_dashboard_finds_data(tmp_path: Path) -> None:
     github, ghes = GitHub(), GitHub("ghes-3.19")
+    port_secrets(tmp_path / "service" / "secrets", "https://github.example.com")
     with (
         serve(github) as url,
         serve(ghes) as ghes_url,
         served(tmp_path / "sidecar", GHA_STEP_SETTLE="120s") as sidecar,
-        served(tmp_path / "service", GHA_STEP_PROJECT_API="on") as service,  # it connects to no loopback address
+        serve(example()) as port_url,
+        served(
+            tmp_path / "service", GHA_STEP_PROJECT_API="on", **(PORTIO | {"GHA_STEP_PORTIO_API": port_url})
+        ) as service,  # it connects to no GitHub on a loopback address
         prometheus(tmp_path, sidecar, service) as asked,
     ):
         waiting = dict.fromkeys(QUERIES, "not asked")
