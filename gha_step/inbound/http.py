@@ -101,7 +101,8 @@ async def _execute(
             refused.refused(peer_of(request), error)
             return _error(error.status, str(error), close=True)
         try:
-            step = StepRequest.parse(parse_json(body, unique=True, most=MAX_VALUES))
+            with place.reading():
+                step = StepRequest.parse(parse_json(body, unique=True, most=MAX_VALUES))
             del body
         except (EnvelopeError, ValueError) as error:
             refused.refused(peer_of(request), f"not a step.execute request: {error}")

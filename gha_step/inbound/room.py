@@ -5,6 +5,7 @@ and keeps it until its call is answered.
 """
 
 import asyncio
+import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,6 +13,7 @@ from typing import Final
 
 SMALL: Final = 1 << 16  # bytes
 ROOM: Final = 12 << 20  # bytes: with the values that are made of them some 100 MiB
+REST: Final = 4.0  # seconds without work on a large body, for each second that the last one took
 SHARE: Final = ROOM // 4  # for one project, while others wait
 
 
@@ -26,6 +28,7 @@ class Room:
         self._held: Counter[str] = Counter()
         self._waiting: Counter[str] = Counter()
         self._changed = asyncio.Event()
+        self._rests_until = 0.0  # by the loop's clock
 
     @contextmanager
     def place(self, whose: str) -> "Iterator[Place]":
@@ -44,11 +47,17 @@ class Room:
                 while not self._free(whose, size):
                     self._changed.clear()
                     await self._changed.wait()
+                while (left := self._rests_until - asyncio.get_running_loop().time()) > 0:
+                    await asyncio.sleep(left)
         except TimeoutError:
             raise NoRoom from None
         finally:
             self._waiting[whose] -= 1
         self._held[whose] += size
+
+    def worked(self, seconds: float) -> None:
+        """Values were made of a large body, for so long: meanwhile nobody else was served."""
+        self._rests_until = max(self._rests_until, asyncio.get_running_loop().time()) + REST * seconds
 
     def _free(self, whose: str, size: int) -> bool:
         if self._held.total() + size > ROOM:
@@ -71,6 +80,16 @@ class Place:
         self._room = room
         self._whose = whose
         self.size = 0
+
+    @contextmanager
+    def reading(self) -> Iterator[None]:
+        """Values are made of the body."""
+        begun = time.perf_counter()
+        try:
+            yield
+        finally:
+            if self.size:
+                self._room.worked(time.perf_counter() - begun)
 
     async def grow(self, size: int, seconds: float) -> None:
         """The body is larger than `SMALL`, and has at most ``size`` bytes. :raises NoRoom: see `Room.take`."""

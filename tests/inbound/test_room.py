@@ -1,6 +1,7 @@
 """Large bodies share one room, of which no project takes all; and values are counted before they are made."""
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 
 import pytest
@@ -94,3 +95,19 @@ def test_more_values_than_may_come_are_refused_before_any_is_made(text: bytes) -
 def test_marks_within_strings_are_no_values() -> None:
     text = '{"a": "' + ',:[{\\\\\\"' * 1000 + '", "b": "' + "\\\\" * 3 + '"}'
     assert set(parse_json(text.encode(), most=10)) == {"a", "b"}
+
+
+def test_after_work_on_a_large_body_the_next_one_waits_and_a_small_one_does_not() -> None:
+    async def play() -> None:
+        room = Room()
+        with room.place("a") as large, room.place("a") as small, room.place("b") as next_one:
+            with small.reading():
+                time.sleep(0.02)
+            await large.grow(1, NOW)
+            with large.reading():
+                time.sleep(0.02)
+            with pytest.raises(NoRoom):
+                await next_one.grow(1, NOW)
+            await next_one.grow(1, 30)
+
+    in_a_loop(play)

@@ -186,7 +186,8 @@ class ProjectApi:
             return _told(error.status, str(error), close=True)
         deadline += self._clock.monotonic() - asked
         try:
-            config = _config(body)
+            with place.reading():
+                config = _config(body)
         except ValueError as error:
             return self._failed(address, whose, str(error))
         uid = ""
