@@ -8,6 +8,7 @@ from typing import Final
 _TOKEN: Final = re.compile(r"(gh[a-z]_|github_pat_)[A-Za-z0-9_.-]+")
 _BLACK: Final = re.compile(r"[!-~]*")
 _FILLED_IN: Final = re.compile(r"(gh[a-z]_|github_pat_)?([xX]{3,}|\*{3,}|\.{3,}|…)[xX*.…_-]*")
+_WHOLE: Final = re.compile(r"gh[a-z]_[A-Za-z0-9]{36}")  # as long as a real one: GitHub is asked
 _WORDS: Final = re.compile(
     r"(gh[a-z]_|github_pat_)?("
     r"(change|replace)[-_ ]?(me|this)|todo|tbd|token|pat|password|placeholder|redacted|secret|dummy|example|"
@@ -27,7 +28,7 @@ def unfit(token: str) -> str | None:
         return "holds quotes around the token: store the bare token"
     if any(token.startswith(begin) and token.endswith(end) for begin, end in _BRACKETS):
         return "holds a placeholder, and no token: put a GitHub token there"
-    if _FILLED_IN.fullmatch(token) or _WORDS.fullmatch(token):
+    if (_FILLED_IN.fullmatch(token) and not _WHOLE.fullmatch(token)) or _WORDS.fullmatch(token):
         return "holds a placeholder, and no token: put a GitHub token there"
     if not _BLACK.fullmatch(token):
         return (

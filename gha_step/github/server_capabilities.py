@@ -35,6 +35,7 @@ class _Server:
     """One API base. ``refused``: API versions; ``keyless``: versions in which our key is refused; each with when."""
 
     version: tuple[int, int] | None = None  # of a GitHub Enterprise Server
+    selects: bool = False  # its answers say which API version was selected: our header arrives
     refused: dict[str, float] = field(default_factory=dict)
     keyless: dict[str | None, float] = field(default_factory=dict)
     names_runs: dict[Dialect, bool] = field(default_factory=dict)
@@ -52,7 +53,8 @@ class ServerCapabilities:
     def dialect(self, endpoint: Endpoint) -> Dialect:
         """How this server is asked.
 
-        2026-03-10 first where it is known to be; elsewhere, and where it was refused, 2022-11-28; then no version.
+        2026-03-10 first where it is known to be, and our header to arrive; elsewhere, and where it was refused,
+        2022-11-28; then no version.
         """
         with self._lock:
             return self._dialect(endpoint)
@@ -77,7 +79,9 @@ class ServerCapabilities:
 
     def _versions(self, endpoint: Endpoint) -> tuple[str, ...]:
         """What may be asked, the best first."""
-        new = endpoint.names_runs or (self._of(endpoint).version or (0, 0)) >= NAMES_RUNS_SINCE
+        server = self._of(endpoint)
+        # A dispatch whose header is lost on the way goes unnamed: an Enterprise Server has shown before that it is not.
+        new = endpoint.names_runs or (server.selects and (server.version or (0, 0)) >= NAMES_RUNS_SINCE)
         return (API_2026, API_2022) if new else (API_2022, API_2026)
 
     def _is_old(self, since: float | None) -> bool:
@@ -109,7 +113,8 @@ class ServerCapabilities:
             if dialect.version is not None and headers.get(VERSION_SELECTED) == dialect.version:
                 server.refused.pop(dialect.version, None)
             if version is not None and version != server.version:
-                self._servers[endpoint.base] = _Server(version, contact=server.contact)
+                self._servers[endpoint.base] = server = _Server(version, contact=server.contact)
+            server.selects |= VERSION_SELECTED in headers
 
     def names_runs(self, endpoint: Endpoint) -> bool | None:
         """Whether dispatches here are answered with the run's ID; ``None``: not known yet."""

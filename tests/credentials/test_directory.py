@@ -105,7 +105,7 @@ def test_what_cannot_be_read_for_a_moment_is_no_fault_of_the_files(
         raise OSError(number, os.strerror(number))
 
     with monkeypatch.context() as patched:
-        patched.setattr(Path, "open", fail)
+        patched.setattr("gha_step.credentials.directory.open", fail, raising=False)
         with pytest.raises(SecretsUnavailable, match=os.strerror(number)):
             DirectorySecrets(tmp_path).read("demo", "github")
     assert DirectorySecrets(tmp_path).read("demo", "github") == {"accessToken": b"x"}

@@ -85,6 +85,10 @@ def test_a_placeholder_is_told(value: str) -> None:
     assert "placeholder" in said
 
 
+def test_a_token_of_full_length_is_for_github_to_judge() -> None:
+    assert unfit("ghp_" + "x" * 36) is None
+
+
 @pytest.mark.parametrize("value", ["x", "main", "deploy.yml", "dispatched", "DispatchedNothing"])
 def test_a_word_of_a_message_is_told_before_it_is_hidden_everywhere(value: str) -> None:
     said = too_plain(value)
