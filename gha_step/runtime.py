@@ -179,7 +179,7 @@ class ThreadWorkers:
         """The next work that may begin, of each share in turn."""
         for share, queue in list(self._queues.items()):
             while queue and queue[0][0].cancelled():
-                queue.popleft()
+                queue.popleft()[0].set_running_or_notify_cancel()  # those who wait for it hear of it
             job = queue.popleft() if queue and self._shares.take(share) else None
             if not queue:
                 del self._queues[share]

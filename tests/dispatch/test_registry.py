@@ -99,4 +99,4 @@ def test_a_bug_is_running_and_its_words_are_for_the_log_only(error: Exception) -
 
 
 def test_the_programs_own_kinds_are_known_by_name(program: Program) -> None:
-    assert program.steps.kinds == ("gha-dispatch-workflow", "gha-wait-for-workflow")
+    assert program.steps.kinds == ("gha-dispatch-workflow", "gha-wait-for-workflow", "gha-cancel-workflow")

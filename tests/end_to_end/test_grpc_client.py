@@ -69,7 +69,7 @@ def test_a_client_made_from_reflection_dispatches_and_waits(server: Served, gith
     with grpc.insecure_channel(server.grpc_target) as channel:
         stranger = Stranger(channel)
         (listed,) = stranger.call("ListKinds", {})
-        dispatch, wait = (one["kind"] for one in listed["kinds"])
+        dispatch, wait, _ = (one["kind"] for one in listed["kinds"])
         inputs = {"environment": "prod", "image_tag": "1.10"}
         ordered = step(dispatch, "dispatch", workflowFile="deploy.yml", ref="main", inputs=inputs, timeout=60)
         (told,) = stranger.call("Execute", ordered)

@@ -264,7 +264,7 @@ def test_huge_metadata_is_refused_and_the_server_goes_on(shut: Live) -> None:
 def test_the_kinds_of_the_server_are_listed(shut: Live) -> None:
     with stub(shut.target) as client:
         kinds = client.ListKinds(pb.ListKindsRequest(), timeout=WITHIN, metadata=PROOF).kinds
-    assert [kind.kind for kind in kinds] == ["gha-dispatch-workflow", WAIT]
+    assert [kind.kind for kind in kinds] == ["gha-dispatch-workflow", WAIT, "gha-cancel-workflow"]
     assert "workflowFile" in kinds[0].config_schema["properties"]  # type: ignore[operator]
 
 
@@ -386,11 +386,11 @@ def test_with_a_client_authority_only_its_clients_get_in(tmp_path: Path) -> None
 
     with live(tmp_path, **files) as running:
         friend, stranger = authority.issue("friend"), other.issue("stranger")
-        assert kinds(friend.key.read_bytes(), friend.certificate.read_bytes()) == 2
+        assert kinds(friend.key.read_bytes(), friend.certificate.read_bytes()) == 3
         assert fails(lambda: kinds(None, None))[0] is Code.UNAVAILABLE
         wrong = stranger.key.read_bytes(), stranger.certificate.read_bytes()
         assert fails(lambda: kinds(*wrong))[0] is Code.UNAVAILABLE
-        assert kinds(friend.key.read_bytes(), friend.certificate.read_bytes()) == 2
+        assert kinds(friend.key.read_bytes(), friend.certificate.read_bytes()) == 3
 
 
 def test_a_renewed_certificate_counts_without_a_restart_and_a_broken_one_does_not(tmp_path: Path) -> None:

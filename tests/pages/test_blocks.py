@@ -52,6 +52,7 @@ SHOWN: Final = {
     "git clone ": "it fetches from github.com; CI is such a clone",
     "make demo ": "tests/test_cli.py runs the demo; make test is what runs this",
     "kubectl create secret docker-registry ": "there is no registry",
+    "mkdir -p secrets/port/": "it takes credentials of Port and GitHub; gha-step demo --port is the same on loopback",
     "kubectl ": "the same files are applied, used and deleted by tests/deploy, in namespaces of their own",
     "images: ": "one line of a kustomization; tests/deploy renders it",
     "patches:": "part of a kustomization, for a registry that there is not",

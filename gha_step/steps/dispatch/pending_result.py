@@ -45,7 +45,6 @@ class PendingResults:
             # That an answer is missing says nothing against one that has come meanwhile.
             if held is None or held.nonce != event.nonce or not isinstance(event, AnswerLost):
                 self._in_hand[key] = event
-        _tell_exact(task, event)
         self.settle(task)
 
     def settle(self, task: Task) -> None:
@@ -59,7 +58,9 @@ class PendingResults:
             try:
                 self._write(task, event)
             except LedgerUnavailable as error:
-                _tell_exact(task, event)
+                if isinstance(event, ExactId):  # exact knowledge is enough to answer; it is written when it can be
+                    task.exact = event.run
+                    task.tell_now()
                 late = self._clock.monotonic() + pause > deadline
                 # What the store refuses it will refuse again: the thread is for others, and the next call tries anew.
                 if isinstance(event, AnswerLost) or isinstance(error, RecordRefused) or late:
@@ -90,15 +91,11 @@ class PendingResults:
                 return
             stored = record  # the ledger shows it already, or it comes too late to count
         else:
+            task.record = stored
+            if stored.state is State.ACCEPTED:
+                task.tell_now()  # what operators want to know can wait for the caller
             self._journal.report(record, stored)
         task.record = stored
         with self._lock:
             if self._in_hand.get(record.key) is event:
                 del self._in_hand[record.key]
-
-
-def _tell_exact(task: Task, event: OwnersEvent) -> None:
-    """Exact knowledge is enough to answer; it is written when it can be."""
-    if isinstance(event, ExactId):
-        task.exact = event.run
-        task.tell_now()
