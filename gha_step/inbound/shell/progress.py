@@ -2,7 +2,9 @@
 and the time, until the next one takes its place.
 """
 
+import os
 import shutil
+from contextlib import suppress
 from typing import Any, Final, TextIO
 
 from gha_step.contract.result import StepResult
@@ -54,7 +56,9 @@ class Progress:
             self._stream.write(text)
             self._stream.flush()
         except (OSError, ValueError):  # nobody reads it: the step goes on all the same
-            return
+            # What is left in the stream would fail once more as Python ends, and change the exit code.
+            with suppress(OSError, ValueError):
+                os.dup2(os.open(os.devnull, os.O_WRONLY), self._stream.fileno())
 
     @property
     def _elapsed(self) -> str:
