@@ -9,8 +9,8 @@ from typing import Final, NamedTuple, TypeAlias
 Labels: TypeAlias = tuple[str, ...]
 
 
-class Counts:
-    """How often something happened, by the values of its labels."""
+class _Family:
+    """Numbers of one name."""
 
     def __init__(self, name: str, about: str, *labels: str) -> None:
         self.name = f"gha_step_{name}"
@@ -18,6 +18,13 @@ class Counts:
         self.labels = labels
         self.since = time.time()
         self._lock = threading.Lock()
+
+
+class Counts(_Family):
+    """How often something happened, by the values of its labels."""
+
+    def __init__(self, name: str, about: str, *labels: str) -> None:
+        super().__init__(name, about, *labels)
         self._numbers: dict[Labels, int] = {} if labels else {(): 0}
 
     def expect(self, *values: str) -> None:
@@ -35,17 +42,13 @@ class Counts:
             return dict(self._numbers)
 
 
-class Times:
+class Times(_Family):
     """How long something took, in seconds, by the values of its labels: how often up to each bound, and in all."""
 
     bounds: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 
     def __init__(self, name: str, about: str, *labels: str) -> None:
-        self.name = f"gha_step_{name}"
-        self.about = about
-        self.labels = labels
-        self.since = time.time()
-        self._lock = threading.Lock()
+        super().__init__(name, about, *labels)
         self._numbers: dict[Labels, tuple[list[int], float]] = {}
 
     def expect(self, *values: str) -> None:

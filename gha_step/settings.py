@@ -113,12 +113,6 @@ def _projects(text: object) -> object:
     return frozenset(names) or None
 
 
-def _off(text: object) -> object:
-    if text != "off":
-        raise _refuse("is not available in this version; leave it off")
-    return text
-
-
 def _hosts(text: object) -> object:
     if not isinstance(text, str):
         return text

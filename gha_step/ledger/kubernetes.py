@@ -91,7 +91,6 @@ class KubernetesStore:
         self._api = api
         self._projects = projects
         self.keeps_reports = True
-        """Whether the last record with a report was taken: an earlier CustomResourceDefinition knows none."""
         self._lock = threading.Lock()
         self._others: Memory[Version, _Object] = Memory()
 

@@ -111,6 +111,7 @@ class SqliteStore:
     """
 
     exclusive = True
+    keeps_reports = True
 
     def __init__(self, path: Path) -> None:
         self._path = path

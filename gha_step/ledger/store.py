@@ -39,6 +39,8 @@ class Store(Protocol):
 
     exclusive: bool
     """Whether no other process can hold this ledger: then every other owner is known to be gone."""
+    keeps_reports: bool
+    """Whether the last record with a report was taken: an earlier CustomResourceDefinition knows none."""
 
     def read(self, project: str, key: str) -> Record | None:
         """The newest record, never a stale copy.
@@ -49,8 +51,8 @@ class Store(Protocol):
     def write(self, record: Record) -> Record:
         """Replace the stored record of exactly ``record.version`` (0: there is none) by ``record``.
 
-        Sent once, never repeated by itself; durable when it returns. Gives the record with its new version, which
-        another content never has.
+        Sent once, never repeated by itself; durable when it returns, but for a run that GitHub itself has named, which
+        may be told before. Gives the record with its new version, which another content never has.
 
         :raises Conflict: the stored record has another version.
         :raises RecordRefused: the store does not take this content.

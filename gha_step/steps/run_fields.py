@@ -1,14 +1,15 @@
-"""Which run a step is about, and how often it looks: fields that step kinds for runs share. Pure."""
+"""Which run a step is about, how often it looks and what it knows: fields that step kinds for runs share. Pure."""
 
 import re
 from decimal import Decimal
 from typing import Annotated, Final
 
-from pydantic import BeforeValidator
+from pydantic import BeforeValidator, Field
 from pydantic_core import PydanticCustomError
 
 from gha_step.contract.duration import parse_duration
 from gha_step.contract.quoting import quoted
+from gha_step.contract.result import Output
 from gha_step.contract.values import EXACT_FLOAT
 
 DEFAULT_POLL_INTERVAL: Final = "10s"
@@ -54,8 +55,8 @@ def _exact_integer(value: object) -> int | None:
             return None
 
 
-def as_duration(value: object, default: str) -> float:
-    """Seconds of a positive Go duration. :raises PydanticCustomError: a ValueError; it is none."""
+def as_duration(value: object, default: str, most: float) -> float:
+    """Seconds of a positive Go duration, at most ``most``. :raises PydanticCustomError: a ValueError; it is none."""
     if not isinstance(value, str):
         raise _refuse(f'{quoted(value)} is not a string; write a Go duration in quotes, such as "10s" or "1m30s"')
     try:
@@ -64,14 +65,13 @@ def as_duration(value: object, default: str) -> float:
         raise _refuse(f"{quoted(value)} is not a duration; {error}") from None
     if seconds <= 0:
         raise _refuse(f"{quoted(value)} is too short; it must be longer than 0s, and the default is {default}")
+    if seconds > most:
+        raise _refuse(f"{quoted(value)} is too long; the maximum is {most / 3600:.0f}h")
     return seconds
 
 
 def _interval(value: object) -> float:
-    seconds = as_duration(value, DEFAULT_POLL_INTERVAL)
-    if seconds > MAX_POLL_INTERVAL:
-        raise _refuse(f"{quoted(value)} is too long; the maximum is {MAX_POLL_INTERVAL / 3600:.0f}h")
-    return seconds
+    return as_duration(value, DEFAULT_POLL_INTERVAL, MAX_POLL_INTERVAL)
 
 
 RunId = Annotated[int, BeforeValidator(_run_id, json_schema_input_type=int | str)]
@@ -79,3 +79,15 @@ RunId = Annotated[int, BeforeValidator(_run_id, json_schema_input_type=int | str
 
 PollInterval = Annotated[float, BeforeValidator(_interval, json_schema_input_type=str)]
 """Seconds between two looks, written as a Go duration."""
+
+
+class RunOutput(Output):
+    """What such a step knows of its run."""
+
+    conclusion: str | None = Field(
+        default=None, alias="conclusion", description="GitHub's conclusion, once the run is completed."
+    )
+    status: str | None = Field(
+        default=None, alias="status", description="GitHub's status when last seen, e.g. `in_progress`."
+    )
+    url: str | None = Field(default=None, alias="url", description="The run's page on GitHub.")

@@ -32,7 +32,6 @@ from gha_step.wiring.core import Core
 
 CLIENT_ID: Final = "clientId"
 CLIENT_SECRET: Final = "clientSecret"  # noqa: S105  the name of a key
-WORKERS: Final = 16
 LEAVE_WITHIN: Final = 5.0  # seconds
 
 
@@ -195,8 +194,8 @@ class PortParts:
         self.metrics.watch_partitions(lambda: kafka.waiting_partitions)
 
     def _has_record(self, run_id: str) -> bool:
-        key = step_key(self.project, "port", "run", run_id)
-        return self._ledger.read(self.project, key) is not None
+        caller = intake.caller_of(self.project, "run", run_id)
+        return self._ledger.read(self.project, step_key(*caller.key_parts)) is not None
 
     def credentials(self) -> PortCredentials:
         """Port's client ID and secret as they are now.
@@ -234,8 +233,7 @@ class PortParts:
     @property
     def refused(self) -> bool:
         """Whether Port refuses every way in, or the ledger keeps no reports."""
-        keeps = getattr(self._ledger, "keeps_reports", True)
-        return not keeps or (bool(self.ways) and all(way.refused for way in self.ways))
+        return not self._ledger.keeps_reports or (bool(self.ways) and all(way.refused for way in self.ways))
 
     def start(self) -> None:
         """Begin to work, on threads of its own."""

@@ -99,8 +99,7 @@ class Site:
         """The victim dispatches, one promotion after the other, for so long."""
         seen = Measured()
         until = time.monotonic() + seconds
-        act = self._prove if self.rest else self._promote
-        threads = [threading.Thread(target=act, args=(seen, until)) for _ in range(THREADS)]
+        threads = [threading.Thread(target=self._act, args=(seen, until)) for _ in range(THREADS)]
         for thread in threads:
             thread.start()
         while time.monotonic() < until:
@@ -116,48 +115,36 @@ class Site:
         seen.memory = self.memory()
         return seen
 
-    def _prove(self, seen: Measured, until: float) -> None:
+    def _prove(self) -> tuple[str, str]:
         """Over REST, whose GitHub may not be on loopback: a call that is let in and fails for its config."""
-        while time.monotonic() < until:
-            begun = time.monotonic()
-            told = "?"
-            while time.monotonic() - begun < 60:
-                try:
-                    answer = self.ask("PUT", f"/api/v1/projects/{VICTIM}/waits/p/a", {}, PROJECT_TOKEN)
-                except (OSError, http.client.HTTPException) as error:
-                    answer = type(error).__name__
-                told = str(answer["status"] if isinstance(answer, dict) else answer)
-                if told == "Failed":
-                    break
-                seen.failures[f"heard {told}"] += 1
-                time.sleep(0.5)
-            if told == "Failed":
-                seen.times.append(time.monotonic() - begun)
-            else:
-                seen.failures[f"FAILED: {told}"] += 1
-            time.sleep(0.02)
+        answer = self.ask("PUT", f"/api/v1/projects/{VICTIM}/waits/p/a", {}, PROJECT_TOKEN)
+        told = str(answer["status"] if isinstance(answer, dict) else answer)
+        return told, f"heard {told}"
 
-    def _promote(self, seen: Measured, until: float) -> None:
+    def _promote(self, body: dict[str, Any]) -> tuple[str, str]:
+        answer = self.execute(body)
+        if not isinstance(answer, dict):
+            return str(answer), f"heard {answer}"
+        return answer["status"], f"heard: {answer['message'][:60]}"
+
+    def _act(self, seen: Measured, until: float) -> None:
+        """One promotion after the other, each asked for until it ends; what is heard meanwhile is counted."""
+        good, ends = ("Failed", {"Failed"}) if self.rest else ("Succeeded", {"Succeeded", "Failed"})
         while time.monotonic() < until:
-            body = self.body(VICTIM)
+            body = {} if self.rest else self.body(VICTIM)
             begun = time.monotonic()
             told = "?"
             while time.monotonic() - begun < 60:
                 try:
-                    answer = self.execute(body)
+                    told, heard = self._prove() if self.rest else self._promote(body)
                 except (OSError, http.client.HTTPException) as error:
                     told = type(error).__name__
-                    answer = None
-                if isinstance(answer, dict):
-                    told = answer["status"]
-                    if told != "Running":
-                        break
-                    seen.failures[f"heard: {answer['message'][:60]}"] += 1
-                elif answer is not None:
-                    told = str(answer)
-                    seen.failures[f"heard {told}"] += 1
+                    heard = f"heard {told}"
+                if told in ends:
+                    break
+                seen.failures[heard] += 1
                 time.sleep(0.5)
-            if told == "Succeeded":
+            if told == good:
                 seen.times.append(time.monotonic() - begun)
             else:
                 seen.failures[f"FAILED: {told}"] += 1

@@ -7,7 +7,7 @@ port.md; claims, and everything behind the intake, are the program's own.
 
 import json
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from gha_step.credentials.secrets import LabelledSecret
@@ -214,21 +214,8 @@ class PortSchedule:
         self.titles = dice.choice(("Deploy", "Deploy ${{ inputs.run }}"))
         self.replicas = dice.choice((1, 2, 2))
         chance = dice.choice((0.0, 0.002, 0.01, 0.03))
-
-        def maybe() -> float:
-            return chance * dice.choice((0.0, 1.0, 3.0))
-
-        post = 20 * chance
-        self.weather = Weather(
-            crash=maybe(),
-            freeze=maybe() / 2,
-            lost_write=2 * maybe(),
-            lost_read=maybe(),
-            unreachable=3 * maybe(),
-            broken_post=min(0.5, post * dice.choice((0.0, 1.0))),
-            slow_post=min(0.3, post * dice.choice((0.0, 0.5))),
-            refused_post=min(0.3, post * dice.choice((0.0, 0.3))),
-            broken_get=3 * maybe(),
+        self.weather = replace(
+            Weather.drawn(dice, chance, gets=3),
             budget=dice.choice((0, 2, 4, 8, 16)),
             listing=dice.choice((1.0, 5.0, 20.0)),
         )

@@ -131,21 +131,8 @@ class Schedule:
         self.replicas = dice.choice((1, 2)) if self.shared_store else 1
         self.polls_slowly = dice.random() < 0.3
         chance = dice.choice((0.0, 0.002, 0.01, 0.05))
-
-        def maybe() -> float:
-            return chance * dice.choice((0.0, 1.0, 3.0))
-
-        post = 20 * chance
-        self.weather = Weather(
-            crash=maybe(),
-            freeze=maybe() / 2,
-            lost_write=2 * maybe(),
-            lost_read=maybe(),
-            unreachable=3 * maybe(),
-            broken_post=min(0.5, post * dice.choice((0.0, 1.0))),
-            slow_post=min(0.3, post * dice.choice((0.0, 0.5))),
-            refused_post=min(0.3, post * dice.choice((0.0, 0.3))),
-            broken_get=5 * maybe(),
+        self.weather = replace(
+            Weather.drawn(dice, chance, gets=5),
             budget=dice.choice((0, 1, 2, 4, 8)),
             clock_skew=dice.choice((0.0, 0.0, -3600.0, 3600.0, 7.3)),
             listing=dice.choice((1.0, 5.0, SETTLE)),

@@ -10,6 +10,7 @@ from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from email.utils import formatdate
+from random import Random
 from typing import Any, TypeVar
 
 import h11
@@ -59,6 +60,26 @@ class Weather:
     lost_headers: float = 0.0  # how often a proxy takes the API version away
     denied: tuple[float, float] = (0.0, 0.0)  # from when to when the API server forbids everything
     zombie: bool = False  # a POST whose answer is lost may be processed minutes later
+
+    @classmethod
+    def drawn(cls, dice: Random, chance: float, *, gets: float) -> "Weather":
+        """What goes wrong by chance on every way. ``gets``: how much more often with what only reads."""
+
+        def maybe() -> float:
+            return chance * dice.choice((0.0, 1.0, 3.0))
+
+        post = 20 * chance
+        return cls(
+            crash=maybe(),
+            freeze=maybe() / 2,
+            lost_write=2 * maybe(),
+            lost_read=maybe(),
+            unreachable=3 * maybe(),
+            broken_post=min(0.5, post * dice.choice((0.0, 1.0))),
+            slow_post=min(0.3, post * dice.choice((0.0, 0.5))),
+            refused_post=min(0.3, post * dice.choice((0.0, 0.3))),
+            broken_get=gets * maybe(),
+        )
 
 
 class Boundaries:
@@ -172,6 +193,8 @@ class Disk:
 
 class SimStore:
     """One process's client of the disk; a write may time out, and then be applied, or not, or later."""
+
+    keeps_reports = True
 
     def __init__(
         self, disk: Disk, process: Process, boundaries: Boundaries, api: ApiServer, *, exclusive: bool

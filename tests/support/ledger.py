@@ -11,6 +11,7 @@ class FaultyStore:
     """A store whose reads and writes pass through hooks, which may raise before or after the real one."""
 
     exclusive = True
+    keeps_reports = True
 
     def __init__(self, real: Store) -> None:
         self.real = real

@@ -23,7 +23,6 @@ Status: TypeAlias = Literal["IN_PROGRESS", "WAITING_FOR_APPROVAL", "SUCCESS", "F
 Invocation: TypeAlias = Literal["INTEGRATION_ACTION", "GITHUB", "WEBHOOK"]
 
 TOKEN_LIFETIME = 10_800.0  # seconds
-FOR_EVER = float("inf")
 EXTERNAL = "external"  # the workflow itself, with a service account of its own
 A_PERSON = "auth0|62ceaea697ca00f09d7c4f45"  # people stand as `provider|ID`, machines as their client ID
 

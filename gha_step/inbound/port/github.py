@@ -5,7 +5,7 @@ Source: port.md, "Inputs" and GHA_STEP_PORTIO_GITHUB_SECRET.
 """
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Final
 
@@ -16,6 +16,7 @@ from gha_step.credentials.github_secret import ACCESS_TOKEN, BASE_URL
 from gha_step.credentials.secrets import SecretReader
 from gha_step.github.app import Installation
 from gha_step.github.app_tokens import AppTokens
+from gha_step.github.cancelling import ask_to_cancel, asked_of
 from gha_step.github.client import Client
 from gha_step.github.endpoint import Endpoint, resolve_endpoint
 from gha_step.github.errors import BadEndpoint, BadPrivateKey, GitHubError, RateLimited, Refused, Unclear, Unreachable
@@ -77,7 +78,7 @@ class GitHubOfPort:
             return self._access.repository(self._project, RepositoryConfig.parse(url))
         data = self._secrets.read(self._project, self._secret)
         if ACCESS_TOKEN not in data and any(name.startswith("githubApp") for name in data):
-            return self._of_app(owner, repo)
+            return self._of_app(data, owner, repo)
         named = {"credentials": {"secretName": self._secret}, "owner": owner, "repo": repo}
         return self._access.repository(self._project, RepositoryConfig.parse(named))
 
@@ -92,11 +93,10 @@ class GitHubOfPort:
             )
         return found
 
-    def _of_app(self, owner: str, repo: str) -> Repository:
+    def _of_app(self, data: Mapping[str, bytes], owner: str, repo: str) -> Repository:
         from gha_step.credentials.git import read_app  # 15 ms, and only those pay who use it
 
         subject = f"project {self._project}: the Secret {self._secret}"
-        data = self._secrets.read(self._project, self._secret)
         try:
             endpoint = resolve_endpoint(data.get(BASE_URL, b"").decode(), allow_http=self._allow_http)
         except (BadEndpoint, UnicodeDecodeError) as error:
@@ -190,9 +190,8 @@ class GitHubOfPort:
 
         :raises GitHubError: no clear answer, or a limit.
         """
-        asked = Asked(run.endpoint, "cancel", str(run), run.owner, run.repo, "write")
-        path = f"{run.repository_path}/actions/runs/{run.run_id}/{'force-cancel' if force else 'cancel'}"
-        answer = self._client.post("cancel", asked, path, token, {}, owner=token)
+        asked = asked_of(run)
+        answer = ask_to_cancel(self._client, asked, run, token, run.repository_path, force=force)
         if answer.status >= 500 or answer.status in (301, 302, 307, 308, 401, 403, 408, 429):
             raise read_refusal(answer, asked, token)
         return answer.status

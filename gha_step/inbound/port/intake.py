@@ -344,7 +344,7 @@ class Door:
             wanted=run.wanted,
             ack="open" if press.via == "claims" else "none",
         )
-        return Key.of(Caller((self._rules.project, "port", run.kind, run.id), run.id), report)
+        return Key.of(caller_of(self._rules.project, run.kind, run.id), report)
 
     def _call(self, held: _Held, key: Key) -> DispatchCall:
         run, arrived = held.press.run, self._clock.monotonic()
@@ -427,6 +427,11 @@ class Door:
             if seen.status != "IN_PROGRESS":
                 raise NotYet(f"the run is {seen.status} at Port", pause)
         held.press = replace(held.press, open_at=at)
+
+
+def caller_of(project: str, kind: Kind, run_id: str) -> Caller:
+    """Whose dispatch a run's is: four parts, which no host's call can name (port.md, "The record")."""
+    return Caller((project, "port", kind, run_id), run_id)
 
 
 def _not_yet(error: StepError) -> NotYet:

@@ -7,6 +7,7 @@ death gives it back. One thread reads, and never waits for a network but the bro
 Source: port.md rules 3, 4, 9 and 11.
 """
 
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
@@ -129,7 +130,7 @@ class Kafka:
         self._trust = Trust(unsigned=topic.security == "SASL_SSL")
         self._secret_at = float("-inf")
         self._commit_at = float("-inf")
-        self._refusals: dict[str, Refusals] = {}
+        self._refusals: defaultdict[str, Refusals] = defaultdict(Refusals)  # by what is refused
         self._refused: set[str] = set()
         self.name = NAME
 
@@ -196,7 +197,7 @@ class Kafka:
             self._connect_at = now + min(max(error.retry_after or ASK_EVERY, 1.0), ASK_EVERY)
             if (why := claiming.refusal(error)) is not None:
                 self._refuse(why, "Port refuses the login to Kafka: %s; asked again every minute", error)
-            elif self._of("trouble").begins("trouble", now):
+            elif self._refusals["trouble"].begins("trouble", now):
                 log.warning("Port cannot be asked for the login to Kafka: %s; trying on", error)
         except BrokerTrouble as error:
             self._connect_at = now + ASK_EVERY
@@ -260,7 +261,7 @@ class Kafka:
         brokers = "Kafka's brokers"
         match error.cause:
             case "trouble":
-                if self._of("trouble").begins("trouble", now):
+                if self._refusals["trouble"].begins("trouble", now):
                     log.warning("%s: %s; trying on", brokers, error)
             case "broken":
                 log.error("%s: %s; connecting anew", brokers, error)
@@ -287,19 +288,16 @@ class Kafka:
     def _refuse(self, why: str, words: str, *arguments: object) -> None:
         """An error line when it begins, and every hour."""
         self._refused.add(why)
-        if self._of("refused").begins(why, self._clock.monotonic()):
+        if self._refusals["refused"].begins(why, self._clock.monotonic()):
             log.error(words, *arguments)
 
     def _well(self, *, empty: bool = False) -> None:
         """Something has gone well. ``empty``: but no partition is ours, so a missing topic may be missing still."""
         self._refused &= {"topic"} if empty else set()
         if not self._refused:
-            refused, troubled = self._of("refused").ends(), self._of("trouble").ends()
+            refused, troubled = self._refusals["refused"].ends(), self._refusals["trouble"].ends()
             if refused or troubled:
                 log.info("Port's messages are read again")
-
-    def _of(self, way: str) -> Refusals:
-        return self._refusals.setdefault(way, Refusals())
 
     def _close(self) -> None:
         """Leave the group; nothing is committed, which might take for ever where brokers are away."""
@@ -414,10 +412,10 @@ class Kafka:
         try:
             changed = self._trust.secret_is(self._secret())
         except PortError as error:
-            if self._trust.secret is None and self._of("secret").begins("secret", now):
+            if self._trust.secret is None and self._refusals["secret"].begins("secret", now):
                 log.error("%s; no message is read before", error)
             return
-        self._of("secret").ends()
+        self._refusals["secret"].ends()
         if changed:
             for message in self._in("doubtful"):
                 self._forget(message)
@@ -462,7 +460,7 @@ class Kafka:
             log.exception("the run of message %s could not be looked at", message.place)
             self._read_again(message, None)
             return
-        self._of("read").ends()
+        self._refusals["read"].ends()
         age = None if message.at is None else self._clock.now() - message.at
         stands = triage.standing(run, recorded=recorded, age=age)
         if isinstance(stands, Dropped):
@@ -478,7 +476,7 @@ class Kafka:
                 if isinstance(message.run, Unusable):
                     message.result = "unusable"
                 message.stage = "ready"
-                if self._trust.proved and self._of("signature").ends():
+                if self._trust.proved and self._refusals["signature"].ends():
                     log.info("a message's signature is right: those that are not are refused from now on")
             case "wrong":
                 self._refuse_signature(message)
@@ -488,7 +486,7 @@ class Kafka:
                 run = message.run
                 message.run = Unusable(run.kind, run.id, run.action, WRONG)  # what may wait for days keeps no inputs
                 message.stage = "doubtful"
-                if self._of("signature").begins("signature", self._clock.monotonic()):
+                if self._refusals["signature"].begins("signature", self._clock.monotonic()):
                     log.error(
                         "message %s of run %s is not signed with the client secret, and no message was so far: nothing "
                         "is started for such messages, nor committed, until one is. Fix: see the clientSecret in %s",
@@ -514,8 +512,9 @@ class Kafka:
         message.tries += 1
         asked = error.retry_after if error is not None else None
         pause = min(2.0 ** min(message.tries - 1, 10), LONGEST_PAUSE)
-        message.due = self._clock.monotonic() + max(pause, min(asked or 0.0, 600.0))
-        if isinstance(error, LoginRefused | Refused) and self._of("read").begins("refused", self._clock.monotonic()):
+        now = self._clock.monotonic()
+        message.due = now + max(pause, min(asked or 0.0, 600.0))
+        if isinstance(error, LoginRefused | Refused) and self._refusals["read"].begins("refused", now):
             log.error("Port refuses to show run %s of message %s: %s; trying on", message.run.id, message.place, error)
 
     def _hand_over(self, message: _Message) -> None:

@@ -3,12 +3,9 @@
 from typing import Annotated, Final
 
 from pydantic import BeforeValidator, Field
-from pydantic_core import PydanticCustomError
 
-from gha_step.contract.quoting import quoted
-from gha_step.contract.result import Output
 from gha_step.steps.repository import RepositoryConfig
-from gha_step.steps.run_fields import DEFAULT_POLL_INTERVAL, PollInterval, RunId, as_duration
+from gha_step.steps.run_fields import DEFAULT_POLL_INTERVAL, PollInterval, RunId, RunOutput, as_duration
 
 KIND: Final = "gha-cancel-workflow"
 OFF: Final = "off"
@@ -16,12 +13,7 @@ MAX_FORCE: Final = 86_400.0  # seconds
 
 
 def _force(value: object) -> float | None:
-    if value == OFF:
-        return None
-    seconds = as_duration(value, OFF)
-    if seconds > MAX_FORCE:
-        raise PydanticCustomError("refused", "{text}", {"text": f"{quoted(value)} is too long; the maximum is 24h"})
-    return seconds
+    return None if value == OFF else as_duration(value, OFF, MAX_FORCE)
 
 
 class CancelWorkflowConfig(RepositoryConfig):
@@ -48,14 +40,7 @@ class CancelWorkflowConfig(RepositoryConfig):
     )
 
 
-class CancelWorkflowOutput(Output):
+class CancelWorkflowOutput(RunOutput):
     """What the step leaves in ``output``."""
 
-    conclusion: str | None = Field(
-        default=None, alias="conclusion", description="GitHub's conclusion, once the run is completed."
-    )
-    status: str | None = Field(
-        default=None, alias="status", description="GitHub's status when last seen, e.g. `in_progress`."
-    )
-    url: str | None = Field(default=None, alias="url", description="The run's page on GitHub.")
     attempt: int | None = Field(default=None, alias="attempt", description="Which attempt of the run is cancelled.")

@@ -14,9 +14,10 @@ from gha_step.contract.memory import Memory
 from gha_step.contract.request import Caller
 from gha_step.contract.result import StepResult
 from gha_step.contract.values import ConfigModel
+from gha_step.github.cancelling import ask_to_cancel, asked_of
 from gha_step.github.client import Client
 from gha_step.github.errors import GitHubError, Refused, Untrusted
-from gha_step.github.refusals import Asked, read_refusal
+from gha_step.github.refusals import read_refusal
 from gha_step.github.runs import ObservedRun, Phase, RunReference, moved_to, observed_run
 from gha_step.ledger.bounds import too_long
 from gha_step.ledger.keys import step_key
@@ -65,9 +66,10 @@ class CancelWorkflow:
         config = CancelWorkflowConfig.parse(call.request.step.config)
         repository = self._access.repository(caller.project, config)
         run = RunReference(repository.endpoint, repository.owner, repository.name, config.run_id)
+        key = step_key(*caller.key_parts)
         with self._lock:
-            turn = self._turns.get(step_key(*caller.key_parts)) or _Turn()
-            self._turns[step_key(*caller.key_parts)] = turn
+            turn = self._turns.get(key) or _Turn()
+            self._turns[key] = turn
             if turn.job is None or turn.job.done():
                 turn.job = self._workers.spawn(lambda: self._job(turn, caller, config, repository, run))
             return _Going(turn.job, run)
@@ -168,10 +170,8 @@ class _Work:
 
     def cancel(self, *, force: bool) -> bool:
         """Whether GitHub has taken the request; 409: it cannot be cancelled now. :raises GitHubError: it is refused."""
-        run = self.run
-        asked = Asked(run.endpoint, "cancel", str(run), run.owner, run.repo, "write", fields=("runID",))
-        path = f"{self._root}/actions/runs/{run.run_id}/{'force-cancel' if force else 'cancel'}"
-        answer = self._client.post("cancel", asked, path, self._token, {}, owner=self._token)
+        asked = asked_of(self.run, "runID")
+        answer = ask_to_cancel(self._client, asked, self.run, self._token, self._root, force=force)
         if answer.status not in (202, 409):
             raise read_refusal(answer, asked, self._token)
         return answer.status == 202

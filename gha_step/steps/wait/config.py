@@ -10,10 +10,9 @@ from pydantic_core import PydanticCustomError
 
 from gha_step.contract.json_text import parse_json
 from gha_step.contract.quoting import quoted
-from gha_step.contract.result import Output
 from gha_step.contract.values import ConfigModel, Switch, Text
 from gha_step.steps.repository import RepositoryConfig
-from gha_step.steps.run_fields import DEFAULT_POLL_INTERVAL, PollInterval, RunId, as_duration
+from gha_step.steps.run_fields import DEFAULT_POLL_INTERVAL, PollInterval, RunId, RunOutput, as_duration
 
 KIND: Final = "gha-wait-for-workflow"
 DEFAULT_ARTIFACT: Final = "kargo-outputs"
@@ -39,10 +38,7 @@ def _conclusion(value: object) -> object:
 
 
 def _grace(value: object) -> float:
-    seconds = as_duration(value, "none")
-    if seconds > MAX_GRACE:
-        raise _refuse(f"{quoted(value)} is too long; the maximum is 1h")
-    return seconds
+    return as_duration(value, "none", MAX_GRACE)
 
 
 def _jobs(value: object) -> object:
@@ -146,16 +142,9 @@ class NamedJob(BaseModel):
     url: str | None = Field(default=None, alias="url", description="The job's page on GitHub.")
 
 
-class WaitForWorkflowOutput(Output):
+class WaitForWorkflowOutput(RunOutput):
     """What the step leaves in ``output``: all that is known of the run, from the first look on."""
 
-    conclusion: str | None = Field(
-        default=None, alias="conclusion", description="GitHub's conclusion, once the run is completed."
-    )
-    status: str | None = Field(
-        default=None, alias="status", description="GitHub's status when last seen, e.g. `in_progress`."
-    )
-    url: str | None = Field(default=None, alias="url", description="The run's page on GitHub.")
     attempt: int | None = Field(
         default=None, alias="attempt", description="Which attempt of the run it is: more than 1 after a re-run."
     )

@@ -93,5 +93,5 @@ def test_who_waits_hears_of_a_change(begin: Begin, port: Port) -> None:
 def test_an_api_server_that_keeps_no_reports_makes_the_process_not_ready(begin: Begin, store: FaultyStore) -> None:
     process = begin()
     assert not process.parts.refused
-    store.keeps_reports = False  # type: ignore[attr-defined]
+    store.keeps_reports = False
     assert process.parts.refused
