@@ -252,8 +252,8 @@ class Settings(BaseModel):
     )
     ledger_keep: Annotated[float, Duration, _between("168h", "87600h")] = Field(
         default="2160h",  # type: ignore[assignment]
-        description="Age from which `gha-step ledger prune` deletes records that nobody needs: a Go duration, at least "
-        "168h.",
+        description="Age from which records that are over lose their details in a sqlite ledger, and from which "
+        "`gha-step ledger prune` deletes records that nobody needs from Kubernetes: a Go duration, at least 168h.",
     )
     projects: Annotated[frozenset[str] | None, BeforeValidator(_projects)] = Field(
         default=None,

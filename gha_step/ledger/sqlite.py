@@ -23,6 +23,7 @@ from gha_step.ledger.attribution import concerns
 from gha_step.ledger.keys import digest
 from gha_step.ledger.lease import Lease
 from gha_step.ledger.record import OPEN, Record, State, Target
+from gha_step.ledger.shrinking import DETAIL, STATES, Position, shrunk
 from gha_step.ledger.sqlite_files import HeldFiles
 from gha_step.ledger.store import Conflict, LedgerUnusable, Standing
 from gha_step.telemetry import log
@@ -81,6 +82,11 @@ WHERE records > 0
 """
 _OWED: Final = "CASE WHEN json_valid(record) THEN json_extract(record, '$.report.closed') END"
 _OWED_INDEX: Final = f"CREATE INDEX IF NOT EXISTS records_by_duty ON records ({_OWED}) WHERE {_OWED} = 0"
+_REPLACE: Final = "UPDATE records SET version = ?, state = ?, record = ? WHERE key = ? AND version = ?"
+_OLD: Final = """
+SELECT created, key FROM records WHERE state = ? AND created < ? AND (created, key) > (?, ?) ORDER BY created, key
+LIMIT ?
+"""
 _OTHERS: Final = """
 SELECT key, version, record FROM records
 WHERE CASE WHEN json_valid(record) THEN json_extract(record, '$.run.id') END IN (SELECT value FROM json_each(?))
@@ -190,7 +196,7 @@ class SqliteStore:
             )
         else:
             changed = self._commit(
-                "UPDATE records SET version = ?, state = ?, record = ? WHERE key = ? AND version = ?",
+                _REPLACE,
                 (stored.version, stored.state, body, record.key, record.version),
                 durable=not _may_be_told_unwritten(stored),
             )
@@ -296,6 +302,30 @@ class SqliteStore:
             rows = connection.execute(_CENSUS).fetchall()
         standing = {state: Standing(records, oldest) for state, records, oldest in rows}
         return {state: standing.get(state, Standing()) for state in State}
+
+    def shrink(self, before: float, position: Position, most: int) -> Position | None:
+        """See `gha_step.ledger.shrinking.Shrinkable`. It holds one record at a time: one may have a megabyte."""
+        wanted = (STATES[position.state], before, position.created, position.key, most)
+        with self._session() as connection:
+            rows = connection.execute(_OLD, wanted).fetchall()
+        for _, key in rows:
+            self._shrink(key)
+        if len(rows) == most:
+            return Position(position.state, *rows[-1])
+        return Position(position.state + 1) if position.state + 1 < len(STATES) else None
+
+    def _shrink(self, key: str) -> None:
+        """A compare-and-set like any other: a record that changes meanwhile stays as it is until the next round."""
+        with self._session() as connection:
+            row = connection.execute("SELECT version, record FROM records WHERE key = ?", (key,)).fetchone()
+        if row is None or DETAIL not in row[1]:
+            return
+        try:
+            record = _decode(key, row[0] + 1, row[1])
+        except LedgerError:
+            return
+        if (body := shrunk(record)) is not None:  # if the disk loses it, nothing is lost
+            self._commit(_REPLACE, (row[0] + 1, record.state, body, key, row[0]), durable=False)
 
     @contextmanager
     def _session(self) -> Iterator[sqlite3.Connection]:

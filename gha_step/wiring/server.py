@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from gha_step.inbound.webhook import Webhook
     from gha_step.kube import KubeApi
     from gha_step.ledger.leader import Leader
+    from gha_step.ledger.shrinking import Shrinking
     from gha_step.wiring.port import PortParts
 
 CALLS = 64  # threads for calls: each reads a Secret and a record
@@ -45,9 +46,16 @@ class StartError(StepError):
 class Server:
     """One process's worth of gha_step: its core, and the ways in to it."""
 
-    def __init__(self, core: Core, process: ServerProcess, port: "PortParts | None" = None) -> None:
+    def __init__(
+        self,
+        core: Core,
+        process: ServerProcess,
+        port: "PortParts | None" = None,
+        shrinking: "Shrinking | None" = None,
+    ) -> None:
         self.core = core
         self.port = port
+        self._shrinking = shrinking
         self._process = process
 
     @property
@@ -64,6 +72,8 @@ class Server:
         """Serve until SIGTERM, SIGINT or :meth:`stop`, and drain."""
         if self.port is not None:
             self.port.start()
+        if self._shrinking is not None:
+            self._shrinking.start()
         self._process.run(signals=signals)
 
     def stop(self) -> None:
@@ -72,6 +82,8 @@ class Server:
 
     def close(self) -> None:
         """Let go of the ledger, once nothing is served any more."""
+        if self._shrinking is not None:
+            self._shrinking.stop()
         if self.port is not None:
             self.port.close()
         self.core.close()
@@ -155,7 +167,7 @@ def build(settings: Settings, environment: Mapping[str, str], clock: Clock | Non
         raise StartError(f"GHA_STEP_HTTP_LISTEN: {error}: write another address") from None
     if settings.grpc_listen is not None:
         _listen_for_grpc(process, settings, settings.grpc_listen, core, served, token, readiness, refused)
-    return Server(core, process, port)
+    return Server(core, process, port, _shrinking(settings, store, clock))
 
 
 def _begin_no_more(core: Core, port: "PortParts | None") -> None:
@@ -240,6 +252,17 @@ def _census(settings: Settings, store: Store, clock: Clock) -> Callable[[], dict
     if settings.ledger != "kubernetes":
         return Paced(store.census, clock).census
     return Recount(store.census, clock, ThreadWorkers(1, "count")).census
+
+
+def _shrinking(settings: Settings, store: Store, clock: Clock) -> "Shrinking | None":
+    """In Kubernetes a record goes with its Promotion; in a file it stays, and gets smaller."""
+    if settings.ledger == "kubernetes":
+        return None
+    from gha_step.ledger.shrinking import Shrinking
+    from gha_step.ledger.sqlite import SqliteStore
+
+    assert isinstance(store, SqliteStore)
+    return Shrinking(store, settings.ledger_keep, clock, ThreadWorkers(1, "shrink"))
 
 
 def _project_api(
