@@ -75,6 +75,7 @@ class Pressed:
     own_end: str | None = None  # what the workflow itself tells Port, if it does
     own_end_after: float = 0.0
     withdrawn_at: float | None = None
+    key: str = ""
     offset: int = -1
     told: list[tuple[float, Mapping[str, Any]]] = field(default_factory=list)
 
@@ -229,6 +230,7 @@ class PortSchedule:
                 read_lag=dice.choice((0.0, 0.0, 1.0)),
                 ended_status=dice.choice((422, 422, 409)),
                 reset=dice.choice(("seconds", "epoch")),
+                node_routes=dice.choice(("none", "none", "plain", "described")),
                 new_id=lambda: f"{len(self.port.runs) + 1:016d}",
             )
         )
@@ -240,6 +242,7 @@ class PortSchedule:
         self.cell = Cell()
         self.way = dice.choice(("claims", "claims", "kafka"))
         self.visibility = dice.choice((4.0, 30.0, 120.0))
+        self.poll = dice.choice((10, 60, 60))  # mostly rare: claims that bring nothing would be most of the work
         self.cancel = dice.choice(("off", "on", "force"))
         self.pressed = [self._press(number) for number in range(dice.choice((1, 2, 3, 5)))]
         self.processes: list[tuple[Process, PortParts]] = []
@@ -303,9 +306,10 @@ class PortSchedule:
 
     def _begin(self, pressed: Pressed) -> None:
         run = pressed.run = self.port.press(pressed.action, {"tag": pressed.tag})
+        pressed.key = step_key(PROJECT, "port", "run", run.id)
         self.kernel.note(f"{pressed.tag} is pressed: {run.id}")
         if run.status != "IN_PROGRESS":
-            delay = self.kernel.random.choice((1.0, 30.0, 5000.0))
+            delay = self.kernel.random.choice((1.0, 30.0, QUEUE + 100.0))
             self.kernel.at(delay, lambda: None if run.ended else self.port.approve(run))
         if self.way == "kafka":
             pressed.offset = len(self.topic)
@@ -368,6 +372,7 @@ class PortSchedule:
             telemetry=telemetry,
         )
         settings = {"PORTIO": self.way, "PORTIO_API": PORT_URL, "PORTIO_QUEUE": f"{QUEUE:.0f}s"}
+        settings |= {"PORTIO_POLL": f"{self.poll}s"}
         settings |= {"PORTIO_VISIBILITY": f"{self.visibility:.0f}s"}
         settings |= {"PORTIO_UNKNOWN": f"{UNKNOWN:.0f}s", "PORTIO_TIMEOUT": "120s", "PORTIO_CANCEL": self.cancel}
         parts = PortParts(
@@ -461,12 +466,8 @@ class PortSchedule:
     def runs_of(self, pressed: Pressed) -> list[Run]:
         return [run for run in self.github.runs if run.inputs.get("tag") == pressed.tag]
 
-    def _key(self, pressed: Pressed) -> str:
-        assert pressed.run is not None
-        return step_key(PROJECT, "port", "run", pressed.run.id)
-
     def _record(self, pressed: Pressed) -> Record | None:
-        return self.disk.records.get(self._key(pressed))
+        return self.disk.records.get(pressed.key)
 
     def _judge_told(self, pressed: Pressed, body: Mapping[str, Any]) -> None:
         runs = self.runs_of(pressed)
@@ -571,8 +572,8 @@ def describe(schedule: PortSchedule) -> str:
     """What the seed decided, and everything that happened."""
     head = (
         f"seed {schedule.seed}: {schedule.way}, {schedule.generation}, {schedule.titles}, "
-        f"{schedule.replicas} replica(s), visibility {schedule.visibility}, cancel {schedule.cancel}, "
-        f"{schedule.weather}"
+        f"{schedule.replicas} replica(s), visibility {schedule.visibility}, poll {schedule.poll}, "
+        f"cancel {schedule.cancel}, {schedule.weather}"
     )
     presses = [f"{one.tag} at {one.at:.1f}: {one.action} own end {one.own_end}" for one in schedule.pressed]
     return "\n".join([head, *presses, *schedule.kernel.trace])
