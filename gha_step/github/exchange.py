@@ -22,7 +22,7 @@ Grow: TypeAlias = Callable[[int, float], None]
 
 
 class Exchange:
-    """One request on one fresh connection.
+    """One request on one connection, which carries nothing else meanwhile.
 
     :param max_kept: bytes of the body of a 200 that are kept; of more than `MAX_KEPT` ``grow`` is asked first.
     :param grow: from the bytes that may come and the seconds that are left; may wait, or raise `Unclear`.
@@ -112,6 +112,13 @@ class Exchange:
         if MAX_KEPT < self._size <= most and self._grow is not None:
             self._grow(self._max_body, max(deadline - self._clock.monotonic(), 0.0))
         self._body += data[: max(most - len(self._body), 0)]
+
+    @property
+    def may_go_on(self) -> bool:
+        """Whether the connection may carry another request: both sides have ended this one, and nothing followed it."""
+        framing = self._framing
+        ended = framing.our_state is h11.DONE and framing.their_state is h11.DONE
+        return ended and framing.trailing_data == (b"", False)
 
     def close(self) -> None:
         """Close the connection."""

@@ -263,3 +263,4 @@ class PortParts:
         until = self.clock.monotonic() + LEAVE_WITHIN
         for way in self._running:
             self._threads.join(way, max(0.0, until - self.clock.monotonic()))
+        self.client.close()

@@ -134,8 +134,9 @@ class SimLeader:
 class PortNetwork:
     """Carries requests to the emulated Port, and loses what the schedule says."""
 
-    def __init__(self, kernel: Kernel, port: Port, boundaries: Boundaries, trouble: float) -> None:
+    def __init__(self, kernel: Kernel, port: Port, boundaries: Boundaries, trouble: float, patience: float) -> None:
         self.kernel = kernel
+        self.patience = patience  # seconds for which a connection is kept that carries nothing
         self.port = port
         self.boundaries = boundaries
         self.trouble = trouble
@@ -172,12 +173,20 @@ class PortNetwork:
         if fate == "revoked":
             self.port.revoke_token(next(iter(self.port.credentials.values())))
 
+        wire.carried += 1
+        carried = wire.carried
+
+        def close() -> None:
+            if wire.carried == carried:
+                wire.deliver(closed=True)
+
         def answer(response: EmulatedResponse | None, **end: bool) -> None:
             content = b"" if response is None else _serialise(response)
             self.kernel.at(back, lambda: wire.deliver(content, **end))
+            self.kernel.at(back + self.patience, close)
 
         def arrive() -> None:
-            if fate == "lost":
+            if fate == "lost" or wire.closed:  # idle for too long, and closed meanwhile
                 return
             if fate == "429":
                 wait = str(dice.choice((1, 30, 600)))
@@ -235,7 +244,11 @@ class PortSchedule:
             )
         )
         self.port_network = PortNetwork(
-            kernel, self.port, self.boundaries, min(0.3, 4 * chance * dice.choice((0, 1, 3)))
+            kernel,
+            self.port,
+            self.boundaries,
+            trouble=min(0.3, 4 * chance * dice.choice((0, 1, 3))),
+            patience=dice.choice((0.0, 1.0, 75.0)),
         )
         self.port_network.told = self._told
         self.disk = Disk()
@@ -548,8 +561,11 @@ class PortSchedule:
         kernel.at(CALM_AFTER, self._calm)
         last = max(pressed.at for pressed in self.pressed)
         try:
-            kernel.run(STUCK_AFTER, lambda: kernel.now > last and all(map(self._ended, self.pressed)))
-            kernel.run(kernel.now + 60.0, lambda: False)  # what is still on its way arrives
+            done = False
+            while not done and kernel.now < STUCK_AFTER:
+                kernel.run(STUCK_AFTER, lambda: kernel.now > last and all(map(self._ended, self.pressed)))
+                kernel.run(kernel.now + 60.0, lambda: False)  # what is still on its way arrives, …
+                done = all(map(self._ended, self.pressed))  # … and may begin what was withdrawn before it had a record
             self._check()
         finally:
             kernel.end()

@@ -286,6 +286,7 @@ class Wire:
     inbox: bytearray = field(default_factory=bytearray)
     closed: bool = False  # by the server: end of file after the inbox
     reset: bool = False
+    carried: int = 0  # requests
     wake: Callable[[], None] | None = None
 
     def deliver(self, data: bytes = b"", *, closed: bool = False, reset: bool = False) -> None:

@@ -1,7 +1,8 @@
-"""Asks Port's REST API: one request per call, over a connection of its own, with the process's one token.
+"""Asks Port's REST API: one request per call, with the process's one token, over connections that are used again.
 
 It keeps the token and Port's limits, bounds every answer and lets no secret into one. It repeats nothing but, once, a
-request that Port refused for its token. What an answer means is its caller's to decide.
+request that Port refused for its token, and a GET whose connection had been kept and broke. What an answer means is its
+caller's to decide.
 """
 
 import threading
@@ -16,9 +17,10 @@ from gha_step.contract.json_text import compact_json
 from gha_step.contract.secret import Token
 from gha_step.github.connection import Connector
 from gha_step.github.endpoint import Endpoint, resolve_endpoint
-from gha_step.github.errors import BadEndpoint, Unclear, Unreachable, Untrusted
+from gha_step.github.errors import BadEndpoint, TooLarge, Unclear, Unreachable, Untrusted
 from gha_step.github.exchange import Exchange
 from gha_step.github.messages import USER_AGENT, Answer, Request, shown
+from gha_step.inbound.port.connections import Connections, Kept
 from gha_step.inbound.port.errors import Limited, LoginRefused, Lost, NotSent
 from gha_step.inbound.port.limits import wait_of
 from gha_step.inbound.port.tokens import Grant, TokenKeeper, read_grant
@@ -71,6 +73,7 @@ class PortClient:
         self._connector = connector
         self._clock = clock
         self._observe = observe
+        self._connections = Connections(clock)
         self._lock = threading.Lock()
         self._keeper = TokenKeeper()
         self._kept_for: PortCredentials | None = None
@@ -93,7 +96,7 @@ class PortClient:
         reserved: bool = False,
         max_body: int = MAX_BODY,
     ) -> Answer:
-        """Port's answer, of whatever status but 401, 429 and 5xx.
+        """Port's answer, of whatever status but 401, 408, 429 and 5xx.
 
         :param route: its name, for metrics and messages.
         :raises NotSent: it has not happened (`Limited`, `LoginRefused` among them).
@@ -110,7 +113,7 @@ class PortClient:
                 raise LoginRefused(f"{self._host}: the token is refused ({words(answer)})", 60.0)
         with self._lock:
             self._keeper.accepted(token)
-        if answer.status >= 500 or answer.status < 200:
+        if answer.status >= 500 or answer.status < 200 or answer.status == 408:
             raise Lost(f"{self._host} answered {answer.status} to {route} ({words(answer)})")
         return answer
 
@@ -206,7 +209,6 @@ class PortClient:
                     if body is None
                     else [("Content-Type", "application/json"), ("Content-Length", str(len(content)))]
                 ),
-                ("Connection", "close"),
             ],
             body=content,
         )
@@ -234,23 +236,46 @@ class PortClient:
 
     def _exchange(self, route: str, request: Request, max_body: int) -> Answer:
         try:
-            exchange = Exchange(
-                self._connector.connect(self.endpoint), self._clock, max_body=max_body, max_kept=max_body
-            )
+            answer = self._answer(request, max_body)
         except (Unreachable, Untrusted) as error:
             raise NotSent(str(error)) from None
-        try:
-            exchange.send(request)
-            answer = exchange.receive(ANSWER_WITHIN)
         except h11.LocalProtocolError:
             raise NotSent(f"{route}: no request that HTTP can carry") from None
         except Unclear as error:
             raise Lost(f"{self._host}, {route}: {error}") from None
-        finally:
-            exchange.close()
         if answer is None:
             raise Lost(f"{self._host} did not answer {route} within {ANSWER_WITHIN:.0f} s")
         return answer
+
+    def _answer(self, request: Request, max_body: int) -> Answer | None:
+        if (kept := self._connections.take()) is not None:
+            try:
+                return self._answer_over(kept, request, max_body)
+            except TooLarge:
+                raise
+            except Unclear:  # Port may have closed it before it saw the request, or have done what was asked
+                if request.method != "GET":
+                    raise
+        fresh = Kept(self._connector.connect(self.endpoint), self._clock.monotonic())
+        return self._answer_over(fresh, request, max_body)
+
+    def _answer_over(self, kept: Kept, request: Request, max_body: int) -> Answer | None:
+        exchange = Exchange(kept.connection, self._clock, max_body=max_body, max_kept=max_body)
+        may_go_on = False
+        try:
+            exchange.send(request)
+            answer = exchange.receive(ANSWER_WITHIN)
+            may_go_on = answer is not None and exchange.may_go_on
+        finally:
+            if may_go_on:
+                self._connections.give(kept)
+            else:
+                exchange.close()
+        return answer
+
+    def close(self) -> None:
+        """Close the connections that wait for their next request."""
+        self._connections.close()
 
     @property
     def _host(self) -> str:

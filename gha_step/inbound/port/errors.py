@@ -46,4 +46,4 @@ class Refused(PortError):
 
 
 class Lost(PortError):
-    """The request went out; whether it was done is not known. A 5xx counts as that."""
+    """The request went out; whether it was done is not known. A 5xx and a 408 count as that."""

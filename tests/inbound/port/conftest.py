@@ -7,10 +7,10 @@ import pytest
 from gha_step.contract.secret import Token
 from gha_step.emulator import serve
 from gha_step.emulator.port import EXAMPLE_CLIENT_ID, EXAMPLE_CLIENT_SECRET, Port, example
-from gha_step.github.connection import SocketConnector
 from gha_step.inbound.port.api import PortApi
 from gha_step.inbound.port.client import PortClient, PortCredentials, port_endpoint
 from tests.support.clock import VirtualClock
+from tests.support.network import FaultyConnector
 
 
 @pytest.fixture
@@ -44,15 +44,24 @@ def credentials() -> list[PortCredentials]:
 
 
 @pytest.fixture
+def connector() -> FaultyConnector:
+    return FaultyConnector()
+
+
+@pytest.fixture
 def new_client(
-    port: Port, clock: VirtualClock, observed: Observed, credentials: list[PortCredentials]
+    port: Port,
+    clock: VirtualClock,
+    observed: Observed,
+    credentials: list[PortCredentials],
+    connector: FaultyConnector,
 ) -> Iterator[Callable[[], PortClient]]:
     """Makes a client as another process would have it."""
     with serve(port) as url:
         yield lambda: PortClient(
             port_endpoint(url),
             lambda: credentials[-1],
-            connector=SocketConnector(),
+            connector=connector,
             clock=clock,
             observe=observed.hear,
         )

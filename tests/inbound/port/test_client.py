@@ -170,7 +170,14 @@ def test_without_a_token_nothing_was_sent(api: PortApi, port: Port, clock: Virtu
 
 @pytest.mark.parametrize(
     "fault",
-    [Reset("after"), Close("after"), FaultAnswer(Response(503), "after"), FaultAnswer(Response(500)), Truncate(3)],
+    [
+        Reset("after"),
+        Close("after"),
+        FaultAnswer(Response(503), "after"),
+        FaultAnswer(Response(500)),
+        FaultAnswer(Response(408)),
+        Truncate(3),
+    ],
 )
 def test_a_lost_answer_is_lost_and_sent_once(api: PortApi, port: Port, fault: object) -> None:
     run = port.press("deploy")
@@ -268,10 +275,10 @@ def test_no_secret_is_in_what_an_answer_or_an_error_says(
 
 def test_every_request_is_observed_by_route_and_result(api: PortApi, port: Port, observed: Observed) -> None:
     api.active_runs()
-    port.faults.add(Reset("after"), "list-runs")
+    port.faults.add(Reset("after"), "claim-runs")
     with pytest.raises(Lost):
-        api.active_runs()
-    assert observed == [("token", "200"), ("list_runs", "200"), ("list_runs", "lost")]
+        api.claim_runs("gha-step", 10, 60.0)
+    assert observed == [("token", "200"), ("list_runs", "200"), ("claim_runs", "lost")]
 
 
 @pytest.mark.parametrize(
