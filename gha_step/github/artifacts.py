@@ -34,6 +34,10 @@ class BadArtifact(StepError):
     """The artifact cannot give outputs, however often it is read: why, and what to do."""
 
 
+class NoArtifact(BadArtifact):
+    """There is none of this name."""
+
+
 @dataclass(frozen=True)
 class Artifact:
     """One artifact. ``created_at``: seconds since 1970 by GitHub's clock; ``size``: as GitHub tells it."""

@@ -80,11 +80,13 @@ class PortParts:
         self.workers = workers
         self.metrics = PortMetrics(telemetry.registry)
         self.secrets = RecentSecrets(secrets, clock)
+        waiting = workers(1, "wait")  # to wait with: it starts none
         self.client = PortClient(
             port_endpoint(settings.portio_api),
             self.credentials,
             connector=connector,
             clock=clock,
+            workers=waiting,
             observe=self.metrics.request,
         )
         self.api = PortApi(self.client)
@@ -102,6 +104,7 @@ class PortParts:
             client=core.client,
             rate_limits=core.rate_limits,
             clock=clock,
+            workers=waiting,
             allow_http=settings.allow_http,
         )
         self.reports = PortReports(
@@ -111,7 +114,7 @@ class PortParts:
             dispatches=core.dispatches,
             store=core.store,
             clock=clock,
-            workers=workers(1, "look"),  # to wait with: it starts none
+            workers=waiting,
             rules=following.Rules(
                 queue=settings.portio_queue, unknown=settings.portio_unknown, cancel=settings.portio_cancel
             ),

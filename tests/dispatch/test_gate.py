@@ -13,6 +13,8 @@ from tests.support.clock import VirtualClock
 from tests.support.core import Program
 from tests.support.ledger import FaultyStore
 
+from .test_owed_reports import call
+
 UNUSABLE = "the gate cannot be used"
 
 
@@ -88,3 +90,19 @@ def test_a_holder_that_keeps_trying_is_not_overtaken_and_one_that_stops_is(
     assert program.follow(config()).status == "Succeeded"
     (sent,) = [record.sending_at - begun for record in store.records() if record.sending_at is not None]
     assert 45 + TAKEOVER <= sent < 45 + 2 * TAKEOVER
+
+
+def test_a_run_that_is_called_for_again_anyway_waits_without_a_thread(
+    program: Program, store: FaultyStore, clock: VirtualClock, github: GitHub, github_url: str
+) -> None:
+    target = TARGET.model_copy(update={"api_base": f"{github_url}/api/v3"})
+    holder = store.write(fresh("never-begins", target=target))
+    store.write_lease(store.read_lease("demo", target.short).entered(holder.key))
+    begun = clock.monotonic()
+    joined = call(program, github_url)
+    assert clock.monotonic() == begun
+    assert joined.task.note.queued
+    assert not github.runs
+    clock.forward(TAKEOVER)
+    call(program, github_url)
+    assert len(github.runs) == 1

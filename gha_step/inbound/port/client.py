@@ -22,11 +22,13 @@ from gha_step.github.exchange import Exchange
 from gha_step.github.messages import USER_AGENT, Answer, Request, shown
 from gha_step.inbound.port.connections import Connections, Kept
 from gha_step.inbound.port.errors import Limited, LoginRefused, Lost, NotSent
+from gha_step.inbound.port.flights import Flights
 from gha_step.inbound.port.limits import wait_of
 from gha_step.inbound.port.tokens import Grant, TokenKeeper, read_grant
-from gha_step.runtime import Clock
+from gha_step.runtime import Clock, Workers
 
 ANSWER_WITHIN: Final = 30.0  # seconds
+TOKEN_WITHIN: Final = 45.0  # seconds: to connect, and for the answer
 MAX_BODY: Final = 2 << 20  # a run with its payload; Port takes no body over 1 MiB
 MAX_LISTING: Final = 16 << 20  # claims and listings hold up to a thousand runs
 TOKEN: Final = "token"  # noqa: S105  the name of a route
@@ -56,6 +58,7 @@ class PortClient:
     """See the module.
 
     :param credentials: reads them anew; what it raises is raised.
+    :param workers: to wait with for a token that another thread asks for; none is started.
     :param observe: hears of each request: the route's name, and its status or `unreachable`, `lost`.
     """
 
@@ -66,6 +69,7 @@ class PortClient:
         *,
         connector: Connector,
         clock: Clock,
+        workers: Workers,
         observe: Callable[[str, str], None] = lambda route, result: None,
     ) -> None:
         self.endpoint = endpoint
@@ -78,7 +82,7 @@ class PortClient:
         self._keeper = TokenKeeper()
         self._kept_for: PortCredentials | None = None
         self._no_token: tuple[type[NotSent], str] | None = None
-        self._asking = False
+        self._flights: Flights[PortCredentials, Token] = Flights(workers)
         self._held_until = {False: float("-inf"), True: float("-inf")}  # by whether it is for a token
 
     @property
@@ -132,23 +136,32 @@ class PortClient:
         return self._send(route, method, target, headers, body, max_body).hiding(token)
 
     def _token(self, instead_of: Token | None = None, why: str = "no token") -> Token:
-        """The token that holds, or a new one. :raises NotSent: there is none now."""
+        """The token that holds, or a new one: who comes meanwhile waits for it. :raises NotSent: there is none now."""
         credentials = self._credentials()
+        if (token := self._kept_token(credentials, instead_of)) is not None:
+            return token
+        try:
+            return self._flights.share(credentials, lambda: self._new_token(credentials, why), TOKEN_WITHIN)
+        except TimeoutError:
+            raise NotSent(f"{self._host}: the token is being asked for", 1.0) from None
+
+    def _kept_token(self, credentials: PortCredentials, instead_of: Token | None) -> Token | None:
         with self._lock:
             if credentials != self._kept_for:
                 self._keeper = TokenKeeper()  # all that is known is of other credentials
                 self._kept_for, self._no_token = credentials, None
-            now = self._clock.monotonic()
             if instead_of is not None:
                 self._keeper.refused(instead_of)
-            if (token := self._keeper.current(now)) is not None:
-                return token
-            if self._asking:
-                raise NotSent(f"{self._host}: the token is being asked for", 1.0)
+            return self._keeper.current(self._clock.monotonic())
+
+    def _new_token(self, credentials: PortCredentials, why: str) -> Token:
+        if (token := self._kept_token(credentials, None)) is not None:
+            return token  # it has come just now
+        with self._lock:
+            now = self._clock.monotonic()
             if (wait := self._keeper.wait(now)) > 0:
                 kind, why = self._no_token or (LoginRefused, f"{self._host}: {why}")
                 raise kind(f"{why}; a token is asked for again in {wait:.0f} s", wait)
-            self._asking = True
             self._keeper.asks(now)
         try:
             grant = self._ask_for_token(credentials)
@@ -156,9 +169,6 @@ class PortClient:
         except NotSent as error:  # until it is asked for again, this is why there is none
             self._no_token = type(error), str(error)
             raise
-        finally:
-            with self._lock:
-                self._asking = False
         with self._lock:
             if credentials == self._kept_for:
                 self._keeper.given(grant, self._clock.monotonic())

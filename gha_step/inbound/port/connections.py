@@ -33,6 +33,7 @@ class Connections:
         self._clock = clock
         self._lock = threading.Lock()
         self._idle: deque[tuple[float, Kept]] = deque()  # the longest idle first
+        self._closed = False
 
     def take(self) -> Kept | None:
         """The one that was used last, if it is still good."""
@@ -49,7 +50,7 @@ class Connections:
         """It has carried a request and its answer, and may carry another."""
         now, closing = self._clock.monotonic(), []
         with self._lock:
-            if now - kept.opened < OLDEST:
+            if now - kept.opened < OLDEST and not self._closed:
                 self._idle.append((now, kept))
             else:
                 closing.append(kept)
@@ -59,8 +60,9 @@ class Connections:
             one.connection.close()
 
     def close(self) -> None:
-        """Close all."""
+        """Close all, and keep none from now on."""
         with self._lock:
+            self._closed = True
             closing = [kept for _, kept in self._idle]
             self._idle.clear()
         for kept in closing:

@@ -50,9 +50,10 @@ from gha_step.steps.dispatch.journal import subject_of
 from gha_step.steps.dispatch.request import DispatchCall, DispatchRequest, Key
 from gha_step.steps.dispatch.task import Joined
 from gha_step.steps.dispatch.tasks import DispatchTasks
+from gha_step.steps.wait.config import DEFAULT_ARTIFACT
+from gha_step.steps.wait.run_poller import NOTHING, RunPoller
 from gha_step.steps.wait.run_poller import Look as LookUnderWay
-from gha_step.steps.wait.run_poller import RunPoller
-from gha_step.steps.wait.snapshot import Snapshot
+from gha_step.steps.wait.snapshot import Snapshot, Wanted
 from gha_step.steps.waking import Hint
 from gha_step.telemetry import log
 
@@ -303,7 +304,8 @@ class PortReports:
         try:
             repository = self._github.repository_of(record)
             run = RunReference(repository.endpoint, repository.owner, repository.name, record.run.id)
-            look = self._run_poller.look(run, repository.token, repository.renew, project=record.project)
+            project, wanted = record.project, _wanted(record)
+            look = self._run_poller.look(run, repository.token, repository.renew, project=project, wanted=wanted)
             snapshot = self._seen(look)
         except StepError as error:
             followed.known = following.unseen(followed.known, self._clock.now())
@@ -322,6 +324,7 @@ class PortReports:
             known = replace(known, environments=tuple(one.environment for one in snapshot.pending))
             if observed.phase is Phase.COMPLETED:
                 known = following.found_jobs(snapshot.jobs, snapshot.more_jobs, known)
+                known = replace(known, outputs=snapshot.outputs)
             followed.known = known
         self._succeeded(followed)
         return None
@@ -409,6 +412,13 @@ class PortReports:
             return None
         growing = min(SHORTEST * 2.0 ** min(followed.tries - 1, 10), LONGEST)
         return growing if asked is None else max(growing, min(asked, 10 * LONGEST))
+
+
+def _wanted(record: Record) -> Wanted:
+    """What a look is to find besides the run: only a node can tell outputs."""
+    report = record.report
+    tells = report is not None and report.kind == "node" and report.wanted
+    return Wanted(outputs=DEFAULT_ARTIFACT) if tells else NOTHING
 
 
 @dataclass

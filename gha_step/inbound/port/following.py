@@ -17,6 +17,7 @@ from gha_step.inbound.port.reports import AtPort, Line, NodeAtPort, RunAtPort
 from gha_step.ledger.duties import Report
 from gha_step.ledger.record import FINAL, Record, State
 from gha_step.steps.dispatch.answers import run_page, workflow_page
+from gha_step.steps.wait.snapshot import Outputs
 
 Part: TypeAlias = Literal["link", "external ID", "label", "end", "status alone"]
 
@@ -79,6 +80,7 @@ class Known:
     external_id: str | None = None
     jobs: tuple[ObservedJob, ...] | None = None
     more_jobs: int = 0
+    outputs: Outputs | None = None  # of a node's run that has ended
     environments: tuple[str, ...] = ()
     line_said: bool = False  # of what is unknown, on a node
     cancelled_at: float | None = None
@@ -284,7 +286,8 @@ def _accepted(dispatch: Dispatch, report: Report, known: Known, now: float) -> S
 def _told_end(report: Report, known: Known, run: ObservedRun) -> Step:
     if not reports.is_good(run.conclusion) and known.jobs is None:
         return LookForJobs()
-    end = reports.ended(_seen(report, known), run, known.jobs or (), known.more_jobs, wanted=report.wanted)
+    seen, jobs = _seen(report, known), known.jobs or ()
+    end = reports.ended(seen, run, jobs, known.more_jobs, wanted=report.wanted, outputs=known.outputs)
     return _tell(report, known, end, wanted=report.wanted, label=(run.conclusion or "").replace("_", " "))
 
 

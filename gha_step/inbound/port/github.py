@@ -7,7 +7,7 @@ Source: port.md, "Inputs" and GHA_STEP_PORTIO_GITHUB_SECRET.
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Final
+from typing import Final, TypeAlias
 
 from gha_step.contract.errors import CredentialsError, StepError, TokenUnavailable
 from gha_step.contract.memory import Memory
@@ -24,20 +24,24 @@ from gha_step.github.messages import text
 from gha_step.github.rate_limits import DISPATCHES, RateLimits
 from gha_step.github.refusals import Asked, read_refusal
 from gha_step.github.runs import RunReference
+from gha_step.inbound.port.flights import Flights
 from gha_step.ledger.record import Record
-from gha_step.runtime import Clock
+from gha_step.runtime import Clock, Workers
 from gha_step.steps.access import Repositories, Repository
 from gha_step.steps.repository import RepositoryConfig
 
 GIT: Final = "git"
 INSTALLED_FOR: Final = 3600.0  # seconds for which an owner's installation is believed
 BRANCH_FOR: Final = 10.0  # seconds for which a default branch is believed without asking again
+BRANCH_WITHIN: Final = 30.0  # seconds to wait for somebody else's request
+_Branch: TypeAlias = tuple[Endpoint, str, Token]
 
 
 class GitHubOfPort:
     """See the module.
 
     :param secret: the name of the Secret, or `GIT`.
+    :param workers: to wait with for what another thread asks; none is started.
     """
 
     def __init__(
@@ -51,6 +55,7 @@ class GitHubOfPort:
         client: Client,
         rate_limits: RateLimits,
         clock: Clock,
+        workers: Workers,
         allow_http: bool,
     ) -> None:
         self._project = project
@@ -64,7 +69,8 @@ class GitHubOfPort:
         self._allow_http = allow_http
         self._lock = threading.Lock()
         self._installed: Memory[tuple[Endpoint, str, str], tuple[int, float]] = Memory(5_000)
-        self._branches: Memory[tuple[Endpoint, str, Token], tuple[str, str, float]] = Memory(5_000)
+        self._branches: Memory[_Branch, tuple[str, str, float]] = Memory(5_000)
+        self._flights: Flights[_Branch, str] = Flights(workers)
 
     # ---------------------------------------------------------------- credentials
 
@@ -162,6 +168,12 @@ class GitHubOfPort:
         :raises GitHubError: it cannot be told.
         """
         key = (repository.endpoint, f"{repository.owner}/{repository.name}".lower(), repository.token)
+        try:
+            return self._flights.share(key, lambda: self._default_branch(key, repository), BRANCH_WITHIN)
+        except TimeoutError:
+            raise Unreachable(f"{repository.endpoint.host} is being asked for the default branch of {key[1]}") from None
+
+    def _default_branch(self, key: _Branch, repository: Repository) -> str:
         now = self._clock.monotonic()
         with self._lock:
             branch, etag, until = self._branches.get(key, ("", None, 0.0))

@@ -44,6 +44,7 @@ AT_ONCE: Final = 32  # turns: each may wait for a Secret, the ledger, Port or Gi
 LOOK: Final = 1.0  # seconds between two looks at a dispatch under way; its end is heard at once
 SHORTEST: Final = 1.0  # seconds between two tries, …
 LONGEST: Final = 60.0  # … growing to this
+APART: Final = 0.5  # seconds between two tries of those that wait without a place, however many they are
 LATE: Final = 330.0  # seconds for which an owner's late word may still say that nothing was sent
 
 
@@ -298,7 +299,12 @@ class Door:
         if held.waiting and held.press.via == "claims" and self._kept() > MOST_KEPT:
             self._forget(held)  # it is recorded, and comes again
             return None
-        return self._again(held, None if note is None else note.retry_after)
+        pause = self._again(held, None if note is None else note.retry_after)
+        return min(max(pause, APART * self._waiting()), LONGEST) if held.waiting else pause
+
+    def _waiting(self) -> int:
+        with self._lock:
+            return sum(held.waiting for held in self._held.values())
 
     def _end(self, held: _Held, record: Record) -> float | None:
         now = self._clock.monotonic()

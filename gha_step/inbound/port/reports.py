@@ -13,6 +13,7 @@ from typing import Any, Final, Literal
 from gha_step.contract.json_text import parse_json
 from gha_step.github.messages import shown
 from gha_step.github.runs import ObservedJob, ObservedRun
+from gha_step.steps.wait.snapshot import Outputs
 
 LONGEST_SUMMARY: Final = 64 << 10  # bytes
 LONGEST_LINE: Final = 8 << 10  # bytes of a log line
@@ -158,18 +159,32 @@ def progress(run: ObservedRun, environments: Sequence[str] = ()) -> Line:
     return Line(f"Workflow is {label}", label)
 
 
-def ended(seen: AtPort, run: ObservedRun, jobs: Sequence[ObservedJob], more_jobs: int = 0, *, wanted: bool) -> End:
-    """What is told once the workflow has ended. ``jobs``: those that failed. Without ``wanted`` the line alone."""
+def ended(
+    seen: AtPort,
+    run: ObservedRun,
+    jobs: Sequence[ObservedJob],
+    more_jobs: int = 0,
+    *,
+    wanted: bool,
+    outputs: Outputs | None = None,
+) -> End:
+    """What is told once the workflow has ended. ``jobs``: those that failed. Without ``wanted`` the line alone.
+
+    :param outputs: what the workflow has uploaded for later nodes, or why that cannot be used.
+    """
     conclusion = run.conclusion or ""
     words = conclusion.replace("_", " ")
     if conclusion == "cancelled" and not any(job.failed_step for job in jobs):
         jobs, more_jobs = (), 0  # no job began, so none can tell why
     why = "" if conclusion in _GOOD else _why(run, jobs)
-    line = Line(_cut(f"Workflow ended: {words}{why} ({run.url})", LONGEST_LINE))
+    about = "" if outputs is None or outputs.missing else outputs.problem or outputs.note
+    line = Line(_cut(f"Workflow ended: {words}{why} ({run.url}){about and f'; outputs: {about}'}", LONGEST_LINE))
     if not wanted:
         return End(line, {})
     if isinstance(seen, NodeAtPort):
         own = {"workflowRunUrl": run.url, "workflowRunId": run.url.rsplit("/", 1)[-1], "conclusion": conclusion}
+        if outputs is not None and outputs.json:
+            own["outputs"] = parse_json(outputs.json)
         result = "SUCCESS" if conclusion in _GOOD else "CANCELLED" if conclusion == "cancelled" else "FAILED"
         return End(line, {**_node_end(result, words), "output": {**own, **seen.output}})
     return End(line, _run_end(seen, status_of(conclusion), words, _summary(run, words, why, jobs, more_jobs)))

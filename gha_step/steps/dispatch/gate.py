@@ -122,7 +122,8 @@ class Gate:
                     return False
                 record = task.record
             task.note = Note(why, 2.0, queued=True)
-            if task.request is not request or not pause(1.0):
+            asks_itself = record.report is not None  # when the note says so: it holds no thread meanwhile
+            if asks_itself or task.request is not request or not pause(1.0):
                 return False
         return True
 

@@ -14,6 +14,7 @@ from gha_step.github.artifacts import (
     MAX_STORED,
     Artifact,
     BadArtifact,
+    NoArtifact,
     artifacts,
     check_size,
     newest,
@@ -56,7 +57,7 @@ class OutputsReader:
         """The outputs of a run that has ended.
 
         :param jobs: reads the jobs of the latest attempt, where that matters.
-        :raises BadArtifact: there are none, however often they are asked for.
+        :raises BadArtifact: there are none, however often they are asked for (`NoArtifact`: nor an artifact).
         :raises GitHubError: not now.
         """
         asked = at.run.asked._replace(subject=f"the artifacts of {at.run}")
@@ -97,7 +98,7 @@ class OutputsReader:
         found = newest(self._list(at, asked, {"name": name}), name)
         if found is None:
             there = others(self._list(at, asked, {}))
-            raise BadArtifact(
+            raise NoArtifact(
                 f"there is no artifact {name!r}, {there}: let the workflow upload one JSON file with "
                 f"actions/upload-artifact and `name: {name}`"
             )

@@ -15,7 +15,7 @@ from typing import Final
 from gha_step.contract.errors import StepError
 from gha_step.contract.memory import Memory
 from gha_step.contract.secret import Token
-from gha_step.github.artifacts import BadArtifact
+from gha_step.github.artifacts import BadArtifact, NoArtifact
 from gha_step.github.errors import GitHubError, RateLimited, Refused, Unclear, Untrusted
 from gha_step.github.rate_limits import RateLimits
 from gha_step.github.refusals import invisible
@@ -318,7 +318,7 @@ class RunPoller:
             read = self._outputs.read(at, run, name, lambda: self._reader.jobs(at))
             return replace(seen, outputs=Outputs(json=read.json, note=read.note))
         except (BadArtifact, Untrusted) as error:
-            return replace(seen, outputs=Outputs(problem=str(error)))
+            return replace(seen, outputs=Outputs(problem=str(error), missing=isinstance(error, NoArtifact)))
         except RateLimited as error:
             return replace(self._limited(watch, at, error), run=run)
         except GitHubError as error:

@@ -32,11 +32,12 @@ class Wanted:
 class Outputs:
     """The outputs of a run that has ended: text with a JSON object; or the problem for which there are none.
 
-    ``note``: what to know of them.
+    ``missing``: the workflow has uploaded nothing of that name. ``note``: what to know of them.
     """
 
     json: str = ""
     problem: str = ""
+    missing: bool = False
     note: str = ""
 
 

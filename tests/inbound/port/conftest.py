@@ -1,6 +1,7 @@
 """A client of an emulated Port, over real sockets, whose clock the test moves."""
 
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing
 
 import pytest
 
@@ -9,6 +10,7 @@ from gha_step.emulator import serve
 from gha_step.emulator.port import EXAMPLE_CLIENT_ID, EXAMPLE_CLIENT_SECRET, Port, example
 from gha_step.inbound.port.api import PortApi
 from gha_step.inbound.port.client import PortClient, PortCredentials, port_endpoint
+from gha_step.runtime import ThreadWorkers
 from tests.support.clock import VirtualClock
 from tests.support.network import FaultyConnector
 
@@ -57,14 +59,20 @@ def new_client(
     connector: FaultyConnector,
 ) -> Iterator[Callable[[], PortClient]]:
     """Makes a client as another process would have it."""
-    with serve(port) as url:
-        yield lambda: PortClient(
-            port_endpoint(url),
-            lambda: credentials[-1],
-            connector=connector,
-            clock=clock,
-            observe=observed.hear,
-        )
+    with serve(port) as url, ExitStack() as stack:
+
+        def new() -> PortClient:
+            made = PortClient(
+                port_endpoint(url),
+                lambda: credentials[-1],
+                connector=connector,
+                clock=clock,
+                workers=ThreadWorkers(1, "wait"),
+                observe=observed.hear,
+            )
+            return stack.enter_context(closing(made))
+
+        yield new
 
 
 @pytest.fixture

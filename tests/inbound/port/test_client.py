@@ -1,12 +1,13 @@
 """Port's REST client over real sockets: token, limits, lost answers, bounds, and no secret in anything it says."""
 
 from collections.abc import Callable
+from threading import Event
 
 import pytest
 
 from gha_step.contract.secret import Token
 from gha_step.emulator import Answer as FaultAnswer
-from gha_step.emulator import Close, Endless, Reset, Response, Truncate
+from gha_step.emulator import Close, Endless, Hold, Reset, Response, Truncate
 from gha_step.emulator.port import EXAMPLE_CLIENT_ID, EXAMPLE_CLIENT_SECRET, Action, Port
 from gha_step.github.errors import BadEndpoint
 from gha_step.inbound.port.api import PortApi, Registration
@@ -14,7 +15,8 @@ from gha_step.inbound.port.client import PortClient, PortCredentials, port_endpo
 from gha_step.inbound.port.errors import Limited, LoginRefused, Lost, NotSent, Refused
 from gha_step.inbound.port.messages import PortRun, of_claimed_node, of_claimed_run
 from gha_step.inbound.port.reports import Line, NodeAtPort
-from tests.support.clock import VirtualClock
+from gha_step.runtime import ThreadWorkers
+from tests.support.clock import VirtualClock, eventually
 
 from .conftest import Observed
 
@@ -191,7 +193,9 @@ def test_nobody_there_is_not_sent(clock: VirtualClock, credentials: list[PortCre
     from gha_step.github.connection import SocketConnector
 
     endpoint = port_endpoint("http://127.0.0.1:1")
-    client = PortClient(endpoint, lambda: credentials[-1], connector=SocketConnector(), clock=clock)
+    client = PortClient(
+        endpoint, lambda: credentials[-1], connector=SocketConnector(), clock=clock, workers=ThreadWorkers(1, "wait")
+    )
     with pytest.raises(NotSent, match="GHA_STEP_PORTIO_API"):
         PortApi(client).active_runs()
 
@@ -275,7 +279,7 @@ def test_no_secret_is_in_what_an_answer_or_an_error_says(
 
 def test_every_request_is_observed_by_route_and_result(api: PortApi, port: Port, observed: Observed) -> None:
     api.active_runs()
-    port.faults.add(Reset("after"), "claim-runs")
+    port.faults.add(Reset("after"), "claim")
     with pytest.raises(Lost):
         api.claim_runs("gha-step", 10, 60.0)
     assert observed == [("token", "200"), ("list_runs", "200"), ("claim_runs", "lost")]
@@ -301,6 +305,17 @@ def test_the_endpoint_is_scheme_and_host(url: str, base: str) -> None:
 def test_a_bad_endpoint_is_refused(url: str) -> None:
     with pytest.raises(BadEndpoint):
         port_endpoint(url)
+
+
+def test_those_who_come_while_a_token_is_asked_for_wait_for_it(api: PortApi, port: Port) -> None:
+    asked = Event()
+    port.faults.add(Hold(asked), "token")
+    threads = ThreadWorkers(8, "ask")
+    jobs = [threads.spawn(api.active_runs) for _ in range(8)]
+    eventually(lambda: port.count("token"))
+    asked.set()
+    assert [job.result(timeout=30) for job in jobs] == [frozenset()] * 8
+    assert port.count("token") == 1
 
 
 @pytest.mark.parametrize(("status", "kind"), [(401, LoginRefused), (503, NotSent)])

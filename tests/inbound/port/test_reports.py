@@ -28,6 +28,7 @@ from gha_step.inbound.port.reports import (
     unknown_end,
     unknown_line,
 )
+from gha_step.steps.wait.snapshot import Outputs
 
 PAGE = "https://github.com/myorg/my-app/actions/runs/17"
 OPEN = RunAtPort("IN_PROGRESS")
@@ -130,6 +131,26 @@ def test_what_the_workflow_told_itself_stays() -> None:
     node = NodeAtPort("IN_PROGRESS", output={"conclusion": "mine", "image": "a"})
     output = ended(node, run("success"), (), wanted=True).patch["output"]
     assert output == {"workflowRunUrl": PAGE, "workflowRunId": "17", "conclusion": "mine", "image": "a"}
+
+
+@pytest.mark.parametrize(
+    ("outputs", "own", "told", "about"),
+    [
+        (Outputs(json='{"url":"u","n":1}'), {}, {"url": "u", "n": 1}, ""),
+        (Outputs(json='{"url":"u"}', note="of an earlier attempt"), {}, {"url": "u"}, "of an earlier attempt"),
+        (Outputs(json='{"url":"u"}'), {"outputs": "mine"}, "mine", ""),
+        (Outputs(problem="it has expired"), {}, None, "it has expired"),
+        (Outputs(problem="there is none", missing=True), {}, None, ""),
+        (None, {}, None, ""),
+    ],
+)
+def test_a_node_tells_the_outputs_of_its_workflow(
+    outputs: Outputs | None, own: dict[str, str], told: object, about: str
+) -> None:
+    end = ended(NodeAtPort("IN_PROGRESS", output=own), run("failure"), (), wanted=True, outputs=outputs)
+    assert end.patch["output"].get("outputs") == told
+    assert end.patch["output"]["conclusion"] == "failure"
+    assert end.line.message.endswith(f"; outputs: {about}" if about else f"({PAGE})")
 
 
 @pytest.mark.parametrize(

@@ -6,9 +6,12 @@ from typing import Final
 import jwt  # noqa: F401  the first import of it takes longer than a call waits, on a busy machine
 
 from gha_step.emulator import EXAMPLE_TOKEN, GitHub
-from gha_step.emulator.port import Port
+from gha_step.emulator.port import EXAMPLE_INSTALLATION, Action, Port
+from gha_step.github.connection import SocketConnector
+from gha_step.github.endpoint import resolve_endpoint
 from tests.support.app_keys import rsa_key
 from tests.support.clock import eventually
+from tests.support.network import FaultyConnector
 from tests.support.port import PROJECT
 from tests.support.secrets import write_secret
 
@@ -51,6 +54,30 @@ def test_the_installation_of_the_secret_is_a_first_guess(
     port.press("deploy", INPUTS)
     eventually(lambda: github.runs)
     assert github.count(LOOKUP) == 1
+
+
+def test_kargo_s_git_credentials_serve_the_repository_of_their_url(
+    begin: Begin, port: Port, github: GitHub, github_url: str, tmp_path: Path
+) -> None:
+    """They lead to github.com: here to the emulated one."""
+    connector = FaultyConnector()
+    here = resolve_endpoint(github_url, allow_http=False)
+    connector.on_connect = lambda endpoint: (
+        SocketConnector().connect(here) if endpoint.host == "api.github.com" else None
+    )
+    url = "https://github.com/myorg/my-app.git"
+    write_secret(tmp_path / "secrets", PROJECT, "git", repoURL=url, username="x", password=EXAMPLE_TOKEN)
+    process = begin(connector=connector, github_secret="git")
+    pressed = port.press("deploy", INPUTS)
+    eventually(lambda: github.runs and pressed.link)
+    (record,) = process.records()
+    assert record.target.api_base == "https://api.github.com"
+    missing = port.press(Action("other", installation_id=EXAMPLE_INSTALLATION, repo="other-app"), INPUTS)
+    eventually(lambda: missing.ended)
+    assert missing.label == "not dispatched"
+    assert "myorg/other-app" in str(missing.summary)
+    github.runs[0].finish("success")
+    eventually(lambda: pressed.status == "SUCCESS")
 
 
 def test_an_app_that_is_not_installed_there_ends_the_run_and_names_both(

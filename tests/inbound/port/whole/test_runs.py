@@ -2,8 +2,9 @@
 
 import pytest
 
-from gha_step.emulator import Answer, GitHub, Response
+from gha_step.emulator import EXAMPLE_REPOSITORY, Answer, GitHub, Response
 from gha_step.emulator.port import A_PERSON, EXAMPLE_CLIENT_ID, EXAMPLE_INSTALLATION, Action, ActionRun, Port
+from gha_step.inbound.port import following
 from gha_step.inbound.port.intake import Press
 from gha_step.inbound.port.messages import PortRun
 from gha_step.ledger.record import State
@@ -132,8 +133,11 @@ def test_what_the_workflow_tells_itself_stays(begin: Begin, port: Port, github: 
 
 @pytest.mark.parametrize("cancel", ["on", "force"])
 def test_a_run_that_a_person_withdraws_is_cancelled_at_github(
-    begin: Begin, port: Port, github: GitHub, cancel: str
+    begin: Begin, port: Port, github: GitHub, cancel: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(following, "FORCE_AFTER", 10.0)
+    (workflow,) = github._repositories[EXAMPLE_REPOSITORY].workflows
+    workflow.cleans_up_for = 100_000.0 if cancel == "force" else 1.0
     process = begin(cancel=cancel)
     pressed = port.press("deploy", INPUTS)
     eventually(lambda: github.runs and pressed.link)
@@ -142,8 +146,8 @@ def test_a_run_that_a_person_withdraws_is_cancelled_at_github(
     port.set_status(pressed, "FAILURE", by=A_PERSON)
     eventually(lambda: github.count("cancel-run"))
     told(process, pressed)
-    assert github.runs[0].conclusion == "cancelled"
-    assert github.count("cancel-run") == 1
+    assert (github.count("cancel-run"), github.count("force-cancel-run")) == (1, int(cancel == "force"))
+    eventually(lambda: github.runs[0].conclusion == "cancelled")
 
 
 def test_a_run_that_a_machine_ends_is_not_cancelled(begin: Begin, port: Port, github: GitHub) -> None:
@@ -161,11 +165,13 @@ def test_a_node_ends_with_result_links_and_output(begin: Begin, port: Port, gith
     node = port.start_node(Action("deploy"), INPUTS)
     eventually(lambda: github.runs and node.links)
     (run,) = github.runs
+    run.upload({"url": "https://app.example.com", "replicas": 3, "skipped": None})
     run.finish("success")
     eventually(lambda: node.status == "COMPLETED")
     eventually(lambda: not any(record.owes for record in process.records()))
     assert node.result == "SUCCESS"
     assert node.output["workflowRunId"] == str(run.id)
+    assert node.output["outputs"] == {"url": "https://app.example.com", "replicas": 3}
     assert node.acked_by == [EXAMPLE_CLIENT_ID]
 
 
