@@ -14,7 +14,8 @@ from gha_step.credentials.secrets import LabelledSecret
 from gha_step.emulator import EXAMPLE_TOKEN, GitHub, Run
 from gha_step.emulator import Request as EmulatedRequest
 from gha_step.emulator import Response as EmulatedResponse
-from gha_step.emulator.port import EXAMPLE_CLIENT_ID, EXAMPLE_CLIENT_SECRET, Action, ActionRun, Port, Refusal, example
+from gha_step.emulator.port import EXAMPLE_CLIENT_ID, EXAMPLE_CLIENT_SECRET, Action, Port, Refusal, example
+from gha_step.emulator.port.state import ActionRun, NodeRun
 from gha_step.inbound.port.errors import PortError
 from gha_step.inbound.port.intake import FRESH, Held, Press
 from gha_step.inbound.port.messages import PortRun, Unusable
@@ -50,6 +51,8 @@ QUEUE: Final = 900.0
 UNKNOWN: Final = 300.0
 CALM_AFTER: Final = 900.0  # virtual seconds: from then on nothing goes wrong any more
 STUCK_AFTER: Final = 9000.0  # virtual seconds: by then every press must have come to its end
+NODES: Final = 0.3  # of what comes by claims, where Port serves the routes for nodes
+UPLOADED: Final = {"url": "https://app.example.com"}
 GOOD: Final = frozenset({"success", "skipped", "neutral"})
 WORKFLOW: Final = """
 name: Deploy
@@ -71,7 +74,8 @@ class Pressed:
     action: Action
     via: str
     at: float
-    run: ActionRun | None = None
+    node: bool = False
+    run: ActionRun | NodeRun | None = None
     own_end: str | None = None  # what the workflow itself tells Port, if it does
     own_end_after: float = 0.0
     withdrawn_at: float | None = None
@@ -240,7 +244,7 @@ class PortSchedule:
                 ended_status=dice.choice((422, 422, 409)),
                 reset=dice.choice(("seconds", "epoch")),
                 node_routes=dice.choice(("none", "none", "plain", "described")),
-                new_id=lambda: f"{len(self.port.runs) + 1:016d}",
+                new_id=lambda: f"{len(self.port.runs) + len(self.port.nodes) + 1:016d}",
             )
         )
         self.port_network = PortNetwork(
@@ -293,13 +297,15 @@ class PortSchedule:
         repository = self.github._repositories["myorg/my-app"]
         file = f"deploy{number if dice.random() < 0.7 else 0}.yml"
         if file not in [workflow.file_name for workflow in repository.workflows]:
-            repository.add_workflow(
+            workflow = repository.add_workflow(
                 file,
                 WORKFLOW.format(title=self.titles),
                 queued_for=dice.choice((0.5, 5.0, 60.0)),
                 runs_for=dice.choice((1.0, 20.0, 300.0)),
                 conclusion=dice.choice(("success", "success", "failure", "cancelled", "timed_out", "skipped")),
             )
+            workflow.uploads = dice.choice((None, UPLOADED))
+        node = self.way == "claims" and self.port.node_routes != "none" and dice.random() < NODES
         action = Action(
             f"action-{number}",
             invocation="INTEGRATION_ACTION" if self.way == "claims" else "GITHUB",
@@ -307,21 +313,22 @@ class PortSchedule:
             workflow=dice.choice((file,) * 9 + ("missing.yml",)),
             inputs={"ref": dice.choice(("main", None))},
             report=dice.choice((None, None, True, False)),
-            requires_approval=dice.random() < 0.1,
+            requires_approval=not node and dice.random() < 0.1,
         )
         own = dice.choice((None, None, None, "SUCCESS", "FAILURE"))
-        pressed = Pressed(f"tag-{number}", action, self.way, dice.uniform(0.0, 30.0), own_end=own)
+        pressed = Pressed(f"tag-{number}", action, self.way, dice.uniform(0.0, 30.0), node=node, own_end=own)
         pressed.own_end_after = dice.choice((0.1, 10.0, 100.0, 400.0))
-        if dice.random() < 0.2:
+        if not node and dice.random() < 0.2:
             self.kernel.at(pressed.at + dice.choice((0.5, 5.0, 60.0, 300.0)), lambda: self._withdraw(pressed))
         self.kernel.at(pressed.at, lambda: self._begin(pressed))
         return pressed
 
     def _begin(self, pressed: Pressed) -> None:
-        run = pressed.run = self.port.press(pressed.action, {"tag": pressed.tag})
-        pressed.key = step_key(PROJECT, "port", "run", run.id)
+        begin = self.port.start_node if pressed.node else self.port.press
+        run = pressed.run = begin(pressed.action, {"tag": pressed.tag})
+        pressed.key = step_key(PROJECT, "port", "node" if pressed.node else "run", run.id)
         self.kernel.note(f"{pressed.tag} is pressed: {run.id}")
-        if run.status != "IN_PROGRESS":
+        if isinstance(run, ActionRun) and run.status != "IN_PROGRESS":
             delay = self.kernel.random.choice((1.0, 30.0, QUEUE + 100.0))
             self.kernel.at(delay, lambda: None if run.ended else self.port.approve(run))
         if self.way == "kafka":
@@ -339,9 +346,12 @@ class PortSchedule:
             return
 
         def tell() -> None:
-            assert pressed.run is not None
             try:
-                self.port.workflow_patches(pressed.run, status=pressed.own_end, summary="told by the workflow")
+                if isinstance(pressed.run, NodeRun):
+                    result = "SUCCESS" if pressed.own_end == "SUCCESS" else "FAILED"
+                    self.port.workflow_patches_node(pressed.run, status="COMPLETED", result=result)
+                elif pressed.run is not None:
+                    self.port.workflow_patches(pressed.run, status=pressed.own_end, summary="told by the workflow")
                 self.kernel.note(f"the workflow of {pressed.tag} tells {pressed.own_end}")
             except Refusal:
                 self.kernel.note(f"the workflow of {pressed.tag} is refused by Port")
@@ -349,7 +359,7 @@ class PortSchedule:
         self.kernel.at(pressed.own_end_after, tell)
 
     def _withdraw(self, pressed: Pressed) -> None:
-        if pressed.run is not None and not pressed.run.ended:
+        if isinstance(pressed.run, ActionRun) and not pressed.run.ended:
             self.kernel.note(f"a person sets {pressed.tag} to FAILURE")
             self.port.set_status(pressed.run, "FAILURE")
             pressed.withdrawn_at = self.kernel.now
@@ -485,8 +495,15 @@ class PortSchedule:
     def _judge_told(self, pressed: Pressed, body: Mapping[str, Any]) -> None:
         runs = self.runs_of(pressed)
         conclusion = runs[0].conclusion if runs else None
-        label = body.get("statusLabel")
-        match body.get("status"):
+        label, status, links = body.get("statusLabel"), body.get("status"), [body.get("link")]
+        if pressed.node:
+            label, links = (label or {}).get("text"), body.get("links", [])
+            if body.get("result") == "CANCELLED" and conclusion != "cancelled":
+                raise Broken(f"{pressed.tag}: CANCELLED told, but its run is {conclusion}")
+            status = status and {"SUCCESS": "SUCCESS"}.get(body["result"], "FAILURE")
+            if body.get("output", {}).get("outputs", UPLOADED) != UPLOADED:
+                raise Broken(f"{pressed.tag}: outputs that its run has not: {body}")
+        match status:
             case "SUCCESS" if conclusion not in GOOD:
                 raise Broken(f"{pressed.tag}: SUCCESS told, but its run is {conclusion}")
             case "FAILURE" if label == "not dispatched" and runs:
@@ -495,9 +512,8 @@ class PortSchedule:
                 raise Broken(f"{pressed.tag}: FAILURE ({label}) told, but its run is {conclusion}")
         if "status" in body and not pressed.wanted and label != "not dispatched":
             raise Broken(f"{pressed.tag}: an end was told that is not wanted")
-        links = [body["link"]] if isinstance(body.get("link"), str) else []
-        if links and not any(str(run.id) in links[0] for run in runs):
-            raise Broken(f"{pressed.tag}: the link {links[0]} is of no run of its own")
+        if any(link and not any(str(run.id) in link for run in runs) for link in links):
+            raise Broken(f"{pressed.tag}: the links {links} are of no run of its own")
 
     def _ended(self, pressed: Pressed) -> bool:
         run = pressed.run
@@ -544,6 +560,11 @@ class PortSchedule:
             return
         if len(runs) != 1:
             raise Broken(f"{pressed.tag}: nothing went wrong, and yet {len(runs)} runs")
+        if isinstance(pressed.run, NodeRun):
+            told = pressed.run.output.get("outputs")
+            if pressed.wanted and told != runs[0].workflow.uploads:
+                raise Broken(f"{pressed.tag}: outputs of the run: {runs[0].workflow.uploads}, told: {told}")
+            return
         patches = pressed.run.patches_by(EXAMPLE_CLIENT_ID)
         if patches != (2 if pressed.wanted else 1):
             raise Broken(f"{pressed.tag}: {patches} PATCHes: {pressed.told}")
@@ -577,7 +598,8 @@ class PortSchedule:
             record = self._record(pressed)
             state = "no record" if record is None else record.state
             label = pressed.run.label if pressed.run.status != "IN_PROGRESS" else ""
-            yield f"{pressed.run.status} {label or ''}, {state}"
+            kind = "node " if pressed.node else ""
+            yield f"{kind}{pressed.run.status} {label or ''}, {state}"
 
     def _calm(self) -> None:
         self.kernel.note("from here on nothing goes wrong")
