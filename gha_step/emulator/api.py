@@ -355,6 +355,11 @@ def get_group(call: Call) -> Response:
     members = [run for run in repository.runs if run.in_group(call.params["group"])]
     if not members or not call.generation.concurrency:
         raise refusal.not_found()
+    if (wanted := call.request.query.get("ahead_of_run")) is not None:
+        numbers = [str(run.id) for run in members]
+        if wanted not in numbers:
+            raise Refusal(422, "Validation Failed")
+        members = members[: numbers.index(wanted) + 1]
     return Response.of(200, bodies.concurrency_group(call.params["group"], members, call.links))
 
 

@@ -312,7 +312,7 @@ def job(run: Run, number: int, links: Links) -> Body:
     completed = timestamp(phase.at) if status == "completed" else None
     attempt = what.attempt or run.attempt
     job_id = run.id * 1000 + attempt * 10 + number
-    running = status in ("in_progress", "completed")
+    running = status == "in_progress" or (status == "completed" and _began(run, conclusion))
     root = f"{links.api}/repos/{run.repository.full_name}"
     return {
         "id": job_id,
@@ -339,6 +339,11 @@ def job(run: Run, number: int, links: Links) -> Body:
         "runner_group_id": 0 if running else None,
         "runner_group_name": "GitHub Actions" if running else None,
     }
+
+
+def _began(run: Run, conclusion: str | None) -> bool:
+    """Whether a runner took a job that is over: what ended in the queue has no steps."""
+    return conclusion not in ("cancelled", "skipped") or any(one.status == "in_progress" for one in run.phases)
 
 
 def _conclusion(what: Job, of_the_run: str | None) -> str | None:

@@ -7,11 +7,13 @@ Source: https://docs.github.com/en/rest/actions/workflow-runs and facts/github-d
 """
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Final
 from urllib.parse import quote
 
+from gha_step.github.annotations import Annotation
 from gha_step.github.endpoint import Endpoint
 from gha_step.github.errors import Refused, Unclear
 from gha_step.github.messages import Answer, own_link, positive_id, shown, text, when
@@ -137,7 +139,8 @@ class ObservedRun:
 class ObservedJob:
     """A job of a run. ``conclusion``: `None` while it runs; ``failed_step``: its first step that failed.
 
-    ``attempt``: in which it ran; less than the run's, if its result was carried over.
+    ``attempt``: in which it ran; less than the run's, if its result was carried over. ``began``: whether a runner took
+    it. ``annotations``: what it says of its failure, where that was asked for.
     """
 
     name: str
@@ -146,6 +149,8 @@ class ObservedJob:
     url: str | None
     attempt: int = 1
     id: int | None = None
+    began: bool = True
+    annotations: tuple[Annotation, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -230,6 +235,7 @@ def _job(entry: dict[str, Any], endpoint: Endpoint) -> ObservedJob:
         url=own_link(entry.get("html_url"), endpoint),
         attempt=_count(entry.get("run_attempt"), _MOST_ATTEMPTS) or 1,
         id=_count(entry.get("id"), 2**63 - 1) or None,
+        began=bool(entry.get("steps")),
     )
 
 
@@ -246,6 +252,11 @@ def failed_jobs(jobs: tuple[ObservedJob, ...]) -> tuple[ObservedJob, ...]:
     matrix cancels its siblings."""
     ended = [job for job in jobs if job.conclusion not in (None, "success", "neutral", "skipped")]
     return tuple([job for job in ended if job.conclusion != "cancelled"] or ended)
+
+
+def never_began(run: ObservedRun, jobs: Iterable[ObservedJob]) -> bool:
+    """Whether the run was cancelled before any job of this attempt began. ``jobs``: all of it."""
+    return run.conclusion == "cancelled" and not any(job.began and job.attempt == run.attempt for job in jobs)
 
 
 def pending_deployments(answer: Answer) -> tuple[PendingDeployment, ...]:

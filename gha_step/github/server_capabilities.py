@@ -39,6 +39,7 @@ class _Server:
     refused: dict[str, float] = field(default_factory=dict)
     keyless: dict[str | None, float] = field(default_factory=dict)
     names_runs: dict[Dialect, bool] = field(default_factory=dict)
+    no_groups: float | None = None  # when it said that it does not tell of concurrency groups
     contact: "Future[None] | None" = None
 
 
@@ -126,6 +127,16 @@ class ServerCapabilities:
             if learned is None and server.version is not None:
                 return server.version >= NAMES_RUNS_SINCE
             return learned
+
+    def may_tell_groups(self, endpoint: Endpoint) -> bool:
+        """Whether it may tell of concurrency groups, as far as is known."""
+        with self._lock:
+            return self._is_old(self._of(endpoint).no_groups)
+
+    def tells_no_groups(self, endpoint: Endpoint) -> None:
+        """It has no concurrency groups: 404 for a run that is there."""
+        with self._lock:
+            self._of(endpoint).no_groups = self._clock.monotonic()
 
     def max_inputs(self, endpoint: Endpoint) -> int:
         """How many inputs a dispatch may have here, as far as is known."""

@@ -104,7 +104,7 @@ class Core:
     ) -> None:
         self.store = store
         self.owner = owner
-        servers = ServerCapabilities(clock)
+        self._servers = servers = ServerCapabilities(clock)
         self.rate_limits = rate_limits = RateLimits()
         self.client = client = Client(connector, clock, servers=servers, rate_limits=rate_limits, telemetry=telemetry)
         tasks = workers(TASKS, "task")
@@ -144,13 +144,16 @@ class Core:
     def run_poller(self) -> "RunPoller":
         """What looks at runs, made when somebody first waits for one."""
         from gha_step.steps.wait.outputs import OutputsReader
+        from gha_step.steps.wait.reasons import Reasons
         from gha_step.steps.wait.run_poller import RunPoller
         from gha_step.steps.wait.run_reader import RunReader
 
         with self._lock:
             if self._run_poller is None:
+                reader = RunReader(self.client)
                 self._run_poller = RunPoller(
-                    reader=RunReader(self.client),
+                    reader=reader,
+                    reasons=Reasons(reader, self._servers, self._clock),
                     outputs=OutputsReader(self.client, self._artifact_hosts),
                     rate_limits=self.rate_limits,
                     clock=self._clock,

@@ -15,7 +15,7 @@ from typing import Any, Final
 from gha_step.credentials.directory import DirectorySecrets
 from gha_step.credentials.kubernetes import KubernetesSecrets
 from gha_step.credentials.secrets import SecretReader
-from gha_step.emulator import EXAMPLE_TOKEN, Answer, GitHub, Job, Repository, Response, Token, serve
+from gha_step.emulator import EXAMPLE_TOKEN, Annotation, Answer, GitHub, Job, Repository, Response, Token, serve
 from gha_step.emulator.state import zipped
 from gha_step.kube import connect
 from gha_step.ledger.sqlite import SqliteStore
@@ -174,7 +174,13 @@ def _run_and(then: Callable[[GitHub, Repository], None]) -> Callable[[GitHub, Re
 
 
 def _failed(github: GitHub, repository: Repository) -> None:
-    github.runs[0].finish("failure", jobs=[Job("deploy", ("Build", "Test"), "Test")])
+    error = Annotation("no image myorg/my-app:1.10", "Deploy", "deploy/run.sh", 12)
+    github.runs[0].finish("failure", jobs=[Job("deploy", ("Build", "Test"), "Test", annotations=(error,))])
+
+
+def _replaced(github: GitHub, repository: Repository) -> None:
+    github.runs[0].set_status("queued")
+    github.runs[0].cancel()
 
 
 def _disable(github: GitHub, repository: Repository) -> None:
@@ -533,7 +539,18 @@ WAITS: Final = (
         "run not found", ("has no run 17000000009", "runID"), config={"runID": "17000000009"}, prepare=_run, kind=WAIT
     ),
     Case("run of a repository not found or invisible", ("cannot see",), config={"repo": "nothing"}, kind=WAIT),
-    Case("the run failed", ("'deploy'", "'Test'", "https://"), prepare=_run_and(_failed), kind=WAIT),
+    Case(
+        "the run failed",
+        ("'deploy'", "'Test'", "https://", "deploy/run.sh:12: Deploy: no image myorg/my-app:1.10"),
+        prepare=_run_and(_failed),
+        kind=WAIT,
+    ),
+    Case(
+        "a newer run of its concurrency group took its place",
+        ("before a job began", "`queue: max`"),
+        prepare=_run_and(_replaced),
+        kind=WAIT,
+    ),
     Case("wrong token", ("Bad credentials", "renew"), secret={"accessToken": "ghp_revoked"}, prepare=_run, kind=WAIT),
     Case(
         "fine-grained token without the permission",

@@ -85,7 +85,7 @@ def test_whatever_is_not_completed_is_running(here: Follower, status: str) -> No
     here.run().set_status(status, "success")
     result = here.call()
     assert (result.status, result.retry_after) == ("Running", 10.0)
-    assert here.github.count() == 1
+    assert here.github.count() == (2 if status == "pending" else 1)  # and its concurrency group
 
 
 def test_the_repository_may_be_named_by_its_url(tmp_path: Path) -> None:
@@ -213,7 +213,7 @@ def test_a_mismatch_is_told_with_the_failed_jobs(here: Follower, conclusion: str
     assert job["url"].startswith(f"{here.url}/myorg/my-app/actions/runs/{RUN}/job/")
     assert job["url"] in str(result.message)
     assert "links" not in output
-    assert [entry.operation for entry in here.log] == ["get-run", "list-jobs"]
+    assert [entry.operation for entry in here.log] == ["get-run", "list-jobs", "list-annotations"]
 
 
 def test_without_an_expectation_a_failed_run_is_a_success_that_says_so(here: Follower) -> None:

@@ -174,8 +174,8 @@ def ended(
     """
     conclusion = run.conclusion or ""
     words = conclusion.replace("_", " ")
-    if conclusion == "cancelled" and not any(job.failed_step for job in jobs):
-        jobs, more_jobs = (), 0  # no job began, so none can tell why
+    if conclusion == "cancelled" and not any(job.began for job in jobs):
+        jobs, more_jobs = (), 0  # none can tell why
     why = "" if conclusion in _GOOD else _why(run, jobs)
     about = "" if outputs is None or outputs.missing else outputs.problem or outputs.note
     line = Line(_cut(f"Workflow ended: {words}{why} ({run.url}){about and f'; outputs: {about}'}", LONGEST_LINE))
@@ -251,7 +251,10 @@ def _node_end(result: str, label: str) -> dict[str, Any]:
 
 def _why(run: ObservedRun, jobs: Sequence[ObservedJob]) -> str:
     if run.conclusion == "cancelled" and not jobs:
-        return ", before a job began: by a newer run of its concurrency group, or a person"
+        return (
+            ", before a job began: by a newer run of its concurrency group, or a person (with `queue: max` in the "
+            "workflow's concurrency the runs wait for their turn)"
+        )
     if jobs:
         return f": {_job(jobs[0])}" + (f", and {len(jobs) - 1} more" if len(jobs) > 1 else "")
     return f": {run.meaning.words}" if run.meaning.words else ""
@@ -259,7 +262,8 @@ def _why(run: ObservedRun, jobs: Sequence[ObservedJob]) -> str:
 
 def _job(job: ObservedJob) -> str:
     step = f" in its step {job.failed_step!r}" if job.failed_step else ""
-    return f"job {job.name!r} ended with {(job.conclusion or 'nothing').replace('_', ' ')}{step}"
+    errors = "".join(f": {error}" for error in job.annotations[:1])
+    return f"job {job.name!r} ended with {(job.conclusion or 'nothing').replace('_', ' ')}{step}{errors}"
 
 
 def _summary(run: ObservedRun, words: str, why: str, jobs: Sequence[ObservedJob], more: int) -> str:

@@ -13,6 +13,10 @@ from gha_step.steps.wait.snapshot import Outputs, Snapshot, Trouble
 SLOW: Final = 5.0  # seconds after which to ask for what a look that goes on has seen
 HOLD_LIMIT: Final = 60.0  # seconds: trouble never makes the host wait longer, for it may be over
 NAMED_JOBS: Final = 5  # in a message; the output holds more
+NEVER_BEGAN: Final = (
+    "it was cancelled before a job began, most often because a newer run of its concurrency group took its place: with "
+    "`queue: max` in the workflow's concurrency the runs wait for their turn"
+)
 FINE: Final = ("success", "neutral", "skipped")  # conclusions of a run that has not failed
 
 
@@ -134,6 +138,8 @@ def _what(wish: Wish, run: ObservedRun) -> str:
 def _standing(seen: Snapshot, run: ObservedRun) -> str:
     if run.phase is Phase.AWAITING_APPROVAL:
         return _awaiting(seen)
+    if seen.ahead is not None:
+        return f"is {run.status}: it waits {seen.ahead}"
     if run.status == "completed":
         return "is completed, but GitHub does not tell its conclusion yet"
     return f"is {run.status_words}"
@@ -162,6 +168,8 @@ def _why(seen: Snapshot, run: ObservedRun, conclusion: str) -> str:
         where = f" {run.workflow}" if run.workflow else ""
         at = f" at {run.ref}" if run.ref else ""
         words = f"the workflow file{where} is invalid{at}, so nothing ran: correct it there, the run's page says what"
+    elif seen.never_began:
+        words = NEVER_BEGAN
     elif seen.jobs:
         words = "; ".join(_job(job) for job in seen.jobs[:NAMED_JOBS])
         if (more := len(seen.jobs) - NAMED_JOBS + seen.more_jobs) > 0:
@@ -174,7 +182,8 @@ def _why(seen: Snapshot, run: ObservedRun, conclusion: str) -> str:
 def _job(job: ObservedJob) -> str:
     step = f" in its step {job.failed_step!r}" if job.failed_step else ""
     link = f" ({job.url})" if job.url else ""
-    return f"job {job.name!r} ended with {job.conclusion}{step}{link}"
+    errors = "".join(f": {error}" if n == 0 else f", and {error}" for n, error in enumerate(job.annotations))
+    return f"job {job.name!r} ended with {job.conclusion}{step}{link}{errors}"
 
 
 def _output(run: ObservedRun | None) -> WaitForWorkflowOutput:
@@ -202,4 +211,10 @@ def _ended_output(seen: Snapshot, run: ObservedRun, conclusion: str | None) -> W
 
 
 def _failed(job: ObservedJob) -> FailedJob:
-    return FailedJob(name=job.name, conclusion=job.conclusion or "", failed_step=job.failed_step, url=job.url)
+    return FailedJob(
+        name=job.name,
+        conclusion=job.conclusion or "",
+        failed_step=job.failed_step,
+        url=job.url,
+        errors=tuple(map(str, job.annotations)) or None,
+    )

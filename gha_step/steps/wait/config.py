@@ -130,6 +130,12 @@ class FailedJob(BaseModel):
     conclusion: str = Field(alias="conclusion", description="Its conclusion, e.g. `failure` or `timed_out`.")
     failed_step: str | None = Field(default=None, alias="failedStep", description="Its first step that failed.")
     url: str | None = Field(default=None, alias="url", description="The job's page on GitHub.")
+    errors: tuple[str, ...] | None = Field(
+        default=None,
+        alias="errors",
+        description="Its error annotations, at most three, of the first three failed jobs: where the token may read "
+        "checks.",
+    )
 
 
 class NamedJob(BaseModel):

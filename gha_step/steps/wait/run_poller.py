@@ -19,10 +19,19 @@ from gha_step.github.artifacts import BadArtifact, NoArtifact
 from gha_step.github.errors import GitHubError, RateLimited, Refused, Unclear, Untrusted
 from gha_step.github.rate_limits import RateLimits
 from gha_step.github.refusals import invisible
-from gha_step.github.runs import ObservedRun, Phase, RunReference, failed_jobs, meaning_of, moved_to
+from gha_step.github.runs import (
+    ObservedRun,
+    Phase,
+    RunReference,
+    failed_jobs,
+    meaning_of,
+    moved_to,
+    never_began,
+)
 from gha_step.runtime import Clock, Workers
 from gha_step.steps.wait.ending import KEPT_JOBS, conclusion_of, grace_left, may_be_run_again, named
 from gha_step.steps.wait.outputs import OutputsReader
+from gha_step.steps.wait.reasons import Asked, Reasons
 from gha_step.steps.wait.run_reader import Odd, Place, RunReader
 from gha_step.steps.wait.snapshot import Outputs, Snapshot, Trouble, Wanted
 from gha_step.steps.waking import Hint
@@ -34,6 +43,7 @@ PAUSE: Final = 5.0  # seconds after the first trouble, then doubled
 MAX_PAUSE: Final = 60.0
 TRIES: Final = 3  # looks for which a failed run's jobs may be in trouble, before it is told without them
 OUTPUTS_WITHIN: Final = 300.0  # seconds for which reading them may be in trouble: nobody sees what a Running step says
+PENDING: Final = "pending"  # in a concurrency group
 KEPT_OUTPUTS: Final = 8 << 20  # characters of all outputs that are kept
 _OF_A_LOOK: Final = 2_000  # characters, of anything
 NOTHING: Final = Wanted()
@@ -88,6 +98,7 @@ class _Watch:
     jobs_refused_since: float | None = None
     first_failed_at: float | None = None  # by GitHub's clock
     outputs_since: float | None = None  # the first of the looks in a row that could not read its outputs
+    asked: Asked = field(default_factory=Asked)
 
 
 class RunPoller:
@@ -100,12 +111,14 @@ class RunPoller:
         self,
         *,
         reader: RunReader,
+        reasons: Reasons,
         outputs: OutputsReader,
         rate_limits: RateLimits,
         clock: Clock,
         workers: Workers,
     ) -> None:
         self._reader = reader
+        self._reasons = reasons
         self._outputs = outputs
         self._rate_limits = rate_limits
         self._clock = clock
@@ -242,8 +255,9 @@ class RunPoller:
         """``seen`` with the jobs that the step names, if it does: its end depends on them."""
         if not watch.wanted.jobs:
             return seen
+        assert seen.run is not None
         try:
-            found = named(self._reader.jobs(at), watch.wanted.jobs)
+            jobs = self._reader.jobs(at)
         except RateLimited as error:
             return replace(self._limited(watch, at, error), run=seen.run)
         except (Refused, Untrusted) as error:
@@ -255,10 +269,12 @@ class RunPoller:
         except GitHubError as error:
             return replace(self._troubled(watch, at, error), run=seen.run)
         watch.jobs_refused_since = None
-        return replace(seen, named=found)
+        if never_began(seen.run, jobs):
+            return seen  # the jobs that are waited for ended with the run, and may not even be listed
+        return replace(seen, named=named(jobs, watch.wanted.jobs))
 
     def _details(self, watch: _Watch, seen: Snapshot, at: Place) -> Snapshot:
-        """What one more request tells of a run that waits for approval or has failed."""
+        """What more requests tell of a run that waits for approval or in its concurrency group, or has failed."""
         observed = seen.run
         assert observed is not None
         conclusion = conclusion_of(observed, seen.named)
@@ -266,10 +282,14 @@ class RunPoller:
             if seen.named is not None and conclusion is not None:
                 seen = replace(seen, jobs=seen.named.failed, more_jobs=seen.named.more_failed)
             elif conclusion is not None and meaning_of(conclusion).by_jobs:
-                failed = failed_jobs(self._reader.jobs(at))
-                seen = replace(seen, jobs=failed[:KEPT_JOBS], more_jobs=max(0, len(failed) - KEPT_JOBS))
+                jobs = self._reader.jobs(at)
+                failed, unbegun = failed_jobs(jobs), never_began(observed, jobs)
+                more = max(0, len(failed) - KEPT_JOBS)
+                seen = replace(seen, jobs=failed[:KEPT_JOBS], more_jobs=more, never_began=unbegun)
             elif conclusion is None and observed.phase is Phase.AWAITING_APPROVAL:
                 seen = replace(seen, pending=self._reader.pending_deployments(at))
+            elif conclusion is None and observed.status == PENDING:
+                seen = replace(seen, ahead=self._reasons.ahead(watch.asked, at))
         except RateLimited as error:
             self._limited(watch, at, error)  # it may last for an hour: the run is told without
             return replace(seen, detail=str(error))
@@ -282,6 +302,8 @@ class RunPoller:
                 return replace(self._troubled(watch, at, error), run=observed)
             seen = replace(seen, detail=str(error))
         watch.tries = 0
+        if seen.jobs and not seen.never_began:
+            seen = replace(seen, jobs=self._reasons.explain(watch.asked, at, observed, seen.jobs))
         return seen
 
     def _with_grace(self, watch: _Watch, seen: Snapshot, at: Place, *, now: float | None) -> Snapshot:

@@ -11,7 +11,9 @@ from typing import Any, Final, TypeAlias, TypeVar
 
 from gha_step.contract.memory import Memory
 from gha_step.contract.secret import Token
+from gha_step.github.annotations import ON_A_PAGE, Annotation, error_annotations
 from gha_step.github.client import Client, in_smaller_pages
+from gha_step.github.concurrency import Ahead, ahead_of, group_of, group_path
 from gha_step.github.endpoint import Endpoint
 from gha_step.github.errors import Unclear
 from gha_step.github.messages import Answer, date
@@ -96,6 +98,24 @@ class RunReader:
             if not found.jobs or len(jobs) >= found.total:
                 break
         return jobs
+
+    def annotations(self, at: Place, job: ObservedJob) -> tuple[Annotation, ...]:
+        """The errors that a job of its tells of."""
+        path = f"{at.root}/check-runs/{job.id}/annotations"
+        return self._ask("annotations", at, path, error_annotations, {"per_page": ON_A_PAGE})
+
+    def group(self, at: Place) -> str | None:
+        """The name of the concurrency group in which it waits."""
+        return self._ask("groups", at, f"{at.path}/concurrency_groups", lambda answer: group_of(answer, at.run))
+
+    def ahead(self, at: Place, group: str) -> Ahead | None:
+        """Who goes before it in that group."""
+
+        def parsed(answer: Answer) -> Ahead | None:
+            return ahead_of(answer, at.run, group)
+
+        parameters = {"ahead_of_run": str(at.run.run_id)}
+        return self._get("group", at, f"{at.root}{group_path(group)}", parsed, parameters)[0]
 
     def repository(self, at: Place) -> None:
         """Nothing, if it can be seen."""

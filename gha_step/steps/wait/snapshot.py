@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from gha_step.github.concurrency import Ahead
 from gha_step.github.runs import ObservedJob, ObservedRun, PendingDeployment
 from gha_step.steps.wait.ending import Named
 
@@ -48,7 +49,8 @@ class Snapshot:
     ``jobs``: those by which it failed, and ``more_jobs``: how many more did. ``detail``: why its jobs or approvals
     cannot be read. ``missing``: GitHub's last answer was that there is no such run. ``outputs``: where they are wanted,
     of a run that has ended. ``named``: the jobs that the step waits for. ``grace``: for how many seconds a new attempt
-    of the failed run is waited for.
+    of the failed run is waited for. ``never_began``: it was cancelled before a job began. ``ahead``: whom it waits for
+    in its concurrency group, where that is known.
     """
 
     run: ObservedRun | None = None
@@ -62,3 +64,5 @@ class Snapshot:
     outputs: Outputs | None = None
     named: Named | None = None
     grace: float | None = None
+    never_began: bool = False
+    ahead: Ahead | None = None

@@ -96,11 +96,12 @@ def test_the_failed_jobs_stand_in_line_and_summary() -> None:
 
 
 def test_a_run_cancelled_before_a_job_began_says_by_whom_that_happens() -> None:
-    never_began = ObservedJob("deploy", "cancelled", None, None)
+    never_began = ObservedJob("deploy", "cancelled", None, None, began=False)
     for jobs in ([], [never_began]):
         end = ended(OPEN, run("cancelled"), jobs, wanted=True)
         for text in (end.line.message, end.patch["summary"]):
             assert "before a job began: by a newer run of its concurrency group, or a person" in text
+            assert "queue: max" in text
     began = ended(OPEN, run("cancelled"), [ObservedJob("deploy", "cancelled", "Test", None)], wanted=True)
     assert "before a job began" not in began.line.message
 
