@@ -122,21 +122,39 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _add_run(run: argparse.ArgumentParser) -> None:
-    run.add_argument("what", metavar="STEP.yaml|dispatch|wait", help="a file with one step; or what the flags describe")
-    step = run.add_argument_group("the step, in place of a file (see docs/gha-dispatch-workflow.md)")
+    run.add_argument(
+        "what", metavar="STEP.yaml|dispatch|wait|cancel", help="a file with one step; or what the flags describe"
+    )
+    step = run.add_argument_group(
+        "the step, in place of a file (dispatch --wait takes the flags of wait but --run-id; see docs/gha-*.md)"
+    )
     for flag, metavar, about in (
         ("--repo", "OWNER/NAME", "the repository, or its URL as for git clone"),
         ("--workflow", "FILE", "dispatch: the workflow's file name, e.g. deploy.yml"),
         ("--ref", "REF", "dispatch: branch or tag"),
         ("--timeout", "SECONDS", "dispatch: how long to look for the run (default: 60)"),
         ("--correlation-input", "NAME", "dispatch: an input that the workflow shows in its run-name"),
-        ("--run-id", "N", "wait: the run"),
+        ("--run-id", "N", "wait, cancel: the run"),
         ("--expected-conclusion", "WORD", "wait: any other one fails; any: none does (default: success)"),
-        ("--poll-interval", "DURATION", "wait: time between two looks (default: 10s)"),
+        ("--poll-interval", "DURATION", "wait, cancel: time between two looks (default: 10s)"),
+        (
+            "--rerun-grace",
+            "DURATION",
+            "wait: after a failure wait so long for somebody to run it again (default: none)",
+        ),
+        ("--outputs-artifact", "NAME", "wait: as --outputs, from this artifact (default: kargo-outputs)"),
+        ("--force", "DURATION", "cancel: force-cancel so long after the cancel; 6m or more is advised (default: off)"),
     ):
         step.add_argument(flag, metavar=metavar, help=about)
     step.add_argument(
         "-f", "--input", metavar="NAME=VALUE", action="append", help="dispatch: an input; may be repeated"
+    )
+    step.add_argument(
+        "--job", metavar="NAME", action="append", help="wait: end as this job ends, though the run goes on; repeatable"
+    )
+    step.add_argument("--outputs", action="store_true", help="wait: hand on the values that the workflow has computed")
+    step.add_argument(
+        "--outputs-optional", action="store_true", help="wait: as --outputs; without one it does not fail"
     )
     step.add_argument("--validate-inputs", action="store_true", help="dispatch: compare with the workflow file first")
     step.add_argument("--insecure-skip-tls-verify", action="store_true", help="with a repository's URL")
@@ -144,7 +162,7 @@ def _add_run(run: argparse.ArgumentParser) -> None:
     for flag, metavar, about in (
         ("--token-file", "PATH", "a file with the token (default: GH_TOKEN, then GITHUB_TOKEN)"),
         ("--base-url", "URL", "the server (default: GITHUB_API_URL, or github.com)"),
-        ("--key", "TEXT", "dispatch at most once for this text (default: the CI's own run, or a new one)"),
+        ("--key", "TEXT", "dispatch or cancel once for this text (default: the CI's own run, or a new one)"),
         ("--promotion", "NAME", "with --alias: the key of a promotion step"),
         ("--alias", "NAME", "with --promotion: the step's alias"),
         ("--ledger", "VALUE", "kubernetes, or sqlite:PATH (default: a file per key under XDG_STATE_HOME)"),

@@ -1,21 +1,26 @@
-"""What is in the ledger, for an operator: all dispatches in a table, or one and what to do about it. Pure."""
+"""What is in the ledger, for an operator: all dispatches in a table, or one and what to do about it. Pure.
+
+A step that cancels a run has a record too, stored as `rejected`: it is shown as what it is, a cancel.
+"""
 
 import json
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from gha_step.contract.duration import parse_duration
 from gha_step.contract.errors import StepError
 from gha_step.contract.quoting import quoted
 from gha_step.ledger.duties import Report
 from gha_step.ledger.record import OPEN, Owner, Record, State
+from gha_step.steps.cancel.record import cancels
 from gha_step.steps.dispatch.answers import tell, workflow_page
 
 SHOWN_OF_A_KEY: Final = 12  # characters
 STUCK_AFTER: Final = 1800.0  # seconds
+CANCEL: Final = "cancel"  # where others have their state
 _NEVER_DELETE: Final = "Do not delete this record: it keeps the step from being sent twice."
 
 _WHAT_TO_DO: Final = {
@@ -48,6 +53,10 @@ _WHAT_TO_DO: Final = {
         "correlationInput in the step's config, a late run is still found."
     ),
 }
+_ABOUT_A_CANCEL: Final = (
+    "Nothing. This step has dispatched nothing. While its promotion goes on, do not delete this record: it keeps the "
+    "step from cancelling a later attempt of the run."
+)
 _HEAD: Final = ("KEY", "STATE", "REPO", "WORKFLOW", "REF", "RUN", "AGE", "PROJECT", "PROMOTION", "ALIAS")
 
 
@@ -73,7 +82,7 @@ class Wanted:
         """Whether it is one of them."""
         return (
             (self.project is None or record.project == self.project)
-            and (self.state is None or record.state == self.state)
+            and (self.state is None or state_of(record) == self.state)
             and (not self.open_only or not record.final or record.owes)
             and (not self.stuck_only or (record.state in OPEN and now - record.created_at > STUCK_AFTER))
             and (self.since is None or record.created_at >= self.since)
@@ -101,8 +110,8 @@ def chosen(records: Iterable[Record], wanted: Wanted, now: float) -> list[Record
 
     :raises NoSuchRecord: there is no such state.
     """
-    if wanted.state is not None and wanted.state not in list(State):
-        raise NoSuchRecord(f"{quoted(wanted.state)} is not a state; the states are {', '.join(State)}")
+    if wanted.state not in (None, *State, CANCEL):
+        raise NoSuchRecord(f"{quoted(wanted.state)} is not a state; the states are {', '.join((*State, CANCEL))}")
     return [record for record in records if wanted.has(record, now)]
 
 
@@ -117,7 +126,8 @@ def shown(records: Sequence[Record], which: str, now: float, *, as_json: bool) -
     :raises NoSuchRecord: there is none, or a key's beginning is that of more than one.
     """
     by_promotion = [record for record in records if record.promotion == which]
-    by_run = [record for record in records if record.run is not None and str(record.run.id) == which]
+    of_run = [record for record in records if str(_run_of(record)) == which]
+    by_run = [record for record in of_run if record.run is not None] or of_run
     if not by_promotion:
         (record,) = by_run if len(by_run) == 1 else (found(records, which),)
         return to_json(_as_json(record, now)) if as_json else describe(record, now)
@@ -155,12 +165,22 @@ def table(records: Sequence[Record], now: float) -> str:
 
 def _row(record: Record, now: float) -> tuple[str, ...]:
     target = record.target
-    run = str(record.run.id) if record.run else "-"
     cells = (
-        record.key[:SHOWN_OF_A_KEY], record.state, target.repo, target.workflow, target.ref, run,
+        record.key[:SHOWN_OF_A_KEY], state_of(record), target.repo, target.workflow, target.ref, str(_run_of(record)),
         age(now - record.created_at), record.project, record.promotion or "-", record.alias,
     )  # fmt: skip
     return tuple(_printable(cell) for cell in cells)
+
+
+def state_of(record: Record) -> str:
+    """What is shown as its state."""
+    return CANCEL if cancels(record) is not None else record.state
+
+
+def _run_of(record: Record) -> int | Literal["-"]:
+    """The run that it has dispatched or cancels."""
+    cancelled = cancels(record)
+    return cancelled.run_id if cancelled is not None else record.run.id if record.run is not None else "-"
 
 
 def describe(record: Record, now: float) -> str:
@@ -168,8 +188,17 @@ def describe(record: Record, now: float) -> str:
     target, run = record.target, record.run
     facts: list[tuple[str, str | None]] = [
         ("key", record.key),
-        ("state", record.state),
+        ("state", state_of(record)),
         ("step", f"{record.alias} of promotion {record.promotion or '?'}, project {record.project}"),
+    ]
+    if (cancelled := cancels(record)) is not None:
+        facts += [
+            ("cancels", f"attempt {cancelled.attempt} of run {cancelled.run_id} of {target.repo}, {target.api_base}"),
+            ("made", _moment(record.created_at, now)),
+            ("what to do", what_to_do(record)),
+        ]
+        return _lines(facts)
+    facts += [
         ("dispatch", f"{target.repo} workflow {target.workflow} on ref {target.ref}, {target.api_base}"),
         ("made", _moment(record.created_at, now)),
         ("sent", _moment(record.sending_at, now)),
@@ -188,18 +217,26 @@ def describe(record: Record, now: float) -> str:
     ]
     told = tell(record, note=None)
     facts += [("host hears", f"{told.status}: {told.message}"), ("what to do", what_to_do(record))]
+    return _lines(facts)
+
+
+def _lines(facts: Iterable[tuple[str, str | None]]) -> str:
     return "\n".join(f"{name + ':':12} {_printable(fact)}" for name, fact in facts if fact)
 
 
 def what_to_do(record: Record) -> str:
     """In plain words, by its state."""
+    if cancels(record) is not None:
+        return _ABOUT_A_CANCEL
     return _WHAT_TO_DO[record.state].format(page=workflow_page(record), run=record.run and record.run.url)
 
 
 def _as_json(record: Record, now: float) -> dict[str, Any]:
     """A record for programs: what is stored, its age in seconds, and what to do."""
     stored = record.model_dump(mode="json", exclude_none=True)
-    names = {"project": record.project, "alias": record.alias}
+    names: dict[str, Any] = {"project": record.project, "alias": record.alias}
+    if (cancelled := cancels(record)) is not None:
+        names["cancels"] = {"run": cancelled.run_id, "attempt": cancelled.attempt}
     return {**stored, **names, "age": round(max(0.0, now - record.created_at), 3), "what_to_do": what_to_do(record)}
 
 

@@ -205,7 +205,10 @@ PARTS: Final[dict[str, Callable[[], str]]] = {
     "cancel-config": lambda: config_table(CancelWorkflowConfig),
     "cancel-output": lambda: output_table(CancelWorkflowOutput),
     "settings": settings_table,
-    **{name: partial(messages_table, name) for name in ("messages", "messages-repo-url", "messages-wait")},
+    **{
+        name: partial(messages_table, name)
+        for name in ("messages", "messages-repo-url", "messages-wait", "messages-cancel")
+    },
     "messages-port": port_messages_table,
     "permissions": permissions_table,
     "alarms": alarms_table,

@@ -12,11 +12,15 @@ import pytest
 
 from gha_step import ledger_report as report
 from gha_step.cli import main
+from gha_step.contract.request import Caller
+from gha_step.github.endpoint import resolve_endpoint
+from gha_step.github.runs import RunReference
 from gha_step.ledger.duties import Report
 from gha_step.ledger.keys import step_key
 from gha_step.ledger.kubernetes import KubernetesStore
 from gha_step.ledger.record import Candidate, Run, State
 from gha_step.ledger.sqlite import SqliteStore
+from gha_step.steps.cancel.record import new_record
 from tests.ledger.clusters import install
 from tests.ledger.records import CANDIDATE, TARGET, record
 from tests.support.cluster import Cluster
@@ -273,6 +277,24 @@ def test_show_takes_the_name_of_a_promotion_and_the_id_of_a_run(
 
 def test_a_key_that_nobody_has_is_told(held: SqliteStore, capsys: pytest.CaptureFixture[str]) -> None:
     assert "'xyz' matches no record's key" in refused(capsys, "ledger", "show", "xyz")
+
+
+def test_a_cancel_is_shown_as_one_and_not_as_a_dispatch_that_was_refused(
+    held: SqliteStore, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = RunReference(resolve_endpoint(None, allow_http=False), "myorg", "my-app", 99)
+    made = new_record(Caller(("demo", "uid-1", "clean-up"), "test.01abc", "uid-1"), run, 2, 1_800_000_000.0)
+    held.write(made)
+    row = lines(capsys, "ledger", "list")[1].split()
+    assert row[:6] == [made.key[:12], "cancel", "myorg/my-app", "gha-cancel-workflow", "-", "99"]
+    assert len(lines(capsys, "ledger", "list", "--state", "rejected")) == 2
+    assert len(lines(capsys, "ledger", "list", "--state", "cancel")) == 2
+    told = dict(line.split(":", 1) for line in lines(capsys, "ledger", "show", "99"))
+    assert told["cancels"].strip().startswith("attempt 2 of run 99 of myorg/my-app")
+    assert "has dispatched nothing" in told["what to do"]
+    assert "rejected" not in str(told)
+    as_json = json.loads("\n".join(lines(capsys, "ledger", "show", made.key, "--output", "json")))
+    assert (as_json["cancels"], as_json["what_to_do"]) == ({"run": 99, "attempt": 2}, told["what to do"].strip())
 
 
 def test_a_prefix_of_several_keys_is_told_with_the_keys(held: SqliteStore, capsys: pytest.CaptureFixture[str]) -> None:

@@ -31,7 +31,7 @@ from gha_step.inbound.shell.check import Dispatch, Found
 from gha_step.inbound.shell.errors import UsageError
 from gha_step.inbound.shell.files import ledgers_of_run, read_text
 from gha_step.inbound.shell.follower import Follower, Interrupted, Signals
-from gha_step.inbound.shell.invocation import Wanted, by_file, by_flags
+from gha_step.inbound.shell.invocation import COMMANDS, Wanted, by_file, by_flags
 from gha_step.inbound.shell.jobs import Jobs
 from gha_step.inbound.shell.key import key_of, objection
 from gha_step.inbound.shell.progress import Progress
@@ -43,6 +43,7 @@ from gha_step.proxies import BadProxy, Proxies
 from gha_step.runtime import SystemClock, ThreadWorkers
 from gha_step.settings import Settings, SqliteLedger
 from gha_step.steps.access import GivenToken
+from gha_step.steps.cancel import config as cancel
 from gha_step.steps.dispatch import config as dispatch
 from gha_step.steps.dispatch.input_check import check_inputs
 from gha_step.steps.dispatch.step import parse_config
@@ -61,10 +62,12 @@ FAILED: Final = 1
 UNKNOWN: Final = 3  # whether anything was dispatched
 LOOK_AGAIN: Final = 0.2  # seconds, for a ledger that another command holds
 _SETTINGS: Final = ("ALLOW_HTTP", "GITHUB_HOSTS", "LEDGER", "LOG_FORMAT", "LOG_LEVEL", "POD_UID", "SETTLE")
-_IN_A_POD: Final = (
-    "three ways: --ledger kubernetes; --ledger sqlite:PATH on a volume that outlives the pod; or --ledger "
-    "'sqlite:PATH?lifetime=pod' with --correlation-input, by which the run is found again"
-)
+_IN_A_POD: Final = {
+    dispatch.KIND: "three ways: --ledger kubernetes; --ledger sqlite:PATH on a volume that outlives the pod; or "
+    "--ledger 'sqlite:PATH?lifetime=pod' with --correlation-input, by which the run is found again",
+    cancel.KIND: "two ways: --ledger kubernetes; or --ledger sqlite:PATH on a volume that outlives the pod: a new pod "
+    "would not know which attempt of the run is meant",
+}
 
 
 def run(flags: Namespace, environment: Mapping[str, str]) -> int:
@@ -85,7 +88,7 @@ def run(flags: Namespace, environment: Mapping[str, str]) -> int:
         try:
             return shell.run()
         except Interrupted as interruption:  # while it waited for the ledger
-            progress.say(f"gha-step: {interruption}: this command has dispatched nothing")
+            progress.say(f"gha-step: {interruption}: this command has sent nothing")
             return FAILED
 
 
@@ -112,7 +115,7 @@ class _Run:
         named = ("--ledger", flags.ledger) if flags.ledger else ("GHA_STEP_LEDGER", environment.get("GHA_STEP_LEDGER"))
         settings = _settings(environment, named[1])
         self._access = given = _server(flags, environment, token, wanted, settings.allow_http)
-        in_kubernetes = wanted.dispatches and settings.ledger == "kubernetes" and bool(named[1])
+        in_kubernetes = wanted.recorded and settings.ledger == "kubernetes" and bool(named[1])
         cluster = _cluster(environment) if in_kubernetes else None
         project = flags.project or (cluster.own_namespace() if cluster else None)
         if cluster is not None and not project:
@@ -124,6 +127,10 @@ class _Run:
             project=project or PROJECT,
             environment=environment,
             new_key=f"run-{randomness.token_hex(8)}",
+            # So that one CI step may dispatch, and clean up.
+            within=("cancel", str(cancel.CancelWorkflowConfig.parse(wanted.config).run_id))
+            if wanted.kind == cancel.KIND
+            else (),
         )
         lifetime_pod = False
         if cluster is not None:
@@ -168,13 +175,16 @@ class _Run:
         self, named: Literal["kubernetes"] | SqliteLedger | None, environment: Mapping[str, str], stack: ExitStack
     ) -> SqliteLedger:
         """The file of the ledger: the one that is named, else one for this key. :raises StepError: it cannot be."""
-        if not self._wanted.dispatches:  # a wait records nothing
+        if not self._wanted.recorded:
             folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="gha-step-"))
             return SqliteLedger(Path(folder) / "ledger.db", lifetime_pod=True)
+        ways = f"In a pod there are {_IN_A_POD[self._wanted.kind]}"
         if isinstance(named, SqliteLedger):
             ledger = named
+            if ledger.lifetime_pod and self._wanted.kind == cancel.KIND:
+                raise UsageError(f"--ledger: ?lifetime=pod is for a dispatch only. {ways}")
             if ledger.lifetime_pod and parse_config(self._wanted.config).correlation_input is None:
-                raise UsageError(f"--ledger: ?lifetime=pod needs --correlation-input. In a pod there are {_IN_A_POD}")
+                raise UsageError(f"--ledger: ?lifetime=pod needs --correlation-input. {ways}")
         else:
             ledger = SqliteLedger(
                 ledgers_of_run(environment) / f"{step_key(*self._key.caller.key_parts)}.db", lifetime_pod=False
@@ -187,8 +197,8 @@ class _Run:
         place = PurePosixPath(ledger.path.resolve())
         why = storage.objection(place, mountinfo, in_kubernetes=in_kubernetes, lifetime_pod=ledger.lifetime_pod)
         if why is not None:
-            ways = f"In a pod there are {_IN_A_POD}" if in_kubernetes else "name another place: --ledger sqlite:PATH"
-            raise LedgerUnusable(f"the ledger {ledger.path}: {why}. {ways}")
+            fix = ways if in_kubernetes else "name another place: --ledger sqlite:PATH"
+            raise LedgerUnusable(f"the ledger {ledger.path}: {why}. {fix}")
         with suppress(OSError):  # the store says what is wrong
             ledger.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         return ledger
@@ -214,15 +224,18 @@ class _Run:
     # ------------------------------------------------------------------ the steps
 
     def run(self) -> int:
-        if not self._wanted.dispatches:
-            return self._followed(wait.KIND, self._wanted.config)
-        config = parse_config(self._wanted.config)
+        kind = self._wanted.kind
+        if not self._wanted.recorded:
+            return self._followed(kind, self._wanted.config)
+        dispatches = kind == dispatch.KIND
+        config = (parse_config if dispatches else cancel.CancelWorkflowConfig.parse)(self._wanted.config)
         record = self._store.read(self._key.caller.project, step_key(*self._key.caller.key_parts))
         if (why := objection(self._key, record, config)) is not None:
             raise UsageError(why)
-        more = f" (to go on with this dispatch, repeat the command with {self._key.flags})"
+        what = "dispatch" if dispatches else "cancel"
+        more = f" (to go on with this {what}, repeat the command with {self._key.flags})"
         self._progress.say(f"key: {self._key.text}{more if self._key.origin == 'made' else ''}")
-        code = self._followed(dispatch.KIND, self._wanted.config)
+        code = self._followed(kind, self._wanted.config)
         if code == 0 and self._wanted.then_wait is not None:
             return self._followed(wait.KIND, self._wanted.wait_for(int(self._output["runID"])))
         return code
@@ -242,7 +255,7 @@ class _Run:
         if interrupted and kind == dispatch.KIND and self._wanted.then_wait is not None:
             code = code or FAILED  # it was to wait for the run's end as well
         if interrupted:
-            self._progress.say(self._goodbye(interrupted, result, code))
+            self._progress.say(self._goodbye(interrupted, kind, result, code))
         elif kind == dispatch.KIND and self._recorded() == State.REJECTED:
             self._progress.say(
                 "gha-step: GitHub refused this dispatch, and a refusal is final; fix the cause and use another --key"
@@ -252,7 +265,7 @@ class _Run:
                 f"warning: {self._key.flags} was dispatched with other inputs than this command has; the run has "
                 "those, and nothing was sent again. To dispatch these, use another --key"
             )
-        if kind == wait.KIND or code or self._wanted.then_wait is None:
+        if kind != dispatch.KIND or code or self._wanted.then_wait is None:
             self._print()
         return code
 
@@ -268,7 +281,7 @@ class _Run:
     def _code(self, kind: str, result: StepResult | None) -> int:
         if result is not None and result.status is Status.SUCCEEDED:
             return 0
-        if kind == wait.KIND or (result is not None and "runID" in result.output_to_wire()):
+        if kind != dispatch.KIND or (result is not None and "runID" in result.output_to_wire()):
             return FAILED
         return FAILED if self._recorded() in (None, State.RESERVED, State.REJECTED) else UNKNOWN
 
@@ -280,10 +293,12 @@ class _Run:
             return "unreadable"
         return None if record is None else record.state
 
-    def _goodbye(self, name: str, result: StepResult | None, code: int) -> str:
+    def _goodbye(self, name: str, kind: str, result: StepResult | None, code: int) -> str:
         known = "" if result is None or result.message is None else f" {result.message.rstrip('.')}."
-        if not self._wanted.dispatches:
+        if not self._wanted.recorded:
             return f"gha-step: {name}.{known} The run goes on; the same command waits for it again"
+        if kind == cancel.KIND:
+            return f"gha-step: {name}.{known} The same command with {self._key.flags} goes on with this cancel"
         if not known and code == FAILED:
             known = " Nothing was dispatched."
         return f"gha-step: {name}.{known} The same command with {self._key.flags} goes on with this dispatch"
@@ -363,9 +378,9 @@ def _token(file: str | None, environment: Mapping[str, str]) -> Token:
 
 
 def _wanted(flags: Namespace, token_name: str) -> Wanted:
-    if flags.what in ("dispatch", "wait"):
+    if flags.what in COMMANDS:
         return by_flags(flags, token_name)
-    text = read_text(flags.what, "gha-step run takes dispatch, wait, or a file with a step")
+    text = read_text(flags.what, "gha-step run takes dispatch, wait, cancel, or a file with a step")
     return by_file(text, flags.what, flags, token_name)
 
 

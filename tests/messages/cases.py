@@ -33,13 +33,18 @@ SERVER: Final = "github.example.com"
 SHARED: Final = "kargo-shared-resources"
 DISPATCH: Final = "gha-dispatch-workflow"
 WAIT: Final = "gha-wait-for-workflow"
+CANCEL: Final = "gha-cancel-workflow"
 CLONE: Final = "{url}/myorg/my-app"
 BY_NOTHING: Final[dict[str, Any]] = {"credentials": ..., "owner": ..., "repo": ...}
 OTHER_REPO: Final = {"repoURL": "{url}/myorg/other"}
-RUN_OF_STEP: Final[dict[str, Any]] = {
+_RUN: Final[dict[str, Any]] = {
     "runID": "17000000001",
-    "expectedConclusion": "success",
     **dict.fromkeys(("workflowFile", "ref", "inputs", "timeout"), ...),
+}
+OF_STEP: Final[dict[str, dict[str, Any]]] = {
+    DISPATCH: {},
+    WAIT: {**_RUN, "expectedConclusion": "success"},
+    CANCEL: _RUN,
 }
 
 TYPED: Final = """
@@ -619,7 +624,37 @@ WAITS: Final = (
 )
 
 
-TABLES: Final = {"messages": DISPATCHES, "messages-repo-url": BY_URL, "messages-wait": WAITS}
+CANCELS: Final = (
+    Case(
+        "run not found", ("has no run 17000000009", "runID"), config={"runID": "17000000009"}, prepare=_run, kind=CANCEL
+    ),
+    Case("run of a repository not found or invisible", ("cannot see",), config={"repo": "nothing"}, kind=CANCEL),
+    Case("wrong token", ("Bad credentials", "renew"), secret={"accessToken": "ghp_revoked"}, prepare=_run, kind=CANCEL),
+    Case(
+        "fine-grained token that may only read",
+        ("to cancel run 17000000001", "Actions: read and write"),
+        prepare=_run_and(_token(kind="fine-grained", actions="read")),
+        kind=CANCEL,
+    ),
+    Case(
+        "App that may only read",
+        ("to cancel run 17000000001", "Actions: write"),
+        prepare=_run_and(_token(kind="installation", actions="read")),
+        kind=CANCEL,
+    ),
+    Case("repository archived", ("unarchive",), prepare=_run_and(_set(archived=True)), kind=CANCEL),
+    Case("runID that is none", ("config.runID", "quote("), config={"runID": "latest"}, kind=CANCEL),
+    Case("force without a unit", ("config.force", "10s"), config={"force": "6"}, kind=CANCEL),
+    Case("force of two days", ("the maximum is 24h",), config={"force": "48h"}, kind=CANCEL),
+)
+
+
+TABLES: Final = {
+    "messages": DISPATCHES,
+    "messages-repo-url": BY_URL,
+    "messages-wait": WAITS,
+    "messages-cancel": CANCELS,
+}
 
 
 def tell(case: Case) -> str:
@@ -638,7 +673,8 @@ def tell(case: Case) -> str:
         finally:
             program.close()
     assert result.status == "Failed", result
-    assert case.kind == WAIT or not github.runs
+    assert case.kind != DISPATCH or not github.runs
+    assert case.kind != CANCEL or {run.conclusion for run in github.runs} <= {None}
     assert github.count("dispatch") <= 1
     text = str(result.message).replace(folder, "/secrets").replace(url, f"https://{SERVER}")
     text = re.sub(r"[0-9]{2}:[0-9]{2}:[0-9]{2}Z", "12:05:31Z", text)
@@ -662,8 +698,7 @@ def _secrets(case: Case, root: Path, url: str, stack: ExitStack, clock: Clock) -
 
 def _config(case: Case, url: str) -> dict[str, Any]:
     changes = (BY_NOTHING | {"repoURL": CLONE} if case.git is not None else {}) | case.config
-    of_step = RUN_OF_STEP if case.kind == WAIT else {}
-    whole = config(**of_step | changes)
+    whole = config(**OF_STEP[case.kind] | changes)
     if "repoURL" in whole:
         whole["repoURL"] = whole["repoURL"].replace("{url}", url)
     return whole

@@ -33,6 +33,8 @@ OUTCOME: Final = "gha_step/github/runs.py"
 FOLLOWING: Final = "gha_step/inbound/port/following.py"
 FOLLOWED: Final = "tests/inbound/port/test_following.py"
 FOLLOWER: Final = "gha_step/inbound/port/follower.py"
+CANCELLING: Final = "gha_step/steps/cancel/step.py"
+CANCELLED: Final = "tests/cancel"
 INTAKE: Final = "gha_step/inbound/port/intake.py"
 PARTITIONS: Final = "gha_step/inbound/port/partitions.py"
 TRIAGE: Final = "gha_step/inbound/port/triage.py"
@@ -889,5 +891,40 @@ MUTANTS: Final = (
         "gha_step/kube.py",
         "        return tries + 1 >= TRIES and now - first >= LASTING\n",
         "        return True\n",
+    ),
+    Mutant(
+        "cancel: a later attempt is cancelled too",
+        CANCELLING,
+        "        if observed.attempt != meant:\n",
+        "        if observed.attempt < meant:\n",
+        CANCELLED,
+    ),
+    Mutant(
+        "cancel: the attempt is asked for without a record of it",
+        CANCELLING,
+        "                self._store.write(new_record(caller, work.run, observed.attempt, self._clock.now()))\n",
+        "                pass\n",
+        CANCELLED,
+    ),
+    Mutant(
+        "cancel: a run that had ended is recorded as cancelled",
+        CANCELLING,
+        "        if meant is None and ended:\n",
+        "        if meant is None and ended and not observed.conclusion:\n",
+        CANCELLED,
+    ),
+    Mutant(
+        "cancel: force does not wait for its time",
+        CANCELLING,
+        " and now - turn.asked_at >= config.force:\n",
+        ":\n",
+        CANCELLED,
+    ),
+    Mutant(
+        "cancel: the record of another run is as good",
+        "gha_step/steps/cancel/record.py",
+        "    if found.run_id != run.run_id:\n",
+        "    if False:\n",
+        CANCELLED,
     ),
 )

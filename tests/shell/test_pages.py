@@ -8,6 +8,8 @@ import yaml  # type: ignore[import-untyped]
 
 from gha_step.contract.values import wire_names
 from gha_step.inbound.shell.check import CONFIGS, check
+from gha_step.inbound.shell.invocation import COMMANDS
+from gha_step.steps.repository import RepositoryConfig
 from tests.docs import ROOT, schemas
 
 from .commands import Shell
@@ -44,3 +46,10 @@ def test_the_schemas_are_those_of_the_models_and_take_no_other_field() -> None:
         assert schema["required"] == [str(field.alias) for field in model.model_fields.values() if field.is_required()]
         assert schema["additionalProperties"] is False
         assert schema["$schema"].startswith("https://json-schema.org/")
+
+
+def test_every_field_of_a_config_has_its_flag() -> None:
+    shared = set(wire_names(RepositoryConfig))
+    assert {kind for kind, _ in COMMANDS.values()} == set(CONFIGS)
+    for kind, flags in COMMANDS.values():
+        assert {path.partition(".")[0] for path in flags.values()} == set(wire_names(CONFIGS[kind])) - shared

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from gha_step.emulator import EXAMPLE_TOKEN, Hold, Reset
+from gha_step.emulator import EXAMPLE_TOKEN, Answer, Hold, Job, Reset, Response, Run, Token
 
 from .commands import Shell, dispatching, dispatching_marked, values
 
@@ -189,6 +189,22 @@ def test_a_said_key_goes_on_with_what_was_dispatched_whatever_the_inputs_are_now
         (["wait", "--repo", "https://github.com/a", "--run-id", "1"], "--repo: "),
         (["wait", "--repo", "https://github.com/a/b", "--run-id", "1", "--base-url", "https://x"], "--base-url: "),
         (["wait", "--repo", "a/b", "--run-id", "1", "--base-url", "ftp://x"], "--base-url: 'ftp://x' must"),
+        (["wait", "--repo", "a/b", "--run-id", "1", "--rerun-grace", "2h"], "--rerun-grace: '2h' is too long"),
+        (["wait", "--repo", "a/b", "--run-id", "1", "--job", ""], "--job.0: "),
+        (["wait", "--repo", "a/b", "--run-id", "1", "--outputs-artifact", ""], "--outputs-artifact: "),
+        (["wait", "--repo", "a/b", "--run-id", "1", "--force", "6m"], "--force: is not a flag of `run wait`"),
+        (
+            [*dispatching("v1"), "--outputs"],
+            "--outputs: is not a flag of `run dispatch`: it belongs to `run dispatch --w",
+        ),
+        (["cancel", "--repo", "a/b"], "--run-id: is required"),
+        (["cancel", "--repo", "a/b", "--run-id", "1", "--force", "6"], "--force: '6' is not a duration"),
+        (["cancel", "--repo", "a/b", "--run-id", "1", "--outputs"], "--outputs: is not a flag of `run cancel`"),
+        (["cancel", "--repo", "a/b", "--run-id", "1", "--wait"], "--wait: belongs to `run dispatch`"),
+        (
+            ["cancel", "--repo", "a/b", "--run-id", "1", "--ledger", "sqlite:l.db?lifetime=pod"],
+            "--ledger: ?lifetime=pod",
+        ),
         (["none.yaml"], "none.yaml"),
         (["dispatch", "--output", "xml"], "--output"),
         ([*dispatching("v1"), "--ledger", "mysql:x"], "GHA_STEP_LEDGER"),
@@ -320,3 +336,123 @@ def test_a_second_signal_ends_the_command_at_once_with_exit_three(machine: Shell
     assert process.returncode == 3
     assert "--key k" in err.splitlines()[-1]
     machine.github.faults.clear()
+
+
+# ---------------------------------------------------------------- outputs and jobs of a run, and cancelling one
+
+
+def going_on(machine: Shell) -> Run:
+    """A run that does not end by itself."""
+    workflow = machine.github.repository("myorg/my-app").workflow("deploy.yml")
+    assert workflow is not None
+    workflow.queued_for, workflow.runs_for = 0.0, 3600.0
+    return machine.github.start_run(actor="octocat", inputs={"environment": "test", "image_tag": "v1"})
+
+
+def cancelling(run: Run) -> list[str]:
+    return ["cancel", "--repo", "myorg/my-app", "--run-id", str(run.id), "--poll-interval", "1s"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "outputs"),
+    [
+        (["--outputs"], 0, '{"url":"https://my-app"}'),
+        (["--outputs-artifact", "kargo-outputs", "--job", "deploy"], 0, '{"url":"https://my-app"}'),
+        (["--outputs-artifact", "none"], 1, None),
+        (["--outputs-artifact", "none", "--outputs-optional"], 0, None),
+        (["--job", "none"], 1, None),
+    ],
+)
+def test_a_wait_hands_on_outputs_and_ends_with_its_jobs(
+    machine: Shell, arguments: list[str], code: int, outputs: str | None
+) -> None:
+    run = going_on(machine)
+    run.upload({"url": "https://my-app"})
+    run.finish(jobs=[Job("deploy")])
+    done = machine.run("wait", "--repo", "myorg/my-app", "--run-id", str(run.id), *arguments)
+    assert (done.returncode, values(done.stdout).get("outputs")) == (code, outputs), done.stderr
+
+
+def test_a_dispatch_that_waits_takes_the_flags_of_wait(machine: Shell) -> None:
+    assert machine.dispatch("--key", "k").returncode == 0
+    (run,) = machine.github.runs
+    run.upload({"url": "https://my-app"})
+    run.finish()
+    done = machine.dispatch("--key", "k", "--wait", "--outputs", "--rerun-grace", "1m", "--job", "deploy")
+    assert (done.returncode, json.loads(values(done.stdout)["outputs"])["url"]) == (0, "https://my-app"), done.stderr
+
+
+def test_a_cancel_is_asked_for_once_per_key_and_never_of_a_later_attempt(machine: Shell) -> None:
+    run = going_on(machine)
+    first = machine.run(*cancelling(run))
+    assert (first.returncode, values(first.stdout)["conclusion"]) == (0, "cancelled"), first.stderr
+    flags = first.stderr.splitlines()[0].rpartition("repeat the command with ")[2].rstrip(")").split()
+    run.rerun()
+    run.set_status("in_progress")
+    again = machine.run(*cancelling(run), *flags)
+    assert again.returncode == 0
+    assert "attempt 2 has begun since and is left alone" in again.stderr
+    assert (machine.github.count("cancel-run"), run.status) == (1, "in_progress")
+    file = machine.folder / "cancel.yaml"
+    repository = "{owner: myorg, repo: my-app, pollInterval: 1s"
+    file.write_text(f"uses: gha-cancel-workflow\nconfig: {repository}, runID: '{run.id}'}}\n")
+    assert machine.run(str(file)).returncode == 0
+    assert (machine.github.count("cancel-run"), run.conclusion) == (2, "cancelled")
+    late = machine.run(*cancelling(run))
+    assert (late.returncode, "had ended before, so nothing was cancelled" in late.stderr) == (0, True)
+
+
+def test_a_cancel_that_is_refused_is_exit_one(machine: Shell) -> None:
+    machine.github.add_token(Token(EXAMPLE_TOKEN, kind="fine-grained", actions="read"))
+    done = machine.run(*cancelling(going_on(machine)))
+    assert (done.returncode, "Actions: read and write" in done.stderr) == (1, True)
+
+
+def test_a_ci_step_may_dispatch_and_cancel_what_it_has_dispatched(machine: Shell) -> None:
+    assert machine.dispatch(**CI).returncode == 0
+    other = going_on(machine)
+    for run in (machine.github.runs[0], other):
+        run.set_status("in_progress")
+        assert machine.run(*cancelling(run), **CI).returncode == 0
+    assert machine.dispatch(**CI).returncode == 0
+    assert machine.github.count("dispatch") == 1
+
+
+def test_one_key_is_for_one_dispatch_or_one_cancelled_run(machine: Shell) -> None:
+    run, other = going_on(machine), going_on(machine)
+    assert machine.run(*cancelling(run), "--key", "c").returncode == 0
+    assert machine.dispatch("--key", "d").returncode == 0
+    for wrong, words in (
+        (machine.run(*cancelling(other), "--key", "c"), f"was used to cancel run {run.id}"),
+        (machine.dispatch("--key", "c"), f"was used to cancel run {run.id}"),
+        (machine.run(*cancelling(other), "--key", "d"), "was used to dispatch myorg/my-app workflow deploy.yml"),
+    ):
+        assert (wrong.returncode, words in wrong.stderr) == (2, True), wrong.stderr
+    assert machine.github.count("dispatch", "cancel-run") == 2
+
+
+def test_a_signal_waits_for_the_answer_to_a_cancel(machine: Shell) -> None:
+    hold = Hold(when="after")
+    machine.github.faults.add(hold, "cancel-run")
+    process = machine.start(*cancelling(going_on(machine)), "--key", "k")
+    eventually(lambda: machine.github.count("cancel-run") == 1)
+    process.send_signal(signal.SIGINT)
+    hold.release()
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert "is cancelled" in err.splitlines()[-1]
+    assert err.splitlines()[-1].endswith("The same command with --key k goes on with this cancel")
+
+
+def test_after_a_signal_nothing_is_cancelled(machine: Shell) -> None:
+    run = going_on(machine)
+    refused = Answer(Response.of(409, {"message": "Cannot cancel a workflow run that is about to begin"}))
+    machine.github.faults.add(refused, "cancel-run")
+    process = machine.start(*cancelling(run)[:-1], "1h", "--key", "k")
+    assert process.stderr is not None
+    while "about to be cancelled" not in process.stderr.readline():
+        assert process.poll() is None
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(60) == 1
+    assert (machine.github.count("cancel-run"), run.status) == (1, "in_progress")
+    process.communicate()

@@ -14,6 +14,7 @@ from gha_step.contract.result import StepResult
 from gha_step.inbound.shell.jobs import Jobs
 from gha_step.inbound.shell.progress import Progress
 from gha_step.runtime import Clock, Workers
+from gha_step.steps.cancel import config as cancel
 from gha_step.steps.follow import Following
 from gha_step.steps.kind import Underway
 from gha_step.steps.registry import Steps
@@ -63,6 +64,7 @@ class Follower:
         self._begin_no_more = begin_no_more
         self._on_the_wire = on_the_wire
         self._jobs: Jobs | None = None
+        self._called: Future[StepResult | Underway] | None = None
 
     def follow(self, request: StepRequest, jobs: Jobs | None = None) -> StepResult:
         """The last answer to the step.
@@ -87,12 +89,15 @@ class Follower:
 
     def _call(self, request: StepRequest) -> StepResult:
         arrived = self._clock.monotonic()
-        job = self._workers.spawn(lambda: self._steps.execute(request, arrived))
-        self._until_done(job, None)
-        outcome: StepResult | Underway = job.result()
+        self._called = self._workers.spawn(lambda: self._steps.execute(request, arrived))
+        return self._answered(self._called, ANSWER_WITHIN)
+
+    def _answered(self, call: "Future[StepResult | Underway]", within: float) -> StepResult:
+        self._until_done(call, None)
+        outcome = call.result()
         if isinstance(outcome, StepResult):
             return outcome
-        self._until_done(outcome.ready, ANSWER_WITHIN)
+        self._until_done(outcome.ready, within)
         return outcome.answer()
 
     def _tell_jobs(self, result: StepResult) -> None:
@@ -107,6 +112,8 @@ class Follower:
         """What has come of the step, once a POST that is on the wire has its answer. A second signal ends this."""
         self._begin_no_more()
         try:
+            if request.step.kind == cancel.KIND:  # a further call might ask for what was not asked for yet
+                return None if self._called is None else self._answered(self._called, DRAIN)
             self._until(lambda: not self._on_the_wire(), DRAIN, tick=0.05)
             return self._call(request)
         except Interrupted:

@@ -3,8 +3,9 @@
 It knows no token: a config that names its repository by owner and name gets the place of the token as its Secret.
 """
 
+import re
 from argparse import Namespace
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -13,12 +14,13 @@ from gha_step.contract.values import as_segment
 from gha_step.inbound.shell.check import CONFIGS, EXPRESSION
 from gha_step.inbound.shell.errors import UsageError
 from gha_step.inbound.shell.yaml_lines import documents
+from gha_step.steps.cancel import config as cancel
 from gha_step.steps.dispatch import config as dispatch
 from gha_step.steps.wait import config as wait
 
 ANY: Final = "any"  # conclusion
 _REPOSITORY: Final = ("repo", "insecure_skip_tls_verify")
-# By the command line's name of a field, its name in the config.
+# By the command line's name of a field, its path in the config.
 DISPATCH_FLAGS: Final = {
     "workflow": "workflowFile",
     "ref": "ref",
@@ -31,8 +33,19 @@ WAIT_FLAGS: Final = {
     "run_id": "runID",
     "expected_conclusion": "expectedConclusion",
     "poll_interval": "pollInterval",
+    "job": "jobs",
+    "rerun_grace": "rerunGrace",
+    "outputs": "outputs",
+    "outputs_artifact": "outputs.artifact",
+    "outputs_optional": "outputs.required",
 }
-_FLAGS: Final = {**DISPATCH_FLAGS, **WAIT_FLAGS}
+CANCEL_FLAGS: Final = {"run_id": "runID", "poll_interval": "pollInterval", "force": "force"}
+COMMANDS: Final = {
+    "dispatch": (dispatch.KIND, DISPATCH_FLAGS),
+    "wait": (wait.KIND, WAIT_FLAGS),
+    "cancel": (cancel.KIND, CANCEL_FLAGS),
+}
+_FLAGS: Final = {**DISPATCH_FLAGS, **WAIT_FLAGS, **CANCEL_FLAGS}
 
 
 @dataclass(frozen=True)
@@ -50,8 +63,9 @@ class Wanted:
     notes: tuple[str, ...] = ()
 
     @property
-    def dispatches(self) -> bool:
-        return self.kind == dispatch.KIND
+    def recorded(self) -> bool:
+        """Whether the ledger keeps something of it."""
+        return self.kind != wait.KIND
 
     @property
     def by_repo_url(self) -> bool:
@@ -64,37 +78,43 @@ class Wanted:
 
 
 def by_flags(flags: Namespace, token_name: str) -> Wanted:
-    """What ``run dispatch`` and ``run wait`` ask for.
+    """What ``run dispatch``, ``run wait`` and ``run cancel`` ask for.
 
     :param token_name: where the token comes from, for messages.
     :raises UsageError: naming the flag.
     """
     given = {name: value for name in _FLAGS if (value := getattr(flags, name)) not in (None, False)}
     repository, missing = _repository_or_why(flags, token_name)
-    fitting = DISPATCH_FLAGS if flags.what == "dispatch" else WAIT_FLAGS
+    kind, fitting = COMMANDS[flags.what]
+    own = {**repository, **_fields(given, fitting)}
     if flags.wait:
-        if flags.what == "wait":
+        if kind != dispatch.KIND:
             raise UsageError("--wait: belongs to `run dispatch`")
         fitting = {**DISPATCH_FLAGS, **{name: key for name, key in WAIT_FLAGS.items() if name != "run_id"}}
     if stray := next((name for name in given if name not in fitting), None):
-        after = " --wait" if flags.what == "dispatch" and stray in WAIT_FLAGS and stray != "run_id" else ""
+        after = " --wait" if kind == dispatch.KIND and stray in WAIT_FLAGS and stray != "run_id" else ""
         fix = f"it belongs to `run dispatch{after}`" if after else "leave it out"
         raise UsageError(f"{_flag(stray)}: is not a flag of `run {flags.what}`: {fix}")
-    own = {**repository, **_fields(given, DISPATCH_FLAGS if flags.what == "dispatch" else WAIT_FLAGS)}
-    if flags.what == "wait":
-        return Wanted(wait.KIND, _checked(wait.KIND, _expecting(own), missing=missing))
-    _checked(dispatch.KIND, own, missing=missing)
+    if kind == wait.KIND:
+        own = _expecting(own)
+    _checked(kind, own, missing=missing)
     if not flags.wait:
-        return Wanted(dispatch.KIND, own)
+        return Wanted(kind, own)
     waiting = _expecting({**repository, **_fields(given, WAIT_FLAGS)})
     _checked(wait.KIND, {**waiting, "runID": 1})
     return Wanted(dispatch.KIND, own, waiting)
 
 
 def _fields(given: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
-    fields = {names[name]: value for name, value in given.items() if name in names}
-    if "inputs" in fields:
-        fields["inputs"] = _inputs(fields["inputs"])
+    fields: dict[str, Any] = {}
+    for name, path in names.items():
+        if name in given:
+            field, _, inner = path.partition(".")
+            value = _VALUES.get(name, lambda value: value)(given[name])
+            if inner:
+                fields.setdefault(field, {})[inner] = value
+            else:
+                fields[field] = value
     return fields
 
 
@@ -115,6 +135,14 @@ def _inputs(pairs: list[str]) -> dict[str, str]:
             raise UsageError(f"-f {name}: is there twice")
         inputs[name] = value
     return inputs
+
+
+# What a flag's value is in the config, where it is not the same.
+_VALUES: Final[dict[str, Callable[[Any], Any]]] = {
+    "input": _inputs,
+    "outputs": lambda _: {},
+    "outputs_optional": lambda _: False,
+}
 
 
 def _repository_or_why(flags: Namespace, token_name: str) -> tuple[dict[str, Any], str | None]:
@@ -210,8 +238,8 @@ def _checked(kind: str, config: dict[str, Any], file: str | None = None, missing
         if file is not None:
             raise UsageError(f"{file}: {error}") from None
         text = str(error)
-        for name, key in _FLAGS.items():
-            text = text.replace(f"config.{key}:", f"{_flag(name)}:")
+        for name, path in sorted(_FLAGS.items(), key=lambda item: -len(item[1])):  # outputs.artifact before outputs
+            text = re.sub(rf"config\.{re.escape(path)}(?=[.:])", _flag(name), text)
         text = text.replace("config.repoURL:", "--repo:")
         raise UsageError(text if missing is None else f"{missing}; {text}") from None
     if missing is not None:

@@ -1,4 +1,4 @@
-"""The key of one dispatch from a shell: said, derived from the CI's own run, or made. Pure.
+"""The key of one dispatch or cancel from a shell: said, derived from the CI's own run, or made. Pure.
 
 Derived keys name one step of one attempt of one CI job, so that the CI's own "re-run" dispatches again and a repetition
 within the attempt does not. Source of the variables: https://docs.github.com/en/actions/reference/workflows-and-actions/variables
@@ -13,6 +13,8 @@ from gha_step.contract.request import Caller
 from gha_step.inbound.shell.errors import UsageError
 from gha_step.ledger.keys import digest
 from gha_step.ledger.record import Record
+from gha_step.steps.cancel.config import CancelWorkflowConfig
+from gha_step.steps.cancel.record import cancels
 from gha_step.steps.dispatch.config import DispatchWorkflowConfig
 
 MAX_KEY: Final = 500  # characters
@@ -25,7 +27,7 @@ Origin = Literal["said", "derived", "made"]
 
 @dataclass(frozen=True)
 class ShellKey:
-    """Whose dispatch it is.
+    """Whose dispatch or cancel it is.
 
     :param text: for messages.
     :param flags: how to say the same key on the command line.
@@ -46,9 +48,11 @@ def key_of(
     project: str,
     environment: Mapping[str, str],
     new_key: str,
+    within: tuple[str, ...] = (),
 ) -> ShellKey:
     """The key that the flags say, else that of the CI's run, else ``new_key``.
 
+    :param within: what is added to the CI's key, for a command that is no rival of the dispatch of its CI step.
     :raises UsageError: the flags contradict each other or hold what is no name, or the CI gives a part of its key only.
     """
     for flag, value in (("--key", key), ("--promotion", promotion), ("--alias", alias)):
@@ -65,7 +69,7 @@ def key_of(
         return ShellKey(caller, f"promotion {promotion}, alias {alias}", flags, "said")
     if key is not None:
         return _named(project, key, "said")
-    derived = _derived(environment)
+    derived = _derived(environment, within)
     return _named(project, new_key, "made") if derived is None else _named(project, derived, "derived")
 
 
@@ -86,7 +90,7 @@ def _quoted(text: str) -> str:
     return quote(text)
 
 
-def _derived(environment: Mapping[str, str]) -> str | None:
+def _derived(environment: Mapping[str, str], within: tuple[str, ...]) -> str | None:
     """The CI's own name of this step; ``None``: there is no CI that has one.
 
     :raises UsageError: the CI gives only a part of it. A key made in its place would dispatch again with each retry.
@@ -96,10 +100,10 @@ def _derived(environment: Mapping[str, str]) -> str | None:
         # The jobs of a matrix have all of these in common, and run at once on several runners.
         runner = environment.get("RUNNER_NAME", "")
         found = _all(_ACTIONS, environment, f"{_ON_ACTIONS} is true")
-        return _joined("github-actions", [host, *found, *([runner] if runner else [])])
+        return _joined("github-actions", [host, *found, *([runner] if runner else []), *within])
     if any(environment.get(name) for name in _ARGO):
         set_one = next(name for name in _ARGO if environment.get(name))
-        return _joined("argo-workflows", _all(_ARGO, environment, f"{set_one} is set"))
+        return _joined("argo-workflows", [*_all(_ARGO, environment, f"{set_one} is set"), *within])
     return None
 
 
@@ -120,7 +124,9 @@ def _joined(ci: str, found: list[str]) -> str:
     return text
 
 
-def objection(key: ShellKey, record: Record | None, config: DispatchWorkflowConfig) -> str | None:
+def objection(
+    key: ShellKey, record: Record | None, config: DispatchWorkflowConfig | CancelWorkflowConfig
+) -> str | None:
     """Why ``config`` may not go under a key for which ``record`` was made; ``None`` if it may.
 
     What was dispatched for a key goes on whatever the inputs are now. But two commands of one CI step share a derived
@@ -128,10 +134,21 @@ def objection(key: ShellKey, record: Record | None, config: DispatchWorkflowConf
     """
     if record is None or key.origin == "made":
         return None
+    if (cancelled := cancels(record)) is not None:
+        if isinstance(config, CancelWorkflowConfig) and cancelled.run_id == config.run_id:
+            return None
+        return (
+            f"the key {key.text!r} was used to cancel run {cancelled.run_id} of {record.target.repo}; nothing was sent "
+            "for this command. Give it another --key"
+        )
+    used = f"{record.target.repo} workflow {record.target.workflow} on ref {record.target.ref}"
+    if isinstance(config, CancelWorkflowConfig):
+        return (
+            f"the key {key.text!r} was used to dispatch {used}; nothing was cancelled. Give this command another --key"
+        )
     asked = record.target.model_copy(
         update={"repo": config.full_name.lower(), "workflow": config.workflow_file, "ref": config.ref}
     )
-    used = f"{record.target.repo} workflow {record.target.workflow} on ref {record.target.ref}"
     if not record.target.same_as(asked):
         return f"the key {key.text!r} was used for {used}; nothing was sent for this command. Give it another --key"
     if key.origin == "derived" and record.inputs_hash != digest(config.inputs):

@@ -1,11 +1,11 @@
 """What the ledger keeps of a cancel step: which attempt of which run it found, so that no later one is cancelled. Pure.
 
 It is a record of a step that has dispatched nothing and never will: `rejected`, which stores and API server let nobody
-change. The words of its reason are for people, and say all.
+change. The words of its reason are for people, and say all; `cancels` reads them.
 """
 
 import re
-from typing import Final
+from typing import Final, NamedTuple
 
 from gha_step.contract.errors import LedgerError
 from gha_step.contract.request import Caller
@@ -15,6 +15,19 @@ from gha_step.ledger.record import Record, State, Target
 from gha_step.steps.cancel.config import KIND
 
 _REASON: Final = re.compile(r"this step cancels attempt ([0-9]{1,9}) of run ([0-9]{1,19})")
+
+
+class Cancels(NamedTuple):
+    """What a cancel step cancels."""
+
+    attempt: int
+    run_id: int
+
+
+def cancels(record: Record) -> Cancels | None:
+    """What this record keeps, if it is a cancel step's; ``None``: it is that of a dispatch."""
+    found = _REASON.fullmatch(record.reason or "") if record.target.workflow == KIND else None
+    return None if found is None else Cancels(int(found[1]), int(found[2]))
 
 
 def new_record(caller: Caller, run: RunReference, attempt: int, now: float) -> Record:
@@ -44,12 +57,12 @@ def attempt_of(record: Record, caller: Caller, run: RunReference) -> int:
             f"the ledger record {record.key} in the project {caller.project} is that of another Promotion: nothing is "
             "cancelled; start a promotion under a new name"
         )
-    found = _REASON.fullmatch(record.reason or "")
+    found = cancels(record)
     if found is None:
         raise LedgerError(f"the ledger record {record.key} is that of a dispatch: give this step an alias of its own")
-    if int(found[2]) != run.run_id:
+    if found.run_id != run.run_id:
         raise LedgerError(
-            f"this step has begun to cancel run {found[2]}, and its config now names {run}: one step cancels one run; "
-            "start a new promotion"
+            f"this step has begun to cancel run {found.run_id}, and its config now names {run}: one step cancels one "
+            "run; start a new promotion"
         )
-    return int(found[1])
+    return found.attempt
