@@ -287,7 +287,7 @@ def _check(options: argparse.Namespace) -> int:
             problems += against_workflow_files(checked.dispatches, options, os.environ)
         for problem in problems:
             print(f"{name}:{problem.line}: {problem.text}")
-        for note in checked.notes:
+        for note in (*checked.notes, *(checked.incomparable if options.online else ())):
             print(f"{name}:{note.line}: note: {note.text}")
         found = found or bool(problems)
         if not problems:

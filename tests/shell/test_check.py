@@ -247,6 +247,106 @@ def test_with_a_token_inputs_are_compared_with_the_workflow_file(
     assert machine.github.count("dispatch") == 0
 
 
+TASK = """\
+kind: PromotionTask
+metadata: {name: deploy}
+spec:
+  vars:
+  - {name: repo, value: my-app}
+  - {name: file, value: deploy.yml}
+  - {name: ref}
+  - {name: inputs, value: '{"environment": "${{ ctx.stage }}", "image_tag": "${{ vars.tag }}"}'}
+  steps:
+  - uses: gha-dispatch-workflow
+    as: dispatch
+    config:
+      credentials: {secretName: x}
+      owner: myorg
+      repo: ${{ vars.repo }}
+      workflowFile: ${{ vars.file }}
+      ref: ${{ vars.ref }}
+      inputs: ${{ vars.inputs }}
+"""
+STAGE = """\
+---
+kind: Stage
+metadata: {name: test}
+spec:
+  vars: [{name: branch, value: main}]
+  promotionTemplate:
+    spec:
+      steps:
+      - as: deployment
+        task: {name: deploy}
+        vars:
+        - {name: ref, value: "${{ vars.branch }}"}
+"""
+OURS = """\
+kind: Stage
+spec:
+  vars: [{name: file, value: deploy.yml}]
+  promotionTemplate:
+    spec:
+      steps:
+      - as: deploy
+        task: {kind: ClusterPromotionTask, name: gha-dispatch-workflow}
+        vars:
+        - {name: owner, value: myorg}
+        - {name: repo, value: my-app}
+        - {name: workflowFile, value: "${{ vars.file }}"}
+        - {name: ref, value: main}
+        - {name: inputs, value: '{"environment": "test", "image_tag": "${{ vars.tag }}"}'}
+"""
+
+
+@pytest.mark.parametrize(
+    ("text", "right", "wrong", "words"),
+    [
+        (TASK, "", "", "note: dispatch: not compared with its workflow file: ref holds an expression"),
+        (TASK, "- {name: ref}", "- {name: ref, value: main}", None),
+        (TASK, "- {name: ref}", "- {name: ref, value: none}", "workflow deploy.yml on ref none: "),
+        (TASK + STAGE, "", "", None),
+        (TASK + STAGE, '"environment"', '"other"', "'environment' is required and not given"),
+        (TASK + STAGE, "value: main", "value: none", "deployment: dispatch: myorg/my-app workflow deploy.yml on ref"),
+        (TASK + STAGE, "{name: ref,", "{name: inputs, value: '{}'}\n        - {name: ref,", "'image_tag' is required"),
+        (TASK + STAGE, "${{ vars.branch }}", "${{ outputs.a.b }}", "note: deployment: dispatch: not compared"),
+        (OURS, "", "", None),
+        (OURS, '"image_tag"', '"tag"', "deploy: myorg/my-app workflow deploy.yml on ref main: 'tag' is not declared"),
+        (OURS, "value: deploy.yml", "value: none.yml", "answered 404"),
+        (OURS, "value: main", 'value: "${{ ctx.targetFreight.name }}"', "note: deploy: not compared"),
+    ],
+)  # fmt: skip
+def test_variables_whose_values_the_file_holds_are_compared_too_and_others_are_named(
+    machine: Shell, text: str, right: str, wrong: str, words: str | None
+) -> None:
+    assert right in text
+    file = machine.folder / "steps.yaml"
+    file.write_text(text.replace(right, wrong) if right else text)
+    done = run_here("check", str(file), "--online", **machine.variables)
+    assert done.returncode == (0 if words is None or words.startswith("note: ") else 1), done.stdout + done.stderr
+    assert (words or "1 step, no problem") in done.stdout
+    assert ("note: " in done.stdout) == (words or "").startswith("note: ")
+
+
+@pytest.mark.parametrize(
+    ("text", "right", "wrong", "words"),
+    [
+        (TASK, "value: deploy.yml", "value: a/deploy.yml", "dispatch: config.workflowFile: 'a/deploy.yml' contains"),
+        (TASK, '\'{"environment"', '\'{"environment" "x"', None),  # an expression is still in it
+        (TASK, TASK.partition("name: inputs, value: ")[2].partition("}\n")[0], "'{'", "config.inputs: "),
+        (TASK + STAGE, "{name: ref,", "{name: repo, value: a/b}\n        - {name: ref,", "config.repo: 'a/b'"),
+        (OURS, "value: deploy.yml", "value: a/deploy.yml", "vars: workflowFile: 'a/deploy.yml' contains"),
+    ],
+)  # fmt: skip
+def test_what_the_file_says_of_a_variable_is_checked_offline(
+    text: str, right: str, wrong: str, words: str | None
+) -> None:
+    assert right in text
+    problems = check(text.replace(right, wrong), "f").problems
+    assert len(problems) == (words is not None)
+    assert all(str(words) in found.text for found in problems)
+
+
 def test_online_needs_a_token(machine: Shell) -> None:
     file = machine.folder / "steps.yaml"
     file.write_text(ONLINE)

@@ -11,8 +11,9 @@ from typing import Any, Final
 
 from gha_step.contract.errors import ConfigError
 from gha_step.contract.values import as_segment
-from gha_step.inbound.shell.check import CONFIGS, EXPRESSION
+from gha_step.inbound.shell.check import CONFIGS
 from gha_step.inbound.shell.errors import UsageError
+from gha_step.inbound.shell.variables import is_open
 from gha_step.inbound.shell.yaml_lines import documents
 from gha_step.steps.cancel import config as cancel
 from gha_step.steps.dispatch import config as dispatch
@@ -217,7 +218,7 @@ def _one_step(text: str, name: str) -> dict[str, Any]:
 def _expression(value: Any, path: str) -> str | None:
     """Where an expression stands."""
     if isinstance(value, str):
-        return path if EXPRESSION in value else None
+        return path if is_open(value) else None
     inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
     return next((found for key, one in inner if (found := _expression(one, f"{path}.{key}")) is not None), None)
 

@@ -1,0 +1,85 @@
+"""What a template's variables are worth, as far as its file says. Pure.
+
+Kargo evaluates expressions when a Promotion runs. Of `${{ vars.NAME }}` the file may hold the value, and of
+`${{ ctx.stage }}` and `${{ ctx.project }}` the object's own name and namespace; all others stay as they are. Source:
+https://docs.kargo.io/user-guide/reference-docs/expressions
+"""
+
+import re
+from collections.abc import Mapping
+from typing import Any, Final, TypeGuard
+
+EXPRESSION: Final = "${{"
+_NAME: Final = re.compile(r"\$\{\{\s*((?:vars|ctx)\.[A-Za-z_][\w-]*)\s*\}\}")
+_DECLARED: Final = {  # where each kind of Kargo's objects has its variables; the later ones win
+    "Promotion": (("spec", "vars"),),
+    "PromotionTask": (("spec", "vars"),),
+    "ClusterPromotionTask": (("spec", "vars"),),
+    "Stage": (("spec", "vars"), ("spec", "promotionTemplate", "spec", "vars")),
+}
+
+Known = Mapping[str, str]
+"""Values by name, e.g. ``vars.ref``."""
+
+
+def of_object(value: Any) -> Known:
+    """What an object says of its variables, and of itself."""
+    if not isinstance(value, dict) or value.get("kind") not in _DECLARED:
+        return {}
+    stage = _at(value, "spec", "stage") if value["kind"] == "Promotion" else _at(value, "metadata", "name")
+    context = {"ctx.project": _at(value, "metadata", "namespace")}
+    if value["kind"] in ("Promotion", "Stage"):
+        context["ctx.stage"] = stage
+    known: Known = {name: text for name, text in context.items() if isinstance(text, str)}
+    for path in _DECLARED[value["kind"]]:
+        known = declared(_at(value, *path), known)
+    return known
+
+
+def declared(variables: Any, known: Known) -> Known:
+    """``known``, and after it what a list of variables says. One without a value gets it from whoever calls."""
+    found = dict(known)
+    for variable in variables if isinstance(variables, list) else ():
+        name, value = (variable.get("name"), variable.get("value")) if isinstance(variable, dict) else (None, None)
+        if isinstance(name, str) and value not in (None, ""):
+            text = filled(value, found)
+            found.pop(f"vars.{name}", None)
+            if isinstance(text, str) and EXPRESSION not in text:
+                found[f"vars.{name}"] = text
+    return found
+
+
+def passed(variables: Any, caller: Known, task: Known) -> Known:
+    """What a task's variables are worth, where a step of somebody who knows ``caller`` passes these to it."""
+    given = declared(variables, caller)
+    named = {
+        f"vars.{variable['name']}"
+        for variable in (variables if isinstance(variables, list) else ())
+        if isinstance(variable, dict) and isinstance(variable.get("name"), str) and variable.get("value")
+    }
+    kept = {name: value for name, value in {**caller, **task}.items() if name not in named}
+    return kept | {name: given[name] for name in named if name in given}
+
+
+def filled(value: Any, known: Known) -> Any:
+    """``value`` with what is known in the place of its expressions. What an expression yields is left as text."""
+    match value:
+        case dict():
+            return {key: filled(inner, known) for key, inner in value.items()}
+        case list():
+            return [filled(inner, known) for inner in value]
+        case str() if EXPRESSION in value:
+            return _NAME.sub(lambda found: known.get(found[1], found[0]), value)
+        case _:
+            return value
+
+
+def is_open(value: Any) -> TypeGuard[str]:
+    """Whether it holds an expression that only Kargo evaluates."""
+    return isinstance(value, str) and EXPRESSION in value
+
+
+def _at(value: Any, *path: str) -> Any:
+    for part in path:
+        value = value.get(part) if isinstance(value, dict) else None
+    return value
