@@ -19,7 +19,7 @@ _DECLARED: Final = {  # where each kind of Kargo's objects has its variables; th
 }
 
 Known = Mapping[str, str]
-"""Values by name, e.g. ``vars.ref``."""
+"""Values by name, e.g. ``vars.ref``; parts of them may be expressions still."""
 
 
 def of_object(value: Any) -> Known:
@@ -42,23 +42,14 @@ def declared(variables: Any, known: Known) -> Known:
     for variable in variables if isinstance(variables, list) else ():
         name, value = (variable.get("name"), variable.get("value")) if isinstance(variable, dict) else (None, None)
         if isinstance(name, str) and value not in (None, ""):
-            text = filled(value, found)
-            found.pop(f"vars.{name}", None)
-            if isinstance(text, str) and EXPRESSION not in text:
-                found[f"vars.{name}"] = text
+            found[f"vars.{name}"] = str(filled(value, found))
     return found
 
 
 def passed(variables: Any, caller: Known, task: Known) -> Known:
     """What a task's variables are worth, where a step of somebody who knows ``caller`` passes these to it."""
-    given = declared(variables, caller)
-    named = {
-        f"vars.{variable['name']}"
-        for variable in (variables if isinstance(variables, list) else ())
-        if isinstance(variable, dict) and isinstance(variable.get("name"), str) and variable.get("value")
-    }
-    kept = {name: value for name, value in {**caller, **task}.items() if name not in named}
-    return kept | {name: given[name] for name in named if name in given}
+    named = declared(variables, {})
+    return {**caller, **task, **{name: value for name, value in declared(variables, caller).items() if name in named}}
 
 
 def filled(value: Any, known: Known) -> Any:
