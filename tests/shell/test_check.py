@@ -347,6 +347,13 @@ def test_what_the_file_says_of_a_variable_is_checked_offline(
     assert all(str(words) in found.text for found in problems)
 
 
+def test_variables_that_double_each_other_stay_small() -> None:
+    doubling = [f"  - {{name: v{n}, value: '{'x' if n == 0 else f'${{{{ vars.v{n - 1} }}}}' * 2}'}}" for n in range(60)]
+    variables = "\n".join(["  vars:", *doubling, ""])
+    checked = check(TASK.replace("  vars:\n", variables).replace("vars.ref", "vars.v59"), "f")
+    assert (checked.problems, len(checked.incomparable)) == ((), 1)
+
+
 def test_online_needs_a_token(machine: Shell) -> None:
     file = machine.folder / "steps.yaml"
     file.write_text(ONLINE)

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any, Final, TypeGuard
 
 EXPRESSION: Final = "${{"
+LONGEST: Final = 100_000  # characters that are put in the place of expressions; GitHub takes 65,535 of inputs
 _NAME: Final = re.compile(r"\$\{\{\s*((?:vars|ctx)\.[A-Za-z_][\w-]*)\s*\}\}")
 _DECLARED: Final = {  # where each kind of Kargo's objects has its variables; the later ones win
     "Promotion": (("spec", "vars"),),
@@ -53,14 +54,15 @@ def passed(variables: Any, caller: Known, task: Known) -> Known:
 
 
 def filled(value: Any, known: Known) -> Any:
-    """``value`` with what is known in the place of its expressions. What an expression yields is left as text."""
+    """``value`` with what is known in the place of its expressions, as text; unless it would be more than `LONGEST`."""
     match value:
         case dict():
             return {key: filled(inner, known) for key, inner in value.items()}
         case list():
             return [filled(inner, known) for inner in value]
         case str() if EXPRESSION in value:
-            return _NAME.sub(lambda found: known.get(found[1], found[0]), value)
+            grown = sum(len(known.get(name, "")) for name in _NAME.findall(value))
+            return value if grown > LONGEST else _NAME.sub(lambda found: known.get(found[1], found[0]), value)
         case _:
             return value
 
