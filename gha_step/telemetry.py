@@ -60,6 +60,7 @@ class Telemetry:
         about = "Requests to the REST resource of projects, by HTTP status."
         self._project_requests = Counts("project_requests", about, "resource", "status")
         self._refused_callers = Counts("refused_callers", "Calls without the right token.", "wire")
+        self._malformed_calls = Counts("malformed_calls", "Calls that hold nothing that can be executed.", "wire")
         about = "Deliveries of GitHub's webhook, by what came of them."
         self._deliveries = Counts("github_webhook_deliveries", about, "result")
         about = "Run IDs that GitHub's own late answer replaced. Alarm on any."
@@ -68,6 +69,7 @@ class Telemetry:
         self._levels: list[Callable[[], Iterable[Level]]] = [_build_info, self._rate_limits.levels]
         for wire in WIRES:
             self._refused_callers.expect(wire)
+            self._malformed_calls.expect(wire)
         for request, unanswered in REQUESTS.items():
             self._request_seconds.expect(request)
             for status in (*GITHUB_STATUSES, unanswered):
@@ -114,6 +116,10 @@ class Telemetry:
         """A call had no token, or a wrong one. ``wire``: one of `WIRES`."""
         self._refused_callers.add(wire)
 
+    def malformed_call(self, wire: str) -> None:
+        """A call held nothing that can be executed. ``wire``: one of `WIRES`."""
+        self._malformed_calls.add(wire)
+
     def webhook_delivery(self, result: str) -> None:
         """A delivery of GitHub's webhook was taken as a hint, ignored, or refused; see `DELIVERIES`."""
         self._deliveries.add(result)
@@ -153,7 +159,7 @@ class Telemetry:
 
         counts = (
             *(self._steps, self._dispatches, self._requests, self._project_requests, self._refused_callers),
-            *(self._deliveries, self._contradicted),
+            *(self._malformed_calls, self._deliveries, self._contradicted),
         )
         levels = (level for ask in self._levels for level in ask())
         return exposition(counts, (self._step_seconds, self._request_seconds), levels, vars(self).get("registry"))

@@ -105,7 +105,7 @@ async def _execute(
                 step = StepRequest.parse(parse_json(body, unique=True, most=MAX_VALUES))
             del body
         except (EnvelopeError, ValueError) as error:
-            refused.refused(peer_of(request), f"not a step.execute request: {error}")
+            refused.malformed("http", peer_of(request), f"not a step.execute request: {error}")
             return _error(400, f"not a step.execute request: {error}")
         result = await execution.execute(step)
         return Response(result.to_wire())

@@ -25,6 +25,11 @@ class RefusedCallers:
         self._telemetry.refused_caller(wire)
         self.refused(peer, why, whose)
 
+    def malformed(self, wire: str, peer: str, why: object, whose: dict[str, Any] | None = None) -> None:
+        """A call holds nothing that can be executed. ``wire`` and ``whose`` as above."""
+        self._telemetry.malformed_call(wire)
+        self.refused(peer, why, whose)
+
     def refused(self, peer: str, why: object, whose: dict[str, Any] | None = None) -> None:
         """A call could not be executed as it came."""
         now = self._clock.monotonic()

@@ -1,8 +1,10 @@
 """Refused callers are told in the log once per second and peer, and counted; no line repeats what they have shown."""
 
 import logging
+import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
@@ -76,6 +78,7 @@ def test_a_request_that_is_none_is_told(live: str, caplog: pytest.LogCaptureFixt
     assert post(live, envelope).status == 400
     (line,) = warned(caplog)
     assert line.getMessage().startswith("a call from 127.0.0.1 was refused: not a step.execute request")
+    assert 'malformed_calls_total{wire="http"} 1.0' in metrics(live)
 
 
 def test_over_grpc_a_caller_without_the_token_is_told_by_its_address(tmp_path: Path) -> None:
@@ -91,6 +94,28 @@ def test_over_grpc_a_caller_without_the_token_is_told_by_its_address(tmp_path: P
         assert GUESS not in server.log.read_text()
 
 
+def test_over_grpc_messages_that_are_none_are_told_once_a_second_and_all_counted(tmp_path: Path) -> None:
+    with served(tmp_path, GHA_STEP_GRPC_LISTEN="127.0.0.1:0") as server:
+        plain = (("grpc.enable_http_proxy", 0),)
+        with grpc.insecure_channel(server.grpc_target, plain) as channel:
+            for method, sent in (("Execute", b"\xff\xff"), ("Execute", b""), ("Run", b""), ("Execute", b"")):
+                call: Any = channel.unary_stream(f"/gha_step.v1.StepService/{method}")
+                with pytest.raises(grpc.RpcError):
+                    list(call(sent, metadata=(("authorization", f"Bearer {BEARER}"),), timeout=20))
+            health: Any = channel.unary_unary("/grpc.health.v1.Health/Check")
+            with pytest.raises(grpc.RpcError):
+                health(b"\xff", timeout=20)
+        metrics = server.ask(path="/metrics")[1]
+        assert b'malformed_calls_total{wire="grpc"} 5.0' in metrics
+        assert b'refused_callers_total{wire="grpc"} 0.0' in metrics
+        first, *_ = lines = [line["message"] for line in server.lines() if line["level"] == "WARNING"]
+        assert first.startswith(
+            "a call from 127.0.0.1 was refused: gha_step.v1.StepService/Execute: the message is not"
+        )
+        told = [int(more[1]) for line in lines if (more := re.search(r"\((\d+) more of this caller before\)", line))]
+        assert len(lines) + sum(told) <= 5
+
+
 @pytest.mark.parametrize(
     ("token", "project", "path", "content", "status", "words"),
     [
@@ -98,6 +123,7 @@ def test_over_grpc_a_caller_without_the_token_is_told_by_its_address(tmp_path: P
         (GUESS, "demo", "dispatches/p/a", {}, 401, "project demo: another token than the Secret's"),
         (GUESS, "other", "dispatches/p/a", {}, 401, "project other: the Secret gha-step does not exist"),
         (BEARER, "demo", "nothing/p/a", {}, 404, "there is no such resource"),
+        (BEARER, "demo", "dispatches/p/a?x=1", {}, 404, "must not have a query"),
         (BEARER, "demo", "dispatches/p/a", [], 200, "gha-dispatch-workflow: Failed the body must be the step's config"),
         (BEARER, "demo", "waits/p/a", {"runID": "x"}, 200, "gha-wait-for-workflow: Failed config."),
     ],
@@ -118,6 +144,7 @@ def test_over_rest_every_refusal_is_in_the_log_and_counted(
     assert words in line["message"]
     counted = metrics(live)
     assert f'refused_callers_total{{wire="rest"}} {float(status == 401)}' in counted
+    assert f'malformed_calls_total{{wire="rest"}} {float(status == 404)}' in counted
     if status == 401:
         assert line["project"] == project
     if status == 200:

@@ -252,14 +252,49 @@ class _Edge(grpc.aio.ServerInterceptor):
             return handler
         if not details.method.startswith(f"/{service.SERVICE}/"):  # health and reflection need no bearer
             places = self._talks if handler.request_streaming else self._watches
-            return _guarded(handler, places if handler.response_streaming else nullcontext(), self._open)
+            return self._guarded(details, handler, places if handler.response_streaming else nullcontext(), self._open)
         try:
             service.admit(details.invocation_metadata, self._token)
             if self._readiness.draining:
                 raise service.Refused(grpc.StatusCode.UNAVAILABLE, service.STOPPING)
         except service.Refused as refused:
             return self._refusing(refused)
-        return _guarded(handler, self._steps, self._proved)
+        return self._guarded(details, handler, self._steps, self._proved)
+
+    def _guarded(
+        self,
+        details: grpc.HandlerCallDetails,
+        handler: Handler,
+        places: AbstractContextManager[None],
+        reading: "_Reading",
+    ) -> Handler:
+        def tell(context: Context, malformed: service.Malformed) -> None:
+            self._refused.malformed("grpc", _peer(context), f"{details.method.lstrip('/')}: {malformed.message}")
+
+        serialize = handler.response_serializer
+        if handler.stream_stream is not None:
+            converse = handler.stream_stream
+
+            async def streams(requests: AsyncIterator[Any], context: Context) -> AsyncIterator[Any]:
+                async with _no_error_but_ours(context, tell):
+                    with places:
+                        async for response in converse(reading.each(requests), context):
+                            yield response
+
+            return grpc.stream_stream_rpc_method_handler(streams, _reader(handler), serialize)
+        answer = handler.unary_unary or handler.unary_stream
+        assert answer is not None
+
+        async def one(requests: AsyncIterator[Any], context: Context) -> Any:
+            async with _no_error_but_ours(context, tell):
+                request = await reading.only(requests)
+                with places:
+                    return await answer(request, context)
+
+        # Served as a stream of requests: grpc never answers a unary caller that sends no message.
+        if handler.unary_unary is not None:
+            return grpc.stream_unary_rpc_method_handler(one, _reader(handler), serialize)
+        return grpc.stream_stream_rpc_method_handler(one, _reader(handler), serialize)
 
     def _refusing(self, refused: service.Refused) -> Handler:
         async def refuse(requests: AsyncIterator[bytes], context: Context) -> None:
@@ -358,33 +393,6 @@ class _Reading:
         return request
 
 
-def _guarded(handler: Handler, places: AbstractContextManager[None], reading: _Reading) -> Handler:
-    serialize = handler.response_serializer
-    if handler.stream_stream is not None:
-        converse = handler.stream_stream
-
-        async def streams(requests: AsyncIterator[Any], context: Context) -> AsyncIterator[Any]:
-            async with _no_error_but_ours(context):
-                with places:
-                    async for response in converse(reading.each(requests), context):
-                        yield response
-
-        return grpc.stream_stream_rpc_method_handler(streams, _reader(handler), serialize)
-    answer = handler.unary_unary or handler.unary_stream
-    assert answer is not None
-
-    async def one(requests: AsyncIterator[Any], context: Context) -> Any:
-        async with _no_error_but_ours(context):
-            request = await reading.only(requests)
-            with places:
-                return await answer(request, context)
-
-    # Served as a stream of requests: grpc never answers a unary caller that sends no message.
-    if handler.unary_unary is not None:
-        return grpc.stream_unary_rpc_method_handler(one, _reader(handler), serialize)
-    return grpc.stream_stream_rpc_method_handler(one, _reader(handler), serialize)
-
-
 def _reader(handler: Handler) -> Callable[[bytes], Any]:
     parse = handler.request_deserializer
     assert parse is not None
@@ -399,10 +407,14 @@ def _reader(handler: Handler) -> Callable[[bytes], Any]:
 
 
 @asynccontextmanager
-async def _no_error_but_ours(context: Context) -> AsyncIterator[None]:
+async def _no_error_but_ours(
+    context: Context, tell: Callable[[Context, service.Malformed], None]
+) -> AsyncIterator[None]:
     try:
         yield
     except service.Refused as refused:
+        if isinstance(refused, service.Malformed):
+            tell(context, refused)
         await context.abort(refused.code, refused.message, refused.details)
     except grpc.aio.AbortError:
         raise

@@ -152,16 +152,20 @@ class ProjectApi:
         try:
             address = Address.parse(request.scope["raw_path"])
         except ValueError as error:
-            self._refused.refused(peer_of(request), error)
-            return _told(404, str(error)), "none"
+            return self._no_call(request, str(error)), "none"
         if request.scope["query_string"]:  # `as: a?1` and `as: a?2` would be one step, and the second never sent
-            return _told(404, "the path must not have a query; write a ? in an alias as %3F"), address.resource
+            why = "the path must not have a query; write a ? in an alias as %3F"
+            return self._no_call(request, why), address.resource
         if request.method != "PUT":
-            return _told(404, f"{request.method[:20]} is not supported; use PUT"), address.resource
+            return self._no_call(request, f"{request.method[:20]} is not supported; use PUT"), address.resource
         if self._draining():
             return _told(503, "this server is stopping; call again", close=True), address.resource
         with self._execution.counted(), self._execution.room.place(address.project) as place:
             return await self._put(request, address, place), address.resource
+
+    def _no_call(self, request: Request, why: str) -> Response:
+        self._refused.malformed("rest", peer_of(request), why)
+        return _told(404, why)
 
     async def _put(self, request: Request, address: Address, place: Place) -> Response:
         peer, whose = peer_of(request), subject((address.project, address.alias), address.promotion)
