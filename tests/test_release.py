@@ -15,7 +15,18 @@ import gha_step
 from tests.deploy.clusters import kubectl_path
 from tests.deploy.manifests import rendered
 from tests.deploy.step_plugin import container, objections
-from tests.release import ROOT, NotReleasable, assets, main, manifests, notes
+from tests.release import (
+    ADDRESSED,
+    ROOT,
+    NotReleasable,
+    address,
+    assets,
+    main,
+    manifests,
+    mentions,
+    notes,
+    published,
+)
 
 IMAGE = "ghcr.io/somebody/gha-step"
 DIGEST = f"sha256:{'0a' * 32}"
@@ -32,6 +43,34 @@ def test_a_project_without_its_address_is_not_released() -> None:
     assert notes("v1.2.3", CHANGELOG, "1.2.3", urls.format("somebody"))
     with pytest.raises(NotReleasable, match="still names OWNER"):
         notes("v1.2.3", CHANGELOG, "1.2.3", urls.format("OWNER"))
+
+
+def addresses(root: Path) -> dict[str, set[str]]:
+    """What each text says of where the project and its image are."""
+    texts = [root / "pyproject.toml", *root.glob("*.md"), *root.glob("docs/*.md"), *root.rglob("deploy/**/*.yaml")]
+    # myorg and others stand for the reader's own; [\w.-] takes no placeholder of theirs in angle brackets.
+    said = r"github\.com/OWNER\S*|ghcr\.io/[\w.-]+/|(?:https://github\.com/|--repo )[\w.-]+/(?:REPO|gha_step)\b"
+    return {
+        str(path.relative_to(root)): {re.sub(r"^https://|\)$", "", one) for one in found}
+        for path in texts
+        if (found := re.findall(said, path.read_text()))
+    }
+
+
+def test_one_command_writes_the_address_of_the_project_wherever_it_stands(tmp_path: Path) -> None:
+    for name in ("pyproject.toml", "README.md", "RELEASING.md", "docs", "deploy"):
+        (shutil.copytree if (ROOT / name).is_dir() else shutil.copy)(ROOT / name, tmp_path / name)
+    assert set(addresses(ROOT)) == set(ADDRESSED), "tests.release.ADDRESSED lists the files that name the address"
+    for owner, repo in (published(), ("Some-Body", "gha_step"), ("another", "gha_step")):
+        address(f"{owner}/{repo}", tmp_path)
+        github, flag, registry = mentions(owner, repo)
+        for file, said in addresses(tmp_path).items():
+            wrong = {one for one in said if not one.startswith((github, registry)) and one != flag}
+            assert wrong == set(), file
+        assert set(addresses(tmp_path)) == set(ADDRESSED)
+    for wrong in ("nobody", "a/b/c", "a b/c", "https://github.com/a/b"):
+        with pytest.raises(NotReleasable, match="is no address"):
+            address(wrong, tmp_path)
 
 
 @pytest.mark.parametrize(
