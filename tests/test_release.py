@@ -68,9 +68,9 @@ def test_one_command_writes_the_address_of_the_project_wherever_it_stands(tmp_pa
             wrong = {one for one in said if not one.startswith((github, registry)) and one != flag}
             assert wrong == set(), file
         assert set(addresses(tmp_path)) == set(ADDRESSED)
-    for wrong in ("nobody", "a/b/c", "a b/c", "https://github.com/a/b"):
+    for none in ("nobody", "a/b/c", "a b/c", "https://github.com/a/b"):
         with pytest.raises(NotReleasable, match="is no address"):
-            address(wrong, tmp_path)
+            address(none, tmp_path)
 
 
 @pytest.mark.parametrize(
