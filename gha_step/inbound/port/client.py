@@ -246,7 +246,7 @@ class PortClient:
 
     def _exchange(self, route: str, request: Request, max_body: int) -> Answer:
         try:
-            answer = self._answer(request, max_body)
+            answer = self._answer(route, request, max_body)
         except (Unreachable, Untrusted) as error:
             raise NotSent(str(error)) from None
         except h11.LocalProtocolError:
@@ -257,8 +257,10 @@ class PortClient:
             raise Lost(f"{self._host} did not answer {route} within {ANSWER_WITHIN:.0f} s")
         return answer
 
-    def _answer(self, request: Request, max_body: int) -> Answer | None:
-        if (kept := self._connections.take()) is not None:
+    def _answer(self, route: str, request: Request, max_body: int) -> Answer | None:
+        # A token that is lost is asked for again after a minute: it is not risked.
+        kept = self._connections.take() if route != TOKEN else None
+        if kept is not None:
             try:
                 return self._answer_over(kept, request, max_body)
             except TooLarge:
@@ -266,7 +268,7 @@ class PortClient:
             except Unclear:  # Port may have closed it before it saw the request, or have done what was asked
                 if request.method != "GET":
                     raise
-        fresh = Kept(self._connector.connect(self.endpoint), self._clock.monotonic())
+        fresh = Kept(self._connector.connect(self.endpoint), self._clock.boottime())
         return self._answer_over(fresh, request, max_body)
 
     def _answer_over(self, kept: Kept, request: Request, max_body: int) -> Answer | None:

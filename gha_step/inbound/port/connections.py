@@ -42,13 +42,13 @@ class Connections:
                 if not self._idle:
                     return None
                 since, kept = self._idle.pop()
-            if self._clock.monotonic() - since < IDLE and _is_silent(kept.connection):
+            if self._clock.boottime() - since < IDLE and _is_silent(kept.connection):
                 return kept
             kept.connection.close()
 
     def give(self, kept: Kept) -> None:
         """It has carried a request and its answer, and may carry another."""
-        now, closing = self._clock.monotonic(), []
+        now, closing = self._clock.boottime(), []
         with self._lock:
             if now - kept.opened < OLDEST and not self._closed:
                 self._idle.append((now, kept))

@@ -44,7 +44,7 @@ AT_ONCE: Final = 32  # turns: each may wait for a Secret, the ledger, Port or Gi
 LOOK: Final = 1.0  # seconds between two looks at a dispatch under way; its end is heard at once
 SHORTEST: Final = 1.0  # seconds between two tries, …
 LONGEST: Final = 60.0  # … growing to this
-APART: Final = 0.5  # seconds between two tries of those that wait without a place, however many they are
+APART: Final = 0.5  # seconds between two tries of those that wait at gates, however many they are
 LATE: Final = 330.0  # seconds for which an owner's late word may still say that nothing was sent
 
 
@@ -142,6 +142,7 @@ class _Held:
     decided: bool = False
     waiting: bool = False
     forgotten: bool = False
+    at_gate: bool = False
     joined: Joined | None = None
     tries: int = 0  # in a row in which nothing could be sent
     late_until: float | None = None  # monotonic: kept for an owner's late word
@@ -299,16 +300,17 @@ class Door:
         if held.waiting and held.press.via == "claims" and self._kept() > MOST_KEPT:
             self._forget(held)  # it is recorded, and comes again
             return None
+        held.at_gate = note is not None and note.at_gate
         pause = self._again(held, None if note is None else note.retry_after)
-        return min(max(pause, APART * self._waiting()), LONGEST) if held.waiting else pause
+        return min(max(pause, APART * self._at_gates()), LONGEST) if held.at_gate else pause
 
-    def _waiting(self) -> int:
+    def _at_gates(self) -> int:
         with self._lock:
-            return sum(held.waiting for held in self._held.values())
+            return sum(held.at_gate for held in self._held.values())
 
     def _end(self, held: _Held, record: Record) -> float | None:
         now = self._clock.monotonic()
-        held.decided, held.waiting = True, False
+        held.decided, held.waiting, held.at_gate = True, False, False
         self._decided(record)
         if record.state is State.UNKNOWN:  # its owner may still hear that nothing was sent
             if held.late_until is None:

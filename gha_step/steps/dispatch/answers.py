@@ -27,13 +27,14 @@ class Note(NamedTuple):
     """Why a step waits: what to tell, and when to ask again, in seconds.
 
     ``final``: waiting will not help; where nothing was sent, the step ends. ``queued``: GitHub can be reached, and
-    its rate limit or another dispatch comes first.
+    its rate limit or another dispatch comes first; ``at_gate``: the latter.
     """
 
     message: str
     retry_after: float
     final: bool = False
     queued: bool = False
+    at_gate: bool = False
 
 
 def tell(

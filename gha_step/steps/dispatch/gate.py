@@ -121,7 +121,7 @@ class Gate:
                 if task.record.state is not State.RESERVED:
                     return False
                 record = task.record
-            task.note = Note(why, 2.0, queued=True)
+            task.note = Note(why, 2.0, queued=True, at_gate=True)
             asks_itself = record.report is not None  # when the note says so: it holds no thread meanwhile
             if asks_itself or task.request is not request or not pause(1.0):
                 return False

@@ -98,6 +98,15 @@ def test_a_connection_that_is_not_fit_carries_nothing_more(
     assert wires.wires[0].closed
 
 
+def test_a_token_is_asked_for_over_a_connection_of_its_own(clock: VirtualClock) -> None:
+    refused = answered(head=b"HTTP/1.1 401 Unauthorized")
+    wires = Wires(clock, (TOKEN, SILENT, answered(), SILENT, refused, SILENT), (TOKEN, SILENT, AGAIN))
+    ask = asking(wires, clock)
+    ask("PATCH")
+    assert ask("PATCH") == b'{"again":true}'
+    assert (wires.connects, wires.wires[1].sent.count(b"access_token")) == (2, 1)
+
+
 def test_what_times_out_is_closed_and_lost(clock: VirtualClock) -> None:
     wires = Wires(clock, (TOKEN, SILENT, None), (AGAIN,))
     ask = asking(wires, clock)
@@ -124,10 +133,10 @@ def test_a_connection_is_kept_for_seconds_and_used_for_a_minute(
 def test_no_more_are_kept_than_a_few(clock: VirtualClock) -> None:
     connections, wires = Connections(clock), [ScriptedConnection() for _ in range(3 * MOST_IDLE)]
     for wire in wires:
-        connections.give(Kept(wire, clock.monotonic()))
+        connections.give(Kept(wire, clock.boottime()))
     assert [wire.closed for wire in wires] == [True] * 2 * MOST_IDLE + [False] * MOST_IDLE
     connections.close()
     late = ScriptedConnection()
-    connections.give(Kept(late, clock.monotonic()))
+    connections.give(Kept(late, clock.boottime()))
     assert all(wire.closed for wire in [*wires, late])
     assert connections.take() is None

@@ -542,6 +542,19 @@ def test_a_node_whose_link_went_out_alone_is_told_its_external_id_before_it_is_r
     assert world.asked.count("patch external ID") == 1
 
 
+def test_a_node_that_ended_before_its_external_id_was_told_is_closed() -> None:
+    """Found by the simulation: no read can find it, and the PATCH of its ID is refused for ever."""
+    world = quiet(kind="node")
+    assert isinstance(world.run, NodeRun)
+    node = world.run
+    world.duty = world.duty.model_copy(update={"ack": "closed", "linked": True})
+    world.later(0, lambda: world.port.workflow_patches_node(node, status="COMPLETED", result="SUCCESS"))
+    world.follow()
+    assert world.duty.closed
+    assert (node.status, node.patches_by(EXAMPLE_CLIENT_ID)) == ("COMPLETED", 0)
+    assert world.asked.count("patch external ID") == 1
+
+
 def test_a_node_that_no_read_shows_is_told_its_end_all_the_same() -> None:
     world = quiet(kind="node")
     ask = world.ask
