@@ -851,6 +851,27 @@ MUTANTS: Final = (
         FOLLOWED,
     ),
     Mutant(
+        "Port: a POST goes out again where a kept connection breaks",
+        "gha_step/inbound/port/client.py",
+        '                if request.method != "GET":\n                    raise\n',
+        "                pass\n",
+        "tests/inbound/port/test_connections.py",
+    ),
+    Mutant(
+        "Port: a connection that Port has closed is used",
+        "gha_step/inbound/port/connections.py",
+        "IDLE and _is_silent(kept.connection)",
+        "IDLE",
+        "tests/inbound/port/test_connections.py",
+    ),
+    Mutant(
+        "Port: a node that has ended is told its external ID for ever",
+        FOLLOWING,
+        "stale=True, unreadable=lost)",
+        "stale=True)",
+        FOLLOWED,
+    ),
+    Mutant(
         "Port: a number is spelled anew",
         "gha_step/inbound/port/wire_json.py",
         "parse_float=Number, parse_int=Number",

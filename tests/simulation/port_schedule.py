@@ -132,7 +132,7 @@ class SimLeader:
             now = self._clock.monotonic()
             if self._cell.holder == self._name or now - self._cell.renewed > 15.0:
                 self._cell.holder, self._cell.renewed = self._name, now
-            self._clock.sleep(5.0)
+            self._clock.sleep(8.0)
 
 
 class PortNetwork:
@@ -268,6 +268,7 @@ class PortSchedule:
         self.topic: list[Pressed] = []
         self.committed = 0
         self.consumer: Process | None = None
+        self._look_at = 0.0
         self.github_limited = dice.random() < 0.1
         if self.github_limited:  # up to fifty minutes
             begin = dice.uniform(0.0, 30.0)
@@ -451,7 +452,7 @@ class PortSchedule:
                 in_hand.pop(0)
                 begin += 1
                 self.committed = begin
-            self.kernel.sleep(1.0)
+            self.kernel.sleep(2.0)
 
     def _message(self, pressed: Pressed, parts: PortParts) -> tuple[Held | None, bool]:
         """What a message comes to: what holds its run (``None``: dropped), and whether it is taken."""
@@ -580,16 +581,22 @@ class PortSchedule:
         for number in range(self.replicas):
             self.start_process(f"pod-{number}")
         kernel.at(CALM_AFTER, self._calm)
-        last = max(pressed.at for pressed in self.pressed)
         try:
             done = False
             while not done and kernel.now < STUCK_AFTER:
-                kernel.run(STUCK_AFTER, lambda: kernel.now > last and all(map(self._ended, self.pressed)))
+                kernel.run(STUCK_AFTER, self._over)
                 kernel.run(kernel.now + 60.0, lambda: False)  # what is still on its way arrives, …
                 done = all(map(self._ended, self.pressed))  # … and may begin what was withdrawn before it had a record
             self._check()
         finally:
             kernel.end()
+
+    def _over(self) -> bool:
+        """Whether every press has ended, looked at once in a while: it is asked after each event."""
+        if self.kernel.now < self._look_at:
+            return False
+        self._look_at = self.kernel.now + 1.0
+        return all(pressed.run is not None and self._ended(pressed) for pressed in self.pressed)
 
     def ends(self) -> Iterator[str]:
         """How each press ended, at Port and in the ledger."""

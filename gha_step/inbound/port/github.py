@@ -136,20 +136,19 @@ class GitHubOfPort:
         key, now = (app.endpoint, app.issuer, app.owner.lower()), self._clock.monotonic()
         with self._lock:
             number, until = self._installed.get(key, (0, 0.0))
-        if now < until:
-            return fetch(replace(app, number=number))
-        if app.number:
+        known = number if now < until else app.number
+        if known:
             try:
-                token = fetch(app)
+                token = fetch(replace(app, number=known))
             except Refused:
-                pass
+                pass  # the App has been installed anew since
             else:
-                self._keep_installation(key, app.number)
+                if now >= until:
+                    self._keep_installation(key, known)
                 return token
-        app = replace(app, number=self._app_tokens.installation(app))
-        token = fetch(app)
-        self._keep_installation(key, app.number)
-        return token
+        number = self._app_tokens.installation(app)
+        self._keep_installation(key, number)  # also where its token is on its way for longer than this waits
+        return fetch(replace(app, number=number))
 
     def _keep_installation(self, key: tuple[Endpoint, str, str], number: int) -> None:
         with self._lock:

@@ -547,7 +547,7 @@ def test_a_node_that_ended_before_its_external_id_was_told_is_closed() -> None:
     world = quiet(kind="node")
     assert isinstance(world.run, NodeRun)
     node = world.run
-    world.duty = world.duty.model_copy(update={"ack": "closed", "linked": True})
+    world.duty = world.duty.model_copy(update={"ack": "closed", "linked": True, "said": ("link",)})
     world.later(0, lambda: world.port.workflow_patches_node(node, status="COMPLETED", result="SUCCESS"))
     world.follow()
     assert world.duty.closed
