@@ -58,9 +58,8 @@ class Times(_Family):
 
     def add(self, seconds: float, *values: str) -> None:
         """It took so long once more."""
-        self.expect(*values)
         with self._lock:
-            counts, total = self._numbers[values]
+            counts, total = self._numbers.get(values) or ([0] * (len(self.bounds) + 1), 0.0)
             counts[bisect_left(self.bounds, seconds)] += 1
             self._numbers[values] = counts, total + seconds
 

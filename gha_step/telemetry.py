@@ -246,6 +246,9 @@ class _OneLine(logging.Formatter):
         return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)
 
 
+_ENCODE: Final = json.JSONEncoder(default=str).encode  # json.dumps makes an encoder for each line
+
+
 class _JsonLine(logging.Formatter):
     """One JSON object a line. Libraries for it take four times as long, and each dispatch writes two lines."""
 
@@ -255,7 +258,7 @@ class _JsonLine(logging.Formatter):
         if record.exc_info:
             line["exc_info"] = self.formatException(record.exc_info)
         line["time"] = datetime.fromtimestamp(record.created, UTC).isoformat()
-        return json.dumps(line, default=str)
+        return _ENCODE(line)
 
 
 class _Stderr(logging.StreamHandler[TextIO]):
@@ -277,19 +280,19 @@ class _Stderr(logging.StreamHandler[TextIO]):
                     words = "%d lines of the log were lost: nobody read them"
                     told = logging.LogRecord(log.name, logging.WARNING, "", 0, words, (lost,), None)
                     self.filter(told)
-                    self._write(descriptor, told)
-                self._write(descriptor, record)
+                    self._write(descriptor, told, room=True)
+                self._write(descriptor, record, room=not lost)
             else:
                 self._dropped += 1
         except Exception:  # noqa: BLE001  as every handler of the library does
             self.handleError(record)
 
-    def _write(self, descriptor: int, record: logging.LogRecord) -> None:
+    def _write(self, descriptor: int, record: logging.LogRecord, *, room: bool) -> None:
         line = ("\n" if self._torn else "") + self.format(record) + "\n"
         rest = line.encode(errors="backslashreplace")
-        while rest and _takes_some(descriptor, PATIENCE):
+        while rest and (room or _takes_some(descriptor, PATIENCE)):
             os.write(descriptor, rest[:PIECE])
-            rest = rest[PIECE:]
+            rest, room = rest[PIECE:], False
         self._torn = bool(rest)
         self._dropped += self._torn
 
@@ -310,6 +313,10 @@ def _takes_some(descriptor: int, seconds: float) -> bool:
 
 def configure_logging(level: str, form: str) -> None:
     """Structured logs on stderr, as JSON or as text; other libraries' from warnings on."""
+    # No line says where in the code it was written, nor by which thread; to find out takes a third of a line's time:
+    # https://docs.python.org/3/howto/logging.html#optimization
+    logging._srcfile = None  # noqa: SLF001  as that page says
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     handler = _Stderr(sys.stderr)
     handler.setFormatter(_JsonLine() if form == "json" else _OneLine("%(asctime)s %(levelname)s %(message)s"))
     handler.addFilter(_SubjectFilter())

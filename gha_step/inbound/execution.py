@@ -5,9 +5,8 @@ Work that takes longer goes on by itself; the next call joins it.
 
 import asyncio
 import logging
-from collections.abc import Iterator
 from concurrent.futures import Future
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from typing import Any, Final
 
 from gha_step.contract.request import Caller, StepRequest
@@ -36,17 +35,16 @@ class Execution:
         self._telemetry = telemetry
         self.reply_within = reply_within
         self.room = Room()
-        self.calls = 0
-        """How many calls have no answer yet."""
+        self._count = _Count()
 
-    @contextmanager
-    def counted(self) -> Iterator[None]:
-        """A call that a stop has to wait for."""
-        self.calls += 1
-        try:
-            yield
-        finally:
-            self.calls -= 1
+    @property
+    def calls(self) -> int:
+        """How many calls have no answer yet."""
+        return self._count.calls
+
+    def counted(self) -> "_Count":
+        """A call that a stop has to wait for: ``with`` it."""
+        return self._count
 
     async def execute(self, request: StepRequest, deadline: float | None = None) -> StepResult:
         """The answer to one call, within the reply limit or by ``deadline``, monotonic seconds."""
@@ -60,45 +58,71 @@ class Execution:
 
     async def _answer(self, request: StepRequest, arrived: float, deadline: float) -> StepResult:
         job = self._workers.spawn(lambda: self._steps.execute(request, arrived), request.caller.project)
-        answerable = _answerable(job)
-        if not await self._by(answerable, (arrived + deadline) / 2) and job.cancel():
+        answerable = _Answerable(job)
+        if not await answerable.within((deadline - arrived) / 2) and job.cancel():
             return BUSY
-        if not await self._by(answerable, deadline) and not job.done():
+        if not await answerable.within(deadline - self._clock.monotonic()) and not job.done():
             return StepResult.running(READING, SOON)
         outcome = job.result()
         return outcome if isinstance(outcome, StepResult) else outcome.answer()
 
-    async def _by(self, answerable: "asyncio.Future[None]", deadline: float) -> bool:
-        if not answerable.done():
-            await asyncio.wait([answerable], timeout=max(0.0, deadline - self._clock.monotonic()))
-        return answerable.done()
+
+class _Count:
+    """Calls under way, each of which is in the ``with`` of this one object; for one event loop."""
+
+    def __init__(self) -> None:
+        self.calls = 0
+
+    def __enter__(self) -> None:
+        self.calls += 1
+
+    def __exit__(self, *_: object) -> None:
+        self.calls -= 1
 
 
-def _answerable(job: "Future[StepResult | Underway]") -> "asyncio.Future[None]":
-    """Done when the answer can be told: the loop is woken once, however many threads have a part in it.
+class _Answerable:
+    """Whether the answer can be told: the loop is woken once, however many threads have a part in it.
 
     Waking it for each of them would have it compete with the dispatch that has just begun.
     """
-    loop = asyncio.get_running_loop()
-    answerable: asyncio.Future[None] = loop.create_future()
 
-    def tell() -> None:
-        if not answerable.done():
-            answerable.set_result(None)
+    def __init__(self, job: "Future[StepResult | Underway]") -> None:
+        self._loop = asyncio.get_running_loop()
+        self._told = False
+        self._waiter: asyncio.Future[None] | None = None
+        job.add_done_callback(self._called)
 
-    def wake(_: "Future[Any]") -> None:
-        with suppress(RuntimeError):  # the loop has ended: nobody waits any more
-            loop.call_soon_threadsafe(tell)
+    async def within(self, seconds: float) -> bool:
+        """Wait for it; whether it can be told. `asyncio.wait` would take three times as long, with each call."""
+        if not self._told:
+            waiter = self._waiter = self._loop.create_future()
+            timer = self._loop.call_later(max(seconds, 0.0), _end, waiter)
+            try:
+                await waiter
+            finally:
+                timer.cancel()
+        return self._told
 
-    def called(job: "Future[StepResult | Underway]") -> None:
+    def _called(self, job: "Future[StepResult | Underway]") -> None:
         outcome = None if job.cancelled() or job.exception() is not None else job.result()
         if outcome is None or isinstance(outcome, StepResult):
-            wake(job)
+            self._wake(job)
         else:
-            outcome.ready.add_done_callback(wake)
+            outcome.ready.add_done_callback(self._wake)
 
-    job.add_done_callback(called)
-    return answerable
+    def _wake(self, _: "Future[Any]") -> None:
+        with suppress(RuntimeError):  # the loop has ended: nobody waits any more
+            self._loop.call_soon_threadsafe(self._tell)
+
+    def _tell(self) -> None:
+        self._told = True
+        if self._waiter is not None:
+            _end(self._waiter)
+
+
+def _end(waiter: "asyncio.Future[None]") -> None:
+    if not waiter.done():
+        waiter.set_result(None)
 
 
 def _log(kind: str, caller: Caller, result: StepResult) -> None:

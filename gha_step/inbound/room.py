@@ -8,7 +8,7 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Final
 
 SMALL: Final = 1 << 16  # bytes
@@ -30,14 +30,9 @@ class Room:
         self._changed = asyncio.Event()
         self._rests_until = 0.0  # by the loop's clock
 
-    @contextmanager
-    def place(self, whose: str) -> "Iterator[Place]":
-        """The place of one call, from its first byte to its answer. ``whose``: a project, '' where it is unknown."""
-        place = Place(self, whose)
-        try:
-            yield place
-        finally:
-            self._give(whose, place.size)
+    def place(self, whose: str) -> "Place":
+        """The place of one call, ``with`` which it is read and answered. ``whose``: a project, '' where unknown."""
+        return Place(self, whose)
 
     async def take(self, whose: str, size: int, seconds: float) -> None:
         """Wait for so many bytes. :raises NoRoom: they did not become free."""
@@ -65,12 +60,12 @@ class Room:
         alone = not any(count for other, count in self._waiting.items() if other != whose)
         return alone or self._held[whose] + size <= max(SHARE, size)
 
-    def _give(self, whose: str, size: int) -> None:
-        if size:
-            self._held[whose] -= size
-            self._held += Counter()  # which forgets those who hold nothing
-            self._waiting += Counter()
-            self._changed.set()
+    def give(self, whose: str, size: int) -> None:
+        """So many bytes are free again."""
+        self._held[whose] -= size
+        self._held += Counter()  # which forgets those who hold nothing
+        self._waiting += Counter()
+        self._changed.set()
 
 
 class Place:
@@ -81,18 +76,30 @@ class Place:
         self._whose = whose
         self.size = 0
 
-    @contextmanager
-    def reading(self) -> Iterator[None]:
+    def __enter__(self) -> "Place":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.size:
+            self._room.give(self._whose, self.size)
+
+    def reading(self) -> AbstractContextManager[None]:
         """Values are made of the body."""
+        return self._at_work() if self.size else _SMALL_WORK
+
+    @contextmanager
+    def _at_work(self) -> Iterator[None]:
         begun = time.perf_counter()
         try:
             yield
         finally:
-            if self.size:
-                self._room.worked(time.perf_counter() - begun)
+            self._room.worked(time.perf_counter() - begun)
 
     async def grow(self, size: int, seconds: float) -> None:
         """The body is larger than `SMALL`, and has at most ``size`` bytes. :raises NoRoom: see `Room.take`."""
         if not self.size:
             await self._room.take(self._whose, size, seconds)
             self.size = size
+
+
+_SMALL_WORK: Final = nullcontext()

@@ -4,6 +4,7 @@ What may become of it is in `gha_step.ledger.transitions`, where it is kept in `
 """
 
 from enum import StrEnum
+from functools import lru_cache
 from typing import Final, Literal, Self, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -81,7 +82,7 @@ class Target(Frozen):
 
     @property
     def hash(self) -> str:
-        return digest(self.model_dump())
+        return _hash(self.api_base, self.repo, self.workflow, self.ref)
 
     @property
     def by_number(self) -> bool:
@@ -95,6 +96,11 @@ class Target(Frozen):
         if self.by_number and other.by_number:
             return self.workflow.lstrip("0") == other.workflow.lstrip("0")
         return self.workflow == other.workflow or self.by_number or other.by_number
+
+
+@lru_cache(256)  # every answer of a step holds it
+def _hash(api_base: str, repo: str, workflow: str, ref: str) -> str:
+    return digest({"api_base": api_base, "repo": repo, "workflow": workflow, "ref": ref})
 
 
 class Run(Frozen):

@@ -31,14 +31,14 @@ from gha_step.telemetry import log
 SCHEMA_VERSION: Final = 1
 _TABLES: Final = """
 CREATE TABLE records (
-  key     TEXT PRIMARY KEY,
+  key     TEXT PRIMARY KEY NOT NULL,
   version INTEGER NOT NULL,
   state   TEXT NOT NULL,
   project TEXT NOT NULL,
   promotion TEXT NOT NULL,
   created REAL NOT NULL,
   record  TEXT NOT NULL
-) WITHOUT ROWID;
+);
 CREATE INDEX records_by_promotion ON records (project, promotion);
 CREATE TABLE gates (
   target  TEXT PRIMARY KEY,
