@@ -97,6 +97,7 @@ proto: $(VENV)/.installed-dev ## write gha_step/pb from proto/
 soak: $(VENV)/.installed-dev  ## 10,000 and more simulated schedules, real kills, full-time scenarios (10 minutes)
 	$(BIN)/python -m tests.simulation --seeds 10000
 	$(BIN)/python -m tests.simulation --port --seeds 1000
+	$(BIN)/python -m tests.simulation --abort --seeds 2000
 	$(BIN)/python -m tests.kills --rounds 200
 	test -z "$$KUBEBUILDER_ASSETS" || $(BIN)/python -m tests.kills --replicas --rounds 200
 	$(BIN)/python -m pytest -m soak -n 6 -rP

@@ -112,8 +112,10 @@ class Forbidden(Denied):
             return self.words
         whom = self.subject or "the ServiceAccount of this process"
         role = "ClusterRole" if namespace is None else f"Role in the namespace {namespace}"
-        host = "step-plugin" if whom.endswith(":default") else "service"
-        folder = f"deploy/{host}/{component}".rstrip("/")
+        host = {"default": "step-plugin", "gha-step-follower": "cancel-on-abort"}.get(
+            whom.rpartition(":")[2], "service"
+        )
+        folder = f"deploy/{host}" + (f"/{component}" if component not in ("", host) else "")
         words = f" ({self.words})" if self.words else ""
         return f"give {whom} a {role} with the rule {rule}, as in {folder}{words}"
 

@@ -13,7 +13,7 @@ from typing import Any, Final, Literal
 from gha_step.contract.duration import parse_duration
 from gha_step.contract.errors import StepError
 from gha_step.contract.quoting import quoted
-from gha_step.ledger.duties import Report
+from gha_step.ledger.duties import Outcome, Report
 from gha_step.ledger.record import OPEN, Owner, Record, State
 from gha_step.steps.cancel.record import cancels
 from gha_step.steps.dispatch.answers import tell, workflow_page
@@ -209,6 +209,7 @@ def describe(record: Record, now: float) -> str:
         ("run", f"{run.id}, known by {run.source}, {run.url}" if run else None),
         ("reason", record.reason),
         ("report", _report(record.report)),
+        ("on abort", _abort(record, now)),
         ("marker", record.marker),
         ("listings", str(record.listings) if record.listings else None),
         *(("seen", f"{seen.id}, {seen.url}") for seen in record.seen if not record.final),
@@ -262,6 +263,44 @@ def _report(report: Report | None) -> str | None:
         left += ["its end is to be told"] if report.wanted else []
     still = "; ".join(left) or "to be closed"
     return f"{report.kind} {report.id} of Port, by {report.via}: {'closed' if report.closed else still}"
+
+
+_OUTCOMES: Final[dict[Outcome, str]] = {
+    "succeeded": "the Promotion Succeeded, and the run was left alone",
+    "cancelled": "the run was cancelled",
+    "force-cancelled": "the run was cancelled, and force-cancelled",
+    "ended": "the run had ended before",
+    "another-attempt": "another attempt of the run had begun since, and was left alone",
+    "not-dispatched": "nothing was dispatched",
+    "unknown-run": "the run was left alone, because it is not known exactly: look at it yourself",
+    "given-up": "the run could not be cancelled (the log says why): look at it yourself",
+}
+
+
+def _abort(record: Record, now: float) -> str | None:
+    """What becomes, or became, of cancelOnAbort."""
+    duty = record.abort
+    if duty is None:
+        return None
+    words = []
+    if duty.end is not None:
+        words.append(f"the Promotion was seen {duty.end} at {_moment(duty.ended, now)}")
+    if duty.attempt is not None:
+        words.append(f"attempt {duty.attempt} of the run was current then")
+    if duty.asked is not None:
+        words.append(f"GitHub took the cancel at {_moment(duty.asked, now)}")
+    if duty.outcome is not None:
+        words.append(_OUTCOMES[duty.outcome])
+    elif duty.end is not None:
+        words.append("the run is to be cancelled")
+    elif record.held:
+        words.append("a follower watches the Promotion, and cancels the run if it ends without success")
+    else:
+        words.append(
+            "only the process that dispatched it watches the Promotion, as long as it lives, and cancels the run if "
+            "the Promotion ends without success"
+        )
+    return "; ".join(words)
 
 
 def _moment(at: float | None, now: float) -> str | None:

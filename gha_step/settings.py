@@ -301,6 +301,12 @@ class Settings(BaseModel):
         description="The pod's own `metadata.uid`, by the downward API: a restarted container then knows at once that "
         "its predecessor is gone.",
     )
+    cancel_on_abort: Literal["own", "all", "off"] = Field(
+        default="own",
+        description="For which steps with `cancelOnAbort` this process watches the Promotion. `own`: those that it "
+        "serves itself, as long as it lives. `all`: those of all its projects, one replica for all, whoever dispatched "
+        "them and also after the Promotion was deleted; it needs Kubernetes. `off`: none.",
+    )
     portio: Annotated[frozenset[str], BeforeValidator(_ways)] = Field(
         default="off",  # type: ignore[arg-type]
         description="Ways in from Port: `claims`, `kafka`, or both with a comma.",

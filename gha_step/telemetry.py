@@ -63,6 +63,8 @@ class Telemetry:
         self._malformed_calls = Counts("malformed_calls", "Calls that hold nothing that can be executed.", "wire")
         about = "Deliveries of GitHub's webhook, by what came of them."
         self._deliveries = Counts("github_webhook_deliveries", about, "result")
+        about = "What became of cancelOnAbort, once its promotion had ended."
+        self._aborts = Counts("cancel_on_abort", about, "outcome")
         about = "Run IDs that GitHub's own late answer replaced. Alarm on any."
         self._contradicted = Counts("contradicted_runs", about)
         self._rate_limits = _Budgets()
@@ -130,6 +132,17 @@ class Telemetry:
         if re.fullmatch(r"[1-9][0-9]{0,8}", limit) and re.fullmatch(r"[0-9]{1,9}", remaining):
             self._rate_limits.saw(host, int(remaining) / int(limit))
 
+    def expect_aborts(self, outcomes: Iterable[str], owed: Callable[[], int]) -> None:
+        """Begin at 0 for these outcomes, and show how many promotions are watched, where this process does."""
+        for outcome in outcomes:
+            self._aborts.expect(outcome)
+        about = "Promotions whose end is awaited for cancelOnAbort; 0 where another process does."
+        self._levels.append(lambda: [Level("gha_step_cancel_on_abort_open", about, (), {(): owed()})])
+
+    def cancel_on_abort(self, outcome: str) -> None:
+        """A duty to cancel on abort was closed."""
+        self._aborts.add(outcome)
+
     def contradicted(self) -> None:
         """An attributed run ID turned out to be wrong."""
         self._contradicted.add()
@@ -159,7 +172,7 @@ class Telemetry:
 
         counts = (
             *(self._steps, self._dispatches, self._requests, self._project_requests, self._refused_callers),
-            *(self._malformed_calls, self._deliveries, self._contradicted),
+            *(self._malformed_calls, self._deliveries, self._contradicted, self._aborts),
         )
         levels = (level for ask in self._levels for level in ask())
         return exposition(counts, (self._step_seconds, self._request_seconds), levels, vars(self).get("registry"))

@@ -36,6 +36,18 @@ class RepoUrl:
         """``owner/repo``."""
         return f"{self.owner}/{self.repo}"
 
+    @property
+    def without_password(self) -> str:
+        """The URL as written, without what may be a secret in it. An SSH user name stays: it is none."""
+        text = self.text.strip()
+        start, scheme, rest = text.rpartition("://") if "://" in text else ("", "", text)
+        if not scheme:
+            return text
+        authority, slash, path = rest.partition("/")
+        user, at, place = authority.rpartition("@")
+        kept = f"{user.partition(':')[0]}@" if at and self.scheme == "ssh" else ""
+        return f"{start}{scheme}{kept}{place}{slash}{path}"
+
 
 def parse_repo_url(text: str) -> RepoUrl:
     """The parts of ``https://``, ``http://`` and ``ssh://`` URLs and of ``git@host:owner/repo``.

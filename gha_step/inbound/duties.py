@@ -5,14 +5,15 @@ It knows no kind of duty: each has a handler, which does one record's next step 
 
 import threading
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final, Protocol
 
 from gha_step.contract.errors import LedgerError, LedgerUnavailable
 from gha_step.inbound.rounds import Bell, Rounds
+from gha_step.ledger.duties import Duty
 from gha_step.ledger.leader import Leader
 from gha_step.ledger.record import Record, State
-from gha_step.ledger.store import Standing, Store
+from gha_step.ledger.store import Conflict, Standing, Store
 from gha_step.runtime import Clock, Workers
 from gha_step.telemetry import log
 
@@ -42,10 +43,30 @@ class Handler(Protocol):
         """What is asked once for all. It may raise nothing."""
 
 
+def write_duty(store: Store, record: Record, duty: Duty) -> Record:
+    """The record with its duty as it stands now, whatever else has changed in it meanwhile.
+
+    :raises Conflict: it has gone, or somebody else has written the duty otherwise.
+    :raises LedgerUnavailable: not yet.
+    """
+    found: Record | None = record
+    while found is not None and (stands := found.duty) is not None and stands != duty:
+        if not stands.may_become(duty, sent=found.sent):  # type: ignore[arg-type]  # of one kind
+            break
+        try:
+            found = store.write(found.owing(duty))
+        except Conflict:
+            found = store.read(record.project, record.key)
+    if found is None or found.duty != duty:
+        raise Conflict("the record has gone, or another process does what it owes")
+    return found
+
+
 class Duties:
     """See the module.
 
     :param leader: whether this process is the one.
+    :param owed: the records that owe something, where this process does not follow all of the store's.
     """
 
     def __init__(
@@ -56,8 +77,10 @@ class Duties:
         leader: Leader,
         clock: Clock,
         workers: Callable[[int, str], Workers],
+        owed: Callable[[], Iterable[Record]] | None = None,
     ) -> None:
         self.store = store
+        self._owed = owed or store.owed
         self._handlers = handlers
         self._leader = leader
         self._clock = clock
@@ -130,7 +153,9 @@ class Duties:
         listed: set[str] = set()
         with self._lock:
             before = set(self._projects)
-        for record in self.store.owed():
+        for record in self._owed():
+            if not any(handler.owes(record) for handler in self._handlers):
+                continue  # another process's to do
             listed.add(record.key)
             counts[record.state] += 1
             oldest[record.state] = min(oldest.get(record.state, record.created_at), record.created_at)

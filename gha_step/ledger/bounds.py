@@ -6,7 +6,7 @@ Names are refused before anything is sent (:func:`too_long`); what GitHub says i
 from collections.abc import Callable, Iterable
 from typing import Final
 
-from gha_step.ledger.duties import LONGEST_ID, LONGEST_LABEL
+from gha_step.ledger.duties import LONGEST_ID, LONGEST_LABEL, LONGEST_REFERENCE
 from gha_step.ledger.record import Candidate, Record
 
 NAME: Final = 2048  # characters
@@ -44,6 +44,11 @@ LENGTHS: Final = {
     "report.said[]": 32,
     "report.label": LONGEST_LABEL,
     "report.cancel": 32,
+    "abort.mode": 32,
+    "abort.secret": LONGEST_REFERENCE,
+    "abort.url": LONGEST_REFERENCE,
+    "abort.end": 32,
+    "abort.outcome": 32,
 }
 COUNTS: Final = {
     "step.keyParts": 4,

@@ -9,6 +9,7 @@ import re
 import threading
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from itertools import islice
 from typing import Any, Final, NamedTuple, TypeAlias
 
@@ -35,6 +36,7 @@ REPO_LABEL: Final = f"{GROUP}/repo"
 WORKFLOW_LABEL: Final = f"{GROUP}/workflow"
 DUTY_LABEL: Final = f"{GROUP}/duty"  # open: the record owes something
 _OPEN: Final = "open"
+FINALIZER: Final = f"{GROUP}/cancel-on-abort"  # somebody follows the duty, and takes it off when it is closed
 TARGET_ANNOTATION: Final = f"{GROUP}/target"
 CLAIMED_ANNOTATION: Final = f"{GROUP}/claimed"  # of 0.1.0, and dropped from its Leases
 PROMOTION_API_VERSION: Final = "kargo.akuity.io/v1alpha1"
@@ -69,7 +71,8 @@ _PARTS: Final = {
     "step": ("key", "key_parts", "promotion", "promotion_uid", "created_at"),
     "request": tuple(Payload.model_fields),
 }
-_AS_IT_IS: Final = ("run", "report")  # parts whose fields have the same names in both
+_DUTIES: Final = ("report", "abort")
+_AS_IT_IS: Final = ("run", *_DUTIES)  # parts whose fields have the same names in both
 MOST_OLDER: Final = 2_000  # records without a label that one decision reads: four pages
 _NAMESPACE: Final = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 _KEY: Final = re.compile(r"[0-9a-z]{1,64}")
@@ -83,13 +86,16 @@ class KubernetesStore:
 
     :param api: under an identity that is allowed ``RECORDS`` and ``GATES`` in the namespaces of the projects.
     :param projects: those whose records an operator sees and the metrics count; ``None``: all.
+    :param holds: whether this process follows what records owe where their Promotion ends: those records are kept
+        by a finalizer as long as that is open, though their Promotion be deleted.
     """
 
     exclusive = False
 
-    def __init__(self, api: KubeApi, projects: frozenset[str] | None) -> None:
+    def __init__(self, api: KubeApi, projects: frozenset[str] | None, *, holds: bool = False) -> None:
         self._api = api
         self._projects = projects
+        self._holds = holds
         self.keeps_reports = True
         self._lock = threading.Lock()
         self._others: Memory[Version, _Object] = Memory()
@@ -104,28 +110,32 @@ class KubernetesStore:
                 f"the ledger record {key} in the namespace {project} is that of another step: nothing is sent; see "
                 f"who made it (kubectl get {RECORDS.plural} {key} --namespace {project} -o yaml)"
             )
-        if record.state is State.RESERVED and found["metadata"].get("deletionTimestamp"):
-            raise LedgerUnavailable(
-                f"the ledger record {key} is being deleted, and waits for its finalizers: nothing is sent meanwhile"
-            )
         return record
 
     def write(self, record: Record) -> Record:
         body = _encode(record)
+        held = self._is_held(record)
+        if held:
+            body["metadata"]["finalizers"] = [FINALIZER]
         try:
             stored = self._put(RECORDS, record.project, record.key, body, record.version)
         except RecordRefused:
             self.keeps_reports &= record.report is None
             raise
-        kept = stored.get("report") == body.get("report")
+        lost = [part for part in _DUTIES if stored.get(part) != body.get(part)]
         if record.report is not None:
-            self.keeps_reports = kept
-        if not kept:  # nothing may be sent that nobody would report
+            self.keeps_reports = not lost
+        if lost:  # nothing may be sent for which nobody would do what is owed
             raise LedgerUnavailable(
-                "the API server does not keep the report of a WorkflowDispatch: install the CustomResourceDefinition "
-                "of this version of gha-step (kubectl apply -k deploy/crd)"
+                f"the API server does not keep the {lost[0]} of a WorkflowDispatch: install the "
+                "CustomResourceDefinition of this version of gha-step (kubectl apply -k deploy/crd)"
             )
-        return record.model_copy(update={"version": _version(stored)})
+        return record.model_copy(update={"version": _version(stored), "held": held, "deletion": _deletion(stored)})
+
+    def _is_held(self, record: Record) -> bool:
+        """Whether our finalizer is to be on it. The API server takes no new one where the object is being deleted."""
+        is_open = record.abort is not None and record.owes
+        return is_open and (record.held or (self._holds and record.deletion is None))
 
     def close(self) -> None:
         """The API server's connections are shared, and end with the process."""
@@ -354,7 +364,7 @@ def _of_others(metadata: _Object) -> _Object:
     if owners := [reference for reference in references if reference.get("apiVersion") != PROMOTION_API_VERSION]:
         kept["ownerReferences"] = owners
     if metadata.get("finalizers"):
-        kept["finalizers"] = metadata["finalizers"]
+        kept["finalizers"] = [name for name in metadata["finalizers"] if name != FINALIZER]
     return kept
 
 
@@ -365,7 +375,20 @@ def _merged(ours: _Object, others: _Object) -> _Object:
             merged[name] = {**others[name], **ours[name]}
     if "ownerReferences" in ours and "ownerReferences" in others:
         merged["ownerReferences"] = [*ours["ownerReferences"], *others["ownerReferences"]]
+    if "finalizers" in ours and "finalizers" in others:
+        merged["finalizers"] = [*ours["finalizers"], *others["finalizers"]]
     return merged
+
+
+def _deletion(found: _Object) -> float | None:
+    """When somebody deleted it; seconds since 1970."""
+    text = found["metadata"].get("deletionTimestamp")
+    if not text:
+        return None
+    try:
+        return datetime.fromisoformat(str(text)).timestamp()
+    except ValueError:
+        return 0.0  # long ago
 
 
 def _encode(record: Record) -> _Object:
@@ -411,6 +434,7 @@ def _decode(found: _Object) -> Record:
         parts = [_renamed(found[part], to_snake) for part in (*_PARTS, "progress")]
         fields = {name: value for part in parts for name, value in part.items()}
         fields |= {part: found[part] for part in _AS_IT_IS if part in found}
+        fields |= {"held": FINALIZER in (metadata.get("finalizers") or ()), "deletion": _deletion(found)}
         fields["state"] = found["progress"]["state"]  # a record without one must not look like one that was never sent
         return Record.model_validate({**fields, "schema_version": found["schemaVersion"], "version": _version(found)})
     except ValidationError as error:

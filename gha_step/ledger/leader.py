@@ -19,6 +19,7 @@ DURATION: Final = 15.0  # seconds for which a Lease must stand still before anot
 RENEW: Final = 5.0  # seconds between two renewals
 LEADS_FOR: Final = 10.0  # seconds from the begin of a renewal on
 FOLLOWER: Final = "gha-step-follower"
+CANCELLER: Final = "gha-step-cancel-on-abort"
 
 
 class Leader(Protocol):
@@ -45,9 +46,20 @@ class LeaseLeader:
     """One of several.
 
     :param identity: no other process has it.
+    :param work: what its holder does, for the log.
     """
 
-    def __init__(self, api: KubeApi, namespace: str, identity: str, clock: Clock, *, name: str = FOLLOWER) -> None:
+    def __init__(
+        self,
+        api: KubeApi,
+        namespace: str,
+        identity: str,
+        clock: Clock,
+        *,
+        name: str = FOLLOWER,
+        work: str = "reports to Port what is owed",
+    ) -> None:
+        self._work = work
         self._api = api
         self._collection = GATES.path(namespace)
         self._path = GATES.path(namespace, name)
@@ -74,7 +86,7 @@ class LeaseLeader:
             if self._take(begun):
                 self._leads_until = begun + LEADS_FOR
                 if not led:
-                    log.info("this process reports to Port what is owed (Lease %s)", self._name)
+                    log.info("this process %s (Lease %s)", self._work, self._name)
             else:
                 self._leads_until = float("-inf")
             self._trouble = ""

@@ -9,11 +9,11 @@ from typing import Final, Literal, Self, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from gha_step.ledger.duties import Report
+from gha_step.ledger.duties import Cancellation, Duty, Report
 from gha_step.ledger.keys import digest
 
 SCHEMA: Final = 1
-SCHEMA_OF_REPORTS: Final = 2  # a gha-step that knows nothing of reports sends nothing for such a record
+SCHEMA_OF_DUTIES: Final = 2  # a gha-step that knows nothing of duties sends nothing for such a record
 
 Version: TypeAlias = int | str
 """What a store calls one content of a record, of which nothing but equality means anything; 0: not yet stored."""
@@ -161,26 +161,37 @@ class Record(Frozen):
     candidates: tuple[Candidate, ...] = ()
     reason: str | None = None
     report: Report | None = None  # what Port is owed
+    abort: Cancellation | None = None  # what becomes of the run where its Promotion ends without success
+    # What a store says of the object, and does not keep in it:
+    deletion: float | None = Field(default=None, exclude=True)  # since when it is deleted; finalizers keep it
+    held: bool = Field(default=False, exclude=True)  # whether ours does: somebody follows its duty
 
     @model_validator(mode="after")
-    def _schema_of_reports(self) -> Self:
-        if (self.schema_version == SCHEMA_OF_REPORTS) != (self.report is not None):
-            raise ValueError(f"schema {SCHEMA_OF_REPORTS} belongs to records with a report, and to no other")
+    def _schema_of_duties(self) -> Self:
+        if (self.schema_version == SCHEMA_OF_DUTIES) != (self.duty is not None):
+            raise ValueError(f"schema {SCHEMA_OF_DUTIES} belongs to records with a duty, and to no other")
         return self
 
-    def owing(self, report: Report) -> "Record":
-        """This record with its report as it stands now, or with its first one.
+    def owing(self, duty: Duty) -> "Record":
+        """This record with its duty as it stands now, or with its first one.
 
-        :raises ValueError: that would take back what was closed, or make another report of it.
+        :raises ValueError: that would take back what was closed, or make another one of it.
         """
-        if self.report is not None and not self.report.may_become(report, sent=self.sent):
-            raise ValueError(f"the report of the ledger record {self.key[:12]} cannot become another one")
-        return self.model_copy(update={"report": report, "schema_version": SCHEMA_OF_REPORTS})
+        part = "report" if isinstance(duty, Report) else "abort"
+        stands = getattr(self, part)
+        if stands is not None and not stands.may_become(duty, sent=self.sent):
+            raise ValueError(f"the {part} of the ledger record {self.key[:12]} cannot become another one")
+        return self.model_copy(update={part: duty, "schema_version": SCHEMA_OF_DUTIES})
+
+    @property
+    def duty(self) -> Duty | None:
+        """What it owes or has owed; no record owes two things."""
+        return self.report or self.abort
 
     @property
     def owes(self) -> bool:
         """Whether something is still to be done for it, whatever its state."""
-        return self.report is not None and not self.report.closed
+        return self.duty is not None and not self.duty.closed
 
     @property
     def project(self) -> str:

@@ -19,7 +19,7 @@ STATES: Final = tuple(sorted(FINAL))
 _ALWAYS: Final = frozenset(
     {
         *("schema_version", "key", "key_parts", "promotion", "promotion_uid", "version", "state", "created_at"),
-        *("target", "inputs_hash", "timeout", "run", "report"),
+        *("target", "inputs_hash", "timeout", "run", "report", "abort"),
     }
 )
 # The owner's late answer needs the nonce, a late look the marker and the floor; others' looks ask when it was sent.

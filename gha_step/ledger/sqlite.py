@@ -80,8 +80,16 @@ _CENSUS: Final = """
 SELECT state, records, (SELECT min(created) FROM records WHERE records.state = standing.state) FROM standing
 WHERE records > 0
 """
-_OWED: Final = "CASE WHEN json_valid(record) THEN json_extract(record, '$.report.closed') END"
-_OWED_INDEX: Final = f"CREATE INDEX IF NOT EXISTS records_by_duty ON records ({_OWED}) WHERE {_OWED} = 0"
+_REPORT: Final = "CASE WHEN json_valid(record) THEN json_extract(record, '$.report.closed') END"
+_ABORT: Final = "CASE WHEN json_valid(record) THEN json_extract(record, '$.abort.closed') END"
+_OWED_INDEX: Final = f"""
+CREATE INDEX IF NOT EXISTS records_by_duty ON records ({_REPORT}) WHERE {_REPORT} = 0;
+CREATE INDEX IF NOT EXISTS records_by_abort ON records ({_ABORT}) WHERE {_ABORT} = 0;
+"""
+_OWED: Final = " UNION ".join(
+    f"SELECT key, version, record FROM records WHERE {closed} = 0"  # noqa: S608  constants
+    for closed in (_REPORT, _ABORT)
+)
 _REPLACE: Final = "UPDATE records SET version = ?, state = ?, record = ? WHERE key = ? AND version = ?"
 _OLD: Final = """
 SELECT created, key FROM records WHERE state = ? AND created < ? AND (created, key) > (?, ?) ORDER BY created, key
@@ -157,7 +165,7 @@ class SqliteStore:
             if not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'standing'").fetchone():
                 connection.executescript(_STANDING)
             connection.execute(_RUN_INDEX)
-            connection.execute(_OWED_INDEX)
+            connection.executescript(_OWED_INDEX)
             self._files.remember()
             self._files.check()
         except (sqlite3.Error, LedgerUnavailable) as error:
@@ -290,7 +298,7 @@ class SqliteStore:
 
     def owed(self) -> Iterator[Record]:
         with self._session() as connection:
-            rows = connection.execute(f"SELECT key, version, record FROM records WHERE {_OWED} = 0").fetchall()  # noqa: S608  a constant
+            rows = connection.execute(_OWED).fetchall()
         for row in rows:
             try:
                 yield _decode(*row)
@@ -344,12 +352,12 @@ class SqliteStore:
 
 
 def _may_be_told_unwritten(record: Record) -> bool:
-    """Whether nobody waits for the record to be durable: GitHub itself has named the run, and Port is owed nothing."""
+    """Whether nobody waits for the record to be durable: GitHub itself has named the run, and nothing is owed."""
     return (
         record.state is State.ACCEPTED
         and record.run is not None
         and record.run.source == "response"
-        and not record.report
+        and record.duty is None
     )
 
 

@@ -13,7 +13,7 @@ from enum import Enum
 from typing import Any, Final, NamedTuple, TypeAlias
 
 from gha_step.contract.errors import LedgerError
-from gha_step.ledger.duties import Report
+from gha_step.ledger.duties import Duty
 from gha_step.ledger.record import Candidate, Owner, Payload, Record, Run, State
 
 Fields: TypeAlias = dict[str, Any]
@@ -346,14 +346,14 @@ def _is_legal(record: Record, event: Event, row: Row) -> bool:
     return run.source == row.source and (record.run is None or record.run.source != row.source)
 
 
-def adopt(record: Record, payload: Payload, report: Report | None = None) -> Record:
+def adopt(record: Record, payload: Payload, duty: Duty | None = None) -> Record:
     """The record with the newest call's payload: as long as nothing was sent, the newest call counts.
 
-    :param report: of the newest call, which may ask for the workflow's end or not.
+    :param duty: of the newest call; ``None`` leaves what stands.
     """
     if record.state is not RESERVED:
         raise IllegalMove(f"the record {record.key[:12]} in state {record.state} keeps its payload")
     adopted = record.model_copy(update=dict(payload))
-    if record.report is None or report is None or record.report.wanted == report.wanted:
+    if duty is None:
         return adopted
-    return adopted.owing(record.report.model_copy(update={"wanted": report.wanted}))
+    return adopted.owing(duty if record.duty is None else record.duty.adopting(duty))

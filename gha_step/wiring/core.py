@@ -45,6 +45,7 @@ class Parts(NamedTuple):
     clock: Clock
     store: Store
     workers: Callable[[int, str], Workers]
+    follow: Callable[[str, str], None]
 
 
 def _wait(parts: Parts) -> StepKind:
@@ -64,7 +65,7 @@ def _cancel(parts: Parts) -> StepKind:
 
 MakeKind = Callable[[Parts], StepKind]
 KINDS: Final[tuple[MakeKind, ...]] = (
-    lambda parts: DispatchWorkflow(access=parts.access, tasks=parts.dispatches),
+    lambda parts: DispatchWorkflow(access=parts.access, tasks=parts.dispatches, follow=parts.follow),
     lambda parts: Later("gha-wait-for-workflow", lambda: _wait(parts)),  # a twentieth of a start
     lambda parts: Later("gha-cancel-workflow", lambda: _cancel(parts)),
 )
@@ -132,12 +133,15 @@ class Core:
         self.waking = Waking()
         self.waking.listen(self._hint)
         self.app_tokens = app_tokens = AppTokens(client=client, clock=clock, workers=workers(TOKENS, "token"))
+        self.follow: Callable[[str, str], None] = lambda project, key: None
+        """Hears, by project and key, of each record whose run is to be cancelled on abort."""
         access: Repositories
         if isinstance(secrets, GivenToken):
             access = secrets
         else:
             access = Access(secrets, allow_http=allow_http, shared_namespace=shared_namespace, app_tokens=app_tokens)
-        parts = Parts(access, client, self.dispatches, lambda: self.run_poller, clock, store, workers)
+        parts = Parts(access, client, self.dispatches, lambda: self.run_poller, clock, store, workers, self._follow)
+        self.access = access
         self.steps = Steps([make(parts) for make in kinds], projects=projects, clock=clock)
 
     @property
@@ -160,6 +164,9 @@ class Core:
                     workers=self._workers(LOOKS, "look"),
                 )
             return self._run_poller
+
+    def _follow(self, project: str, key: str) -> None:
+        self.follow(project, key)  # which is known only later
 
     def _hint(self, hint: Hint) -> None:
         if self._run_poller is not None:  # else nobody waits

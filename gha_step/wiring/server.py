@@ -24,7 +24,7 @@ from gha_step.ledger.store import LedgerUnusable, Standing, Store
 from gha_step.proxies import BadProxy, Proxies
 from gha_step.runtime import Clock, SystemClock, ThreadWorkers
 from gha_step.settings import NO_TLS, NO_TOKEN, NOT_SERVED, Address, Settings, SqliteLedger
-from gha_step.telemetry import Telemetry
+from gha_step.telemetry import Telemetry, log, subject
 from gha_step.wiring.core import Core
 
 if TYPE_CHECKING:
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from gha_step.kube import KubeApi
     from gha_step.ledger.leader import Leader
     from gha_step.ledger.shrinking import Shrinking
+    from gha_step.wiring.abort import AbortParts
     from gha_step.wiring.port import PortParts
 
 CALLS = 64  # threads for calls: each reads a Secret and a record
@@ -52,10 +53,12 @@ class Server:
         process: ServerProcess,
         port: "PortParts | None" = None,
         shrinking: "Shrinking | None" = None,
+        aborts: "AbortParts | None" = None,
     ) -> None:
         self.core = core
         self.port = port
         self._shrinking = shrinking
+        self._aborts = aborts
         self._process = process
 
     @property
@@ -74,6 +77,8 @@ class Server:
             self.port.start()
         if self._shrinking is not None:
             self._shrinking.start()
+        if self._aborts is not None:
+            self._aborts.start()
         self._process.run(signals=signals)
 
     def stop(self) -> None:
@@ -107,7 +112,7 @@ def build(settings: Settings, environment: Mapping[str, str], clock: Clock | Non
     cluster = _cluster(settings, environment, clock)
     projects = _projects(settings, cluster)
     secrets = _secrets(settings, cluster)
-    store = _ledger(settings.ledger, cluster, projects, environment)
+    store = _ledger(settings.ledger, cluster, projects, environment, holds=settings.cancel_on_abort == "all")
     telemetry.watch_ledger(_census(settings, store, clock))
     egress = Egress(hosts=settings.github_hosts or frozenset(), shared=settings.project_api)
     core = Core(
@@ -135,6 +140,7 @@ def build(settings: Settings, environment: Mapping[str, str], clock: Clock | Non
     telemetry.expect(core.steps.kinds, State)
     telemetry.watch_readiness(lambda: readiness.serving)
     port = _port(settings, core, secrets, store, cluster, proxies, clock, telemetry, environment)
+    aborts = _aborts(settings, core, store, cluster, clock, telemetry)
     if port is not None and settings.token_file == NOT_SERVED and not settings.project_api:
         readiness.useless = lambda: port.refused
     served = None if settings.token_file == NOT_SERVED else execution
@@ -159,7 +165,7 @@ def build(settings: Settings, environment: Mapping[str, str], clock: Clock | Non
             readiness=readiness,
             execution=execution,
             on_the_wire=lambda: core.on_the_wire,
-            begin_no_more=lambda: _begin_no_more(core, port),
+            begin_no_more=lambda: _begin_no_more(core, port, aborts),
             clock=clock,
             reply_within=settings.reply_within,
         )
@@ -167,13 +173,63 @@ def build(settings: Settings, environment: Mapping[str, str], clock: Clock | Non
         raise StartError(f"GHA_STEP_HTTP_LISTEN: {error}: write another address") from None
     if settings.grpc_listen is not None:
         _listen_for_grpc(process, settings, settings.grpc_listen, core, served, token, readiness, refused)
-    return Server(core, process, port, _shrinking(settings, store, clock))
+    return Server(core, process, port, _shrinking(settings, store, clock), aborts)
 
 
-def _begin_no_more(core: Core, port: "PortParts | None") -> None:
+def _begin_no_more(core: Core, port: "PortParts | None", aborts: "AbortParts | None") -> None:
     if port is not None:
         port.drain()
+    if aborts is not None:
+        aborts.stop()
     core.drain()
+
+
+def _warn_once() -> Callable[[str, str], None]:
+    """For steps with cancelOnAbort in a process that watches no Promotions."""
+    told = False
+
+    def follow(project: str, _: str) -> None:
+        nonlocal told
+        if not told:
+            words = "cancelOnAbort: this process watches no Promotions, so it cancels no run (GHA_STEP_CANCEL_ON_ABORT)"
+            log.warning(words, extra=subject((project, ""), ""))
+        told = True
+
+    return follow
+
+
+def _aborts(
+    settings: Settings,
+    core: Core,
+    store: Store,
+    cluster: "KubeApi | None",
+    clock: Clock,
+    telemetry: Telemetry,
+) -> "AbortParts | None":
+    """What watches Promotions for cancelOnAbort. :raises StartError: it is asked for, and cannot be."""
+    everybodys = settings.cancel_on_abort == "all"
+    if cluster is None or settings.cancel_on_abort == "off":
+        if everybodys:
+            raise StartError("GHA_STEP_CANCEL_ON_ABORT: all reads Promotions: it needs GHA_STEP_LEDGER=kubernetes")
+        core.follow = _warn_once()
+        return None
+    from gha_step.wiring.abort import AbortParts
+
+    lease = cluster.own_namespace() if everybodys and not store.exclusive else None
+    if everybodys and not store.exclusive and lease is None:
+        raise StartError(
+            "GHA_STEP_CANCEL_ON_ABORT: all needs a Lease, and this process does not know its own namespace"
+        )
+    return AbortParts(
+        core,
+        cluster=cluster,
+        store=store,
+        lease=lease,
+        pod=settings.pod_uid or None if settings.ledger == "kubernetes" else None,
+        clock=clock,
+        workers=ThreadWorkers,
+        telemetry=telemetry,
+    )
 
 
 def _port(
@@ -278,8 +334,8 @@ def _project_api(
 ) -> "tuple[ProjectApi, ...]":
     if not settings.project_api:
         return ()
+    from gha_step.inbound.promotions import Promotions
     from gha_step.inbound.rest.project_tokens import ProjectTokens  # their cost is for those who use them
-    from gha_step.inbound.rest.promotions import Promotions
     from gha_step.inbound.rest.resource import KINDS, ProjectApi
 
     telemetry.expect_resources((*(name.decode() for name in KINDS), "none"))
@@ -409,13 +465,15 @@ def _ledger(
     cluster: "KubeApi | None",
     projects: frozenset[str] | None,
     environment: Mapping[str, str],
+    *,
+    holds: bool,
 ) -> Store:
     """The ledger's store. :raises StartError: it cannot be kept there."""
     if ledger == "kubernetes":
         from gha_step.ledger.kubernetes import KubernetesStore
 
         assert cluster is not None
-        return KubernetesStore(cluster, projects)
+        return KubernetesStore(cluster, projects, holds=holds)
     from gha_step.ledger.sqlite import SqliteStore
 
     try:

@@ -57,7 +57,7 @@ def test_all_hosts_fit_into_one_cluster() -> None:
     """Roles of one name in a project would take each other's place, and with it one host's rights."""
     named = [
         (found["kind"], found["metadata"]["name"])
-        for side in ("step-plugin", "service", "port")
+        for side in ("step-plugin", "service", "port", "cancel-on-abort")
         for path, found in objects()
         if DEPLOY / side in path.parents and not path.is_relative_to(DEPLOY / "step-plugin/kargo-user-1000")
         if path.parent.name != "shared-credentials"
@@ -71,6 +71,7 @@ def test_all_images_are_of_this_version() -> None:
         assert at(manifest(f"{path}/deployment.yaml"), "spec.template.spec.containers.0.image") == wanted
         assert manifest(f"examples/{path}/kustomization.yaml")["images"][0]["newTag"] == gha_step.__version__
     assert at(PRUNE, "spec.containers.0.image") == wanted
+    assert at(manifest("cancel-on-abort/deployment.yaml"), "spec.template.spec.containers.0.image") == wanted
     for path in ("step-plugin/configmap.yaml", "step-plugin/kargo-user-1000/configmap.yaml"):
         assert f'image: "{wanted}"' in manifest(path)["data"]["sidecar.container"]
     assert f"/{wanted}" in json.dumps(manifest("examples/step-plugin/kustomization.yaml"))
@@ -126,7 +127,7 @@ def test_the_service_starts_with_these_settings_and_is_probed_where_it_listens()
     assert pod_uid["valueFrom"] == {"fieldRef": {"fieldPath": "metadata.uid"}}
 
 
-@pytest.mark.parametrize("side", ["service", "port"])
+@pytest.mark.parametrize("side", ["service", "port", "cancel-on-abort"])
 def test_a_deployment_is_awaited_as_long_as_it_drains(side: str) -> None:
     pod = at(manifest(f"{side}/deployment.yaml"), "spec.template.spec")
     drains = 25 + 5  # a POST on the wire, and what is left to answer
@@ -160,6 +161,17 @@ def test_every_selector_finds_its_deployment(side: str, path: str, selector: str
     (label, value), *_ = LABELS.items()
     found = at(manifest(f"{side}/{path}.yaml"), selector)
     assert found == ({label: value} if side == "service" else {label: f"{value}-port"})
+
+
+def test_who_cancels_on_abort_serves_no_steps_and_is_found_by_its_selectors() -> None:
+    container = at(manifest("cancel-on-abort/deployment.yaml"), "spec.template.spec.containers.0")
+    settings = Settings.parse(pod_settings(container))
+    assert (settings.cancel_on_abort, settings.token_file, settings.project_api) == ("all", "off", False)
+    assert (settings.ledger, settings.secrets, settings.portio) == ("kubernetes", "kubernetes", frozenset())
+    label = {"app.kubernetes.io/name": "gha-step-follower"}
+    deployment = manifest("cancel-on-abort/deployment.yaml")
+    assert at(deployment, "spec.selector.matchLabels") == at(deployment, "spec.template.metadata.labels") == label
+    assert at(manifest("cancel-on-abort/networkpolicy.yaml"), "spec.podSelector.matchLabels") == label
 
 
 def test_the_sidecars_port_is_the_one_that_is_scraped() -> None:

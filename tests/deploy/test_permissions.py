@@ -7,6 +7,8 @@ is one that names no run, so that it needs the gate and the other dispatches of 
 import copy
 import itertools
 import json
+import re
+import subprocess
 import time
 import uuid
 from collections.abc import Iterator, Sequence
@@ -19,11 +21,13 @@ import pytest
 
 from gha_step.emulator import EXAMPLE_TOKEN, GitHub, serve
 from gha_step.kube import Forbidden, KubeApi
+from gha_step.ledger.kubernetes import FINALIZER
 from tests.deploy.clusters import apply, await_rules, kubectl_path, prepare, project_objects, rules_of
 from tests.deploy.manifests import DEPLOY, Manifest, manifest, pod_settings, rendered
 from tests.deploy.step_plugin import container
 from tests.support.calls import BEARER
 from tests.support.certificates import Authority
+from tests.support.clock import eventually
 from tests.support.cluster import Cluster
 from tests.support.host import KargoHost, Promotion, Step
 from tests.support.process import BY_A_CLOCK_AHEAD, Served, served
@@ -31,6 +35,7 @@ from tests.support.proxy import Proxy, proxy
 
 pytestmark = pytest.mark.cluster
 
+DOCS: Final = DEPLOY.parent / "docs"
 HOST: Final = "ghes.example.com"
 PROJECT_TOKEN: Final = "a-token-of-this-project"
 SHARED: Final = "kargo-shared-resources"
@@ -38,6 +43,12 @@ WORKFLOW: Final = """
 name: Deploy
 run-name: Deploy ${{ inputs.promotion }}
 on: {workflow_dispatch: {inputs: {promotion: {}}}}
+jobs: {}
+"""
+LONG_WORKFLOW: Final = """
+name: Deploy
+run-name: Deploy ${{ inputs.gha_step }}
+on: {workflow_dispatch: {inputs: {gha_step: {}}}}
 jobs: {}
 """
 END_WITHIN: Final = 90.0  # seconds; it takes 2, and 15 at a gate that cannot be used
@@ -91,7 +102,9 @@ class World:
 def world(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     prepare(cluster)
     github = GitHub("ghes-3.19")
-    github.repository("myorg/my-app").add_workflow("named.yml", WORKFLOW, queued_for=0, runs_for=0)
+    repository = github.repository("myorg/my-app")
+    repository.add_workflow("named.yml", WORKFLOW, queued_for=0, runs_for=0)
+    repository.add_workflow("long.yml", LONG_WORKFLOW, queued_for=0, runs_for=1e6)
     authority = Authority(tmp_path_factory.mktemp("pki"))
     certificate = authority.issue("github", names=(HOST,))
     with ExitStack() as stack:
@@ -456,3 +469,144 @@ def test_less_its_cluster_role_the_services_steps_name_it_and_do_not_end(world: 
         last = use(world, ask, project)[-1]
     assert last.status == "Running"
     assert "may not list workflowdispatches" in last.message
+
+
+# ---------------------------------------------------------------- cancelOnAbort
+
+FOLLOWER: Final = "gha-step-follower"
+ENDS: Final = ("Aborted", "Failed", "Errored", "deleted", "Succeeded", "Running")
+
+
+def follower_objects(folder: Path, project: str) -> Objects:
+    """What deploy/cancel-on-abort installs, but for its Deployment, and what it may do in one project."""
+    whole = rendered(DEPLOY / "cancel-on-abort", kubectl_path())
+    return [one for one in whole if one["kind"] != "Deployment"] + project_objects(folder, "cancel-on-abort", project)
+
+
+@contextmanager
+def follower(world: World, objects: Objects) -> Iterator[Served]:
+    """The Deployment of deploy/cancel-on-abort, as its ServiceAccount."""
+    pod = manifest("cancel-on-abort/deployment.yaml")["spec"]["template"]["spec"]
+    apply(world.cluster, *(one for one in objects if one["kind"] == "Namespace"))
+    apply(world.cluster, *objects)
+    token = world.cluster.service_account(FOLLOWER, pod["serviceAccountName"])
+    (cluster_role,) = [one for one in objects if one["kind"] == "ClusterRole"]
+    await_rules(world.cluster, FOLLOWER, f"system:serviceaccount:{FOLLOWER}:{FOLLOWER}", cluster_role["rules"])
+    with world.server(pod_settings(pod["containers"][0]), token, FOLLOWER) as server:
+        yield server
+
+
+def begin_long(world: World, ask: Ask, project: str) -> tuple[Promotion, End]:
+    """A dispatch of a workflow that runs for long, and is to be cancelled on abort."""
+    promotion = world.promotion(project)
+    config = steps(promotion)[0].config | {"workflowFile": "long.yml", "inputs": {}, "timeout": "60"}
+    step = Step("dispatch", config | {"correlationInput": "gha_step", "cancelOnAbort": True})
+    end = follow(ask, promotion, step)
+    assert end.status == "Succeeded", end
+    return promotion, end
+
+
+def records_of(world: World, project: str) -> dict[str, dict[str, Any]]:
+    """The records by their Promotions."""
+    found = world.cluster.admin.get(RECORDS.format(p=project))["items"]
+    return {one["step"]["promotion"]: one for one in found}
+
+
+def ends(world: World, promotion: Promotion, phase: str) -> None:
+    """As Kargo's controller writes it, or as a person and then the garbage collector delete it."""
+    path = f"{PROMOTIONS.format(p=promotion.project)}/{promotion.name}"
+    if phase != "deleted":
+        found = world.cluster.admin.get(path)
+        world.cluster.admin.replace(path, found | {"status": {"phase": phase}})
+        return
+    where = ("--namespace", promotion.project)
+    world.cluster.kubectl("delete", "promotions.kargo.akuity.io", promotion.name, *where)
+    record = records_of(world, promotion.project)[promotion.name]["metadata"]["name"]
+    world.cluster.kubectl("delete", "workflowdispatch", record, *where, "--wait=false")
+
+
+def test_the_follower_cancels_with_just_its_roles_also_what_was_deleted(world: World, tmp_path: Path) -> None:
+    project = world.project()
+    objects = project_objects(tmp_path, "step-plugin", project)
+    with sidecar(world, project, objects) as ask, follower(world, follower_objects(tmp_path, project)):
+        begun = {phase: begin_long(world, ask, project) for phase in ENDS}
+        eventually(
+            lambda: all(one["metadata"].get("finalizers") == [FINALIZER] for one in records_of(world, project).values())
+        )
+        for phase, (promotion, _) in begun.items():
+            ends(world, promotion, phase)
+        runs = {str(run.id): run for run in world.github.runs}
+        status = {phase: (lambda run=runs[end.run_id]: run.status) for phase, (_, end) in begun.items()}
+        eventually(lambda: all(status[phase]() == "completed" for phase in ENDS[:4]))
+        assert [status[phase]() for phase in ENDS[4:]] == ["in_progress"] * 2
+        of = {phase: promotion.name for phase, (promotion, _) in begun.items()}
+        eventually(lambda: of["deleted"] not in records_of(world, project))
+
+        def kept() -> set[str]:
+            return {name for name, one in records_of(world, project).items() if one["metadata"].get("finalizers")}
+
+        eventually(lambda: kept() == {of["Running"]})
+        outcomes = {
+            phase: records_of(world, project)[of[phase]]["abort"].get("outcome") for phase in ENDS if phase != "deleted"
+        }
+        assert outcomes == {**dict.fromkeys(ENDS[:3], "cancelled"), "Succeeded": "succeeded", "Running": None}
+
+
+def test_the_sidecar_alone_cancels_the_run_of_its_promotion_while_its_pod_lives(world: World, tmp_path: Path) -> None:
+    project = world.project()
+    objects = project_objects(tmp_path, "step-plugin", project, "cancel-on-abort")
+    with sidecar(world, project, objects) as ask:
+        promotion, end = begin_long(world, ask, project)
+        ends(world, promotion, "Aborted")
+        (run,) = [one for one in world.github.runs if str(one.id) == end.run_id]
+        eventually(lambda: run.status == "completed")
+        assert "finalizers" not in records_of(world, project)[promotion.name]["metadata"]
+
+
+def test_the_service_with_its_component_cancels_whichever_replica_dispatched(world: World, tmp_path: Path) -> None:
+    """The second process has served no call of the step."""
+    project = world.project()
+    component = [
+        manifest(f"service/cancel-on-abort/{name}.yaml")
+        for name in ("clusterrole", "clusterrolebinding", "role", "rolebinding")
+    ]
+    objects = project_objects(tmp_path, "service", project)
+    with service(world, project, objects) as ask:
+        promotion, end = begin_long(world, ask, project)
+    token = world.cluster.service_account("gha-step", "gha-step")
+    settings = {
+        "GHA_STEP_CANCEL_ON_ABORT": "all",
+        "GHA_STEP_PROJECT_API": "on",
+        "GHA_STEP_TOKEN_FILE": "off",
+        "GHA_STEP_LEDGER": "kubernetes",
+    }
+    account = "system:serviceaccount:gha-step:gha-step"
+    with granted(world.cluster, "gha-step", account, component), world.server(settings, token, "gha-step"):
+        ends(world, promotion, "Aborted")
+        (run,) = [one for one in world.github.runs if str(one.id) == end.run_id]
+        eventually(lambda: run.status == "completed")
+        eventually(lambda: records_of(world, project)[promotion.name]["abort"].get("outcome") == "cancelled")
+
+
+def test_what_the_docs_say_of_uninstalling_frees_the_records(world: World, tmp_path: Path) -> None:
+    project = world.project()
+    objects = project_objects(tmp_path, "step-plugin", project)
+    with sidecar(world, project, objects) as ask, follower(world, follower_objects(tmp_path, project)):
+        promotion, _ = begin_long(world, ask, project)
+        eventually(lambda: records_of(world, project)[promotion.name]["metadata"].get("finalizers") == [FINALIZER])
+    ends(world, promotion, "deleted")
+    assert promotion.name in records_of(world, project), "nobody is left who would take the finalizer off"
+    (block,) = re.findall(
+        r"```sh\n(kubectl delete validatingadmissionpolicybinding.*?)```", (DOCS / "install.md").read_text(), re.DOTALL
+    )
+    script = "".join(
+        line + "\n" for line in block.splitlines() if not line.startswith(("kubectl delete", "kubectl apply"))
+    )
+    environ = {
+        "PATH": f"{kubectl_path().parent}:/usr/bin:/bin",
+        "KUBECONFIG": str(world.cluster.admin_kubeconfig),
+        "HOME": str(tmp_path),
+    }
+    done = subprocess.run(["sh", "-ec", script], env=environ, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert promotion.name not in records_of(world, project)

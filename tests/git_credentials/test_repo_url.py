@@ -177,3 +177,24 @@ def test_no_text_whatever_does_more_than_be_refused(text: str) -> None:
 @pytest.mark.parametrize("url", ["https://github.com/o/r", "https://acme.ghe.com/o/r", "https://ghe.example/o/r"])
 def test_whether_certificates_are_checked_goes_with_the_endpoint(url: str, verify: bool) -> None:
     assert endpoint_of(parse_repo_url(url), allow_http=False, verify=verify).verify is verify
+
+
+@pytest.mark.parametrize(
+    ("url", "kept"),
+    [
+        ("https://github.com/myorg/my-app.git", "https://github.com/myorg/my-app.git"),
+        (" https://GitHub.com:443/myorg/my-app/\n", "https://GitHub.com:443/myorg/my-app/"),
+        ("https://kargo:hunter2@github.com/myorg/my-app", "https://github.com/myorg/my-app"),
+        ("https://hunter2@github.com/myorg/my-app", "https://github.com/myorg/my-app"),
+        ("https://kargo:hunter2%40x@[::1]:8443/myorg/my-app", "https://[::1]:8443/myorg/my-app"),
+        ("https://a:hunter2@x@github.com/myorg/my-app", "https://github.com/myorg/my-app"),
+        ("ssh://git@github.com:22/myorg/my-app.git", "ssh://git@github.com:22/myorg/my-app.git"),
+        ("ssh://git:hunter2@github.com/myorg/my-app", "ssh://git@github.com/myorg/my-app"),
+        ("git@github.com:myorg/my-app.git", "git@github.com:myorg/my-app.git"),
+    ],
+)
+def test_what_is_kept_of_a_url_holds_no_password(url: str, kept: str) -> None:
+    parsed = parse_repo_url(url)
+    assert parsed.without_password == kept
+    again = parse_repo_url(kept)
+    assert (again.host, again.owner, again.repo) == (parsed.host, parsed.owner, parsed.repo)

@@ -10,7 +10,7 @@ import pytest
 from gha_step.contract.errors import Unavailable
 from gha_step.credentials.kubernetes import KubernetesSecrets
 from gha_step.emulator import EXAMPLE_TOKEN, Delay, GitHub
-from gha_step.inbound.rest.promotions import API, NoPromotion, Promotions
+from gha_step.inbound.promotions import API, NoPromotion, Promotions
 from gha_step.kube import connect
 from gha_step.runtime import SystemClock
 from tests.inbound.wire import PROJECT_TOKEN, put

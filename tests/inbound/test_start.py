@@ -72,6 +72,11 @@ CASES: dict[str, tuple[Spoil, str, str]] = {
         "GHA_STEP_TOKEN_FILE",
         "--token-file none",
     ),
+    "promotions to watch, and no API server": (
+        setting("GHA_STEP_CANCEL_ON_ABORT", "all"),
+        "GHA_STEP_CANCEL_ON_ABORT",
+        "GHA_STEP_LEDGER=kubernetes",
+    ),
     "token file empty": (empty_token, "GHA_STEP_TOKEN_FILE", "is empty"),
     "token file a directory": (setting("GHA_STEP_TOKEN_FILE", "{folder}"), "GHA_STEP_TOKEN_FILE", "cannot be read"),
     "no token off loopback": (

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from gha_step.ledger.duties import Report
+from gha_step.ledger.duties import Cancellation, Duty, Report
 from gha_step.ledger.keys import step_key
 from gha_step.ledger.record import Candidate, Owner, Record, Run, State, Target
 from gha_step.ledger.transitions import (
@@ -66,9 +66,13 @@ def record(state: State = State.RESERVED, *, alias: str = "dispatch", **changes:
 REPORT = Report(via="claims", kind="run", id="r_1234567890123456")
 
 
-def owing(made: Record, **changes: Any) -> Record:
-    """The record with a report."""
-    return made.owing(REPORT.model_copy(update=changes))
+ABORT = Cancellation(mode="cancel", secret="github-credentials")
+DUTIES: tuple[Duty, ...] = (REPORT, ABORT)
+
+
+def owing(made: Record, duty: Duty = REPORT, **changes: Any) -> Record:
+    """The record with a duty."""
+    return made.owing(duty.model_copy(update=changes))
 
 
 def events(nonce: str = "n", run_id: int = 7) -> dict[type[Event], Event]:

@@ -18,7 +18,7 @@ from gha_step.ledger.sqlite import SqliteStore
 from gha_step.ledger.store import Conflict, Standing, Store
 from gha_step.ledger.transitions import Send, advance
 from tests.ledger.clusters import granted
-from tests.ledger.records import CANDIDATE, OURS, REPORT, TARGET, events, owing, record, run
+from tests.ledger.records import ABORT, CANDIDATE, OURS, REPORT, TARGET, events, owing, record, run
 
 OpenStore = Callable[[pytest.FixtureRequest], AbstractContextManager[Store]]
 
@@ -233,6 +233,22 @@ class StoreContract:
         empty = store.read_lease("demo", TARGET)
         outcomes = race(lambda number: store.write_lease(empty.entered(str(number))), 8)
         assert sum(isinstance(outcome, Lease) for outcome in outcomes) == 1
+
+    @pytest.mark.parametrize("state", list(State))
+    def test_a_cancellation_is_kept_in_every_state_and_found_until_it_is_closed(
+        self, store: Store, state: State
+    ) -> None:
+        store.write(fresh("owes-nothing", state))
+        stored = store.write(owing(fresh(state=state), ABORT))
+        assert store.read("demo", stored.key) == stored
+        assert list(store.owed()) == [stored]
+        seen = stored.owing(ABORT.model_copy(update={"end": "Aborted", "ended": 1.5, "attempt": 2, "asked": 3.5}))
+        seen = store.write(seen)
+        assert list(store.owed()) == [seen]
+        assert seen.abort is not None
+        closed = store.write(seen.owing(seen.abort.model_copy(update={"closed": True, "outcome": "cancelled"})))
+        assert store.read("demo", stored.key) == closed
+        assert list(store.owed()) == []
 
     @pytest.mark.parametrize("state", list(State))
     def test_a_report_is_kept_in_every_state_and_found_until_it_is_closed(self, store: Store, state: State) -> None:

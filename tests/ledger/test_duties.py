@@ -1,4 +1,4 @@
-"""A report only goes from open to closed, no matter who writes it."""
+"""A duty only goes from open to closed, no matter who writes it."""
 
 from typing import Any
 
@@ -7,9 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from gha_step.ledger.duties import Report
-from gha_step.ledger.record import Record, State
-from tests.ledger.records import REPORT, owing, record
+from gha_step.ledger.duties import Cancellation, Duty, Report
+from gha_step.ledger.record import Record, State, payload_of
+from gha_step.ledger.transitions import adopt
+from tests.ledger.records import ABORT, DUTIES, REPORT, owing, record
 
 REPORTS = st.builds(
     Report,
@@ -81,11 +82,59 @@ def test_what_may_become_is_an_order(first: Report, second: Report, third: Repor
         assert set(first.said) == set(second.said)
 
 
-def test_a_record_with_a_report_is_of_schema_2_and_no_other_is() -> None:
-    made = owing(record())
+SEEN = ABORT.model_copy(update={"end": "Aborted", "ended": 5.0, "attempt": 2, "asked": 6.0})
+
+
+@pytest.mark.parametrize(
+    ("before", "changes", "sent", "legal"),
+    [
+        (ABORT, {"end": "deleted", "ended": 5.0}, True, True),
+        (ABORT, {"closed": True, "outcome": "succeeded", "end": "Succeeded", "ended": 5.0}, True, True),
+        (SEEN, {"closed": True, "outcome": "cancelled"}, True, True),
+        (ABORT, {"mode": "force"}, False, True),
+        (ABORT, {"secret": None, "url": "https://github.com/o/r", "insecure": True}, False, True),
+        (ABORT, {"mode": "force"}, True, False),
+        (ABORT, {"secret": "other"}, True, False),
+        (ABORT, {"insecure": True}, True, False),
+        (ABORT, {"closed": True}, True, False),
+        (ABORT, {"outcome": "cancelled"}, True, False),
+        (SEEN, {"end": "Failed"}, False, False),
+        (SEEN, {"end": None}, False, False),
+        (SEEN, {"ended": 6.0}, False, False),
+        (SEEN, {"attempt": 3}, False, False),
+        (SEEN, {"asked": None}, False, False),
+        (
+            SEEN.model_copy(update={"closed": True, "outcome": "ended"}),
+            {"closed": False, "outcome": None},
+            False,
+            False,
+        ),
+        (SEEN.model_copy(update={"closed": True, "outcome": "ended"}), {"outcome": "cancelled"}, False, False),
+    ],
+)
+def test_the_parts_of_a_cancellation_are_written_once(
+    before: Cancellation, changes: dict[str, Any], sent: bool, legal: bool
+) -> None:
+    assert before.may_become(before.model_copy(update=changes), sent=sent) is legal
+
+
+def test_a_call_changes_what_is_owed_only_while_nothing_was_sent_and_nothing_closed() -> None:
+    newer = ABORT.model_copy(update={"mode": "force", "secret": "other"})
+    assert SEEN.adopting(newer) == SEEN.model_copy(update={"mode": "force", "secret": "other"})
+    closed = SEEN.model_copy(update={"closed": True, "outcome": "ended"})
+    assert closed.adopting(newer) is closed
+    payload = payload_of(record())
+    assert adopt(record(), payload, ABORT).abort == ABORT
+    assert adopt(owing(record(), ABORT), payload, newer).abort == newer
+    assert adopt(owing(record(), ABORT), payload, None).abort == ABORT
+
+
+@pytest.mark.parametrize("duty", DUTIES)
+def test_a_record_with_a_duty_is_of_schema_2_and_no_other_is(duty: Duty) -> None:
+    made = owing(record(), duty)
     assert made.schema_version == 2
     assert Record.model_validate_json(made.model_dump_json()) == made
-    for change in ({"schema_version": 1}, {"report": None}):
+    for change in ({"schema_version": 1}, {"report": None, "abort": None}):
         with pytest.raises(ValidationError):
             Record.model_validate(made.model_dump() | change)
     with pytest.raises(ValidationError):

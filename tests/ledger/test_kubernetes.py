@@ -2,6 +2,7 @@
 
 import copy
 import json
+import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import Any, Final, TypeAlias
@@ -11,14 +12,16 @@ import pytest
 from gha_step import kube
 from gha_step.contract.errors import LedgerError, LedgerUnavailable
 from gha_step.kube import Invalid, KubeApi
-from gha_step.ledger.kubernetes import GATES, RECORDS, WORKFLOW_LABEL, KubernetesStore, Resource
+from gha_step.ledger.duties import Duty
+from gha_step.ledger.kubernetes import FINALIZER, GATES, RECORDS, WORKFLOW_LABEL, KubernetesStore, Resource
 from gha_step.ledger.lease import Lease
 from gha_step.ledger.record import FINAL, Record, Run, State
 from gha_step.ledger.store import Conflict
 from gha_step.ledger.transitions import ExactId, FoundByMarker, IllegalMove, Send, advance
+from gha_step.steps.dispatch.journal import refuse_deleted
 from tests.deploy.manifests import manifest
 from tests.ledger.clusters import LEDGER_RULES, Granted, granted
-from tests.ledger.records import CANDIDATE, TARGET, events, owing, run
+from tests.ledger.records import ABORT, CANDIDATE, DUTIES, TARGET, events, owing, run
 from tests.ledger.store_contract import fresh
 from tests.support.clock import eventually
 from tests.support.cluster import Cluster
@@ -200,7 +203,13 @@ REPORT_CHEATS: dict[str, Cheat] = {
 def test_nobody_can_take_a_report_back(place: Granted, case: str, closed: bool) -> None:
     if case == "opened again" and not closed:
         return
-    said = {"ack": "closed", "linked": True, "said": ("link", "end"), "cancel": "asked", "closed": closed}
+    said: dict[str, Any] = {
+        "ack": "closed",
+        "linked": True,
+        "said": ("link", "end"),
+        "cancel": "asked",
+        "closed": closed,
+    }
     made = place.store.write(owing(whole(State.ACCEPTED), **said))
     before = stands(place, made)
     REPORT_CHEATS[case](changed := copy.deepcopy(before))
@@ -209,22 +218,103 @@ def test_nobody_can_take_a_report_back(place: Granted, case: str, closed: bool) 
     assert stands(place, made) == before
 
 
-def test_a_report_cannot_be_added_to_what_was_sent(place: Granted) -> None:
+ABORT_CHEATS: dict[str, Cheat] = {
+    "no abort": put("abort", ...),
+    "no abort and the schema before": lambda found: (found.pop("abort"), found.update(schemaVersion=1)),
+    "opened again": put("abort.closed", False),
+    "another mode": put("abort.mode", "force"),
+    "another Secret": put("abort.secret", "other"),
+    "no Secret": put("abort.secret", ...),
+    "a URL as well": put("abort.url", "https://github.com/myorg/my-app"),
+    "an unchecked certificate": put("abort.insecure", True),
+    "another end": put("abort.end", "Failed"),
+    "no end": put("abort.end", ...),
+    "another time": put("abort.ended", 2.0),
+    "another attempt": put("abort.attempt", 4),
+    "no attempt": put("abort.attempt", ...),
+    "asked at another time": put("abort.asked", 9.0),
+    "not asked": put("abort.asked", ...),
+    "an outcome of what is open": put("abort.outcome", "ended"),
+    "a mode of one's own": put("abort.mode", "kill"),
+    "without a part": put("abort.insecure", ...),
+}
+
+
+@pytest.mark.parametrize("case", ABORT_CHEATS)
+@pytest.mark.parametrize("closed", [True, False])
+def test_nobody_can_take_a_cancellation_back(place: Granted, case: str, closed: bool) -> None:
+    if case == ("an outcome of what is open" if closed else "opened again"):
+        return
+    said: dict[str, Any] = {"end": "Aborted", "ended": 1.0, "attempt": 3, "asked": 4.0, "closed": closed}
+    made = place.store.write(owing(whole(State.ACCEPTED), ABORT, **said, outcome="cancelled" if closed else None))
+    before = stands(place, made)
+    ABORT_CHEATS[case](changed := copy.deepcopy(before))
+    with pytest.raises(Invalid):
+        place.cluster.admin.replace(place.path(RECORDS, "demo", made.key), changed)
+    assert stands(place, made) == before
+
+
+def test_a_finalizer_keeps_a_record_until_its_cancellation_is_closed(place: Granted) -> None:
+    """A writer that follows no duty leaves what is there, the follower adds and removes it; others' finalizers stay."""
+    follower = KubernetesStore(place.store._api, frozenset({"demo"}), holds=True)
+    made = place.store.write(owing(fresh(), ABORT))
+    assert (made.held, "finalizers" in stands(place, made)["metadata"]) == (False, False)
+    body = stands(place, made)
+    body["metadata"]["finalizers"] = ["example.com/keep"]
+    place.cluster.admin.replace(place.path(RECORDS, "demo", made.key), body)
+    found = follower.read("demo", made.key)
+    assert found is not None
+    assert follower.write(found).held
+    assert set(stands(place, made)["metadata"]["finalizers"]) == {"example.com/keep", FINALIZER}
+    found = place.store.read("demo", made.key)
+    assert found is not None
+    sending = place.store.write(advance(found, events()[Send]))
+    assert sending.held
+    place.cluster.kubectl("delete", "wfd", made.key, "--namespace", place.namespaces["demo"], "--wait=false")
+    going = follower.read("demo", made.key)
+    assert going is not None
+    assert (going.held, going.deletion is not None) == (True, True)
+    assert [one.key for one in follower.owed()] == [made.key]
+    assert going.abort is not None
+    follower.write(going.owing(going.abort.model_copy(update={"closed": True, "outcome": "given-up"})))
+    assert stands(place, made)["metadata"]["finalizers"] == ["example.com/keep"]
+    body = stands(place, made)
+    body["metadata"]["finalizers"] = []
+    place.cluster.admin.replace(place.path(RECORDS, "demo", made.key), body)
+    assert follower.read("demo", made.key) is None
+
+
+def test_a_record_that_is_being_deleted_gets_no_finalizer(place: Granted) -> None:
+    """The API server would refuse the whole write, and with it the evidence."""
+    follower = KubernetesStore(place.store._api, frozenset({"demo"}), holds=True)
+    made = place.store.write(owing(fresh(state=State.SENDING), ABORT))
+    body = stands(place, made)
+    body["metadata"]["finalizers"] = ["example.com/keep"]
+    place.cluster.admin.replace(place.path(RECORDS, "demo", made.key), body)
+    place.cluster.kubectl("delete", "wfd", made.key, "--namespace", place.namespaces["demo"], "--wait=false")
+    going = follower.read("demo", made.key)
+    assert going is not None
+    assert follower.write(advance(going, events()[ExactId])).held is False
+
+
+@pytest.mark.parametrize("duty", DUTIES)
+def test_a_duty_cannot_be_added_to_what_was_sent(place: Granted, duty: Duty) -> None:
     made = place.store.write(whole(State.ACCEPTED))
     with pytest.raises(LedgerUnavailable, match="does not take this"):
-        place.store.write(owing(made))
+        place.store.write(owing(made, duty))
 
 
-def test_a_report_that_the_api_server_drops_is_no_success(place: Granted) -> None:
+@pytest.mark.parametrize(("duty", "part"), [*zip(DUTIES, ("report", "abort"), strict=True)])
+def test_a_duty_that_the_api_server_drops_is_no_success(place: Granted, duty: Duty, part: str) -> None:
     """As an older CustomResourceDefinition would, where field validation is switched off."""
     dropping = place.store._put
 
     def put_without(*arguments: Any) -> Any:
-        return {key: value for key, value in dropping(*arguments).items() if key != "report"}
+        return {key: value for key, value in dropping(*arguments).items() if key != part}
 
     place.store._put = put_without  # type: ignore[method-assign,assignment]  # an API server of another mind
-    with pytest.raises(LedgerUnavailable, match="kubectl apply -k deploy/crd"):
-        place.store.write(owing(fresh()))
+    with pytest.raises(LedgerUnavailable, match=f"the {part} of .*kubectl apply -k deploy/crd"):
+        place.store.write(owing(fresh(), duty))
 
 
 @pytest.mark.parametrize("case", CHEATS)
@@ -428,8 +518,12 @@ def test_a_record_that_is_being_deleted_lets_nothing_be_sent_and_keeps_what_was(
         place.cluster.kubectl("delete", "wfd", made.key, "--namespace", place.namespaces["demo"], "--wait=false")
     with pytest.raises(Conflict):  # the mark has made another version of it
         place.store.write(advance(waiting, events()[Send]))
+    going = place.store.read("demo", waiting.key)
+    assert going is not None
+    assert going.deletion is not None
+    assert abs(going.deletion - time.time()) < 60
     with pytest.raises(LedgerUnavailable, match="is being deleted"):
-        place.store.read("demo", waiting.key)
+        refuse_deleted(going)
     found = place.store.read("demo", sent.key)
     assert found is not None
     assert place.store.write(advance(found, events()[ExactId])).state is State.ACCEPTED

@@ -17,7 +17,7 @@ from gha_step.ledger.store import Conflict
 from gha_step.ledger.transitions import IllegalMove, advance
 from gha_step.runtime import ThreadWorkers
 from gha_step.steps.dispatch.answers import tell
-from tests.ledger.records import CANDIDATE, TARGET, events, owing, record, run
+from tests.ledger.records import ABORT, CANDIDATE, REPORT, TARGET, events, owing, record, run
 from tests.support.clock import START, VirtualClock, eventually
 from tests.support.process import served
 
@@ -44,6 +44,10 @@ AFTER_204: dict[str, Any] = {
 ENDED = [
     *(pytest.param(record(State.ACCEPTED, run=run(source), **DETAILS), id=source) for source in ("response", "marker")),
     pytest.param(record(State.REJECTED, **DETAILS), id="rejected"),
+    *(
+        pytest.param(owing(record(State.ACCEPTED, **DETAILS), duty, closed=True, **more), id=f"closed {more}")
+        for duty, more in ((REPORT, {}), (ABORT, {"outcome": "succeeded"}))
+    ),
     *(
         pytest.param(record(state, **DETAILS, **more), id=f"{state} {'after 204' if more else ''}")
         for state in (State.AMBIGUOUS, State.UNRESOLVED)

@@ -411,6 +411,11 @@ DISPATCHES: Final = (
         ("'image_tag' is required", "'colour' is not declared"),
         config={"inputs": {"environment": "test", "colour": "red"}, "validateInputs": True},
     ),
+    Case(
+        "cancelOnAbort with another value",
+        ("config.cancelOnAbort: must be true, false or force, but is 'always'",),
+        config={"cancelOnAbort": "always"},
+    ),
 )
 
 BY_URL: Final = (

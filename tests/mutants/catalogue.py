@@ -41,6 +41,9 @@ TRIAGE: Final = "gha_step/inbound/port/triage.py"
 KAFKA: Final = "gha_step/inbound/port/kafka.py"
 READ: Final = "tests/inbound/port/test_kafka.py"
 WEBHOOK: Final = "gha_step/inbound/webhook.py"
+ABORT_RULES: Final = "gha_step/inbound/abort/rules.py"
+ABORTS: Final = "gha_step/inbound/abort/follower.py"
+ABORTED: Final = "tests/inbound/abort"
 
 _WHERE: Final = (
     'WHERE key = ? AND version = ?",\n                (stored.version, stored.state, body, record.key, record.version),'
@@ -699,7 +702,7 @@ MUTANTS: Final = (
     Mutant(
         "Port, as a whole: the report is owed in memory only",
         "gha_step/steps/dispatch/request.py",
-        "    return record if key.report is None else record.owing(key.report)\n",
+        "    return record if key.duty is None else record.owing(key.duty)\n",
         "    return record\n",
         PORT_SIMULATION,
     ),
@@ -906,6 +909,76 @@ MUTANTS: Final = (
         '            case AcceptedWithoutRun() if post.dialect.version == "2026-03-10":\n'
         '                return RefusedForNow(nonce=nonce, at=None, reason="the header is lost")\n'
         "            case AcceptedWithoutRun(date):\n",
+    ),
+    Mutant(
+        "cancelOnAbort: whichever attempt runs is cancelled",
+        ABORT_RULES,
+        "    if duty.attempt is not None and run.attempt != duty.attempt:\n",
+        "    if False:\n",
+        ABORTED,
+    ),
+    Mutant(
+        "cancelOnAbort: an attempt that began after the end counts as current",
+        ABORT_RULES,
+        "    if duty.attempt is None and run.attempt > 1 and _began_after(duty, run, date, now):\n",
+        "    if False:\n",
+        ABORTED,
+    ),
+    Mutant(
+        "cancelOnAbort: a run that a rule has named is cancelled",
+        ABORT_RULES,
+        'EXACT: Final = ("response", "marker")',
+        'EXACT: Final = ("response", "marker", "promotion-name", "only-candidate")',
+        ABORTED,
+    ),
+    Mutant(
+        "cancelOnAbort: a Promotion that Succeeded is an end like others",
+        ABORTS,
+        '        if end == "Succeeded":\n',
+        "        if False:\n",
+        ABORTED,
+    ),
+    Mutant(
+        "cancelOnAbort: who may not read a Promotion takes it for deleted",
+        "gha_step/inbound/promotions.py",
+        '            raise Unavailable(_why(error, project, name, "cancel-on-abort")) from None\n',
+        '            return "deleted"\n',
+        ABORTED,
+    ),
+    Mutant(
+        "cancelOnAbort: a Promotion of the same name is taken for it",
+        "gha_step/inbound/promotions.py",
+        "        if _uid(promotion, project, name) != uid:\n",
+        "        if False:\n",
+        ABORTED,
+    ),
+    Mutant(
+        "cancelOnAbort: forced without being asked to",
+        ABORT_RULES,
+        '    if duty.mode == "cancel":\n',
+        "    if False:\n",
+        ABORTED,
+    ),
+    Mutant(
+        "cancelOnAbort: what was done is not remembered until it is written",
+        ABORTS,
+        "        if followed.unwritten is not None:\n",
+        "        if False:\n",
+        ABORTED,
+    ),
+    Mutant(
+        "cancelOnAbort: the token goes to whichever server the Secret names now",
+        ABORTS,
+        "        if repository.endpoint.base != record.target.api_base:\n",
+        "        if False:\n",
+        ABORTED,
+    ),
+    Mutant(
+        "cancelOnAbort: a send goes on though the end is known",
+        SENDER,
+        "        if record.abort is not None and record.abort.aborted:\n",
+        "        if False:\n",
+        ABORTED,
     ),
     Mutant(
         "an API server's first denial is final",

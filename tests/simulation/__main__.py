@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 
 from . import port_schedule, schedule
+from .abort_schedule import AbortSchedule
 from .port_schedule import PortSchedule
 from .schedule import Broken, Schedule
 
@@ -18,18 +19,21 @@ def main() -> int:
     parser.add_argument("--seeds", type=int, default=10_000, help="how many schedules (default: %(default)s)")
     parser.add_argument("--first", type=int, default=0, help="the first seed (default: %(default)s)")
     parser.add_argument("--port", action="store_true", help="with Port as the host")
+    parser.add_argument("--abort", action="store_true", help="with cancelOnAbort")
     options = parser.parse_args()
     logging.getLogger("gha_step").setLevel(logging.CRITICAL)
+    kind = PortSchedule if options.port else AbortSchedule if options.abort else Schedule
     begun = time.monotonic()
     ends: collections.Counter[str] = collections.Counter()
     alone = options.seed is not None
     for seed in [options.seed] if alone else range(options.first, options.first + options.seeds):
-        one = PortSchedule(seed) if options.port else Schedule(seed)
+        one = kind(seed)
         try:
             one.run()
         except Broken as error:
             print(_described(one))
-            again = "" if alone else f"\nreplay: python -m tests.simulation {'--port ' * options.port}--seed {seed}"
+            flags = "--port " * options.port + "--abort " * options.abort
+            again = "" if alone else f"\nreplay: python -m tests.simulation {flags}--seed {seed}"
             print(f"BROKEN: {error}{again}")
             return 1
         ends.update(_ends(one))
@@ -48,7 +52,7 @@ def _described(one: Schedule | PortSchedule) -> str:
 
 
 def _ends(one: Schedule | PortSchedule) -> Iterator[str]:
-    if isinstance(one, PortSchedule):
+    if isinstance(one, PortSchedule | AbortSchedule):
         yield from one.ends()
         return
     for promotion in one.promotions:

@@ -120,6 +120,8 @@ class Secrets:
 class Schedule:
     """Everything that a seed decides."""
 
+    over_after = 0.0  # virtual seconds: what goes on without the hosts may take so long
+
     def __init__(self, seed: int) -> None:
         self.seed = seed
         self.kernel = kernel = Kernel(seed)
@@ -286,11 +288,15 @@ class Schedule:
         )
         steps = core.steps
         self.processes.append((process, steps))
+        self._started(process, core, clock, workers)
         kernel.note(f"{process.name} starts in pod {pod}")
         delay = kernel.random.uniform(0.5, 20.0)
         stays = kernel.random.random() < 0.6 and self.play != "late pod"
         successor = pod if stays else f"pod{self._incarnations}"
         process.at_death.append(lambda: kernel.at(delay, lambda: self._replace(process, successor)))
+
+    def _started(self, process: Process, core: Core, clock: SimClock, workers: SimWorkers) -> None:
+        """What else works in a new process."""
 
     def _secret(self) -> Mapping[str, bytes]:
         if self.play != "fresh tokens":
@@ -314,7 +320,7 @@ class Schedule:
         kernel, dice = self.kernel, self.kernel.random
         kernel.sleep(dice.uniform(0.0, 5.0))
         again = dice.choice((0, 0, 1))  # how often all steps are run again after the end
-        while True:
+        while not self._is_over(promotion):
             if dice.random() < 0.05:
                 kernel.spawn(self.host, lambda: self._call(promotion))  # the host re-sends a call that it gave up
             result = self._call(promotion)
@@ -334,6 +340,10 @@ class Schedule:
             if result.retry_after < 1.0:
                 raise Broken(f"retryAfter is {result.retry_after}")
             kernel.sleep(max(10.0, result.retry_after) if self.polls_slowly else result.retry_after)
+
+    def _is_over(self, promotion: Promotion) -> bool:
+        """Whether its host asks no more."""
+        return False
 
     def _call(self, promotion: Promotion) -> StepResult | None:
         """One call, as the server's shell makes it; ``None``: it did not reach the server, or got no answer."""
@@ -492,7 +502,7 @@ class Schedule:
                 if not driver.done():
                     raise Broken("a step is stuck")
                 driver.result()
-            kernel.run(kernel.now + 700.0, lambda: False)  # what is still on its way arrives
+            kernel.run(max(kernel.now, self.over_after) + 700.0, lambda: False)  # what is still on its way arrives
             self._check()
         finally:
             kernel.end()

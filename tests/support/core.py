@@ -68,6 +68,7 @@ class Program:
             artifact_hosts=artifact_hosts,
             kinds=kinds,
         )
+        self.core = core
         self.dispatches = core.dispatches
         self.run_poller = core.run_poller
         self.steps = core.steps

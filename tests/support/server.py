@@ -8,10 +8,10 @@ from gha_step.contract.secret import Token
 from gha_step.inbound.execution import Execution
 from gha_step.inbound.http import Resource, http_app
 from gha_step.inbound.process import ServerProcess
+from gha_step.inbound.promotions import Promotions
 from gha_step.inbound.readiness import Readiness
 from gha_step.inbound.refused_callers import RefusedCallers
 from gha_step.inbound.rest.project_tokens import ProjectTokens
-from gha_step.inbound.rest.promotions import Promotions
 from gha_step.inbound.rest.resource import ProjectApi
 from gha_step.runtime import ThreadWorkers
 from tests.support.calls import BEARER

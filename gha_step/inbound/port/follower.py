@@ -10,9 +10,9 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from gha_step.contract.errors import LedgerUnavailable, StepError
-from gha_step.github.dispatch import Workflow
 from gha_step.github.errors import GitHubError
 from gha_step.github.runs import Phase, RunReference
+from gha_step.inbound.duties import write_duty
 from gha_step.inbound.port import following
 from gha_step.inbound.port.api import MOST_ACTIVE, PortApi
 from gha_step.inbound.port.client import words
@@ -42,12 +42,12 @@ from gha_step.inbound.port.following import (
 from gha_step.inbound.port.github import GitHubOfPort
 from gha_step.inbound.port.reports import AtPort
 from gha_step.ledger.duties import Report
-from gha_step.ledger.record import Record, State, payload_of
+from gha_step.ledger.record import Record, State
 from gha_step.ledger.store import Conflict, Store
 from gha_step.ledger.transitions import GaveUp, IllegalMove, advance
 from gha_step.runtime import Clock, Workers
+from gha_step.steps.access import Repository
 from gha_step.steps.dispatch.journal import subject_of
-from gha_step.steps.dispatch.request import DispatchCall, DispatchRequest, Key
 from gha_step.steps.dispatch.task import Joined
 from gha_step.steps.dispatch.tasks import DispatchTasks
 from gha_step.steps.wait.config import DEFAULT_ARTIFACT
@@ -349,21 +349,17 @@ class PortReports:
     def _resume(self, turn: "_Turn") -> float | None:
         """Let a task look for the run, or find out that the sender is gone; its end is heard."""
         record, followed = turn.record, turn.followed
-        key, request, problem = Key.of_record(record), None, None
+        found: Repository | StepError
         try:
-            repository = self._github.repository_of(record)
-            target = record.target
-            workflow = Workflow(repository.endpoint, repository.owner, repository.name, target.workflow, target.ref)
-            request = DispatchRequest.to_look(record, workflow, repository.token, repository.renew)
+            found = self._github.repository_of(record)
         except StepError as error:
-            problem = error
-        call = DispatchCall(key, request, payload_of(record), problem, None, self._clock.monotonic())
-        outcome = self._dispatches.decide(call)
+            found = error
+        outcome = self._dispatches.resume(record, found)
         followed.known = following.unseen(followed.known, self._clock.now())
         if isinstance(outcome, Joined):
             outcome.ready.add_done_callback(lambda _: self._soon(record.key))
-        if problem is not None:
-            return self._failed(turn, str(problem), problem.retry_after)
+        if isinstance(found, StepError):
+            return self._failed(turn, str(found), found.retry_after)
         return None
 
     def _reject(self, turn: "_Turn", reason: str) -> float | None:
@@ -380,19 +376,13 @@ class PortReports:
 
         :raises LedgerUnavailable: not yet; the next turn tries again first.
         """
-        record: Record | None = turn.record
         turn.followed.unwritten = report
-        while record is not None and record.report is not None and record.report != report:
-            if not record.report.may_become(report, sent=record.sent):
-                break
-            try:
-                record = self._store.write(record.owing(report))
-            except Conflict:
-                record = self._store.read(turn.record.project, turn.record.key)
+        try:
+            turn.record = write_duty(self._store, turn.record, report)
+        except Conflict as error:
+            turn.followed.unwritten = None
+            raise LedgerUnavailable(str(error), SHORTEST) from None
         turn.followed.unwritten = None
-        if record is None or record.report != report:
-            raise LedgerUnavailable("the record has gone, or another process reports for it", SHORTEST)
-        turn.record = record
 
     # ---------------------------------------------------------------- what fails
 

@@ -26,9 +26,9 @@ from gha_step.inbound.bearer import bearer, only
 from gha_step.inbound.body import MAX_VALUES, BodyRefused, json_answer, peer_of, read_body
 from gha_step.inbound.connections import proved
 from gha_step.inbound.execution import Execution
+from gha_step.inbound.promotions import NoPromotion, Promotions
 from gha_step.inbound.refused_callers import RefusedCallers
 from gha_step.inbound.rest.project_tokens import KEY, SECRET, ProjectTokens
-from gha_step.inbound.rest.promotions import NoPromotion, Promotions
 from gha_step.inbound.room import Place
 from gha_step.inbound.web import Request, Response
 from gha_step.runtime import Clock, Workers

@@ -6,7 +6,7 @@ for; when it was asked, and whether a look was refused, only this process rememb
 
 import threading
 from concurrent.futures import Future
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final
 
 from gha_step.contract.errors import StepError
@@ -14,11 +14,9 @@ from gha_step.contract.memory import Memory
 from gha_step.contract.request import Caller
 from gha_step.contract.result import StepResult
 from gha_step.contract.values import ConfigModel
-from gha_step.github.cancelling import ask_to_cancel, asked_of
 from gha_step.github.client import Client
 from gha_step.github.errors import GitHubError, Refused, Untrusted
-from gha_step.github.refusals import read_refusal
-from gha_step.github.runs import ObservedRun, Phase, RunReference, moved_to, observed_run
+from gha_step.github.runs import ObservedRun, Phase, RunReference
 from gha_step.ledger.bounds import too_long
 from gha_step.ledger.keys import step_key
 from gha_step.ledger.store import Conflict, Store
@@ -27,6 +25,7 @@ from gha_step.steps.access import Repositories, Repository
 from gha_step.steps.cancel.config import KIND, CancelWorkflowConfig, CancelWorkflowOutput
 from gha_step.steps.cancel.record import attempt_of, new_record
 from gha_step.steps.kind import SOON, Call, Underway
+from gha_step.steps.run_control import RunControl
 from gha_step.telemetry import log
 
 REFUSED_APART: Final = 10.0  # seconds between the two refusals that end the step
@@ -77,7 +76,7 @@ class CancelWorkflow:
     def _job(
         self, turn: _Turn, caller: Caller, config: CancelWorkflowConfig, repository: Repository, run: RunReference
     ) -> StepResult:
-        work = _Work(self._client, repository, run, run.repository_path)
+        work = RunControl(self._client, repository, run.run_id)
         try:
             result = self._go(turn, caller, config, work)
         except (Refused, Untrusted) as error:
@@ -91,7 +90,7 @@ class CancelWorkflow:
         turn.refused_since = None
         return result
 
-    def _go(self, turn: _Turn, caller: Caller, config: CancelWorkflowConfig, work: "_Work") -> StepResult:
+    def _go(self, turn: _Turn, caller: Caller, config: CancelWorkflowConfig, work: RunControl) -> StepResult:
         record = self._store.read(caller.project, step_key(*caller.key_parts))
         meant = None if record is None else attempt_of(record, caller, work.run)
         observed = work.look()
@@ -117,13 +116,13 @@ class CancelWorkflow:
             )
         return self._ask(turn, config, work, observed)
 
-    def _ask(self, turn: _Turn, config: CancelWorkflowConfig, work: "_Work", observed: ObservedRun) -> StepResult:
+    def _ask(self, turn: _Turn, config: CancelWorkflowConfig, work: RunControl, observed: ObservedRun) -> StepResult:
         now = self._clock.monotonic()
         if turn.asked_at is None:
-            if work.cancel(force=False):
+            if work.cancel(force=False, fields=("runID",)):
                 turn.asked_at = now
         elif config.force is not None and not turn.forced and now - turn.asked_at >= config.force:
-            turn.forced = work.cancel(force=True)
+            turn.forced = work.cancel(force=True, fields=("runID",))
         asked = "about to be cancelled" if turn.asked_at is None else "cancelled"
         said = "force-cancelled" if turn.forced else asked
         message = f"{work.run} is {said}; waiting for its end, it is {observed.status_words}: {observed.url}"
@@ -142,46 +141,6 @@ class CancelWorkflow:
             return StepResult.running(f"{error}; it is tried once more", left)
         turn.refused_since = None
         return StepResult.failed(str(error))
-
-
-class _Work:
-    """The requests of one job, each with a fresh token once, where an App's was refused."""
-
-    def __init__(self, client: Client, repository: Repository, run: RunReference, root: str) -> None:
-        self._client = client
-        self._repository = repository
-        self._token = repository.token
-        self._root = root
-        self.run = run
-
-    def look(self) -> ObservedRun:
-        """The run as it is now. :raises GitHubError: it cannot be seen."""
-        path = f"/actions/runs/{self.run.run_id}"
-        while True:
-            answer = self._client.get("run", self.run.asked, self._root + path, self._token)
-            if answer.status == 200:
-                return observed_run(answer, self.run)
-            refusal = read_refusal(answer, self.run.asked, self._token)
-            root = moved_to(refusal, self.run) if isinstance(refusal, Refused) else None
-            if root is not None and root != self._root:
-                self._root = root
-            elif answer.status != 401 or not self._renewed():
-                raise refusal
-
-    def cancel(self, *, force: bool) -> bool:
-        """Whether GitHub has taken the request; 409: it cannot be cancelled now. :raises GitHubError: it is refused."""
-        asked = asked_of(self.run, "runID")
-        answer = ask_to_cancel(self._client, asked, self.run, self._token, self._root, force=force)
-        if answer.status not in (202, 409):
-            raise read_refusal(answer, asked, self._token)
-        return answer.status == 202
-
-    def _renewed(self) -> bool:
-        renew, self._repository = self._repository.renew, replace(self._repository, renew=None)
-        if renew is None:
-            return False
-        self._token = renew(self._token)
-        return True
 
 
 @dataclass(frozen=True)

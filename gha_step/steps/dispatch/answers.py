@@ -7,6 +7,7 @@ answer is read from a final record, except an exact ID, which may be told while 
 from typing import Final, NamedTuple
 
 from gha_step.contract.result import Link, StepResult
+from gha_step.ledger.duties import NOT_DISPATCHED
 from gha_step.ledger.record import Record, Run, State
 from gha_step.steps.dispatch.config import DispatchEvidence, DispatchOutput
 from gha_step.steps.dispatch.request import DispatchRequest
@@ -70,7 +71,10 @@ def tell(
         return StepResult.succeeded(f"run {run.id} of {_subject(record)}{_HOW[run.source]}.{also}", output)
     match record.state:
         case State.REJECTED:
-            return StepResult.failed(f"nothing was dispatched: {diagnosis or record.reason}", output)
+            why = diagnosis or record.reason or ""
+            return StepResult.failed(
+                why if why.startswith(NOT_DISPATCHED) else f"nothing was dispatched: {why}", output
+            )
         case State.AMBIGUOUS:
             return StepResult.failed(_ambiguous(record) + also, output)
         case State.UNRESOLVED:

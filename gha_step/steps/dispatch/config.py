@@ -6,7 +6,9 @@ Source: Kargo's public step reference (facts: kargo-host, "Contract of the steps
 from typing import Annotated, Final, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic_core import PydanticCustomError
 
+from gha_step.contract.quoting import quoted
 from gha_step.contract.result import Link, Output
 from gha_step.contract.values import PathSegment, Switch, Text, WorkflowInputs, whole_number
 from gha_step.steps.repository import RepositoryConfig
@@ -14,6 +16,21 @@ from gha_step.steps.repository import RepositoryConfig
 KIND: Final = "gha-dispatch-workflow"
 DEFAULT_TIMEOUT: Final = 60
 MAX_TIMEOUT: Final = 300
+
+CANCEL_ON_ABORT: Final = "cancelOnAbort"
+
+
+def _cancel_on_abort(value: object) -> Literal["cancel", "force"] | None:
+    match value:
+        case bool():
+            return "cancel" if value else None
+        case "true" | "false":
+            return "cancel" if value == "true" else None
+        case "force":
+            return "force"
+    text = f"must be true, false or force, but is {quoted(value)}"
+    raise PydanticCustomError("refused", "{text}", {"text": text})
+
 
 RunIdSource = Literal["response", "marker", "promotion-name", "only-candidate", "host"]
 
@@ -53,6 +70,16 @@ class DispatchWorkflowConfig(RepositoryConfig):
         alias="validateInputs",
         description="Read the workflow file at the ref and compare its declared inputs, types, choices and required "
         "ones with `inputs` before anything is dispatched. What cannot be read is a warning.",
+    )
+    cancel_on_abort: Annotated[
+        Literal["cancel", "force"] | None,
+        BeforeValidator(_cancel_on_abort, json_schema_input_type=bool | Literal["true", "false", "force"]),
+    ] = Field(
+        default=False,  # as a template would write it
+        validate_default=True,
+        alias=CANCEL_ON_ABORT,
+        description="`true`: the run is cancelled if its Promotion is Aborted, Failed or Errored, or deleted before it "
+        "Succeeded. `force`: and force-cancelled 6 minutes later, which ends steps under `if: always()` as well.",
     )
 
 

@@ -44,7 +44,7 @@ class Journal:
         last = self.last_sent(key)
         if last is not None:
             payload = payload or payload_of(last)
-            key = replace(key, report=last.report or key.report)  # what is owed does not go with the record
+            key = replace(key, duty=last.duty or key.duty)  # what is owed does not go with the record
         if payload is None:
             return None
         fresh = blank(key, payload, self._clock.now())
@@ -70,6 +70,7 @@ class Journal:
         record = self.store.read(key.caller.project, key.hash)
         if record is not None:
             refuse_foreign(record, key)
+            refuse_deleted(record)
         return record
 
     def write(self, record: Record) -> Record:
@@ -160,6 +161,14 @@ def refuse_foreign(record: Record, key: Key) -> None:
         f"the ledger record {record.key} in the project {key.caller.project} {whose}: nothing is sent; see who made "
         "it, and start a promotion under a new name"
     )
+
+
+def refuse_deleted(record: Record) -> None:
+    """Nothing is sent for a record that is about to vanish. :raises LedgerUnavailable: it is one."""
+    if record.state is State.RESERVED and record.deletion is not None:
+        raise LedgerUnavailable(
+            f"the ledger record {record.key} is being deleted, and waits for its finalizers: nothing is sent meanwhile"
+        )
 
 
 def _is_foreign(record: Record, key: Key) -> bool:

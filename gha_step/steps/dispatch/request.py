@@ -9,7 +9,7 @@ from gha_step.contract.secret import Token
 from gha_step.github.dispatch import Workflow
 from gha_step.github.endpoint import Endpoint
 from gha_step.ledger.attribution import shows
-from gha_step.ledger.duties import Report
+from gha_step.ledger.duties import Duty
 from gha_step.ledger.keys import digest, marker_of, step_key
 from gha_step.ledger.record import Payload, Record, Target, payload_of
 
@@ -18,20 +18,20 @@ from gha_step.ledger.record import Payload, Record, Target, payload_of
 class Key:
     """Whose dispatch it is, and the hash by which the ledger knows it; computed once per call.
 
-    ``report``: what its record owes from its first write on.
+    ``duty``: what its record owes from its first write on.
     """
 
     caller: Caller
     hash: str
-    report: Report | None = field(default=None, compare=False)
+    duty: Duty | None = field(default=None, compare=False)
 
     @classmethod
-    def of(cls, caller: Caller, report: Report | None = None) -> "Key":
-        return cls(caller, step_key(*caller.key_parts), report)
+    def of(cls, caller: Caller, duty: Duty | None = None) -> "Key":
+        return cls(caller, step_key(*caller.key_parts), duty)
 
     @classmethod
     def of_record(cls, record: Record) -> "Key":
-        return cls(Caller(record.key_parts, record.promotion, record.promotion_uid), record.key, record.report)
+        return cls(Caller(record.key_parts, record.promotion, record.promotion_uid), record.key, record.duty)
 
 
 def never() -> bool:
@@ -146,4 +146,4 @@ def blank(key: Key, payload: Payload, now: float) -> Record:
         created_at=now,
         **dict(payload),
     )
-    return record if key.report is None else record.owing(key.report)
+    return record if key.duty is None else record.owing(key.duty)

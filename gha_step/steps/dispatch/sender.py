@@ -17,6 +17,7 @@ from gha_step.github.messages import shown
 from gha_step.github.rate_limits import DISPATCHES, RateLimits
 from gha_step.github.server_capabilities import ServerCapabilities
 from gha_step.github.workflow_file import Unreadable
+from gha_step.ledger.duties import aborted
 from gha_step.ledger.record import Record, State
 from gha_step.ledger.transitions import GaveUp, Trouble, adopt
 from gha_step.runtime import Clock
@@ -24,7 +25,7 @@ from gha_step.steps.dispatch.answers import HOLD_LIMIT, Note
 from gha_step.steps.dispatch.attempt import Attempts
 from gha_step.steps.dispatch.gate import Gate, Preparation
 from gha_step.steps.dispatch.input_check import check_inputs
-from gha_step.steps.dispatch.journal import LEDGER_RETRY, Journal, subject_of
+from gha_step.steps.dispatch.journal import LEDGER_RETRY, Journal, refuse_deleted, subject_of
 from gha_step.steps.dispatch.refusals import Refusals
 from gha_step.steps.dispatch.request import DispatchRequest
 from gha_step.steps.dispatch.run_finder import RunFinder
@@ -80,6 +81,10 @@ class Sender:
         :raises LedgerUnavailable: nothing was sent.
         """
         request = task.request
+        refuse_deleted(record)
+        if record.abort is not None and record.abort.aborted:
+            self._journal.move(task, record, GaveUp(reason=aborted(record.abort)))
+            return True
         if request is None or not request.may_send():
             return False
         if (left := self._refusals.wait_for(record.key)) > 0:
@@ -91,7 +96,7 @@ class Sender:
         if hold.until > now:
             limited = RateLimited(hold.why, hold.asked(now), pause=hold.until - now)
             return self._trouble(task, record, limited)
-        task.record = record = adopt(record, request.payload, request.key.report)
+        task.record = record = adopt(record, request.payload, request.key.duty)
         try:
             if self._finds_marker(task, record, request):
                 return True

@@ -3,7 +3,9 @@
 It turns a call into a request (config, Secret, endpoint) and leaves what happens to it to `DispatchTasks`.
 """
 
-from typing import Any
+import re
+from collections.abc import Callable
+from typing import Any, Final
 
 from gha_step.contract.errors import ConfigError, CredentialsError, StepError, Unavailable
 from gha_step.contract.request import Caller, StepRequest
@@ -11,14 +13,17 @@ from gha_step.contract.result import StepResult
 from gha_step.contract.values import EXACT_FLOAT, ConfigModel, check_inputs_size
 from gha_step.github.dispatch import Workflow
 from gha_step.ledger.bounds import too_long
+from gha_step.ledger.duties import Cancellation
 from gha_step.ledger.keys import MARKER_SHAPE, digest
 from gha_step.ledger.record import Payload, Target
 from gha_step.steps.access import Repositories
-from gha_step.steps.dispatch.config import KIND, DispatchWorkflowConfig
+from gha_step.steps.dispatch.config import CANCEL_ON_ABORT, KIND, DispatchWorkflowConfig
 from gha_step.steps.dispatch.request import DispatchCall, DispatchRequest, Key, Witness
 from gha_step.steps.dispatch.tasks import DispatchTasks
 from gha_step.steps.kind import Call, Underway
 from gha_step.steps.repository import REPO_URL, RepositoryByUrl
+
+_OBJECT: Final = re.compile(r"(?=.{1,253}$)[a-z0-9]([-a-z0-9.]*[a-z0-9])?")  # a name in Kubernetes
 
 
 class DispatchWorkflow:
@@ -27,9 +32,13 @@ class DispatchWorkflow:
     kind = KIND
     config: type[ConfigModel] = DispatchWorkflowConfig
 
-    def __init__(self, *, access: Repositories, tasks: DispatchTasks) -> None:
+    def __init__(
+        self, *, access: Repositories, tasks: DispatchTasks, follow: Callable[[str, str], None] = lambda *_: None
+    ) -> None:
+        """:param follow: hears, by project and key, of records whose run is to be cancelled on abort."""
         self._access = access
         self._tasks = tasks
+        self._follow = follow
 
     def execute(self, call: Call) -> StepResult | Underway:
         caller = call.request.caller
@@ -40,13 +49,17 @@ class DispatchWorkflow:
         request: DispatchRequest | None = None
         problem: StepError | None = None
         try:
-            config = parse_config(call.request.step.config)
+            parsed = parse_config(call.request.step.config)
+            key, config = Key.of(caller, _cancellation(caller, parsed)), parsed
             request = self._requested(key, config)
         except (ConfigError, CredentialsError, Unavailable) as error:
             problem = error
         payload = request.payload if request is not None else None if config is None else _unaddressed(config)
         witness = _witness(call.request)
-        return self._tasks.decide(DispatchCall(key, request, payload, problem, witness, call.arrived))
+        outcome = self._tasks.decide(DispatchCall(key, request, payload, problem, witness, call.arrived))
+        if key.duty is not None:
+            self._follow(caller.project, key.hash)
+        return outcome
 
     def _requested(self, key: Key, config: DispatchWorkflowConfig) -> DispatchRequest:
         repository = self._access.repository(key.caller.project, config)
@@ -87,6 +100,25 @@ def parse_config(raw: dict[str, Any]) -> DispatchWorkflowConfig:
     return config
 
 
+def _cancellation(caller: Caller, config: DispatchWorkflowConfig) -> Cancellation | None:
+    """What the record owes by ``cancelOnAbort``.
+
+    :raises ConfigError: nobody could find out how the Promotion ends.
+    """
+    if config.cancel_on_abort is None:
+        return None
+    if not _OBJECT.fullmatch(caller.promotion) or not caller.promotion_uid:
+        raise ConfigError(
+            f"config.{CANCEL_ON_ABORT}: this caller names no Promotion with its UID, so its end cannot be seen; leave "
+            f"{CANCEL_ON_ABORT} out"
+        )
+    named = config.repository
+    if isinstance(named, RepositoryByUrl):
+        url = named.url.without_password
+        return Cancellation(mode=config.cancel_on_abort, url=url, insecure=named.skip_verify)
+    return Cancellation(mode=config.cancel_on_abort, secret=named.secret_name)
+
+
 def _names(caller: Caller) -> list[tuple[str, str]]:
     return [
         ("context.project", caller.project),
@@ -102,6 +134,7 @@ def _fields(config: DispatchWorkflowConfig) -> list[tuple[str, str]]:
         repository = [(f"config.{REPO_URL}", named.url.full_name)]
     else:
         repository = [("config.owner", named.owner), ("config.repo", named.repo)]
+        repository.append(("config.credentials.secretName", named.secret_name))
         repository.append(("config.owner and config.repo", config.full_name))
     return [
         *repository,

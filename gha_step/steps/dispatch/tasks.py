@@ -14,10 +14,12 @@ from gha_step.contract.errors import LedgerUnavailable, StepError, TokenUnavaila
 from gha_step.contract.result import StepResult
 from gha_step.github.client import Client
 from gha_step.github.connection import Connector
+from gha_step.github.dispatch import Workflow
 from gha_step.github.listings import Listings
 from gha_step.github.rate_limits import RateLimits
 from gha_step.github.server_capabilities import ServerCapabilities
-from gha_step.ledger.record import Owner, Payload, Record, State
+from gha_step.ledger.duties import Report
+from gha_step.ledger.record import Owner, Payload, Record, State, payload_of
 from gha_step.ledger.store import Conflict, Store
 from gha_step.ledger.transitions import (
     Event,
@@ -26,13 +28,14 @@ from gha_step.ledger.transitions import (
     advance,
 )
 from gha_step.runtime import Clock, Workers
+from gha_step.steps.access import Repository
 from gha_step.steps.dispatch.answers import Note, tell
 from gha_step.steps.dispatch.attempt import Attempts
 from gha_step.steps.dispatch.gate import Gate
 from gha_step.steps.dispatch.journal import LEDGER_RETRY, Journal, refuse_foreign, subject_of
 from gha_step.steps.dispatch.pending_result import PendingResults
 from gha_step.steps.dispatch.refusals import Refusals
-from gha_step.steps.dispatch.request import DispatchCall, Key, blank
+from gha_step.steps.dispatch.request import DispatchCall, DispatchRequest, Key, blank
 from gha_step.steps.dispatch.run_finder import RunFinder
 from gha_step.steps.dispatch.sender import Sender
 from gha_step.steps.dispatch.task import Joined, Task
@@ -130,6 +133,21 @@ class DispatchTasks:
         task.job = self._workers.follow(lambda: self._run(task), record.project)
         return Joined(task, call, self._withdraw)
 
+    def resume(self, record: Record, repository: Repository | StepError) -> StepResult | Joined:
+        """Look for the run of what was sent, or find out that its sender is gone, though no host calls. Sends nothing.
+
+        :param repository: or why there is none.
+        :raises LedgerUnavailable: nothing is known.
+        """
+        key, request, problem = Key.of_record(record), None, None
+        if isinstance(repository, StepError):
+            problem = repository
+        else:
+            target = record.target
+            workflow = Workflow(repository.endpoint, repository.owner, repository.name, target.workflow, target.ref)
+            request = DispatchRequest.to_look(record, workflow, repository.token, repository.renew)
+        return self.decide(DispatchCall(key, request, payload_of(record), problem, None, self._clock.monotonic()))
+
     def _record(self, call: DispatchCall) -> Record | None:
         return self._journal.read(call.key, call.payload, call.witness)
 
@@ -163,7 +181,8 @@ class DispatchTasks:
                 "this step has been dispatched before, as the host remembers, but the ledger's record is gone; it is "
                 f"not sent again. {problem}"
             )
-        owed = call.key.report is not None and problem.retry_after is not None  # somebody is told even if it never ends
+        reported = isinstance(call.key.duty, Report)
+        owed = reported and problem.retry_after is not None  # somebody is told even if it never ends
         if payload is not None and (owed or isinstance(problem, TokenUnavailable)):
             return self._put_off(call.key, payload, problem)
         if problem.retry_after is not None:
