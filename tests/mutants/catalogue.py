@@ -45,9 +45,10 @@ ABORT_RULES: Final = "gha_step/inbound/abort/rules.py"
 ABORTS: Final = "gha_step/inbound/abort/follower.py"
 ABORTED: Final = "tests/inbound/abort"
 
-_WHERE: Final = (
-    'WHERE key = ? AND version = ?",\n                (stored.version, stored.state, body, record.key, record.version),'
+_REPLACED: Final = (
+    "                _REPLACE,\n                (stored.version, stored.state, body, record.key, record.version),"
 )
+_REPLACES: Final = "                'UPDATE records SET version = ?, state = ?, record = ? "
 
 MUTANTS: Final = (
     Mutant(
@@ -66,15 +67,16 @@ MUTANTS: Final = (
     Mutant(
         "sqlite replaces whatever version is there",
         SQLITE,
-        _WHERE,
-        'WHERE key = ?",\n                (stored.version, stored.state, body, record.key),',
+        _REPLACED,
+        _REPLACES + "WHERE key = ?',\n                (stored.version, stored.state, body, record.key),",
         "tests/ledger",
     ),
     Mutant(
         "sqlite compares the state instead of the version",
         SQLITE,
-        _WHERE,
-        'WHERE key = ? AND state = ?",\n                (stored.version, stored.state, body, record.key, "reserved"),',
+        _REPLACED,
+        _REPLACES + "WHERE key = ? AND state = ?',\n                "
+        '(stored.version, stored.state, body, record.key, "reserved"),',
         "tests/ledger",
     ),
     Mutant(
