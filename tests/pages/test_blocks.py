@@ -213,3 +213,32 @@ def test_the_runbook_has_every_alarm() -> None:
 
 def test_the_readme_is_read_in_two_minutes() -> None:
     assert len((ROOT / "README.md").read_text().splitlines()) <= 120
+
+
+# By the request's name in the metrics, what the table of permissions has of it.
+ASKED: Final = {
+    "annotations": "/check-runs/{job}/annotations`",
+    "app_installation": "/installation`",
+    "app_token": "/access_tokens`",
+    "artifact": "/artifacts/{id}/zip`",
+    "artifacts": "/runs/{id}/artifacts`",
+    "cancel": "/runs/{id}/cancel`",
+    "group": "/concurrency_groups/{name}`",
+    "groups": "/concurrency_groups`",
+    "jobs": "/jobs`",
+    "pending_deployments": "/pending_deployments`",
+    "repository": "/repos/{owner}/{repo}`",
+    "run": "/runs/{id}`",
+    "run_attempt": "/attempts/1`",
+    "runs": "/workflows/{file}/runs`",
+    "user": "/user`",
+    "workflow_file": "/contents/.github/workflows/{file}`",
+}
+
+
+def test_the_table_of_permissions_has_every_request_to_github() -> None:
+    source = "".join(path.read_text() for path in (ROOT / "gha_step").rglob("*.py") if "emulator" not in path.parts)
+    named = re.findall(r"(?:client\.(?:get|post|read)|self\._(?:get|ask))\(\s*\"(\w+)\"", source)
+    assert set(named) == set(ASKED)
+    page = (ROOT / "docs/gha-dispatch-workflow.md").read_text().partition("### Permissions")[2].partition("\n## ")[0]
+    assert [words for words in (*ASKED.values(), "/dispatches`") if words not in page] == []
