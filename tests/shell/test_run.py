@@ -198,6 +198,7 @@ def test_a_said_key_goes_on_with_what_was_dispatched_whatever_the_inputs_are_now
             "--outputs: is not a flag of `run dispatch`: it belongs to `run dispatch --w",
         ),
         (["cancel", "--repo", "a/b"], "--run-id: is required"),
+        (["cancel", "--repo", "a/b", "--run-id", "x"], "an ID is a number such as 17000000001\n"),
         (["cancel", "--repo", "a/b", "--run-id", "1", "--force", "6"], "--force: '6' is not a duration"),
         (["cancel", "--repo", "a/b", "--run-id", "1", "--outputs"], "--outputs: is not a flag of `run cancel`"),
         (["cancel", "--repo", "a/b", "--run-id", "1", "--wait"], "--wait: belongs to `run dispatch`"),

@@ -46,6 +46,7 @@ COMMANDS: Final = {
     "wait": (wait.KIND, WAIT_FLAGS),
     "cancel": (cancel.KIND, CANCEL_FLAGS),
 }
+_FOR_A_TEMPLATE: Final = re.compile(r"; write \$\{\{.*?\}\}")
 _FLAGS: Final = {**DISPATCH_FLAGS, **WAIT_FLAGS, **CANCEL_FLAGS}
 
 
@@ -242,6 +243,7 @@ def _checked(kind: str, config: dict[str, Any], file: str | None = None, missing
         for name, path in sorted(_FLAGS.items(), key=lambda item: -len(item[1])):  # outputs.artifact before outputs
             text = re.sub(rf"config\.{re.escape(path)}(?=[.:])", _flag(name), text)
         text = text.replace("config.repoURL:", "--repo:")
+        text = _FOR_A_TEMPLATE.sub("", text)
         raise UsageError(text if missing is None else f"{missing}; {text}") from None
     if missing is not None:
         raise UsageError(missing)
