@@ -13,9 +13,13 @@ from typing import Final
 
 import pytest
 
+from gha_step.contract.request import Caller
+from gha_step.github.endpoint import resolve_endpoint
+from gha_step.github.runs import RunReference
 from gha_step.ledger.keys import step_key
 from gha_step.ledger.kubernetes import KubernetesStore
 from gha_step.ledger.record import State
+from gha_step.steps.cancel.record import new_record
 from tests.deploy.clusters import apply, stand_in_for_hosts
 from tests.ledger.clusters import install
 from tests.ledger.records import record
@@ -39,7 +43,7 @@ PROMISED: Final = {
         'configmap "gha-step-step-plugin" deleted',
         'customresourcedefinition.apiextensions.k8s.io "workflowdispatches.gha-step.dev" deleted',
     ),
-    "docs/ledger.md": ("NAME", "accepted", "https://github.com/myorg/my-app/actions/runs/7"),
+    "docs/ledger.md": ("NAME", "accepted", "gha-cancel-workflow", "https://github.com/myorg/my-app/actions/runs/7"),
     "docs/port.md": ("deployment.apps/gha-step-port serverside-applied",),
     "docs/scaling.md": ("NAMESPACE", "accepted"),
 }
@@ -68,13 +72,13 @@ def test_the_blocks_of_a_page_run_as_they_stand(cluster: Cluster, tmp_path: Path
         for base in ("crd", "admission"):
             cluster.kubectl("delete", "--ignore-not-found", "-k", str(ROOT / "deploy" / base))
     said = "".join(
-        run(cluster, tmp_path, block) for block in ALL if block.page == page and block.mark == "run-in-test-cluster"
+        ran(cluster, tmp_path, block) for block in ALL if block.page == page and block.mark == "run-in-test-cluster"
     )
     for words in PROMISED[page]:
         assert words in said, f"{words!r} is not in what it said: {said}"
 
 
-def run(cluster: Cluster, folder: Path, block: Block) -> str:
+def ran(cluster: Cluster, folder: Path, block: Block) -> str:
     """What it prints."""
     environment = {
         "PATH": f"{os.environ['KUBEBUILDER_ASSETS']}:{os.environ['PATH']}",
@@ -127,10 +131,13 @@ def aggregate(cluster: Cluster) -> None:
 
 
 def dispatched(cluster: Cluster, alias: str) -> None:
-    """A record in the project of the docs."""
+    """A record in the project of the docs, and that of a step which has cancelled its run."""
     parts = (PROJECT, "uid-1", alias)
     accepted = record(State.ACCEPTED, key=step_key(*parts), key_parts=parts, version=0)
-    KubernetesStore(cluster.admin, None).write(accepted)
+    store = KubernetesStore(cluster.admin, None)
+    store.write(accepted)
+    run = RunReference(resolve_endpoint(None, allow_http=False), "myorg", "my-app", 7)
+    store.write(new_record(Caller((PROJECT, "uid-1", f"cancel-{alias}")), run, 1, accepted.created_at))
 
 
 def test_every_page_with_such_blocks_is_run() -> None:
