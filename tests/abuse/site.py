@@ -186,7 +186,7 @@ def site(folder: Path, **environment: str) -> Iterator[Site]:
     """A server, its victim and the victim's GitHub."""
     with stand_in() as github:
         given = {"GHA_STEP_LOG_LEVEL": "info", "GHA_STEP_GRPC_LISTEN": "127.0.0.1:0"} | environment
-        server = Served(folder, given)
+        server = Served(folder, given, fresh=True)
         try:
             made = Site(server, github, folder)
             made.rest = environment.get("GHA_STEP_PROJECT_API") == "on"

@@ -40,7 +40,7 @@ def port_runs(folder: Path) -> None:
             "GHA_STEP_PORTIO_PROJECT": PROJECT,
             "GHA_STEP_TOKEN_FILE": "off",
         }
-        server = Served(folder, settings | {"GHA_STEP_LOG_LEVEL": "info"})
+        server = Served(folder, settings | {"GHA_STEP_LOG_LEVEL": "info"}, fresh=True)
         with closing(_Killed(server)):
             rate, closed = _burst(github, port)
             before = port.count() - port.count(*SHARED)

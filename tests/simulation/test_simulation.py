@@ -1,4 +1,4 @@
-"""A few hundred schedules; `make soak` runs ten thousand and more."""
+"""Some schedules; `make soak` runs ten thousand and more."""
 
 import itertools
 
@@ -6,10 +6,10 @@ import pytest
 
 from .schedule import Broken, Schedule, describe
 
-CHUNK = 40
+CHUNK = 20
 
 
-@pytest.mark.parametrize("first", range(0, 320, CHUNK))
+@pytest.mark.parametrize("first", range(0, 160, CHUNK))
 def test_no_schedule_breaks_an_invariant(first: int) -> None:
     for seed in range(first, first + CHUNK):
         schedule = Schedule(seed)

@@ -20,6 +20,7 @@ from urllib.parse import urlsplit
 from gha_step.cli import main
 from tests.support.calls import BEARER
 from tests.support.clock_ahead import AHEAD
+from tests.support.forks import Fork
 
 START_WITHIN = 240.0  # seconds; it takes 0.3
 SERVE: Final = ("gha_step", "serve")
@@ -103,9 +104,11 @@ def on_a_terminal(*command: str, **variables: str) -> str:
 
 
 class Served:
-    """A running ``gha-step serve``."""
+    """A running ``gha-step serve``: a fork, or ``fresh``, for those who ask what a start or a process costs."""
 
-    def __init__(self, folder: Path, environment: Mapping[str, str], command: Sequence[str] = SERVE) -> None:
+    def __init__(
+        self, folder: Path, environment: Mapping[str, str], command: Sequence[str] = SERVE, *, fresh: bool = False
+    ) -> None:
         self.folder = folder
         self._ahead = folder / "ahead"
         self.secrets = folder / "secrets"
@@ -122,15 +125,16 @@ class Served:
             "GHA_STEP_SETTLE": "1s",
             "GHA_STEP_LOG_LEVEL": "debug",
         }
-        log = self.log.open("ab")
+        self.log.touch()
         begun = self.log.stat().st_size
-        with log:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", *command],
-                env=clean_environment(**(settings | {AHEAD: str(self._ahead)} | dict(environment))),
-                stdout=log,
-                stderr=log,
-            )
+        variables = clean_environment(**(settings | {AHEAD: str(self._ahead)} | dict(environment)))
+        self.process: Fork | subprocess.Popen[bytes]
+        if fresh:
+            with self.log.open("ab") as log:
+                whole = [sys.executable, "-m", *command]
+                self.process = subprocess.Popen(whole, env=variables, stdout=log, stderr=log)
+        else:
+            self.process = Fork(command, variables, self.log)
         self.url = self._await_url(begun)
 
     def _await_url(self, begun: int) -> str:
