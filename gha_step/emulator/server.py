@@ -165,7 +165,8 @@ class _Exchange:
 
     def _reset(self) -> None:
         peer: socket.socket = self._transport.get_extra_info("socket")
-        peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_ZERO)
+        with contextlib.suppress(OSError):  # the client has left first
+            peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_ZERO)
         self._transport.abort()
 
     async def _gone(self) -> None:
