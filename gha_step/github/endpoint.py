@@ -93,7 +93,7 @@ def resolve_endpoint(base_url: str | None, *, allow_http: bool, verify: bool = T
     if port == 0:
         raise BadEndpoint("has port 0, which is not a valid port")
     tls = parts.scheme == "https"
-    if not (tls or allow_http or _is_loopback(host)):
+    if not (tls or allow_http or is_loopback(host)):
         raise BadEndpoint(
             f"must start with https:// (plain http to {host} would expose the token on the network; "
             "GHA_STEP_ALLOW_HTTP=true allows it)"
@@ -125,7 +125,8 @@ def _host(parts: SplitResult) -> str:
     return name
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Whether what is sent to it stays on this machine."""
     # Names are not resolved: otherwise DNS would decide where the token may go in plain text.
     if host == "localhost":
         return True

@@ -16,7 +16,7 @@ import h11
 from gha_step.contract.json_text import compact_json
 from gha_step.contract.secret import Token
 from gha_step.github.connection import Connector
-from gha_step.github.endpoint import Endpoint, resolve_endpoint
+from gha_step.github.endpoint import Endpoint, is_loopback, resolve_endpoint
 from gha_step.github.errors import BadEndpoint, TooLarge, Unclear, Unreachable, Untrusted
 from gha_step.github.exchange import Exchange
 from gha_step.github.messages import USER_AGENT, Answer, Request, shown
@@ -47,7 +47,9 @@ class PortCredentials:
 
 def port_endpoint(url: str) -> Endpoint:
     """Where Port's API is: scheme and host. :raises BadEndpoint: saying what is wrong."""
-    endpoint = resolve_endpoint(url, allow_http=False)
+    endpoint = resolve_endpoint(url, allow_http=True)
+    if not endpoint.tls and not is_loopback(endpoint.host):  # whatever GHA_STEP_ALLOW_HTTP says of GitHub
+        raise BadEndpoint(f"must start with https:// (plain http to {endpoint.host} would expose the client secret)")
     if urlsplit(url.strip()).path.strip("/"):
         raise BadEndpoint(f"must be scheme and host only, such as {DEFAULT_API}")
     base = f"{'https' if endpoint.tls else 'http'}://{endpoint.authority}"

@@ -303,8 +303,9 @@ def test_the_endpoint_is_scheme_and_host(url: str, base: str) -> None:
     "url", ["http://api.port.io", "https://api.port.io/v1", "ftp://x", "https://u:p@x", "https://x?y", "x"]
 )
 def test_a_bad_endpoint_is_refused(url: str) -> None:
-    with pytest.raises(BadEndpoint):
+    with pytest.raises(BadEndpoint) as caught:
         port_endpoint(url)
+    assert "ALLOW_HTTP" not in str(caught.value)  # it is for GitHub, and allows nothing here
 
 
 def test_those_who_come_while_a_token_is_asked_for_wait_for_it(api: PortApi, port: Port) -> None:
