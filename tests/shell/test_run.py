@@ -225,6 +225,7 @@ def test_wrong_usage_is_one_line_and_sends_nothing(machine: Shell, arguments: li
         ("uses: git-clone\nconfig: {}", "must be one of gha-dispatch-workflow"),
         ("steps: []", "must hold one step"),
         (STEP + "if: ${{ always() }}\n", "if: "),
+        (STEP.replace("  ref:", "  cancelOnAbort: true\n  ref:"), "config.cancelOnAbort: only a Promotion"),
         (STEP.replace("v1", "${{ vars.tag }}"), "config.inputs.image_tag: holds an expression"),
         (STEP.replace("workflowFile", "workflowFileName"), "did you mean workflowFile?"),
         (STEP.replace("  ref: main\n", "  ref: 1.10\n"), "config.ref: "),

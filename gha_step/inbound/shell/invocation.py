@@ -197,6 +197,8 @@ def by_file(text: str, name: str, flags: Namespace, token_name: str) -> Wanted:
     if "repoURL" not in config:
         config = {**config, "credentials": {"secretName": token_name}}
     _checked(str(kind), config, name)
+    if kind == dispatch.KIND and dispatch.DispatchWorkflowConfig.parse(config).cancel_on_abort is not None:
+        raise UsageError(f"{name}: config.{dispatch.CANCEL_ON_ABORT}: only a Promotion can be aborted: leave it out")
     waiting = None
     if flags.wait:
         if kind != dispatch.KIND:
