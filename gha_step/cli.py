@@ -172,6 +172,12 @@ def _add_run(run: argparse.ArgumentParser) -> None:
     run.add_argument("--output", choices=("text", "json"), default="text", help="on stdout (default: key=value lines)")
 
 
+def _number(text: str) -> int:
+    if not (text.isascii() and text.isdecimal() and len(text) < 10):
+        raise ValueError
+    return int(text)
+
+
 def _add_ledger(ledger: argparse.ArgumentParser) -> None:
     actions = ledger.add_subparsers(dest="action", required=True, metavar="ACTION")
     every = actions.add_parser(
@@ -186,6 +192,12 @@ def _add_ledger(ledger: argparse.ArgumentParser) -> None:
     )
     every.add_argument(
         "--since", metavar="WHEN", help="only those made since then: 90m, 24h, 2027-01-31 or 2027-01-31T12:00:00Z"
+    )
+    every.add_argument(
+        "--limit", type=_number, default=500, metavar="N", help="at most so many; 0: all (default: %(default)s)"
+    )
+    every.add_argument(
+        "--page", type=_number, default=1, metavar="N", help="with --limit: 2 for the next so many, and so on"
     )
     one = actions.add_parser(
         "show",
@@ -349,33 +361,43 @@ def _ledger(options: argparse.Namespace) -> int:
 
     if options.action == "prune":
         return _prune(options)
-    from gha_step import ledger_report as report
-    from gha_step.wiring.ledger_reader import read_records
+    from itertools import islice
 
-    records, unreadable = read_records(options.ledger, options.project, os.environ)
+    from gha_step import ledger_report as report
+    from gha_step.wiring.ledger_reader import reader_of
+
+    reader = reader_of(options.ledger, options.project, os.environ)
     now = time.time()
     project = None if options.project == "*" else options.project
+    as_json = options.output == "json"
+    more = ""
     try:
         if options.action == "list":
-            wanted = report.Wanted(
+            wanted = report.wanted(
+                now,
                 project=project,
                 state=options.state,
                 open_only=options.open,
                 stuck_only=options.stuck,
                 since=None if options.since is None else report.moment(options.since, now),
             )
-            text = report.listed(report.chosen(records, wanted, now), now, as_json=options.output == "json")
+            most = options.limit or None
+            records = reader.newest(wanted, max(0, options.page - 1) * options.limit, most and most + 1)
+            for piece in report.listed(islice(records, most), now, as_json=as_json):
+                sys.stdout.write(piece)
+            if next(records, None) is not None:
+                more = f"there are more: --page {options.page + 1} shows the next {most}, --limit 0 all of them"
         else:
-            records = report.chosen(records, report.Wanted(project=project), now)
-            text = report.shown(records, options.which, now, as_json=options.output == "json")
-        print(text, flush=True)
+            found = [one for one in reader.named(options.which) if project in (None, one.project)]
+            print(report.shown(found, options.which, now, as_json=as_json))
+        sys.stdout.flush()
     except BrokenPipeError:  # as under `| head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     finally:
-        for line in unreadable:
+        for line in (*reader.unreadable, *([more] if more else [])):
             print(f"gha-step: {line}", file=sys.stderr)
-    return 1 if unreadable else 0
+    return 1 if reader.unreadable else 0
 
 
 def _prune(options: argparse.Namespace) -> int:

@@ -4,21 +4,25 @@ A step that cancels a run has a record too, stored as `rejected`: it is shown as
 """
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import islice
+from textwrap import indent
 from typing import Any, Final, Literal
 
 from gha_step.contract.duration import parse_duration
 from gha_step.contract.errors import StepError
 from gha_step.contract.quoting import quoted
 from gha_step.ledger.duties import Outcome, Report
-from gha_step.ledger.record import OPEN, Owner, Record, State
+from gha_step.ledger.reading import Query
+from gha_step.ledger.record import FINAL, OPEN, Owner, Record, State
+from gha_step.steps.cancel.config import KIND as CANCEL_KIND
 from gha_step.steps.cancel.record import cancels
 from gha_step.steps.dispatch.answers import tell, workflow_page
 
 SHOWN_OF_A_KEY: Final = 12  # characters
+ALIGNED: Final = 500  # lines of a table whose columns are aligned
 STUCK_AFTER: Final = 1800.0  # seconds
 CANCEL: Final = "cancel"  # where others have their state
 _NEVER_DELETE: Final = "Do not delete this record: it keeps the step from being sent twice."
@@ -64,29 +68,32 @@ class NoSuchRecord(StepError):
     """No record matches, or several do."""
 
 
-@dataclass(frozen=True)
-class Wanted:
-    """Which records to list. ``since``: made then or later, seconds since the epoch.
+def wanted(
+    now: float,
+    *,
+    project: str | None = None,
+    state: str | None = None,
+    open_only: bool = False,
+    stuck_only: bool = False,
+    since: float | None = None,
+) -> Query:
+    """Which records to list.
 
-    ``open_only``: not over, or a report is owed. ``stuck_only``: sent `STUCK_AFTER` ago and not over: as the alarm
-    GhaStepRecordsStuck counts.
+    :param since: seconds since the epoch.
+    :param open_only: not over, or a report is owed.
+    :param stuck_only: sent `STUCK_AFTER` ago and not over: as the alarm GhaStepRecordsStuck counts.
+    :raises NoSuchRecord: there is no such state.
     """
-
-    project: str | None = None
-    state: str | None = None
-    open_only: bool = False
-    stuck_only: bool = False
-    since: float | None = None
-
-    def has(self, record: Record, now: float) -> bool:
-        """Whether it is one of them."""
-        return (
-            (self.project is None or record.project == self.project)
-            and (self.state is None or state_of(record) == self.state)
-            and (not self.open_only or not record.final or record.owes)
-            and (not self.stuck_only or (record.state in OPEN and now - record.created_at > STUCK_AFTER))
-            and (self.since is None or record.created_at >= self.since)
-        )
+    if state not in (None, *State, CANCEL):
+        raise NoSuchRecord(f"{quoted(state)} is not a state; the states are {', '.join((*State, CANCEL))}")
+    of_cancel: tuple[str, bool] | None = None
+    states = frozenset(State) if state is None else frozenset({State.REJECTED if state == CANCEL else State(state)})
+    if state in (CANCEL, State.REJECTED):
+        of_cancel = CANCEL_KIND, state == CANCEL
+    query = Query(project, states, since=since, workflow=of_cancel)
+    if stuck_only:
+        return query._replace(states=states & OPEN, before=now - STUCK_AFTER)
+    return query._replace(states=states - FINAL, owing=states & FINAL) if open_only else query
 
 
 def moment(text: str, now: float) -> float:
@@ -105,19 +112,31 @@ def moment(text: str, now: float) -> float:
     return (at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp()
 
 
-def chosen(records: Iterable[Record], wanted: Wanted, now: float) -> list[Record]:
-    """Those that are wanted.
-
-    :raises NoSuchRecord: there is no such state.
-    """
-    if wanted.state not in (None, *State, CANCEL):
-        raise NoSuchRecord(f"{quoted(wanted.state)} is not a state; the states are {', '.join((*State, CANCEL))}")
-    return [record for record in records if wanted.has(record, now)]
+def listed(records: Iterable[Record], now: float, *, as_json: bool) -> Iterator[str]:
+    """A table, or a JSON array, piece by piece: there may be hundreds of thousands."""
+    return _array(records, now) if as_json else _table(records, now)
 
 
-def listed(records: Sequence[Record], now: float, *, as_json: bool) -> str:
-    """A table, or a JSON array."""
-    return to_json([_as_json(record, now) for record in records]) if as_json else table(records, now)
+def _array(records: Iterable[Record], now: float) -> Iterator[str]:
+    before = "["
+    for record in records:
+        yield f"{before}\n{indent(to_json(_as_json(record, now)), '  ')}"
+        before = ","
+    yield "[]\n" if before == "[" else "\n]\n"
+
+
+def _table(records: Iterable[Record], now: float) -> Iterator[str]:
+    """One line per record."""
+    rows = (_row(record, now) for record in records)
+    page = [_HEAD, *islice(rows, ALIGNED)]
+    if len(page) == 1:
+        yield "no records\n"
+        return
+    while page:
+        widths = [max(len(row[column]) for row in page) for column in range(len(_HEAD))]
+        lines = ("  ".join(f"{cell:{width}}" for cell, width in zip(row, widths, strict=True)) for row in page)
+        yield "".join(f"{line.rstrip()}\n" for line in lines)
+        page = list(islice(rows, ALIGNED))
 
 
 def shown(records: Sequence[Record], which: str, now: float, *, as_json: bool) -> str:
@@ -150,17 +169,6 @@ def found(records: Iterable[Record], prefix: str) -> Record:
         )
     keys = ", ".join(record.key[: max(SHOWN_OF_A_KEY, len(prefix) + 4)] for record in meant[:5])
     raise NoSuchRecord(f"the keys of {len(meant)} records begin with {quoted(prefix)}; write more characters: {keys}")
-
-
-def table(records: Sequence[Record], now: float) -> str:
-    """One line per record."""
-    if not records:
-        return "no records"
-    rows = [_HEAD, *(_row(record, now) for record in records)]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(_HEAD))]
-    return "\n".join(
-        "  ".join(f"{cell:{width}}" for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
-    )
 
 
 def _row(record: Record, now: float) -> tuple[str, ...]:

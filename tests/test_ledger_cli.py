@@ -134,6 +134,23 @@ def test_list_can_be_confined_to_a_project(held: SqliteStore, capsys: pytest.Cap
     assert lines(capsys, "ledger", "list", "--project", "other", "--state", "accepted") == ["no records"]
 
 
+def test_list_comes_in_pages_and_says_that_there_is_another(
+    held: SqliteStore, capsys: pytest.CaptureFixture[str]
+) -> None:
+    whole = lines(capsys, "ledger", "list", "--limit", "0")
+    shown = []
+    for page, more in (("1", True), ("2", True), ("3", False)):
+        assert main(["ledger", "list", "--limit", "3", "--page", page]) == 0
+        out, err = capsys.readouterr()
+        shown += [line.split()[0] for line in out.splitlines()[1:]]
+        assert ("gha-step: there are more: --page" in err) is more
+    assert shown == [line.split()[0] for line in whole[1:]]
+    assert main(["ledger", "list", "--limit", "1", "--json"]) == 0
+    out, err = capsys.readouterr()
+    assert len(json.loads(out)) == 1
+    assert "--page 2" in err
+
+
 NOW = 1_700_010_000.0
 OLD, NEW = NOW - report.STUCK_AFTER - 1, NOW - report.STUCK_AFTER + 1
 
@@ -143,14 +160,15 @@ OLD, NEW = NOW - report.STUCK_AFTER - 1, NOW - report.STUCK_AFTER + 1
 def test_stuck_is_what_was_sent_half_an_hour_ago_and_is_not_over(state: State, created_at: float) -> None:
     one = record(state, created_at=created_at)
     stuck = state in (State.SENDING, State.UNKNOWN, State.ACCEPTED_WITHOUT_ID) and created_at == OLD
-    assert (report.chosen([one], report.Wanted(stuck_only=True), NOW) == [one]) is stuck
-    assert (report.chosen([one], report.Wanted(open_only=True), NOW) == [one]) is not one.final
+    assert report.wanted(NOW, stuck_only=True).has(one) is stuck
+    assert report.wanted(NOW, open_only=True).has(one) is not one.final
 
 
 def test_a_record_that_owes_a_report_is_open_whatever_its_state() -> None:
     owing = record(State.ACCEPTED).owing(Report(via="claims", kind="run", id="r_1"))
     closed = record(State.ACCEPTED).owing(Report(via="claims", kind="run", id="r_1", closed=True))
-    assert report.chosen([owing, closed], report.Wanted(open_only=True), NOW) == [owing]
+    assert report.wanted(NOW, open_only=True).has(owing)
+    assert not report.wanted(NOW, open_only=True).has(closed)
 
 
 @pytest.mark.parametrize(

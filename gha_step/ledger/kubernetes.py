@@ -193,18 +193,16 @@ class KubernetesStore:
                     standing[state] = Standing(records + 1, made if oldest is None else min(oldest, made))
         return standing
 
-    def look_into(self) -> tuple[list[Record], list[str]]:
-        """All records of the projects, newest first; and why others cannot be read.
+    def readable(self, unreadable: list[str]) -> Iterator[Record]:
+        """All records of the projects, page by page and in no order; why others cannot be read goes to ``unreadable``.
 
         :raises LedgerUnavailable: they cannot be listed.
         """
-        records, unreadable = [], []
         for found in self._objects():
             try:
-                records.append(_decode(found))
+                yield _decode(found)
             except LedgerError as error:
                 unreadable.append(str(error))
-        return sorted(records, key=lambda record: -record.created_at), unreadable
 
     def prune(self, unneeded: Callable[[Record], bool]) -> tuple[int, list[str]]:
         """Delete the records that owe nothing and are ``unneeded``; how many, and why others cannot be read.

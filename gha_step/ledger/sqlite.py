@@ -12,7 +12,7 @@ import sqlite3
 import threading
 from collections import deque
 from collections.abc import Collection, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -48,10 +48,8 @@ CREATE TABLE gates (
 """
 # One query per index, none over all records. A record that is no JSON has no run, and is refused where it is read.
 _WITHOUT_RUN: Final = OPEN | {State.AMBIGUOUS, State.UNRESOLVED}
-_RUN_INDEX: Final = """
-CREATE INDEX IF NOT EXISTS records_by_run
-ON records (CASE WHEN json_valid(record) THEN json_extract(record, '$.run.id') END)
-"""
+RUN_ID: Final = "CASE WHEN json_valid(record) THEN json_extract(record, '$.run.id') END"
+_RUN_INDEX: Final = f"CREATE INDEX IF NOT EXISTS records_by_run ON records ({RUN_ID})"
 # How many records are in each state is kept by the database itself, whichever version writes, and not counted. In a
 # trigger the conflict clause of the outer statement holds, which is OR IGNORE.
 _STANDING_INDEX: Final = """
@@ -86,10 +84,8 @@ _OWED_INDEX: Final = f"""
 CREATE INDEX IF NOT EXISTS records_by_duty ON records ({_REPORT}) WHERE {_REPORT} = 0;
 CREATE INDEX IF NOT EXISTS records_by_abort ON records ({_ABORT}) WHERE {_ABORT} = 0;
 """
-_OWED: Final = " UNION ".join(
-    f"SELECT key, version, record FROM records WHERE {closed} = 0"  # noqa: S608  constants
-    for closed in (_REPORT, _ABORT)
-)
+OWED: Final = (f"{_REPORT} = 0", f"{_ABORT} = 0")
+_OWED: Final = " UNION ".join(f"SELECT key, version, record FROM records WHERE {owed}" for owed in OWED)  # noqa: S608  constants
 _REPLACE: Final = "UPDATE records SET version = ?, state = ?, record = ? WHERE key = ? AND version = ?"
 _OLD: Final = """
 SELECT created, key FROM records WHERE state = ? AND created < ? AND (created, key) > (?, ?) ORDER BY created, key
@@ -158,7 +154,7 @@ class SqliteStore:
                 connection.executescript(f"BEGIN IMMEDIATE; {_TABLES} PRAGMA user_version={SCHEMA_VERSION}; COMMIT;")
                 _sync_directory(self._path)
             elif version != SCHEMA_VERSION:
-                raise LedgerUnusable(_other_schema(self._path, version))
+                raise LedgerUnusable(other_schema(self._path, version))
             else:  # a read-only file or directory opens well enough; only a write tells
                 connection.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
             connection.executescript(_STANDING_INDEX)
@@ -191,7 +187,7 @@ class SqliteStore:
         del project  # the key holds it already
         with self._session() as connection:
             row = connection.execute("SELECT version, record FROM records WHERE key = ?", (key,)).fetchone()
-        return None if row is None else _decode(key, *row)
+        return None if row is None else decode(key, *row)
 
     def write(self, record: Record) -> Record:
         stored = record.model_copy(update={"version": int(record.version) + 1})
@@ -217,7 +213,7 @@ class SqliteStore:
             rows = connection.execute(
                 _OTHERS, (json.dumps(sorted(runs)), record.project, record.promotion, json.dumps(sorted(_WITHOUT_RUN)))
             ).fetchall()
-        return [other for other in (_decode(*row) for row in rows) if concerns(record, other, runs)]
+        return [other for other in (decode(*row) for row in rows) if concerns(record, other, runs)]
 
     def read_lease(self, project: str, target: Target) -> Lease:
         with self._session() as connection:
@@ -294,14 +290,14 @@ class SqliteStore:
     def records(self) -> Iterator[Record]:
         with self._session() as connection:
             rows = connection.execute("SELECT key, version, record FROM records ORDER BY created DESC").fetchall()
-        return (_decode(*row) for row in rows)
+        return (decode(*row) for row in rows)
 
     def owed(self) -> Iterator[Record]:
         with self._session() as connection:
             rows = connection.execute(_OWED).fetchall()
         for row in rows:
             try:
-                yield _decode(*row)
+                yield decode(*row)
             except LedgerError as error:
                 log.error("%s", error)
 
@@ -329,7 +325,7 @@ class SqliteStore:
         if row is None or DETAIL not in row[1]:
             return
         try:
-            record = _decode(key, row[0] + 1, row[1])
+            record = decode(key, row[0] + 1, row[1])
         except LedgerError:
             return
         if (body := shrunk(record)) is not None:  # if the disk loses it, nothing is lost
@@ -361,40 +357,8 @@ def _may_be_told_unwritten(record: Record) -> bool:
     )
 
 
-def look_into(path: Path) -> tuple[list[Record], list[str]]:
-    """All records of a ledger that a server may hold at this moment, newest first; and why others cannot be read.
-
-    It takes no lock, and neither makes nor changes a file. Not for the process that holds the ledger: closing any
-    descriptor of the file drops sqlite's own locks there.
-
-    :raises LedgerUnusable: there is no ledger that can be read.
-    """
-    try:
-        path.open("rb").close()
-    except OSError as error:
-        raise LedgerUnusable(f"the ledger {path} cannot be read ({error.strerror}): name another path") from None
-    # Without a log beside it nobody has the file open, and sqlite would make one, perhaps of another owner.
-    mode = "mode=ro" if Path(f"{path}-wal").exists() else "mode=ro&immutable=1"
-    try:
-        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?{mode}", uri=True, timeout=5.0)) as connection:
-            (version,) = connection.execute("PRAGMA user_version").fetchone()
-            if version == 0:
-                raise LedgerUnusable(f"{path} is a database, but not a ledger: name another path")
-            if version != SCHEMA_VERSION:
-                raise LedgerUnusable(_other_schema(path, version))
-            rows = connection.execute("SELECT key, version, record FROM records ORDER BY created DESC").fetchall()
-    except sqlite3.Error as error:
-        raise LedgerUnusable(f"the ledger {path} cannot be read: {error}") from None
-    records, unreadable = [], []
-    for row in rows:
-        try:
-            records.append(_decode(*row))
-        except LedgerError as error:
-            unreadable.append(str(error))
-    return records, unreadable
-
-
-def _other_schema(path: Path, version: int) -> str:
+def other_schema(path: Path, version: int) -> str:
+    """Why a ledger of this schema is not read."""
     return (
         f"the ledger {path} has schema {version}, this version of gha-step knows {SCHEMA_VERSION}: use the version "
         "that wrote it, or name another path"
@@ -405,7 +369,8 @@ def _gate_key(project: str, target: Target) -> str:
     return digest([project, target.hash])
 
 
-def _decode(key: str, version: int, text: str) -> Record:
+def decode(key: str, version: int, text: str) -> Record:
+    """A row's record. :raises LedgerError: it is none that this version can read."""
     try:
         record = Record.model_validate_json(text)
         if "state" in record.model_fields_set:  # a record without one must not look like one that was never sent

@@ -7,11 +7,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from gha_step.contract.errors import StepError
 from gha_step.inbound.shell.errors import UsageError
 from gha_step.inbound.shell.files import ledgers_of_run
-from gha_step.ledger.record import Record
-from gha_step.ledger.sqlite import look_into
+from gha_step.ledger.reading import FileReader, FileReaders, KubernetesReader, Reader
 from gha_step.ledger.store import LedgerUnusable
 from gha_step.settings import Settings
 
@@ -22,17 +20,15 @@ OPERATOR_WAITS: Final = 30.0  # seconds for one request to the API server
 _SUFFIX: Final = ".db"
 
 
-def read_records(
-    named: str | None, project: str | None, environment: Mapping[str, str]
-) -> tuple[list[Record], list[str]]:
-    """All records, newest first, and why others cannot be read.
+def reader_of(named: str | None, project: str | None, environment: Mapping[str, str]) -> Reader:
+    """What reads the records. A file that is named and cannot be read is told when it is first asked.
 
     :param named: as --ledger says; ``None``: GHA_STEP_LEDGER, or else gha-step.db here and the files of `gha-step run`.
     :raises StepError: there is no ledger that can be read.
     """
     settings = _settings(named, environment)
     if settings.ledger == "kubernetes":
-        return _in_kubernetes(settings, project, environment).look_into()
+        return KubernetesReader(_in_kubernetes(settings, project, environment))
     path = settings.ledger.path
     if named is None and not environment.get("GHA_STEP_LEDGER"):
         return _files([*([path] if path.exists() else []), *_of_run(environment)] or [path])
@@ -59,19 +55,8 @@ def _settings(named: str | None, environment: Mapping[str, str]) -> Settings:
     return Settings.parse(given if named is None else given | {"GHA_STEP_LEDGER": named})
 
 
-def _files(paths: list[Path]) -> tuple[list[Record], list[str]]:
-    if len(paths) == 1:
-        return look_into(paths[0])
-    records: list[Record] = []
-    unreadable: list[str] = []
-    for path in paths:
-        try:
-            found, more = look_into(path)
-        except StepError as error:
-            found, more = [], [str(error)]
-        records += found
-        unreadable += more
-    return sorted(records, key=lambda record: record.created_at, reverse=True), unreadable
+def _files(paths: list[Path]) -> Reader:
+    return FileReader(paths[0]) if len(paths) == 1 else FileReaders(paths)
 
 
 def _ledgers_in(folder: Path) -> list[Path]:

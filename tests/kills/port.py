@@ -27,8 +27,8 @@ from gha_step.emulator.port import (
     example,
     kafka_message,
 )
+from gha_step.ledger.reading import FileReader, Query
 from gha_step.ledger.record import Record, State
-from gha_step.ledger.sqlite import look_into
 from tests.support.github import NAMED, PLAIN, WORKFLOW
 from tests.support.kafka import Topic
 from tests.support.port import PROJECT, port_secrets
@@ -214,7 +214,9 @@ class PortStream:
 
     def records(self) -> dict[str, Record]:
         """As they stand on the disk, by the run's ID, whether or not a server runs."""
-        records, unreadable = look_into(self.server.ledger)
+        reader = FileReader(self.server.ledger)
+        records = list(reader.newest(Query(), 0, None))
+        unreadable = reader.unreadable
         assert not unreadable
         return {record.alias: record for record in records}
 

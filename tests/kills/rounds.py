@@ -13,8 +13,8 @@ from typing import Any, Final, Literal
 
 from gha_step.emulator import EXAMPLE_TOKEN, Delay, GitHub, Logged, Request, Run, serve
 from gha_step.emulator.api import OperationName
+from gha_step.ledger.reading import FileReader, Query
 from gha_step.ledger.record import Record, State
-from gha_step.ledger.sqlite import look_into
 from tests.support.calls import BEARER
 from tests.support.github import MARKED, NAMED, PLAIN, WORKFLOW
 from tests.support.host import Heard, KargoHost, Promotion, Step
@@ -115,7 +115,9 @@ class Lane:
 
     def record(self, promotion: Promotion) -> Record | None:
         """As it stands on the disk, whether or not a server runs."""
-        records, unreadable = look_into(self.server.ledger)
+        reader = FileReader(self.server.ledger)
+        records = list(reader.newest(Query(), 0, None))
+        unreadable = reader.unreadable
         if unreadable:
             raise Broken(f"the ledger holds what cannot be read: {unreadable}")
         return next((record for record in records if record.key_parts[1] == promotion.uid), None)

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from gha_step.ledger.attribution import others_of
+from gha_step.ledger.duties import Cancellation
 from gha_step.ledger.record import FINAL, Record, State
 from gha_step.ledger.shrinking import PAGE, Shrinking, shrunk
 from gha_step.ledger.sqlite import SqliteStore
@@ -53,6 +54,13 @@ ENDED = [
         for state in (State.AMBIGUOUS, State.UNRESOLVED)
         for more in ({}, AFTER_204)
     ),
+    pytest.param(record(State.ACCEPTED, **DETAILS).owing(REPORT.model_copy(update={"closed": True})), id="told"),
+    pytest.param(
+        record(State.ACCEPTED, **DETAILS).owing(
+            Cancellation(mode="cancel", secret="github", end="Aborted", outcome="cancelled", closed=True)
+        ),
+        id="cancelled",
+    ),
 ]
 
 
@@ -75,7 +83,9 @@ def smaller(ended: Record) -> Record:
     text = shrunk(ended)
     assert text is not None
     assert len(text) < 3000 < len(ended.model_dump_json())
-    return Record.model_validate_json(text)
+    less = Record.model_validate_json(text)
+    assert (less.report, less.abort, less.key_parts) == (ended.report, ended.abort, ended.key_parts)
+    return less
 
 
 @pytest.mark.parametrize("ended", ENDED)
