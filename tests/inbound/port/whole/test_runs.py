@@ -4,7 +4,8 @@ import pytest
 
 from gha_step.emulator import EXAMPLE_REPOSITORY, Answer, GitHub, Response
 from gha_step.emulator.port import A_PERSON, EXAMPLE_CLIENT_ID, EXAMPLE_INSTALLATION, Action, ActionRun, Port
-from gha_step.inbound.port import following
+from gha_step.inbound.port import follower, following
+from gha_step.inbound.port import github as github_of_port
 from gha_step.inbound.port.intake import Press
 from gha_step.inbound.port.messages import PortRun
 from gha_step.ledger.record import State
@@ -94,13 +95,13 @@ def test_an_organisation_that_the_action_does_not_name_is_the_configured_one(
 
 
 def test_without_a_ref_the_default_branch_is_asked_for_once_and_conditionally_then(
-    begin: Begin, port: Port, github: GitHub
+    begin: Begin, port: Port, github: GitHub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    process = begin()
+    monkeypatch.setattr(github_of_port, "BRANCH_FOR", 0.0)
+    begin()
     for _ in range(3):
         pressed = port.press(action(inputs={"ref": None}), INPUTS)
         eventually(lambda pressed=pressed: pressed.link)  # type: ignore[misc]
-        process.clock.sleep(11)
     statuses = [entry.status for entry in github.log if entry.operation == "get-repository"]
     assert len(statuses) >= 3
     assert (statuses[0], set(statuses[1:])) == (200, {304})
@@ -136,14 +137,15 @@ def test_a_run_that_a_person_withdraws_is_cancelled_at_github(
     begin: Begin, port: Port, github: GitHub, cancel: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(following, "FORCE_AFTER", 10.0)
+    monkeypatch.setattr(follower, "LISTED_AFTER", 0.0)
     (workflow,) = github._repositories[EXAMPLE_REPOSITORY].workflows
     workflow.cleans_up_for = 100_000.0 if cancel == "force" else 1.0
     process = begin(cancel=cancel)
     pressed = port.press("deploy", INPUTS)
     eventually(lambda: github.runs and pressed.link)
     github.runs[0].set_status("in_progress")
-    process.clock.sleep(70)
     port.set_status(pressed, "FAILURE", by=A_PERSON)
+    process.parts.reports.each_minute()
     eventually(lambda: github.count("cancel-run"))
     told(process, pressed)
     assert (github.count("cancel-run"), github.count("force-cancel-run")) == (1, int(cancel == "force"))
