@@ -10,6 +10,7 @@ from gha_step.contract.secret import Token
 from gha_step.emulator import Answer as FaultAnswer
 from gha_step.emulator import Fault, Reset, Response
 from gha_step.emulator.port import EXAMPLE_CLIENT_ID, Action, Port
+from gha_step.inbound.port import api as api_of_port
 from gha_step.inbound.port.api import PortApi
 from gha_step.inbound.port.claiming import Rules
 from gha_step.inbound.port.claims import Claims
@@ -143,9 +144,10 @@ def test_a_burst_is_claimed_at_once_page_by_page(play: Callable[..., Play], port
 
 
 def test_a_page_with_much_content_is_taken_and_one_that_is_too_long_is_asked_for_in_smaller_pieces(
-    play: Callable[..., Play], port: Port
+    play: Callable[..., Play], port: Port, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    loop = play(places=200)
+    monkeypatch.setattr(api_of_port, "MAX_LISTING", 1 << 20)  # a sixteenth: to send so much takes long
+    loop = play(places=200, poll=30.0)
     for number in range(60):
         port.press(Action(f"a{number}"), {"text": "x" * 3000})
     loop.until(1.0)
@@ -154,9 +156,10 @@ def test_a_page_with_much_content_is_taken_and_one_that_is_too_long_is_asked_for
         port.ack(run, "gha-step")
     loop.let_go()
     for number in range(24):
-        port.press(Action(f"b{number}"), {"text": "x" * 900_000})
+        port.press(Action(f"b{number}"), {"text": "x" * 56_000})
     loop.until(900.0)  # what was claimed in vain comes again two minutes later
     assert len(set(loop.ids)) == 84
+    assert loop.counted["error"]
     assert not loop.claims.refused
 
 
@@ -295,7 +298,7 @@ def test_an_installation_of_another_kind_is_told_with_the_setting_that_names_it(
     play: Callable[..., Play], port: Port, caplog: pytest.LogCaptureFixture
 ) -> None:
     port.installations["gha-step"].actions_processing = False
-    loop = play()
+    loop = play(poll=30.0)
     loop.until(120.0)
     (line,) = lines(caplog)
     assert line.startswith("GHA_STEP_PORTIO_INSTALLATION: gha-step exists at Port, but its actionsProcessingEnabled")
