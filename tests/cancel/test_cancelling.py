@@ -8,6 +8,9 @@ import pytest
 
 from gha_step.contract.result import StepResult
 from gha_step.emulator import EXAMPLE_TOKEN, Reset, Token, bad_gateway
+from gha_step.ledger.record import Record
+from gha_step.ledger.shrinking import shrunk
+from gha_step.steps.cancel.record import cancels
 from tests.support.calls import output
 from tests.wait.follower import RUN, Follower, config, following
 
@@ -60,6 +63,15 @@ def test_a_later_attempt_is_never_cancelled_whoever_asks(here: Follower) -> None
     assert "attempt 2 has begun since and is left alone" in str(result.message)
     assert here.github.count("cancel-run") == 1
     assert run.status == "in_progress"
+
+
+def test_the_attempt_is_still_known_once_the_ledger_has_forgotten_details(here: Follower) -> None:
+    here.run()
+    call(here)
+    (made,) = here.store.records()
+    less = shrunk(made)
+    assert less is not None
+    assert cancels(Record.model_validate_json(less)) == cancels(made) == (1, RUN)
 
 
 def test_another_step_may_cancel_the_later_attempt(here: Follower) -> None:
