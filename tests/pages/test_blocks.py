@@ -45,7 +45,6 @@ PROMISED: Final = {
 }
 # What is only shown: how it begins, and why it is not run.
 SHOWN: Final = {
-    "kubectl delete validatingadmissionpolicybinding": "tests/deploy/test_permissions.py runs it",
     "docker ": "there is no container engine in a test",
     "cosign ": "it verifies a release on the internet",
     "grpcurl ": "a Go program; its request is sent by tests/end_to_end/test_grpc_client.py",
