@@ -152,7 +152,7 @@ class Aborts:
         seen = duty.model_copy(update={"end": end, "ended": now})
         if end == "Succeeded":
             return self._close(followed, record, Close("succeeded", "the Promotion Succeeded"), seen)
-        log.info("the Promotion has ended (%s): its run is to be cancelled", end, extra=subject_of(record))
+        log.info("cancelOnAbort: the Promotion has ended (%s)", end, extra=subject_of(record))
         return self._write(followed, record, seen)
 
     # ---------------------------------------------------------------- the run
