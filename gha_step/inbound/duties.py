@@ -141,6 +141,10 @@ class Duties:
                 self._projects[record.key] = record.project
             self._rounds.soon(record.key)
 
+    def list_soon(self) -> None:
+        """Somebody knows that there is more to follow."""
+        self._bell.ring()
+
     def soon(self, key: str) -> None:
         """A followed record's next turn is due: something was heard of it."""
         if key in self._projects:

@@ -83,6 +83,7 @@ class AbortParts:
     def _begin(self) -> None:
         with self._lock:
             if self._duties is not None:
+                self._duties.list_soon()
                 return
             self._duties = duties = self._made()
         self._threads.spawn(lambda: _guarded(duties.run))
