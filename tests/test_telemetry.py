@@ -4,8 +4,10 @@ import json
 import logging
 import os
 import platform
+import re
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -19,27 +21,35 @@ from tests.support.process import Served, served
 from tests.support.secrets import example_secret
 
 LOG = """
+import logging
 import sys
 from gha_step.telemetry import configure_logging, log, subject
-configure_logging(sys.argv[1], sys.argv[2])
-log.info("hello %s", "x\\ny", extra=subject(("demo", "uid", "a::b"), "test.01", 17))
-log.debug("quiet")
-import logging
-logging.getLogger("github.Requester").info("not ours")
-logging.getLogger("other").warning("theirs")
-try:
-    raise ValueError("inside")
-except ValueError:
-    log.exception("failed")
+for how in sys.argv[1:]:
+    configure_logging(*how.split())
+    log.info("hello %s", "x\\ny", extra=subject(("demo", "uid", "a::b"), "test.01", 17))
+    log.debug("quiet")
+    logging.getLogger("github.Requester").info("not ours")
+    logging.getLogger("other").warning("theirs")
+    try:
+        raise ValueError("inside")
+    except ValueError:
+        log.exception("failed")
+    print("end of", how, file=sys.stderr, flush=True)
 """
 
 
-def logged(level: str, form: str) -> list[str]:
-    done = subprocess.run(
-        [sys.executable, "-c", LOG, level, form], capture_output=True, text=True, timeout=20, check=True
-    )
+@cache
+def _logs() -> dict[str, str]:
+    """What one process writes to stderr, by level and form, each after the other."""
+    ways = [*(f"{level} json" for level in ("debug", "info", "warning", "error")), "info text"]
+    done = subprocess.run([sys.executable, "-c", LOG, *ways], capture_output=True, text=True, timeout=20, check=True)
     assert done.stdout == "", "logs go to stderr"
-    return done.stderr.splitlines()
+    parts = re.split(r"end of (.*)\n", done.stderr)
+    return dict(zip(parts[1::2], parts[::2], strict=False))
+
+
+def logged(level: str, form: str) -> list[str]:
+    return _logs()[f"{level} {form}"].splitlines()
 
 
 def test_each_json_line_is_one_object_with_level_time_logger_and_subject() -> None:
