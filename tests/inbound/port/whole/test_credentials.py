@@ -11,6 +11,7 @@ from gha_step.github.connection import SocketConnector
 from gha_step.github.endpoint import resolve_endpoint
 from tests.support.app_keys import rsa_key
 from tests.support.clock import eventually
+from tests.support.github import WORKFLOW
 from tests.support.network import FaultyConnector
 from tests.support.port import PROJECT
 from tests.support.secrets import write_secret
@@ -54,6 +55,24 @@ def test_the_installation_of_the_secret_is_a_first_guess(
     port.press("deploy", INPUTS)
     eventually(lambda: github.runs)
     assert github.count(LOOKUP) == 1
+
+
+def test_an_app_that_is_installed_anew_is_looked_up_again(
+    begin: Begin, port: Port, github: GitHub, github_url: str, tmp_path: Path
+) -> None:
+    github.remove_token(EXAMPLE_TOKEN)
+    app = github.add_app(rsa_key().public)
+    github.add_installation(app, 4711)
+    github.add_repository("myorg/other-app").add_workflow("deploy.yml", WORKFLOW.format(title="Deploy"))
+    app_secret(tmp_path / "secrets", github_url)
+    begin()
+    port.press("deploy", INPUTS)
+    eventually(lambda: github.runs)
+    github.add_installation(app, 4711, repositories=["other/thing"])
+    github.add_installation(app, 4712)
+    port.press(Action("other", installation_id=EXAMPLE_INSTALLATION, repo="other-app"), {"image_tag": "1.10"})
+    eventually(lambda: len(github.runs) == 2)
+    assert github.count(LOOKUP) == 2
 
 
 def test_kargo_s_git_credentials_serve_the_repository_of_their_url(
