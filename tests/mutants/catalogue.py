@@ -865,8 +865,8 @@ MUTANTS: Final = (
     Mutant(
         "Port: a connection that Port has closed is used",
         "gha_step/inbound/port/connections.py",
-        "IDLE and _is_silent(kept.connection)",
-        "IDLE",
+        "self._longest and _is_silent(kept.connection)",
+        "self._longest",
         "tests/inbound/port/test_connections.py",
     ),
     Mutant(

@@ -268,6 +268,7 @@ class PortClient:
             except TooLarge:
                 raise
             except Unclear:  # Port may have closed it before it saw the request, or have done what was asked
+                self._connections.broke(kept)
                 if request.method != "GET":
                     raise
         fresh = Kept(self._connector.connect(self.endpoint), self._clock.boottime())

@@ -1,12 +1,13 @@
 """Connections to Port that wait for their next request: few, for seconds, and none that has anything to say.
 
 Port's servers may close one at any moment, and a request that goes out just then is lost. So a connection is not kept
-for as long as the shortest common time limit of servers (5 s), and is listened to before it is used again.
+for as long as the shortest common time limit of servers (5 s), is listened to before it is used again, and where one
+broke all the same, none is kept half as long from then on.
 """
 
 import threading
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from gha_step.github.connection import Connection
@@ -14,16 +15,18 @@ from gha_step.runtime import Clock
 
 MOST_IDLE: Final = 8
 IDLE: Final = 4.0  # seconds
+SHORTEST: Final = 1.0  # seconds: for so long one is kept whatever breaks
 OLDEST: Final = 60.0  # seconds: then names, proxies and certificates count anew
 LISTEN: Final = 0.001  # seconds
 
 
 @dataclass(frozen=True)
 class Kept:
-    """An open connection, and when it was opened."""
+    """An open connection, when it was opened, and for how many seconds it was idle before it was taken."""
 
     connection: Connection
     opened: float
+    idle: float = 0.0
 
 
 class Connections:
@@ -34,6 +37,7 @@ class Connections:
         self._lock = threading.Lock()
         self._idle: deque[tuple[float, Kept]] = deque()  # the longest idle first
         self._closed = False
+        self._longest = IDLE
 
     def take(self) -> Kept | None:
         """The one that was used last, if it is still good."""
@@ -42,9 +46,15 @@ class Connections:
                 if not self._idle:
                     return None
                 since, kept = self._idle.pop()
-            if self._clock.boottime() - since < IDLE and _is_silent(kept.connection):
-                return kept
+            idle = self._clock.boottime() - since
+            if idle < self._longest and _is_silent(kept.connection):
+                return replace(kept, idle=idle)
             kept.connection.close()
+
+    def broke(self, kept: Kept) -> None:
+        """It was taken, and broke before an answer: the other side may be one that waits no longer than this."""
+        with self._lock:
+            self._longest = min(self._longest, max(kept.idle / 2, SHORTEST))
 
     def give(self, kept: Kept) -> None:
         """It has carried a request and its answer, and may carry another."""
@@ -54,7 +64,7 @@ class Connections:
                 self._idle.append((now, kept))
             else:
                 closing.append(kept)
-            while self._idle and (len(self._idle) > MOST_IDLE or now - self._idle[0][0] >= IDLE):
+            while self._idle and (len(self._idle) > MOST_IDLE or now - self._idle[0][0] >= self._longest):
                 closing.append(self._idle.popleft()[1])
         for one in closing:
             one.connection.close()

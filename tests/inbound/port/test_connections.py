@@ -130,6 +130,22 @@ def test_a_connection_is_kept_for_seconds_and_used_for_a_minute(
     assert wires.wires[0].closed
 
 
+def test_where_one_broke_none_is_kept_half_as_long_again(clock: VirtualClock) -> None:
+    """Claims that come every three seconds would otherwise be lost again and again where a server waits for three."""
+    wires = Wires(clock, (TOKEN, SILENT, answered(), SILENT, b""), (answered(), SILENT, AGAIN), (answered(),))
+    ask = asking(wires, clock)
+    ask("POST")
+    clock.forward(3.0)
+    with pytest.raises(Lost):
+        ask("POST")
+    assert ask("POST") == b"{}"
+    clock.forward(1.4)
+    assert ask("POST") == b'{"again":true}'
+    clock.forward(1.6)
+    assert ask("POST") == b"{}"
+    assert wires.connects == 3
+
+
 def test_no_more_are_kept_than_a_few(clock: VirtualClock) -> None:
     connections, wires = Connections(clock), [ScriptedConnection() for _ in range(3 * MOST_IDLE)]
     for wire in wires:
