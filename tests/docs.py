@@ -65,6 +65,8 @@ BOUNDS: Final = (  # what, the module below gha_step, its constant, and the unit
     ("an idle HTTP connection", "inbound.process", "KEEP_ALIVE", "s"),
     ("first reads of project tokens under way", "inbound.rest.project_tokens", "MAX_READS", ""),
     ("gRPC connections", "inbound.grpc.server", "MAX_CONNECTIONS", ""),
+    ("… on which no valid bearer was shown", "inbound.grpc.connections", "UNPROVED", ""),
+    ("gRPC calls in a second on those of one address", "inbound.grpc.connections", "CALLS", ""),
     ("gRPC calls at once on one connection", "inbound.grpc.server", "MAX_STREAMS", ""),
     ("gRPC calls at once", "inbound.grpc.server", "MAX_CALLS", ""),
     ("Runs among them; one project three quarters", "inbound.grpc.server", "MAX_RUNS", ""),
@@ -102,6 +104,12 @@ BOUNDS: Final = (  # what, the module below gha_step, its constant, and the unit
     ("a reason in a record", "ledger.bounds", "REASON", "B"),
     ("servers with a metric of their own, then `other`", "telemetry", "MOST_HOSTS", ""),
     ("things remembered of each kind", "contract.memory", "MOST", ""),
+    ("… their bytes, but for the kinds below", "contract.memory", "ROOM", "B"),
+    ("what is known of the runs that steps wait for", "steps.wait.run_poller", "WATCHES", "B"),
+    ("outputs of runs", "steps.wait.run_poller", "KEPT_OUTPUTS", "B"),
+    ("listings of runs", "github.listings", "KEPT", "B"),
+    ("records of what was sent", "steps.dispatch.journal", "WITNESSES", "B"),
+    ("a base URL", "github.endpoint", "LONGEST", "characters"),
 )
 ROOT: Final = Path(__file__).resolve().parents[1]
 PART: Final = re.compile(r"(<!-- generated: ([a-z-]+) -->\n).*?(<!-- end -->)", re.DOTALL)

@@ -9,6 +9,7 @@ from gha_step.credentials.secrets import LabelledSecret, SecretReader
 from gha_step.runtime import Clock
 
 KEPT: Final = 5.0  # seconds
+KEPT_BYTES: Final = 32 << 20
 
 
 class RecentSecrets:
@@ -18,7 +19,7 @@ class RecentSecrets:
         self._secrets = secrets
         self._clock = clock
         self._lock = threading.Lock()
-        self._kept: Memory[tuple[str, ...], tuple[Any, float]] = Memory(100)
+        self._kept: Memory[tuple[str, ...], tuple[Any, float]] = Memory(100, KEPT_BYTES)
 
     def read(self, project: str, name: str) -> Mapping[str, bytes]:
         if (found := self._recent(project, name)) is None:

@@ -13,6 +13,7 @@ from urllib.parse import SplitResult, urlsplit
 from gha_step.github.errors import BadEndpoint
 
 DEFAULT_API: Final = "https://api.github.com"
+LONGEST: Final = 2_048  # characters of a base URL
 
 
 @dataclass(frozen=True)
@@ -78,6 +79,8 @@ def resolve_endpoint(base_url: str | None, *, allow_http: bool, verify: bool = T
     :raises BadEndpoint: with what is wrong. The URL is not repeated: it may contain a password.
     """
     text = (base_url or "").strip() or DEFAULT_API
+    if len(text) > LONGEST:
+        raise BadEndpoint(f"has {len(text)} characters; the maximum is {LONGEST}")
     try:
         parts = urlsplit(text)
         port = parts.port

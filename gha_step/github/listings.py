@@ -4,6 +4,7 @@ import threading
 from concurrent.futures import Future
 from typing import Final, NamedTuple
 
+from gha_step.contract.memory import Memory, weight
 from gha_step.contract.secret import Token
 from gha_step.github.client import Client, in_smaller_pages
 from gha_step.github.dispatch import Workflow
@@ -15,6 +16,7 @@ from gha_step.github.run_pages import WorkflowRun, WorkflowRuns, runs_page, user
 from gha_step.runtime import Clock, Workers
 
 MOST_RUNS: Final = 1_000  # within one look: beyond that nobody can tell anything
+KEPT: Final = 16 << 20  # bytes of all listings
 _JOIN_SECONDS: Final = 30.0
 
 
@@ -22,6 +24,11 @@ class _Flight(NamedTuple):
     begun: float  # monotonic
     floor: float | None
     result: "Future[WorkflowRuns]"
+
+
+def _size(flight: _Flight) -> int:
+    heard = flight.result.done() and flight.result.exception() is None
+    return 500 + (weight(flight.result.result()) if heard else 0)
 
 
 class Listings:
@@ -32,8 +39,8 @@ class Listings:
         self._clock = clock
         self._workers = workers
         self._lock = threading.Lock()
-        self._flights: dict[object, _Flight] = {}
-        self._actors: dict[tuple[Endpoint, Token], str | None] = {}
+        self._flights: Memory[object, _Flight] = Memory(room=KEPT, weigh=_size)
+        self._actors: Memory[tuple[Endpoint, Token], str | None] = Memory()
 
     def read(self, workflow: Workflow, token: Token, floor: float | None, max_age: float) -> WorkflowRuns:
         """The workflow's runs, newest first, back to ``floor`` (GitHub's clock; ``None``: the first page).
@@ -55,6 +62,9 @@ class Listings:
             try:
                 runs = in_smaller_pages(lambda size: self._read(workflow, token, floor, size))
                 mine.result.set_result(runs)
+                with self._lock:
+                    if self._flights.get(subject) is mine:
+                        self._flights[subject] = mine  # which weighs it anew
             except BaseException as error:
                 mine.result.set_exception(error)
                 raise

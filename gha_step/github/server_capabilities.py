@@ -12,6 +12,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Final
 
+from gha_step.contract.memory import Memory
 from gha_step.contract.values import MAX_INPUTS
 from gha_step.github.endpoint import Endpoint
 from gha_step.github.messages import (
@@ -49,7 +50,7 @@ class ServerCapabilities:
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._lock = threading.Lock()
-        self._servers: dict[str, _Server] = {}
+        self._servers: Memory[str, _Server] = Memory(1_000)
 
     def dialect(self, endpoint: Endpoint) -> Dialect:
         """How this server is asked.

@@ -6,7 +6,8 @@ may be lost with it; so the rest is read and dropped for a moment, after the ans
 
 import asyncio
 import json
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from typing import Any, Final
 
 from gha_step.inbound.room import SMALL, NoRoom, Place
@@ -14,6 +15,8 @@ from gha_step.inbound.web import ClientDisconnect, Receive, Request, Response, S
 
 MAX_BODY: Final = 4 << 20
 MAX_VALUES: Final = 200_000  # in a body, and keys: each takes some 70 bytes
+CROWDED: Final = "too many large bodies at once; call again"
+_AT_ONCE: Final = nullcontext()
 LINGER: Final = 2.0  # seconds for which the rest of a body is dropped …
 SILENCE: Final = 0.3  # … unless nothing of it comes for so long
 
@@ -55,10 +58,24 @@ async def read_body(request: Request, within: float, most: int = MAX_BODY, *, pl
     except ClientDisconnect:
         raise BodyRefused(400, "the client closed the connection before the body was complete") from None
     except NoRoom:
-        raise BodyRefused(503, "too many large bodies at once; call again") from None
+        raise BodyRefused(503, CROWDED) from None
     except TimeoutError:
         raise BodyRefused(503, f"the body did not arrive within {within:g} s; call again") from None
     return bytes(body)
+
+
+def making(place: Place, within: float) -> AbstractAsyncContextManager[None]:
+    """Values are made of a body. :raises BodyRefused: others' large bodies take too long."""
+    return _in_turn(place, within) if place.size else _AT_ONCE
+
+
+@asynccontextmanager
+async def _in_turn(place: Place, within: float) -> AsyncIterator[None]:
+    try:
+        async with place.reading(within):
+            yield
+    except NoRoom:
+        raise BodyRefused(503, CROWDED) from None
 
 
 def json_answer(status: int, content: Mapping[str, Any], *, close: bool = False) -> Response:

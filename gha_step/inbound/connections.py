@@ -1,4 +1,4 @@
-"""HTTP connections of callers that have proved nothing yet: how many there may be, and how long a head may take.
+"""Connections of callers that have proved nothing yet: how many there may be, and how long an HTTP head may take.
 
 Who has shown a valid bearer on a connection no longer counts here: one controller is one address for all projects. Of
 the others, the oldest of the address that has most of them is closed for the newest.
@@ -9,7 +9,7 @@ import resource
 from collections import OrderedDict
 from collections.abc import Callable
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
@@ -30,35 +30,42 @@ def proved(request: Request) -> None:
         prove()
 
 
+class Line(Protocol):
+    """One connection."""
+
+    def abort(self) -> None:
+        """Close it at once."""
+
+
 class Unproved:
     """All such connections, the oldest of each address first.
 
-    :param most: how many; ``None``: as the process's own limit of file descriptors allows.
+    :param most: how many, unless the process's own limit of file descriptors allows fewer.
     """
 
-    def __init__(self, most: int | None = None) -> None:
-        self.most = most
-        self._by_peer: dict[str, OrderedDict[_Protocol, None]] = {}
+    def __init__(self, most: int = UNPROVED) -> None:
+        self._most = most
+        self._by_peer: dict[str, OrderedDict[Line, None]] = {}
         self._count = 0
         self._told = float("-inf")
         self._closed = 0
 
-    def enter(self, protocol: "_Protocol", peer: str) -> None:
+    def enter(self, line: Line, peer: str) -> None:
         """One more; another one may have to go."""
-        self._by_peer.setdefault(peer, OrderedDict())[protocol] = None
+        self._by_peer.setdefault(peer, OrderedDict())[line] = None
         self._count += 1
-        if self._count > (self.most or _most()):
+        if self._count > min(self._most, _allowed()):
             crowd = max(self._by_peer, key=lambda one: len(self._by_peer[one]))
             oldest = next(iter(self._by_peer[crowd]))
             self.leave(oldest, crowd)
-            oldest.transport.abort()
+            oldest.abort()
             self._tell(crowd)
 
-    def leave(self, protocol: "_Protocol", peer: str) -> None:
+    def leave(self, line: Line, peer: str) -> None:
         """It is gone, or has proved something."""
         of_peer = self._by_peer.get(peer, OrderedDict())
-        if protocol in of_peer:
-            del of_peer[protocol]
+        if line in of_peer:
+            del of_peer[line]
             self._count -= 1
             if not of_peer:
                 del self._by_peer[peer]
@@ -91,6 +98,10 @@ class _Protocol(H11Protocol):
     def _prove(self) -> None:
         self._unproved.leave(self, self._peer)
 
+    def abort(self) -> None:
+        """See `Line`."""
+        self.transport.abort()
+
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's
         super().connection_made(transport)
         self._peer = self.client[0] if self.client else ""
@@ -119,6 +130,6 @@ class _Protocol(H11Protocol):
             self._head = None
 
 
-def _most() -> int:
+def _allowed() -> int:
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return max(min(UNPROVED, soft // 4), 16)
+    return max(soft // 4, 16)

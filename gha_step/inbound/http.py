@@ -12,7 +12,7 @@ from gha_step.contract.json_text import parse_json
 from gha_step.contract.request import StepRequest
 from gha_step.contract.secret import Token
 from gha_step.inbound.bearer import UNPROVED, bearer, only
-from gha_step.inbound.body import MAX_VALUES, BodyRefused, give, json_answer, peer_of, read_body
+from gha_step.inbound.body import MAX_VALUES, BodyRefused, give, json_answer, making, peer_of, read_body
 from gha_step.inbound.connections import proved
 from gha_step.inbound.execution import Execution
 from gha_step.inbound.readiness import Readiness
@@ -97,13 +97,12 @@ async def _execute(
     with execution.counted(), execution.room.place("") as place:
         try:
             body = await read_body(request, execution.reply_within, place=place)
+            async with making(place, execution.reply_within):
+                step = StepRequest.parse(parse_json(body, unique=True, most=MAX_VALUES))
+            del body
         except BodyRefused as error:
             refused.refused(peer_of(request), error)
             return _error(error.status, str(error), close=True)
-        try:
-            with place.reading():
-                step = StepRequest.parse(parse_json(body, unique=True, most=MAX_VALUES))
-            del body
         except (EnvelopeError, ValueError) as error:
             refused.malformed("http", peer_of(request), f"not a step.execute request: {error}")
             return _error(400, f"not a step.execute request: {error}")

@@ -1,14 +1,13 @@
 """How many bytes of large bodies this process holds at once, and that nobody takes all of it. For one event loop.
 
 A body that fits `SMALL` costs nothing. A larger one gets room for all that it may become, before more of it is read,
-and keeps it until its call is answered.
+and keeps it until its call is answered. Values are made of one of them after the other, with a rest between.
 """
 
 import asyncio
-import time
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from typing import Final
 
 SMALL: Final = 1 << 16  # bytes
@@ -28,6 +27,7 @@ class Room:
         self._held: Counter[str] = Counter()
         self._waiting: Counter[str] = Counter()
         self._changed = asyncio.Event()
+        self._turn = asyncio.Lock()
         self._rests_until = 0.0  # by the loop's clock
 
     def place(self, whose: str) -> "Place":
@@ -42,17 +42,30 @@ class Room:
                 while not self._free(whose, size):
                     self._changed.clear()
                     await self._changed.wait()
-                while (left := self._rests_until - asyncio.get_running_loop().time()) > 0:
-                    await asyncio.sleep(left)
         except TimeoutError:
             raise NoRoom from None
         finally:
             self._waiting[whose] -= 1
         self._held[whose] += size
 
-    def worked(self, seconds: float) -> None:
-        """Values were made of a large body, for so long: meanwhile nobody else was served."""
-        self._rests_until = max(self._rests_until, asyncio.get_running_loop().time()) + REST * seconds
+    @asynccontextmanager
+    async def turn(self, seconds: float) -> AsyncIterator[None]:
+        """Make values of a large body: meanwhile nobody else is served. :raises NoRoom: its turn did not come."""
+        try:
+            async with asyncio.timeout(seconds):
+                await self._turn.acquire()
+        except TimeoutError:
+            raise NoRoom from None
+        try:
+            clock = asyncio.get_running_loop()
+            await asyncio.sleep(max(0.0, self._rests_until - clock.time()))
+            begun = clock.time()
+            try:
+                yield
+            finally:
+                self._rests_until = clock.time() + REST * (clock.time() - begun)
+        finally:
+            self._turn.release()
 
     def _free(self, whose: str, size: int) -> bool:
         if self._held.total() + size > ROOM:
@@ -83,17 +96,9 @@ class Place:
         if self.size:
             self._room.give(self._whose, self.size)
 
-    def reading(self) -> AbstractContextManager[None]:
-        """Values are made of the body."""
-        return self._at_work() if self.size else _SMALL_WORK
-
-    @contextmanager
-    def _at_work(self) -> Iterator[None]:
-        begun = time.perf_counter()
-        try:
-            yield
-        finally:
-            self._room.worked(time.perf_counter() - begun)
+    def reading(self, seconds: float) -> AbstractAsyncContextManager[None]:
+        """Values are made of the body. :raises NoRoom: see `Room.turn`."""
+        return self._room.turn(seconds) if self.size else _SMALL_WORK
 
     async def grow(self, size: int, seconds: float) -> None:
         """The body is larger than `SMALL`, and has at most ``size`` bytes. :raises NoRoom: see `Room.take`."""

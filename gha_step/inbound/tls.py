@@ -27,6 +27,10 @@ class TlsFiles:
     key: Path
     client_ca: Path | None
 
+    def state(self) -> object:
+        """Another value as soon as one of them has changed; read after this, they are at least as new."""
+        return [_state(path) for path in (self.certificate, self.key, self.client_ca) if path is not None]
+
     def read(self) -> "TlsContent":
         """What they hold now.
 
@@ -65,6 +69,14 @@ class TlsContent:
 
 class _EncryptedKey(Exception):
     pass
+
+
+def _state(path: Path) -> object:
+    try:
+        found = path.stat()
+    except OSError as error:
+        return error.errno
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
 
 
 def _no_password() -> str:

@@ -79,6 +79,7 @@ _KEY: Final = re.compile(r"[0-9a-z]{1,64}")
 _LABEL: Final = re.compile(r"([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?")
 
 _Object: TypeAlias = dict[str, Any]
+_Name: TypeAlias = tuple[str, str, str]  # plural, project, name
 
 
 class KubernetesStore:
@@ -98,7 +99,7 @@ class KubernetesStore:
         self._holds = holds
         self.keeps_reports = True
         self._lock = threading.Lock()
-        self._others: Memory[Version, _Object] = Memory()
+        self._others: Memory[_Name, tuple[Version, _Object]] = Memory()  # of the version that was seen last
 
     def read(self, project: str, key: str) -> Record | None:
         found = self._get(RECORDS, project, key)
@@ -251,7 +252,7 @@ class KubernetesStore:
                 found = _object(self._api.get(resource.path(_namespace(project), name)))
             except NotFound:
                 return None
-        self._remember(found)
+        self._remember(resource, project, name, found)
         return found
 
     def _put(self, resource: Resource, project: str, name: str, body: _Object, version: Version) -> _Object:
@@ -268,23 +269,31 @@ class KubernetesStore:
             uid, _, resource_version = str(version).partition("/")
             if not uid or not resource_version:  # without them the API server would compare nothing
                 raise changed
-            with self._lock:
-                others = self._others.get(version, {})
+            others = self._others_of(resource, project, name, version)
+            if others is None:
+                raise changed
             metadata = _merged(body["metadata"], others) | {"uid": uid, "resourceVersion": resource_version}
             with _translated(resource, "update", project):
                 try:
                     stored = self._api.replace(resource.path(namespace, name), {**body, "metadata": metadata}, _STRICT)
                 except (KubeConflict, NotFound):
                     raise changed from None
-        self._remember(_object(stored))
+        self._remember(resource, project, name, _object(stored))
         return stored
 
-    def _remember(self, found: _Object) -> None:
+    def _remember(self, resource: Resource, project: str, name: str, found: _Object) -> None:
         """Keep what others have written into the metadata: a PUT takes away what it does not name."""
-        others = _of_others(found["metadata"])
-        if others:
-            with self._lock:
-                self._others[_version(found)] = others
+        with self._lock:
+            self._others[resource.plural, project, name] = _version(found), _of_others(found["metadata"])
+
+    def _others_of(self, resource: Resource, project: str, name: str, version: Version) -> _Object | None:
+        """What others have written into the metadata of this version; ``None``: there is another version by now."""
+        with self._lock:
+            known, others = self._others.get((resource.plural, project, name), (None, {}))
+        if known == version:
+            return others
+        found = self._get(resource, project, name)
+        return _of_others(found["metadata"]) if found is not None and _version(found) == version else None
 
 
 # ---------------------------------------------------------------- errors

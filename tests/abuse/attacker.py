@@ -1,8 +1,13 @@
-"""What attackers do over connections of their own. A program: ``attacker NAME ARGUMENTS``; runs until it is ended."""
+"""What attackers do over connections of their own. A program: ``attacker NAME ARGUMENTS``; runs until it is ended.
+
+Where ABUSE_CA names a file, they speak TLS.
+"""
 
 import json
+import os
 import resource
 import socket
+import ssl
 import sys
 import threading
 import time
@@ -22,6 +27,23 @@ def allow_many_files() -> None:
 def _address(target: str) -> tuple[str, int]:
     host, _, port = target.rpartition(":")
     return host, int(port)
+
+
+def _tls() -> ssl.SSLContext | None:
+    if not (authority := os.environ.get("ABUSE_CA")):
+        return None
+    context = ssl.create_default_context(cafile=authority)
+    context.set_alpn_protocols(["h2"])
+    return context
+
+
+def _channel(target: str) -> grpc.Channel:
+    """Of a connection of its own."""
+    options = [("grpc.use_local_subchannel_pool", 1)]
+    if not (authority := os.environ.get("ABUSE_CA")):
+        return grpc.insecure_channel(target, options)
+    with open(authority, "rb") as file:
+        return grpc.secure_channel(target, grpc.ssl_channel_credentials(file.read()), options)
 
 
 def pipeline(target: str) -> None:
@@ -52,10 +74,13 @@ def idle(target: str, count: str) -> None:
 
 def _hold(target: str, count: int, first: bytes) -> None:
     held: list[socket.socket] = []
+    tls = _tls()
     while True:
-        while len(held) < count:
+        for _ in range(min(500, count - len(held))):
             try:
                 sock = socket.create_connection(_address(target), timeout=2)
+                if tls is not None:
+                    sock = tls.wrap_socket(sock, server_hostname="localhost")
                 sock.sendall(first)
                 sock.setblocking(False)
                 held.append(sock)
@@ -64,8 +89,8 @@ def _hold(target: str, count: int, first: bytes) -> None:
         kept = []
         for sock in held:
             try:
-                closed = sock.recv(1) == b""
-            except BlockingIOError:
+                closed = sock.recv(65536) == b""
+            except (BlockingIOError, ssl.SSLWantReadError):
                 closed = False
             except OSError:
                 closed = True
@@ -133,7 +158,7 @@ def runs(target: str, token: str, file: str, count: str) -> None:
     from gha_step.pb.v1 import step_pb2_grpc
 
     body = json.loads(open(file, "rb").read())  # noqa: SIM115
-    channels = [grpc.insecure_channel(target, [("grpc.use_local_subchannel_pool", 1)]) for _ in range(8)]
+    channels = [_channel(target) for _ in range(8)]
     waits = []
     for number in range(int(count)):
         message = pb.RunRequest()
@@ -156,7 +181,7 @@ def withheld(target: str, path: str, token: str, connections: str, streams: str)
     async def one() -> None:
         while True:
             try:
-                raw = await Raw.connect(*_address(target))
+                raw = await Raw.connect(*_address(target), _tls())
                 for _ in range(int(streams)):
                     await raw.call(path, token, size=4 << 20, sent=(4 << 20) - 1)
                 await raw.until_closed()
@@ -178,7 +203,7 @@ def resets(target: str, token: str) -> None:
     async def one() -> None:
         while True:
             try:
-                raw = await Raw.connect(*_address(target))
+                raw = await Raw.connect(*_address(target), _tls())
                 while True:
                     await raw.call_and_reset("/grpc.health.v1.Health/Check", token)
             except OSError:
@@ -189,8 +214,7 @@ def resets(target: str, token: str) -> None:
 
 def refused(target: str) -> None:
     """Calls without a bearer, as many as one connection takes."""
-    channel = grpc.insecure_channel(target)
-    call: Any = channel.unary_unary("/gha_step.v1.StepService/Execute")
+    call: Any = _channel(target).unary_unary("/gha_step.v1.StepService/Execute")
 
     def again() -> None:
         while True:

@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from tests.abuse.in_kubernetes import ATTACKER, fat_leases, slow_webhook, write_aliases
 from tests.abuse.site import Site
 from tests.support.calls import BEARER
 from tests.support.secrets import write_secret
@@ -15,11 +16,16 @@ from tests.support.secrets import write_secret
 
 @dataclass(frozen=True)
 class Attack:
-    """``environment``: settings of the server that it needs."""
+    """``environment``: settings of the server that it needs. ``tls``: over gRPC with a certificate.
+
+    ``kubernetes``: Secrets and records are in a real API server.
+    """
 
     name: str
     begin: Callable[[Site], AbstractContextManager[None]]
     environment: dict[str, str] = field(default_factory=dict)
+    tls: bool = False
+    kubernetes: bool = False
 
 
 @contextmanager
@@ -32,7 +38,7 @@ def _calls(site: Site, threads: int, make: Callable[[int, int], dict[str, Any]])
         while not stop.is_set():
             turn += 1
             try:
-                answer = site.execute(make(number, turn))
+                answer = site.attacker.execute(make(number, turn))
                 told = answer["status"] if isinstance(answer, dict) else str(answer)
             except (OSError, http.client.HTTPException, ValueError) as error:
                 told = type(error).__name__
@@ -55,7 +61,7 @@ def _looks(harm: str, threads: int = 16, **changes: Any) -> Callable[[Site], Abs
     def begin(site: Site) -> Iterator[None]:
         with site.hostile(harm) as url:
             site.secret("attacker", url)
-            with _calls(site, threads, lambda number, turn: site.body("attacker", **changes)):
+            with _calls(site, threads, lambda number, turn: site.attacker.body("attacker", **changes)):
                 yield
 
     return begin
@@ -70,7 +76,7 @@ def _rotating(site: Site) -> Iterator[None]:
             write_secret(
                 site.server.secrets, project, accessToken=f"token-{turn}-of-{number}-" + "x" * 4000, baseURL=url
             )
-            return site.body(project, kind="gha-wait-for-workflow")
+            return site.attacker.body(project, kind="gha-wait-for-workflow")
 
         with _calls(site, 8, body):
             yield
@@ -81,7 +87,7 @@ def _unknown_keys(site: Site) -> Iterator[None]:
     def body(number: int, turn: int) -> dict[str, Any]:
         del number, turn
         unknown: dict[str, Any] = {f"k{one}": 1 for one in range(90_000)}
-        return site.body("attacker", **unknown)
+        return site.attacker.body("attacker", **unknown)
 
     site.secret("attacker", site.github.url)
     file = site.folder / "body"
@@ -92,7 +98,7 @@ def _unknown_keys(site: Site) -> Iterator[None]:
 
 @contextmanager
 def _many_values(site: Site) -> Iterator[None]:
-    body = site.body("attacker")
+    body = site.attacker.body("attacker")
     text = json.dumps(body).replace('"ref"', '"x": [' + "[]," * ((4 << 20) // 3 - 1000) + '[]], "ref"')
     file = site.folder / "body"
     file.write_text(text)
@@ -114,7 +120,7 @@ def _many_runs(site: Site) -> Iterator[None]:
     with site.hostile("silent") as url:
         site.secret("attacker", url)
         file = site.folder / "body"
-        file.write_text(json.dumps(site.body("attacker", kind="gha-wait-for-workflow")))
+        file.write_text(json.dumps(site.attacker.body("attacker", kind="gha-wait-for-workflow")))
         with site.program("runs", site.server.grpc_target, BEARER, file, 4500):
             yield
 
@@ -123,6 +129,36 @@ def _many_runs(site: Site) -> Iterator[None]:
 def _guesses(site: Site) -> Iterator[None]:
     with site.program("guesses", site.address, 252):
         yield
+
+
+@contextmanager
+def _slow_webhook(site: Site) -> Iterator[None]:
+    assert site.cluster is not None
+    with slow_webhook(site.cluster, site.folder, 9.0):
+        site.secret(ATTACKER, site.github.url)
+        with _calls(site, 64, lambda number, turn: site.attacker.body(ATTACKER)):
+            yield
+
+
+@contextmanager
+def _many_aliases(site: Site) -> Iterator[None]:
+    assert site.cluster is not None
+    with site.hostile("nameless") as url:
+        site.secret(ATTACKER, url)
+        write_aliases(site.cluster, url, 3_000)
+        with _calls(
+            site, 32, lambda number, turn: site.attacker.body(ATTACKER, f"mine-{number}-{turn}", promotion="crowded")
+        ):
+            yield
+
+
+@contextmanager
+def _fat_leases(site: Site) -> Iterator[None]:
+    assert site.cluster is not None
+    with site.hostile("nameless") as url, fat_leases(site.cluster):
+        site.secret(ATTACKER, url)
+        with _calls(site, 24, lambda number, turn: site.attacker.body(ATTACKER, workflowFile=f"w{number}.yml")):
+            yield
 
 
 WAIT: Final[dict[str, Any]] = {"kind": "gha-wait-for-workflow"}
@@ -156,4 +192,17 @@ ATTACKS: Final = (
     Attack("connections: gRPC, 2,000 idle connections", _program("idle", 2000, grpc=True)),
     Attack("connections: 252 guesses a second", _guesses, {"GHA_STEP_PROJECT_API": "on"}),
     Attack("growth: eight scrapers", _program("scrapes", 8)),
+    Attack("TLS: 2,000 idle connections", _program("idle", 2000, grpc=True), tls=True),
+    Attack("TLS: 4,500 Runs", _many_runs, tls=True),
+    Attack(
+        "TLS: gRPC calls with a bearer that withhold 4 MiB",
+        _program("withheld", "/gha_step.v1.StepService/Execute", BEARER, 12, 20, grpc=True),
+        tls=True,
+    ),
+    Attack("TLS: rapid reset", _program("resets", "", grpc=True), tls=True),
+    Attack("TLS: refused gRPC calls", _program("refused", grpc=True), tls=True),
+    Attack("Kubernetes: a webhook of one namespace that takes 9 s", _slow_webhook, kubernetes=True),
+    Attack("Kubernetes: a link that no record may hold", _looks("long_link", 8), kubernetes=True),
+    Attack("Kubernetes: 3,000 aliases under one Promotion", _many_aliases, kubernetes=True),
+    Attack("Kubernetes: Leases of 1 MiB that change", _fat_leases, kubernetes=True),
 )

@@ -74,6 +74,20 @@ def long_name(path: str) -> Iterator[bytes]:
     return _whole(json.dumps({"message": "x " * (MIB // 2 - 200), "status": "x" * 100}).encode(), "404 Not Found")
 
 
+def long_link(path: str) -> Iterator[bytes]:
+    """A run whose page has an address of 5,000 characters, longer than a record may hold."""
+    del path
+    run = {"workflow_run_id": 1000, "run_url": "http://x/1000", "html_url": "http://x/" + "x" * 5_000}
+    return _whole(json.dumps(run).encode())
+
+
+def nameless(path: str) -> Iterator[bytes]:
+    """A 204, and a listing without runs."""
+    if "/dispatches" in path:
+        return iter([b"HTTP/1.1 204 No Content\r\nDate: Sun, 29 Nov 2026 12:00:00 GMT\r\nConnection: close\r\n\r\n"])
+    return _whole(json.dumps({"total_count": 0, "workflow_runs": []}).encode())
+
+
 def informational(path: str) -> Iterator[bytes]:
     """Nothing but 100 Continue, as fast as they are read."""
     del path
@@ -105,6 +119,8 @@ KINDS: dict[str, Callable[[str], Iterator[bytes]]] = {
         escapes,
         listings,
         long_name,
+        long_link,
+        nameless,
         informational,
         dripping,
         silent,

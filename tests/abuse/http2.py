@@ -1,6 +1,7 @@
 """HTTP/2 by hand, as far as an attacker needs it: a head of literals, messages that are not finished, resets."""
 
 import asyncio
+import ssl
 import struct
 
 _PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
@@ -53,8 +54,10 @@ class Raw:
         self._task = asyncio.create_task(self._read())
 
     @classmethod
-    async def connect(cls, host: str, port: int) -> "Raw":
-        reader, writer = await asyncio.open_connection(host, port)
+    async def connect(cls, host: str, port: int, tls: ssl.SSLContext | None = None) -> "Raw":
+        """``tls``: how the server is proved; ``None``: plaintext."""
+        name = None if tls is None else "localhost"
+        reader, writer = await asyncio.open_connection(host, port, ssl=tls, server_hostname=name)
         raw = cls(reader, writer)
         writer.write(_PREFACE + _frame(_SETTINGS, 0, 0))
         return raw
@@ -122,6 +125,20 @@ class Raw:
                 await self._writer.drain()
             except OSError:
                 return
+
+    async def whole(self, path: str, token: str) -> None:
+        """A whole call with an empty message. :raises OSError: the connection is gone."""
+        stream = self._begin(path, token)
+        self._windows.pop(stream, None)
+        self._writer.write(_frame(_DATA, 1, stream, b"\0\0\0\0\0"))
+        if self.gone:
+            raise OSError("gone")
+        await self._writer.drain()
+
+    async def close(self) -> None:
+        """End the connection; over TLS a server need not say goodbye."""
+        self._writer.transport.abort()
+        await self._task
 
     async def call_and_reset(self, path: str, token: str) -> None:
         """A whole call that is taken back. :raises OSError: the connection is gone."""

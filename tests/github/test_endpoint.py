@@ -69,6 +69,7 @@ def test_the_base_follows_go_githubs_rule(url: str | None, base: str) -> None:
         ("https://ghe.example.com:x", "not a URL"),
         ("https://[::1", "not a URL"),
         ("https://a..b", "not a valid name"),
+        ("https://" + "a" * 2041, "2049 characters; the maximum is 2048"),
         ("https://" + "a" * 64 + ".com", "not a valid name"),
         ("https://ghe example.com", "white space"),
         ("https://ghe.example.com/a b", "white space"),

@@ -18,7 +18,6 @@ class Line:
 
     def __init__(self) -> None:
         self.closed = False
-        self.transport = self
 
     def abort(self) -> None:
         self.closed = True
@@ -28,7 +27,7 @@ def entered(unproved: Unproved, peer: str, number: int = 1) -> list[Line]:
     async def play() -> list[Line]:
         lines = [Line() for _ in range(number)]
         for line in lines:
-            unproved.enter(line, peer)  # type: ignore[arg-type]
+            unproved.enter(line, peer)
         return lines
 
     return asyncio.run(play())
@@ -47,8 +46,8 @@ def test_the_oldest_connection_of_the_address_that_has_most_goes_for_the_newest(
 def test_who_has_proved_something_or_is_gone_no_longer_counts(caplog: pytest.LogCaptureFixture) -> None:
     unproved = Unproved(2)
     (first,) = entered(unproved, "a")
-    unproved.leave(first, "a")  # type: ignore[arg-type]
-    unproved.leave(first, "a")  # type: ignore[arg-type]
+    unproved.leave(first, "a")
+    unproved.leave(first, "a")
     others = entered(unproved, "a", 2)
     assert not any(line.closed for line in others)
     assert caplog.text == ""
@@ -84,7 +83,7 @@ def test_a_body_may_take_longer_than_a_head(url: str, monkeypatch: pytest.Monkey
 def test_beyond_the_limit_the_oldest_that_has_proved_nothing_goes_and_whoever_has_proved_something_stays(
     url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(connections, "_most", lambda: 3)
+    monkeypatch.setattr(connections, "_allowed", lambda: 3)
     with ExitStack() as stack:
         good = stack.enter_context(connected(url))
         good.sendall(head(Content_Length="2") + b"{}")

@@ -9,7 +9,7 @@ import grpc
 import pytest
 
 from gha_step.inbound.grpc import messages as service
-from gha_step.inbound.grpc import server
+from gha_step.inbound.grpc import receiving, server
 from gha_step.inbound.grpc.server import MAX_OPEN_MESSAGE, MAX_RUNS, _Reading, _Runs
 from gha_step.pb.v1 import step_pb2 as pb
 
@@ -30,9 +30,9 @@ def test_so_many_messages_are_received_at_once_and_others_wait_for_a_while(monke
 
     async def play() -> None:
         reading, free = _Reading(1, 100, proved=True), asyncio.Event()
-        first = asyncio.create_task(reading.only(silent(free)))
+        first = asyncio.create_task(reading.only(silent(free), "a"))
         await asyncio.sleep(0)
-        second = asyncio.create_task(reading.only(saying(pb.ListKindsRequest())))
+        second = asyncio.create_task(reading.only(saying(pb.ListKindsRequest()), "a"))
         await asyncio.sleep(0.01)
         assert not second.done()
         free.set()
@@ -49,12 +49,54 @@ def test_who_gets_no_turn_is_told_to_call_again_and_who_says_nothing_that_it_doe
     async def play() -> None:
         reading, free = _Reading(1, 100, proved=False), asyncio.Event()
         with pytest.raises(service.Malformed, match=r"within 0\.05 s"):
-            await reading.only(silent(free))
-        async with reading._places:
+            await reading.only(silent(free), "a")
+        async with reading._places.one("a"):
             with pytest.raises(service.Refused) as caught:
-                await reading.only(silent(free))
+                await reading.only(silent(free), "a")
         assert caught.value.code is EXHAUSTED
-        assert await reading.only(saying(pb.ListKindsRequest())) == pb.ListKindsRequest()
+        assert await reading.only(saying(pb.ListKindsRequest()), "a") == pb.ListKindsRequest()
+
+    asyncio.run(play())
+
+
+def test_who_withholds_messages_gives_up_a_place_for_who_has_none_and_not_for_itself(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(server, "MESSAGE_WITHIN", 30.0)
+    monkeypatch.setattr(receiving, "GRACE", 0.1)
+
+    async def play() -> None:
+        reading, never = _Reading(3, 100, proved=True), asyncio.Event()
+        withheld = [asyncio.create_task(reading.only(silent(never), "many")) for _ in range(6)]
+        alone = asyncio.create_task(reading.only(silent(never), "alone"))
+        await asyncio.sleep(0.3)  # one of three places went to the one that came last
+        assert [one.done() for one in (*withheld, alone)] == [True] + [False] * 6
+        assert await reading.only(saying(pb.ListKindsRequest()), "good") == pb.ListKindsRequest()
+        assert [one.done() for one in (*withheld, alone)] == [True, True] + [False] * 5
+        for one in withheld[:2]:
+            with pytest.raises(service.Refused) as caught:
+                one.result()
+            assert caught.value.code is EXHAUSTED
+        never.set()
+        for one in (*withheld[2:], alone):
+            assert await one == pb.ListKindsRequest()
+        assert await reading.only(saying(pb.ListKindsRequest()), "good") == pb.ListKindsRequest()
+
+    asyncio.run(play())
+
+
+def test_a_message_that_has_just_begun_is_not_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(receiving, "GRACE", 30.0)
+
+    async def play() -> None:
+        reading, free = _Reading(1, 100, proved=True), asyncio.Event()
+        first = asyncio.create_task(reading.only(silent(free), "a"))
+        await asyncio.sleep(0)
+        second = asyncio.create_task(reading.only(saying(pb.ListKindsRequest()), "b"))
+        await asyncio.sleep(0.01)
+        assert not second.done()
+        free.set()
+        assert await first == await second
 
     asyncio.run(play())
 
@@ -64,7 +106,7 @@ def test_a_message_to_a_method_for_everyone_names_a_service_and_has_no_more_byte
     request = pb.ExecuteRequest()
     request.context.project = "x" * MAX_OPEN_MESSAGE
     with pytest.raises(service.Malformed, match="4096 bytes"):
-        asyncio.run(reading.only(saying(request)))
+        asyncio.run(reading.only(saying(request), "a"))
 
 
 def test_a_conversation_in_which_nothing_is_said_ends(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -194,6 +194,20 @@ def test_numbers_that_json_does_not_have_are_refused_where_they_stand(number: fl
     assert set(refused(message)) == {"step.config.inputs.a[1].b.c", "context.shared_state.s"}
 
 
+@pytest.mark.parametrize(
+    "inputs", [{"a": [None] * 90}, {"a": [[]] * 45 + [{"b": 1}] * 25}, {f"k{n}": 1 for n in range(45)}]
+)
+def test_a_message_holds_no_more_values_than_a_body_over_http(
+    inputs: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    message = request(pb.ExecuteRequest, body(config(inputs=inputs)))
+    assert execute(Servicer(DONE), message)[2] is grpc.StatusCode.OK
+    monkeypatch.setattr(service, "MAX_VALUES", 80)
+    ((field, words),) = refused(message).items()
+    assert field.startswith("step.config")
+    assert "more than 80 values" in words
+
+
 def test_a_value_of_no_kind_is_refused_where_it_stands() -> None:
     message = request(pb.ExecuteRequest)
     message.step.config.fields["ref"].Clear()

@@ -97,17 +97,40 @@ def test_marks_within_strings_are_no_values() -> None:
     assert set(parse_json(text.encode(), most=10)) == {"a", "b"}
 
 
-def test_after_work_on_a_large_body_the_next_one_waits_and_a_small_one_does_not() -> None:
+def test_values_are_made_of_one_large_body_after_the_other_with_a_rest_between_and_of_a_small_one_at_once() -> None:
+    made = []
+
     async def play() -> None:
         room = Room()
-        with room.place("a") as large, room.place("a") as small, room.place("b") as next_one:
-            with small.reading():
-                time.sleep(0.02)
+
+        async def make(size: int) -> None:
+            with room.place("a") as place:
+                if size:
+                    await place.grow(size, 30)
+                async with place.reading(30):
+                    begun = time.monotonic()
+                    time.sleep(0.02 if size else 0.0)
+                    made.append((size, begun, time.monotonic()))
+
+        await asyncio.gather(make(1), make(2), make(3), make(0))
+
+    in_a_loop(play)
+    assert [size for size, *_ in made] == [0, 1, 2, 3]
+    _, (_, _, first), (_, second, ended), (_, third, _) = made
+    assert min(second - first, third - ended) >= 0.06
+
+
+def test_whose_turn_does_not_come_is_refused_and_takes_nobody_elses() -> None:
+    async def play() -> None:
+        room = Room()
+        with room.place("a") as large, room.place("b") as late:
             await large.grow(1, NOW)
-            with large.reading():
-                time.sleep(0.02)
-            with pytest.raises(NoRoom):
-                await next_one.grow(1, NOW)
-            await next_one.grow(1, 30)
+            await late.grow(1, NOW)
+            async with large.reading(NOW):
+                with pytest.raises(NoRoom):
+                    async with late.reading(NOW):
+                        pass
+            async with late.reading(30):
+                pass
 
     in_a_loop(play)

@@ -417,7 +417,8 @@ def test_records_of_0_1_0_which_bear_no_label_of_their_workflow_are_found_within
     assert [found.alias for found in place.store.others(mine, ())] == [labelled.alias]
 
 
-def test_what_others_wrote_beside_it_survives_our_writes(place: Granted) -> None:
+@pytest.mark.parametrize("forgotten", [False, True])
+def test_what_others_wrote_beside_it_survives_our_writes(place: Granted, forgotten: bool) -> None:
     made = place.store.write(fresh(promotion_uid="uid-1"))
     body = stands(place, made)
     theirs = {"apiVersion": "v1", "kind": "ConfigMap", "name": "x", "uid": "u"}
@@ -431,12 +432,15 @@ def test_what_others_wrote_beside_it_survives_our_writes(place: Granted) -> None
     found = place.store.read("demo", made.key)
     assert found is not None
     for timeout in (9, 10):
+        if forgotten:
+            place.store._others.clear()
         found = place.store.write(found.model_copy(update={"timeout": timeout}))
     after = stands(place, made)["metadata"]
     assert after["labels"] == body["metadata"]["labels"]
     assert after["annotations"] == {"note": "looked at"}
     assert after["finalizers"] == ["example.com/keep"]
     assert [owner["kind"] for owner in after["ownerReferences"]] == ["Promotion", "ConfigMap"]
+    assert len(place.store._others) == 1  # one version of it
 
 
 def test_a_large_record_is_taken(store: KubernetesStore) -> None:

@@ -20,6 +20,7 @@ from gha_step.contract.result import Status, StepResult
 from gha_step.contract.secret import Token
 from gha_step.contract.values import EXACT_FLOAT, ConfigModel
 from gha_step.inbound.bearer import UNPROVED, bearer, only
+from gha_step.inbound.body import MAX_VALUES
 from gha_step.pb.v1 import step_pb2 as pb
 
 SERVICE: Final = pb.DESCRIPTOR.services_by_name["StepService"].full_name
@@ -99,6 +100,7 @@ def step_request(message: pb.ExecuteRequest | pb.RunRequest) -> StepRequest:
     :raises Malformed: naming each field that is unset, or that holds what JSON does not have.
     """
     violations: list[Violation] = []
+    make = _Maker()
     body: dict[str, Any] = {}
     if message.HasField("context"):
         sent = message.context
@@ -110,11 +112,11 @@ def step_request(message: pb.ExecuteRequest | pb.RunRequest) -> StepRequest:
             "stage": sent.stage,
         }
         body["context"] = {name: text for name, text in texts.items() if text}  # '' is how proto3 says: unset
-        body["context"]["sharedState"] = _struct(sent.shared_state, "context.shared_state", violations)
+        body["context"]["sharedState"] = make.struct(sent.shared_state, "context.shared_state", violations)
     if message.HasField("step"):
         body["step"] = {"kind": message.step.kind} if message.step.kind else {}
         if message.step.HasField("config"):
-            body["step"]["config"] = _struct(message.step.config, "step.config", violations)
+            body["step"]["config"] = make.struct(message.step.config, "step.config", violations)
     try:
         request = StepRequest.parse(body)
     except EnvelopeError as error:
@@ -134,53 +136,64 @@ class _NoJson(Exception):
         self.path = ""
 
 
-def _struct(struct: Struct, path: str, violations: list[Violation]) -> dict[str, Any]:
-    try:
-        return _object(struct)
-    except _NoJson as error:  # the first of them: there may be a hundred thousand
-        violations.append(Violation(path + error.path, error.words))
-        return {}
+class _Maker:
+    """Makes the JSON values of one message, and no more than a body may have over HTTP."""
 
+    def __init__(self) -> None:
+        self._left = MAX_VALUES
 
-def _object(struct: Struct) -> dict[str, Any]:
-    made = {}
-    # A Struct has no order. Ours must not change from call to call, for an object among the inputs becomes text; sorted
-    # is how hosts, which are written in Go, send objects over HTTP.
-    for key, value in sorted(struct.fields.items()):
+    def struct(self, struct: Struct, path: str, violations: list[Violation]) -> dict[str, Any]:
+        """``struct``, if it is no violation. ``path``: where it stands."""
         try:
-            made[key] = _value(value)
-        except _NoJson as error:
-            error.path = f".{ascii(key)[1:-1][:60]}{error.path}"  # a key is the user's: it may hold anything
-            raise
-    return made
+            return self._object(struct)
+        except _NoJson as error:  # the first of them: there may be a hundred thousand
+            violations.append(Violation(path + error.path, error.words))
+            return {}
 
+    def _object(self, struct: Struct) -> dict[str, Any]:
+        self._take(2 * len(struct.fields))
+        made = {}
+        # A Struct has no order. Ours must not change from call to call, for an object among the inputs becomes text;
+        # sorted is how hosts, which are written in Go, send objects over HTTP.
+        for key, value in sorted(struct.fields.items()):
+            try:
+                made[key] = self._value(value)
+            except _NoJson as error:
+                error.path = f".{ascii(key)[1:-1][:60]}{error.path}"  # a key is the user's: it may hold anything
+                raise
+        return made
 
-def _list(values: Iterable[Value]) -> list[Any]:
-    made: list[Any] = []
-    for value in values:
-        try:
-            made.append(_value(value))
-        except _NoJson as error:
-            error.path = f"[{len(made)}]{error.path}"
-            raise
-    return made
+    def _list(self, values: Sequence[Value]) -> list[Any]:
+        self._take(len(values))
+        made: list[Any] = []
+        for value in values:
+            try:
+                made.append(self._value(value))
+            except _NoJson as error:
+                error.path = f"[{len(made)}]{error.path}"
+                raise
+        return made
 
+    def _take(self, values: int) -> None:
+        self._left -= values
+        if self._left < 0:
+            raise _NoJson(f"the message holds more than {MAX_VALUES:,} values")
 
-def _value(value: Value) -> Any:
-    match value.WhichOneof("kind"):
-        case "string_value":
-            return value.string_value
-        case "number_value":
-            return _number(value.number_value)
-        case "bool_value":
-            return value.bool_value
-        case "struct_value":
-            return _object(value.struct_value)
-        case "list_value":
-            return _list(value.list_value.values)
-        case "null_value":
-            return None
-    raise _NoJson("is a google.protobuf.Value of no kind: set one, e.g. null_value")
+    def _value(self, value: Value) -> Any:
+        match value.WhichOneof("kind"):
+            case "string_value":
+                return value.string_value
+            case "number_value":
+                return _number(value.number_value)
+            case "bool_value":
+                return value.bool_value
+            case "struct_value":
+                return self._object(value.struct_value)
+            case "list_value":
+                return self._list(value.list_value.values)
+            case "null_value":
+                return None
+        raise _NoJson("is a google.protobuf.Value of no kind: set one, e.g. null_value")
 
 
 def _number(number: float) -> int | float:

@@ -9,7 +9,6 @@ import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, asynccontextmanager, contextmanager, nullcontext, suppress
 from typing import Any, Final
-from urllib.parse import unquote
 
 os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # read at import; grpc's core would write to stderr past our log
 
@@ -18,14 +17,18 @@ from google.protobuf.message import DecodeError
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
+from gha_step.contract.request import StepRequest
 from gha_step.contract.secret import Token
 from gha_step.contract.values import ConfigModel
-from gha_step.inbound.body import MAX_BODY
+from gha_step.inbound.body import CROWDED, MAX_BODY
 from gha_step.inbound.execution import Execution
 from gha_step.inbound.grpc import messages as service
+from gha_step.inbound.grpc.connections import Connections, address_of
+from gha_step.inbound.grpc.receiving import GivenAway, Places
 from gha_step.inbound.process import cannot_listen, socket_address
 from gha_step.inbound.readiness import Readiness
 from gha_step.inbound.refused_callers import RefusedCallers
+from gha_step.inbound.room import SMALL, NoRoom, Place
 from gha_step.inbound.tls import TlsContent, TlsFileError, TlsFiles
 from gha_step.pb.v1 import step_pb2 as pb
 from gha_step.pb.v1 import step_pb2_grpc
@@ -43,12 +46,14 @@ MESSAGE_WITHIN: Final = 10.0  # seconds from the start of a call to its message
 OPEN_MESSAGE_WITHIN: Final = 2.0  # the same, for methods that need no bearer
 MAX_OPEN_MESSAGE: Final = 4096  # bytes, for methods that need no bearer: their messages name a service
 # Messages being received at once; each may have reached 4 MiB without being complete.
-READING: Final = 24
+READING: Final = 16
 READING_OPEN: Final = 8
 MAX_CONNECTIONS: Final = 4096  # an idle TLS connection costs about 25 kB
 AGE_OF_PROOF: Final = 3_600_000  # ms: how long a client certificate counts for its connection, and then the grace
 MAX_STREAMS: Final = 1024  # calls at once on one connection
 STREAMS_GRACE: Final = 1.0  # seconds for final messages, after every call is answered
+MANY_MESSAGES: Final = "too many messages are being received at once; call again later"
+NO_METHOD: Final = "this server does not have this method"
 INTERNAL: Final = "internal error; see gha-step's log, and call again"
 
 OPTIONS: Final = (
@@ -106,10 +111,11 @@ class GrpcServer:
         self._execution = execution
         self._configs = configs
         self._waking = waking
-        self._edge = _Edge(token, readiness, refused)
+        self._connections = Connections()
+        self._edge = _Edge(token, readiness, refused, self._connections)
         self._credentials = None if tls is None else _credentials(tls)
         self._aged = tls is not None and tls.client_ca is not None
-        self._stopping = asyncio.Event()
+        self._servicer: _Servicer | None = None
         self._health = health.aio.HealthServicer()
         self._server: grpc.aio.Server | None = None
 
@@ -129,8 +135,8 @@ class GrpcServer:
         names = [health.SERVICE_NAME, reflection.SERVICE_NAME]
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         if self._execution is not None:
-            servicer = _Servicer(self._execution, service.kinds(self._configs), self._stopping, self._waking)
-            step_pb2_grpc.add_StepServiceServicer_to_server(servicer, server)
+            self._servicer = _Servicer(self._execution, service.kinds(self._configs), self._waking)
+            step_pb2_grpc.add_StepServiceServicer_to_server(self._servicer, server)
             names.append(service.SERVICE)
         reflection.enable_server_reflection(names, server)
         try:
@@ -147,45 +153,66 @@ class GrpcServer:
         if self._execution is not None:
             await self._health.set(service.SERVICE, health_pb2.HealthCheckResponse.SERVING)
         await self._server.start()
+        self._connections.watch(self._port)
 
     async def drain(self) -> None:
         with suppress(TimeoutError):  # a watcher that does not read must not delay the shutdown
             await asyncio.wait_for(self._health.enter_graceful_shutdown(), STREAMS_GRACE)
-        self._stopping.set()
+        if self._servicer is not None:
+            self._servicer.end_runs()
 
     async def stop(self) -> None:
         assert self._server is not None
+        self._connections.leave()
         await self._server.stop(STREAMS_GRACE)
 
 
 class _Servicer(step_pb2_grpc.StepServiceServicer):
     """The methods, around the one `execute`."""
 
-    def __init__(
-        self, execution: Execution, kinds: pb.ListKindsResponse, stopping: asyncio.Event, waking: Waking
-    ) -> None:
+    def __init__(self, execution: Execution, kinds: pb.ListKindsResponse, waking: Waking) -> None:
         self._execution = execution
         self._kinds = kinds
-        self._stopping = stopping
         self._waking = waking
+        self._stopping = False
+        self._waiting: set[asyncio.Event] = set()  # one of each Run; set: it need not wait any longer
         self._runs = _Runs()
 
     async def Execute(self, request: pb.ExecuteRequest, context: Context) -> pb.ExecuteResponse:  # noqa: N802
-        step = service.step_request(request)
-        with self._execution.counted():
+        with self._execution.counted(), self._execution.room.place("") as place:
+            step = await self._read(request, place)
             return service.fill(pb.ExecuteResponse(), await self._execution.execute(step))
 
     async def Run(self, request: pb.RunRequest, context: Context) -> None:  # type: ignore[override]  # noqa: N802  it writes
-        following = Following(service.step_request(request))
+        with self._execution.room.place("") as place:  # only for as long as it is read: it may wait for hours
+            following = Following(await self._read(request, place))
+        del request
         with self._runs.of(following.request.caller.project), self._woken(following) as woken:
             while following.wait is not None:
-                if await self._stops_within(following.wait, woken):
+                await _pause(following.wait, woken)
+                if self._stopping:
                     raise service.Refused(grpc.StatusCode.UNAVAILABLE, service.STOPPING)
                 woken.clear()  # what is hinted at from here on may be too late for the look
                 with self._execution.counted():
                     result = await self._execution.execute(following.request)
                 if following.hear(result):
                     await context.write(service.fill(pb.RunEvent(), result))
+
+    def end_runs(self) -> None:
+        """The server stops."""
+        self._stopping = True
+        for woken in self._waiting:
+            woken.set()
+
+    async def _read(self, request: pb.ExecuteRequest | pb.RunRequest, place: Place) -> StepRequest:
+        if (size := request.ByteSize()) <= SMALL:
+            return service.step_request(request)
+        try:
+            await place.grow(size, MESSAGE_WITHIN)
+            async with place.reading(MESSAGE_WITHIN):
+                return service.step_request(request)
+        except NoRoom:
+            raise service.Refused(grpc.StatusCode.RESOURCE_EXHAUSTED, CROWDED) from None
 
     async def ListKinds(self, request: pb.ListKindsRequest, context: Context) -> pb.ListKindsResponse:  # noqa: N802
         return self._kinds
@@ -201,21 +228,20 @@ class _Servicer(step_pb2_grpc.StepServiceServicer):
                 loop.call_soon_threadsafe(woken.set)
 
         self._waking.listen(listener)
+        self._waiting.add(woken)
         try:
             yield woken
         finally:
+            self._waiting.discard(woken)
             self._waking.leave(listener)
 
-    async def _stops_within(self, seconds: float, woken: asyncio.Event) -> bool:
-        """Whether the server stops before so much time is over, or a hint comes."""
-        if seconds and not self._stopping.is_set():
-            waits = [asyncio.ensure_future(event.wait()) for event in (self._stopping, woken)]
-            try:
-                await asyncio.wait(waits, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
-            finally:
-                for one in waits:
-                    one.cancel()
-        return self._stopping.is_set()
+
+async def _pause(seconds: float, woken: asyncio.Event) -> None:
+    """So many seconds, unless it is woken. No task is made for it: thousands may wait."""
+    if seconds:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await woken.wait()
 
 
 # ---------------------------------------------------------------- what every call goes through
@@ -234,7 +260,10 @@ class _Edge(grpc.aio.ServerInterceptor):
     grpc itself answers INTERNAL to bytes that do not parse, without calling a handler, and UNKNOWN to exceptions.
     """
 
-    def __init__(self, token: Token | None, readiness: Readiness, refused: RefusedCallers) -> None:
+    def __init__(
+        self, token: Token | None, readiness: Readiness, refused: RefusedCallers, connections: Connections
+    ) -> None:
+        self._connections = connections
         self._token = token
         self._readiness = readiness
         self._refused = refused
@@ -249,17 +278,18 @@ class _Edge(grpc.aio.ServerInterceptor):
     ) -> Handler:
         handler = await continuation(details)
         if handler is None:
-            return handler
+            return self._refusing(service.Refused(grpc.StatusCode.UNIMPLEMENTED, NO_METHOD))
         if not details.method.startswith(f"/{service.SERVICE}/"):  # health and reflection need no bearer
             places = self._talks if handler.request_streaming else self._watches
-            return self._guarded(details, handler, places if handler.response_streaming else nullcontext(), self._open)
+            limit = places if handler.response_streaming else nullcontext()
+            return self._guarded(details, handler, limit, self._open, self._connections.called)
         try:
             service.admit(details.invocation_metadata, self._token)
             if self._readiness.draining:
                 raise service.Refused(grpc.StatusCode.UNAVAILABLE, service.STOPPING)
         except service.Refused as refused:
             return self._refusing(refused)
-        return self._guarded(details, handler, self._steps, self._proved)
+        return self._guarded(details, handler, self._steps, self._proved, self._connections.proved)
 
     def _guarded(
         self,
@@ -267,15 +297,21 @@ class _Edge(grpc.aio.ServerInterceptor):
         handler: Handler,
         places: AbstractContextManager[None],
         reading: "_Reading",
+        meet: Callable[[str], None],
     ) -> Handler:
+        """``handler`` within its limits. ``meet``: told whose call it is, as soon as it comes."""
+
         def tell(context: Context, malformed: service.Malformed) -> None:
-            self._refused.malformed("grpc", _peer(context), f"{details.method.lstrip('/')}: {malformed.message}")
+            self._refused.malformed(
+                "grpc", address_of(context.peer()), f"{details.method.lstrip('/')}: {malformed.message}"
+            )
 
         serialize = handler.response_serializer
         if handler.stream_stream is not None:
             converse = handler.stream_stream
 
             async def streams(requests: AsyncIterator[Any], context: Context) -> AsyncIterator[Any]:
+                meet(context.peer())
                 async with _no_error_but_ours(context, tell):
                     with places:
                         async for response in converse(reading.each(requests), context):
@@ -286,10 +322,14 @@ class _Edge(grpc.aio.ServerInterceptor):
         assert answer is not None
 
         async def one(requests: AsyncIterator[Any], context: Context) -> Any:
+            peer = context.peer()
+            meet(peer)
             async with _no_error_but_ours(context, tell):
-                request = await reading.only(requests)
+                request = await reading.only(requests, peer)
                 with places:
-                    return await answer(request, context)
+                    answering = answer(request, context)
+                    del request  # which may be large, and the answer hours away
+                    return await answering
 
         # Served as a stream of requests: grpc never answers a unary caller that sends no message.
         if handler.unary_unary is not None:
@@ -298,17 +338,12 @@ class _Edge(grpc.aio.ServerInterceptor):
 
     def _refusing(self, refused: service.Refused) -> Handler:
         async def refuse(requests: AsyncIterator[bytes], context: Context) -> None:
+            self._connections.called(context.peer())
             if refused.code is grpc.StatusCode.UNAUTHENTICATED:
-                self._refused.unproved("grpc", _peer(context), refused.message)
+                self._refused.unproved("grpc", address_of(context.peer()), refused.message)
             await context.abort(refused.code, refused.message)
 
         return grpc.stream_stream_rpc_method_handler(refuse)  # without reading a message
-
-
-def _peer(context: Context) -> str:
-    """The caller's address, as in HTTP's lines: without its port."""
-    kind, _, address = str(context.peer()).partition(":")
-    return unquote(address).rpartition(":")[0].strip("[]") if kind in ("ipv4", "ipv6") else kind
 
 
 class _Places:
@@ -346,7 +381,7 @@ class _Reading:
     """Messages that are being received: so many at once, each within some seconds."""
 
     def __init__(self, at_once: int, most: int, *, proved: bool) -> None:
-        self._places = asyncio.Semaphore(at_once)
+        self._places = Places(at_once)
         self._most = most
         self._proved = proved
 
@@ -355,19 +390,21 @@ class _Reading:
         """Seconds."""
         return MESSAGE_WITHIN if self._proved else OPEN_MESSAGE_WITHIN
 
-    async def only(self, requests: AsyncIterator[Any]) -> Any:
-        """The one message of a call. :raises Refused: there is none."""
+    async def only(self, requests: AsyncIterator[Any], peer: str) -> Any:
+        """The one message of a call of ``peer``, as grpc names it. :raises Refused: there is none."""
         words = "the call contains no message; send one"
+        crowded = service.Refused(grpc.StatusCode.RESOURCE_EXHAUSTED, MANY_MESSAGES)
         begun = False
         try:
-            async with asyncio.timeout(self.within), self._places:
+            async with asyncio.timeout(self.within), self._places.one(peer if self._proved else address_of(peer)):
                 begun = True
                 async for request in requests:
                     return self.readable(request)
+        except GivenAway:
+            raise crowded from None
         except TimeoutError:
             if not begun:
-                words = "too many messages are being received at once; call again later"
-                raise service.Refused(grpc.StatusCode.RESOURCE_EXHAUSTED, words) from None
+                raise crowded from None
             words = f"no message arrived within {self.within:g} s; send one right away"
         raise service.Malformed([service.Violation("", words)])
 
@@ -419,7 +456,7 @@ async def _no_error_but_ours(
     except grpc.aio.AbortError:
         raise
     except NotImplementedError:  # raised by generated code for a method without an implementation: Health/List
-        await context.abort(grpc.StatusCode.UNIMPLEMENTED, "this server does not have this method")
+        await context.abort(grpc.StatusCode.UNIMPLEMENTED, NO_METHOD)
     except Exception:  # noqa: BLE001  grpc would send it to the caller as UNKNOWN
         if context.done() or context.cancelled():  # the caller is gone
             return
@@ -431,14 +468,17 @@ async def _no_error_but_ours(
 
 
 def _credentials(files: TlsFiles) -> grpc.ServerCredentials:
-    """Credentials that are reloaded when their files change.
+    """Credentials that are reloaded when their files change; each new connection asks for them.
 
     :raises TlsFileError: they cannot be used.
     """
-    known = files.read()
+    state, known = files.state(), files.read()
 
     def renewed() -> grpc.ServerCertificateConfiguration | None:
-        nonlocal known
+        nonlocal state, known
+        if (found := files.state()) == state:
+            return None
+        state = found
         try:
             now = files.read()
         except TlsFileError as error:

@@ -23,7 +23,7 @@ from gha_step.contract.request import Caller, Step, StepRequest
 from gha_step.contract.result import Status, StepResult
 from gha_step.credentials.secrets import is_namespace_name, is_object_name
 from gha_step.inbound.bearer import bearer, only
-from gha_step.inbound.body import MAX_VALUES, BodyRefused, json_answer, peer_of, read_body
+from gha_step.inbound.body import MAX_VALUES, BodyRefused, json_answer, making, peer_of, read_body
 from gha_step.inbound.connections import proved
 from gha_step.inbound.execution import Execution
 from gha_step.inbound.promotions import NoPromotion, Promotions
@@ -185,15 +185,14 @@ class ProjectApi:
         asked = self._clock.monotonic()
         try:
             body = await read_body(request, self._execution.reply_within, MAX_CONFIG, place=place)
+            async with making(place, self._execution.reply_within):
+                config = _config(body)
         except BodyRefused as error:
             self._refused.refused(peer, error, whose)
             return _told(error.status, str(error), close=True)
-        deadline += self._clock.monotonic() - asked
-        try:
-            with place.reading():
-                config = _config(body)
         except ValueError as error:
             return self._failed(address, whose, str(error))
+        deadline += self._clock.monotonic() - asked
         uid = ""
         if self._promotions is not None and address.kind in RECORDED:
             try:

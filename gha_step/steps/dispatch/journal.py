@@ -24,6 +24,7 @@ _LEVELS: Final = {
     State.UNRESOLVED: log.warning,
 }
 LEDGER_RETRY: Final = 10.0  # seconds
+WITNESSES: Final = 16 << 20  # bytes
 
 
 class Journal:
@@ -34,7 +35,7 @@ class Journal:
         self._clock = clock
         self._telemetry = telemetry
         self._lock = threading.Lock()
-        self._last_sent: dict[str, Record] = Memory()  # by key: the witness, should the record vanish
+        self._last_sent: dict[str, Record] = Memory(room=WITNESSES)  # by key: the witness, should the record vanish
 
     def read(self, key: Key, payload: Payload | None, witness: Witness | None = None) -> Record | None:
         """The record as it is now; for a key without one, what the witnesses say, or a blank one to begin with."""

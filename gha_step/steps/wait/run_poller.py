@@ -13,7 +13,7 @@ from functools import partial
 from typing import Final
 
 from gha_step.contract.errors import StepError
-from gha_step.contract.memory import Memory
+from gha_step.contract.memory import Memory, weight
 from gha_step.contract.secret import Token
 from gha_step.github.artifacts import BadArtifact, NoArtifact
 from gha_step.github.errors import GitHubError, RateLimited, Refused, Unclear, Untrusted
@@ -45,6 +45,7 @@ TRIES: Final = 3  # looks for which a failed run's jobs may be in trouble, befor
 OUTPUTS_WITHIN: Final = 300.0  # seconds for which reading them may be in trouble: nobody sees what a Running step says
 PENDING: Final = "pending"  # in a concurrency group
 KEPT_OUTPUTS: Final = 8 << 20  # characters of all outputs that are kept
+WATCHES: Final = 32 << 20  # bytes of all that is known of runs
 _OF_A_LOOK: Final = 2_000  # characters, of anything
 NOTHING: Final = Wanted()
 Renew = Callable[[Token], Token]
@@ -101,6 +102,11 @@ class _Watch:
     asked: Asked = field(default_factory=Asked)
 
 
+def _size(watch: _Watch) -> int:
+    """Outputs are bounded for themselves."""
+    return 500 + weight(watch.seen)
+
+
 class RunPoller:
     """Looks at runs, one look at a time for each run and token.
 
@@ -124,8 +130,8 @@ class RunPoller:
         self._clock = clock
         self._workers = workers
         self._lock = threading.Lock()
-        self._watches: Memory[tuple[RunReference, Token, Wanted], _Watch] = Memory()
-        self._latest: Memory[tuple[RunReference, str], _Watch] = Memory()  # by run and project
+        self._watches: Memory[tuple[RunReference, Token, Wanted], _Watch] = Memory(room=WATCHES, weigh=_size)
+        self._latest: Memory[tuple[RunReference, str], _Watch] = Memory(room=WATCHES, weigh=_size)  # by run and project
         self._kept: OrderedDict[Look, int] = OrderedDict()  # looks with outputs, and their sizes
         self._kept_size = 0
 
@@ -191,6 +197,9 @@ class RunPoller:
             internal = Unclear("internal error; see gha-step's log")
             seen = self._troubled(watch, at, internal)
         watch.seen = replace(seen, outputs=None)
+        with self._lock:
+            if self._watches.get((at.run, at.token, watch.wanted)) is watch:
+                self._watches[at.run, at.token, watch.wanted] = watch  # which weighs it anew
         look.end(seen, self._clock.monotonic())
         if seen.outputs is not None and seen.outputs.json:
             self._keep_outputs(look, len(seen.outputs.json))
