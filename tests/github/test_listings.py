@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from gha_step.contract.memory import LARGEST, weight
 from gha_step.contract.secret import Token
 from gha_step.emulator import EXAMPLE_TOKEN, GitHub, serve
 from gha_step.github.connection import SocketConnector
@@ -36,3 +37,18 @@ def test_files_that_differ_by_case_are_two_workflows_and_share_no_listing(github
     assert github.count() == 2
     listings.read(workflow(url, owner="MyOrg", file="deploy.yml"), Token(EXAMPLE_TOKEN), None, max_age=60.0)
     assert github.count() == 2
+
+
+def test_what_is_kept_of_listings_is_bounded_by_what_they_hold(github: GitHub, url: str) -> None:
+    """Tokens change, and each has listings of its own."""
+    for _ in range(20):
+        github.start_run(actor="kargo-bot")
+    clock = SystemClock()
+    listings = Listings(client_over(SocketConnector(), clock), clock, ThreadWorkers(1, "test"))
+    read = listings.read(workflow(url), Token(EXAMPLE_TOKEN), None, max_age=60.0)
+    assert listings._flights.size > weight(read) > 20 * 300
+    listings.read(workflow(url), Token(EXAMPLE_TOKEN), None, max_age=60.0)
+    assert github.count() == 1
+    listings._flights._room = LARGEST * 1000
+    listings.read(workflow(url), Token(EXAMPLE_TOKEN), None, max_age=0.0)
+    assert not listings._flights

@@ -245,6 +245,15 @@ def test_jobs_are_read_page_by_page(here: Follower) -> None:
     ]
 
 
+def test_what_is_known_of_a_run_counts_once_a_look_has_shown_it(here: Follower) -> None:
+    run = here.run()
+    watches = here.program.run_poller._watches
+    here.begin(runID=run.id)
+    before = watches.size
+    here.call(runID=run.id)
+    assert watches.size > before + 500
+
+
 def test_jobs_that_a_server_cannot_list_at_once_are_read_in_smaller_pages_from_the_first_on(here: Follower) -> None:
     here.run().finish("failure", jobs=[Job(f"job-{number}") for number in range(88)])
     here.github.faults.add(
