@@ -111,6 +111,85 @@ BOUNDS: Final = (  # what, the module below gha_step, its constant, and the unit
     ("records of what was sent", "steps.dispatch.journal", "WITNESSES", "B"),
     ("a base URL", "github.endpoint", "LONGEST", "characters"),
 )
+TESTED: Final = {  # by the test that shows it: the bounds
+    "abuse": ("steps.dispatch.attempt.ANSWER_WITHIN",),
+    "contract/test_dispatch_workflow.py": (
+        "contract.values.MAX_KEYS",
+        "contract.values.MAX_PROBLEMS",
+    ),
+    "contract/test_memory.py": (
+        "contract.memory.MOST",
+        "contract.memory.ROOM",
+        "steps.dispatch.journal.WITNESSES",
+    ),
+    "github/test_api.py": ("github.messages.LONGEST_WORDS",),
+    "github/test_connection.py": (
+        "github.connection.CONNECT_SECONDS",
+        "github.connection.MOST_ADDRESSES",
+    ),
+    "github/test_endpoint.py": ("github.endpoint.LONGEST",),
+    "github/test_exchange.py": (
+        "github.client.ANSWER_WITHIN",
+        "github.exchange.MAX_HEAD",
+        "github.exchange.MAX_EVENTS",
+        "github.client.MAX_BODY_ELSEWHERE",
+        "github.exchange.MAX_KEPT",
+    ),
+    "github/test_large_answers.py": (
+        "github.large_answers.ROOM",
+        "github.large_answers.MOST_MARKS",
+        "github.large_answers.MOST_ESCAPES",
+    ),
+    "github/test_listings.py": ("github.listings.KEPT",),
+    "inbound/test_connections.py": (
+        "inbound.connections.UNPROVED",
+        "inbound.connections.HEAD_WITHIN",
+    ),
+    "inbound/test_grpc.py": ("inbound.grpc.server.MAX_CALLS",),
+    "inbound/test_grpc_bounds.py": (
+        "inbound.grpc.server.MAX_RUNS",
+        "inbound.grpc.server.READING",
+        "inbound.grpc.server.READING_OPEN",
+        "inbound.grpc.server.MAX_OPEN_MESSAGE",
+        "inbound.grpc.server.MESSAGE_WITHIN",
+        "inbound.grpc.server.OPEN_MESSAGE_WITHIN",
+    ),
+    "inbound/test_grpc_connections.py": (
+        "inbound.grpc.connections.UNPROVED",
+        "inbound.grpc.connections.CALLS",
+    ),
+    "inbound/test_http.py": ("inbound.body.MAX_BODY",),
+    "inbound/test_project_tokens.py": ("inbound.rest.project_tokens.MAX_READS",),
+    "inbound/test_projects.py": ("inbound.rest.resource.MAX_CONFIG",),
+    "inbound/test_room.py": (
+        "inbound.body.MAX_VALUES",
+        "inbound.room.ROOM",
+    ),
+    "inbound/test_webhook.py": (
+        "inbound.webhook.AT_ONCE",
+        "inbound.webhook.MAX_DELIVERY",
+    ),
+    "ledger/test_bounds.py": ("ledger.bounds.REASON",),
+    "test_kube.py": (
+        "kube.MAX_ANSWER",
+        "kube.TIMEOUT",
+        "kube.CONNECTIONS",
+    ),
+    "test_runtime.py": (
+        "wiring.server.CALLS",
+        "wiring.core.TASKS",
+        "wiring.core.LOOKS",
+        "wiring.core.TOKENS",
+        "wiring.core.LATE",
+    ),
+    "test_telemetry.py": ("telemetry.MOST_HOSTS",),
+    "wait/test_looks.py": ("steps.wait.run_poller.WATCHES",),
+    "wait/test_outcome.py": (
+        "github.messages.LONGEST_TEXT",
+        "github.messages.LONGEST_LINK",
+    ),
+    "wait/test_outputs.py": ("steps.wait.run_poller.KEPT_OUTPUTS",),
+}
 ROOT: Final = Path(__file__).resolve().parents[1]
 PART: Final = re.compile(r"(<!-- generated: ([a-z-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
@@ -207,8 +286,9 @@ def bounds_table() -> str:
     for what, module, name, unit in BOUNDS:
         value = getattr(import_module(f"gha_step.{module}"), name)
         size = f"{value >> 20} MiB" if unit == "B" and value >= 1 << 20 else f"{value >> 10} KiB" if unit == "B" else ""
-        rows.append((what, size or f"{value:,.12g}{f' {unit}' if unit else ''}", f"`{module}.{name}`"))
-    return _table(("What", "At most", "Constant"), rows)
+        test = next((f"`{test}`" for test, bounds in TESTED.items() if f"{module}.{name}" in bounds), "")
+        rows.append((what, size or f"{value:,.12g}{f' {unit}' if unit else ''}", f"`{module}.{name}`", test))
+    return _table(("What", "At most", "Constant", "Shown by, in `tests/`"), rows)
 
 
 PARTS: Final[dict[str, Callable[[], str]]] = {

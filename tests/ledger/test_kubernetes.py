@@ -555,7 +555,7 @@ USES: dict[tuple[Resource, str], Callable[[KubernetesStore, Record], object]] = 
     (RECORDS, "update"): lambda store, made: store.write(made.model_copy(update={"timeout": 9})),
     (GATES, "get"): lambda store, made: store.read_lease("demo", TARGET),
     (GATES, "create"): lambda store, made: store.write_lease(Lease(project="demo", target=TARGET).entered("a")),
-    (GATES, "update"): lambda store, made: store.write_lease(Lease(project="demo", target=TARGET, version="u/1")),
+    (GATES, "update"): lambda store, made: store.write_lease(store.read_lease("demo", TARGET).entered("b")),
 }
 
 
@@ -566,6 +566,7 @@ def test_there_is_a_use_for_every_right() -> None:
 @pytest.mark.parametrize(("resource", "verb"), USES, ids=lambda value: getattr(value, "plural", value))
 def test_a_right_that_is_missing_is_named(place: Granted, resource: Resource, verb: str) -> None:
     made = place.store.write(fresh())
+    place.store.write_lease(Lease(project="demo", target=TARGET).entered("a"))
     home = place.cluster.namespace("poor")
     token = place.cluster.service_account(home)
     rules = [

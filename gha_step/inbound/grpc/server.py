@@ -38,7 +38,7 @@ from gha_step.steps.waking import Hint, Waking
 from gha_step.telemetry import log
 
 MAX_CALLS: Final = 4096  # at once; a waiting Run costs about 40 kB
-MAX_RUNS: Final = 3072  # Runs among them, of which one project has at most three quarters: Execute always finds places
+MAX_RUNS: Final = 2560  # Runs among them, of which one project has at most three quarters: Execute always finds places
 MAX_WATCHES: Final = 256  # health streams at once: they need no bearer, and must not crowd out steps
 MAX_CONVERSATIONS: Final = 16  # reflection streams at once, on which messages may come at any time
 MAX_RPCS: Final = 2 * MAX_CALLS  # of all kinds, so that health probes are still answered when all of the above are open
