@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Final
 from urllib.parse import urlsplit
 
 from tests.abuse.caller import PROJECT_TOKEN, Caller
@@ -19,6 +20,8 @@ from tests.support.certificates import Authority
 from tests.support.cluster import Cluster
 from tests.support.process import Served
 from tests.support.secrets import write_secret
+
+ELSEWHERE: Final = ("nice", "-n", "10")  # in truth attackers, and their servers, have other machines' cores
 
 
 class Site:
@@ -63,7 +66,7 @@ class Site:
     def hostile(self, kind: str) -> Iterator[str]:
         """A hostile server; its URL."""
         process = subprocess.Popen(
-            [sys.executable, "-m", "tests.abuse.hostile", kind], stdout=subprocess.PIPE, text=True
+            [*ELSEWHERE, sys.executable, "-m", "tests.abuse.hostile", kind], stdout=subprocess.PIPE, text=True
         )
         try:
             assert process.stdout is not None
@@ -77,7 +80,7 @@ class Site:
         """An attacker in a process of its own."""
         environ = os.environ | ({} if self.authority is None else {"ABUSE_CA": str(self.authority)})
         process = subprocess.Popen(
-            [sys.executable, "-m", "tests.abuse.attacker", name, *map(str, arguments)],
+            [*ELSEWHERE, sys.executable, "-m", "tests.abuse.attacker", name, *map(str, arguments)],
             start_new_session=True,
             env=environ,
         )
