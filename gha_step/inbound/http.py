@@ -3,7 +3,6 @@
 Source: facts/kargo-host.md A. The bearer is proved before the body is read.
 """
 
-import asyncio
 from collections.abc import Callable, Sequence
 from typing import Final, Protocol
 
@@ -17,6 +16,7 @@ from gha_step.inbound.connections import proved
 from gha_step.inbound.execution import Execution
 from gha_step.inbound.readiness import Readiness
 from gha_step.inbound.refused_callers import RefusedCallers
+from gha_step.inbound.scrapes import Scrapes
 from gha_step.inbound.web import ASGIApp, Receive, Request, Response, Scope, Send
 
 EXECUTE: Final = "/api/v1/step.execute"
@@ -50,6 +50,8 @@ def http_app(
     :param collect: gives the metrics; it may read the ledger, so it runs on a thread.
     """
 
+    scrapes = Scrapes(collect)
+
     async def answer(request: Request) -> Response:
         path, method = request.scope["path"], request.method
         if path == EXECUTE and method == "POST" and execution is not None:
@@ -63,7 +65,7 @@ def http_app(
             if path == "/readyz":
                 return _text(200, "ready") if readiness.serving else _text(503, "not ready")
             if path == "/metrics":
-                content = await asyncio.to_thread(collect)
+                content = await scrapes.read()
                 return Response(content, media_type="text/plain; version=0.0.4; charset=utf-8")
         unknown = f"there is no {method} {path[:200]} here"
         # The callers of either interface look for their own key.

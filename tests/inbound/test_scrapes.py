@@ -1,0 +1,67 @@
+"""Scrapes: many at once are one, and nobody hears what was true before he asked."""
+
+import asyncio
+import threading
+import time
+
+import pytest
+
+from gha_step.inbound.scrapes import Scrapes
+
+
+def test_all_who_ask_at_once_get_the_same_and_who_asks_later_gets_what_is_made_later() -> None:
+    begun, go_on = threading.Event(), threading.Event()
+    made: list[bytes] = []
+
+    def collect() -> bytes:
+        made.append(b"%d" % (len(made) + 1))
+        begun.set()
+        go_on.wait(20)
+        return made[-1]
+
+    async def play() -> None:
+        scrapes = Scrapes(collect)
+        first = [asyncio.create_task(scrapes.read()) for _ in range(50)]
+        await asyncio.to_thread(begun.wait, 20)
+        later = [asyncio.create_task(scrapes.read()) for _ in range(50)]
+        first.pop().cancel()
+        await asyncio.sleep(0)
+        go_on.set()
+        assert set(await asyncio.gather(*first[:-1])) == {b"1"}
+        assert set(await asyncio.gather(*later)) == {b"2"}
+
+    asyncio.run(play())
+    assert len(made) == 2
+
+
+def test_after_one_that_took_long_there_is_a_rest() -> None:
+    def collect() -> bytes:
+        time.sleep(0.05)
+        return b""
+
+    async def play() -> float:
+        scrapes, clock = Scrapes(collect), asyncio.get_running_loop()
+        await scrapes.read()
+        begun = clock.time()
+        await scrapes.read()
+        return clock.time() - begun
+
+    assert asyncio.run(play()) >= 0.2
+
+
+def test_what_goes_wrong_is_told_to_those_who_asked_and_the_next_may_do_better() -> None:
+    answers: list[bytes | OSError] = [OSError("no"), b"fine"]
+
+    def collect() -> bytes:
+        answer = answers.pop(0)
+        if isinstance(answer, OSError):
+            raise answer
+        return answer
+
+    async def play() -> None:
+        scrapes = Scrapes(collect)
+        with pytest.raises(OSError, match="no"):
+            await scrapes.read()
+        assert await scrapes.read() == b"fine"
+
+    asyncio.run(play())
