@@ -122,20 +122,21 @@ class ThreadWorkers:
         self._name = name
         self._shares = Shares(limit)
         self._queues: OrderedDict[str, deque[_Job]] = OrderedDict()  # by share, those who waited longest first
-        self._changed = threading.Condition()
+        self._lock = threading.Lock()
+        self._changed = threading.Condition(self._lock)  # ``with`` the lock itself: it is entered without a Python call
         self._idle = 0  # threads that wait and that no work has been meant for yet
         self._threads = 0  # those at work for this set, or waiting to be
 
     def spawn(self, work: Callable[[], T], share: str = "") -> "Future[T]":
         future: Future[T] = Future()
-        with self._changed:
+        with self._lock:
             self._queues.setdefault(share, deque()).append((future, work))
             self._wake()
         return future
 
     def follow(self, work: Callable[[], T], share: str = "") -> "Future[T]":
         following: _Following | None = getattr(_here, "following", None)
-        with self._changed:
+        with self._lock:
             lent = following is not None and not following and self._threads < self._limit and self._shares.take(share)
             self._threads += lent
         if following is None or not lent:
@@ -163,14 +164,14 @@ class ThreadWorkers:
         following: _Following = []
         _here.following = following
         while True:
-            with self._changed:
+            with self._lock:
                 while (taken := self._take()) is None:
                     self._idle += 1
                     self._changed.wait()
             share, job = taken
             _do(*job)
             del job, taken  # an idle thread keeps nobody's request alive
-            with self._changed:
+            with self._lock:
                 self._shares.give(share)
             if following and not self._lend(following):
                 return
@@ -197,7 +198,7 @@ class ThreadWorkers:
             _do(future, work)
             leave()
             del future, work
-        with self._changed:
+        with self._lock:
             if self._threads >= self._limit:
                 return False
             self._threads += 1
@@ -208,7 +209,7 @@ class ThreadWorkers:
 
         :param share: on whose behalf it was lent, if it was.
         """
-        with self._changed:
+        with self._lock:
             if share is not None:
                 self._shares.give(share)
             self._threads -= 1

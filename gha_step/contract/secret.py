@@ -116,7 +116,7 @@ class Token:
     __str__ = __repr__
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Token) and self.matches(other._value)
+        return other is self or (isinstance(other, Token) and self.matches(other._value))
 
     def __hash__(self) -> int:
         return hash(self._value)

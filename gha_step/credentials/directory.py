@@ -25,7 +25,7 @@ class DirectorySecrets:
 
     def read(self, project: str, name: str) -> Mapping[str, bytes]:
         check_names(project, name)
-        folder = self._root / project / name
+        folder = f"{self._root}/{project}/{name}"  # no Path: it takes ten calls, with each dispatch
         subject = f"project {project}: the Secret {name}"
         try:
             return _read_all(folder, subject)
@@ -78,7 +78,7 @@ def _check_passing(error: OSError, subject: str) -> None:
         raise SecretsUnavailable(f"{subject} cannot be read now ({error.strerror})") from None
 
 
-def _read_all(folder: Path, subject: str) -> dict[str, bytes]:
+def _read_all(folder: Path | str, subject: str) -> dict[str, bytes]:
     with os.scandir(folder) as entries:
         # Kubernetes keeps a mount's versions in entries that start with "..".
         keys = [entry for entry in entries if not entry.name.startswith(".") and entry.is_file()]

@@ -100,5 +100,9 @@ class RateLimits:
 
     def _of(self, endpoint: Endpoint, owner: _Owner, kind: str) -> _Budget:
         key = (endpoint.base, owner, kind)
-        self._budgets[key] = budget = self._budgets.get(key) or _Budget()
+        budget = self._budgets.get(key)
+        if budget is None:
+            self._budgets[key] = budget = _Budget()
+        else:
+            self._budgets.move_to_end(key)
         return budget

@@ -12,7 +12,6 @@ import sqlite3
 import threading
 from collections import deque
 from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -126,6 +125,8 @@ class SqliteStore:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._thread_lock = threading.Lock()  # one connection: sqlite's transactions are per connection
+        self._session = _Use(self, self._thread_lock)
+        self._alone = _Use(self, None)  # by a thread that holds the lock
         self._waiting: deque[_Write] = deque()
         self._synchronous = "FULL"
         self._closed = False
@@ -185,7 +186,7 @@ class SqliteStore:
 
     def read(self, project: str, key: str) -> Record | None:
         del project  # the key holds it already
-        with self._session() as connection:
+        with self._session as connection:
             row = connection.execute("SELECT version, record FROM records WHERE key = ?", (key,)).fetchone()
         return None if row is None else decode(key, *row)
 
@@ -209,14 +210,14 @@ class SqliteStore:
         return stored
 
     def others(self, record: Record, runs: Collection[int]) -> list[Record]:
-        with self._session() as connection:
+        with self._session as connection:
             rows = connection.execute(
                 _OTHERS, (json.dumps(sorted(runs)), record.project, record.promotion, json.dumps(sorted(_WITHOUT_RUN)))
             ).fetchall()
         return [other for other in (decode(*row) for row in rows) if concerns(record, other, runs)]
 
     def read_lease(self, project: str, target: Target) -> Lease:
-        with self._session() as connection:
+        with self._session as connection:
             row = connection.execute(
                 "SELECT version, gate FROM gates WHERE target = ?", (_gate_key(project, target),)
             ).fetchone()
@@ -268,7 +269,7 @@ class SqliteStore:
                 raise
 
     def _transact(self, batch: Sequence[_Write]) -> None:
-        with self._opened() as connection:
+        with self._alone as connection:
             try:
                 synchronous = "FULL" if any(write.durable for write in batch) else "NORMAL"
                 if synchronous != self._synchronous:
@@ -288,12 +289,12 @@ class SqliteStore:
                 self._files.remember()
 
     def records(self) -> Iterator[Record]:
-        with self._session() as connection:
+        with self._session as connection:
             rows = connection.execute("SELECT key, version, record FROM records ORDER BY created DESC").fetchall()
         return (decode(*row) for row in rows)
 
     def owed(self) -> Iterator[Record]:
-        with self._session() as connection:
+        with self._session as connection:
             rows = connection.execute(_OWED).fetchall()
         for row in rows:
             try:
@@ -302,7 +303,7 @@ class SqliteStore:
                 log.error("%s", error)
 
     def census(self) -> dict[str, Standing]:
-        with self._session() as connection:
+        with self._session as connection:
             rows = connection.execute(_CENSUS).fetchall()
         standing = {state: Standing(records, oldest) for state, records, oldest in rows}
         return {state: standing.get(state, Standing()) for state in State}
@@ -310,7 +311,7 @@ class SqliteStore:
     def shrink(self, before: float, position: Position, most: int) -> Position | None:
         """See `gha_step.ledger.shrinking.Shrinkable`. It holds one record at a time: one may have a megabyte."""
         wanted = (STATES[position.state], before, position.created, position.key, most)
-        with self._session() as connection:
+        with self._session as connection:
             rows = connection.execute(_OLD, wanted).fetchall()
         for _, key in rows:
             self._shrink(key)
@@ -320,7 +321,7 @@ class SqliteStore:
 
     def _shrink(self, key: str) -> None:
         """A compare-and-set like any other: a record that changes meanwhile stays as it is until the next round."""
-        with self._session() as connection:
+        with self._session as connection:
             row = connection.execute("SELECT version, record FROM records WHERE key = ?", (key,)).fetchone()
         if row is None or DETAIL not in row[1]:
             return
@@ -331,20 +332,43 @@ class SqliteStore:
         if (body := shrunk(record)) is not None:  # if the disk loses it, nothing is lost
             self._commit(_REPLACE, (row[0] + 1, record.state, body, key, row[0]), durable=False)
 
-    @contextmanager
-    def _session(self) -> Iterator[sqlite3.Connection]:
-        with self._thread_lock, self._opened() as connection:
-            yield connection
-
-    @contextmanager
-    def _opened(self) -> Iterator[sqlite3.Connection]:
+    def opened(self) -> sqlite3.Connection:
+        """The connection, to be used by one thread. :raises LedgerUnavailable: it must not be used."""
         if self._closed:
             raise LedgerUnavailable(f"the ledger {self._path} is closed: the server is stopping")
         self._files.check()
+        return self._connection
+
+    def cannot_be_used(self, error: sqlite3.Error) -> LedgerUnavailable:
+        """What sqlite says, in our words."""
+        return LedgerUnavailable(f"the ledger {self._path} cannot be used now: {error}")
+
+
+class _Use:
+    """A store's connection, ``with`` which sqlite's errors are ours. No generator: it is entered with each dispatch.
+
+    :param lock: held meanwhile; ``None``: the caller holds it.
+    """
+
+    def __init__(self, store: SqliteStore, lock: "threading.Lock | None") -> None:
+        self._store = store
+        self._lock = lock
+
+    def __enter__(self) -> sqlite3.Connection:
+        if self._lock is None:
+            return self._store.opened()
+        self._lock.acquire()
         try:
-            yield self._connection
-        except sqlite3.Error as error:
-            raise LedgerUnavailable(f"the ledger {self._path} cannot be used now: {error}") from None
+            return self._store.opened()
+        except BaseException:
+            self._lock.release()
+            raise
+
+    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
+        if self._lock is not None:
+            self._lock.release()
+        if isinstance(error, sqlite3.Error):
+            raise self._store.cannot_be_used(error) from None
 
 
 def _may_be_told_unwritten(record: Record) -> bool:

@@ -29,6 +29,7 @@ class HeldFiles:
     def __init__(self, path: Path) -> None:
         self._path = path
         # Plain strings: these are looked at several times for each dispatch.
+        self._named = str(path)
         self._database = str(path.resolve())  # beside which sqlite keeps its log, whatever symlink leads there
         self._lock_path = f"{self._database}.lock"
         self._beside = (f"{self._database}-wal", f"{self._database}-shm")
@@ -89,7 +90,7 @@ class HeldFiles:
     def _trouble(self) -> str | None:
         lock, database = map(os.fstat, self._descriptors)
         known, *beside = self._known
-        files = (self._lock_path, str(self._path), *self._beside)
+        files = (self._lock_path, self._named, *self._beside)
         for file, held in zip(files, (lock, database, *beside), strict=True):
             try:
                 now = os.stat(file)
