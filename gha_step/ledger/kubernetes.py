@@ -25,6 +25,7 @@ from gha_step.ledger.attribution import concerns
 from gha_step.ledger.keys import digest
 from gha_step.ledger.lease import Lease
 from gha_step.ledger.record import Payload, Record, State, Target, Version
+from gha_step.ledger.shared_reads import SharedReads
 from gha_step.ledger.store import Conflict, RecordRefused, Standing
 from gha_step.telemetry import log
 
@@ -99,6 +100,7 @@ class KubernetesStore:
         self._holds = holds
         self.keeps_reports = True
         self._lock = threading.Lock()
+        self._of_workflow: SharedReads[list[Record]] = SharedReads()
         self._others: Memory[_Name, tuple[Version, _Object]] = Memory()  # of the version that was seen last
 
     def read(self, project: str, key: str) -> Record | None:
@@ -142,6 +144,13 @@ class KubernetesStore:
         """The API server's connections are shared, and end with the process."""
 
     def others(self, record: Record, runs: Collection[int]) -> list[Record]:
+        # Thousands of steps may wait for runs of one workflow, and each look at it reads the records of all of them.
+        asked = (record.project, _may_be_workflow_of(record.target))
+        others = self._of_workflow.read(asked, lambda: self._others_as_they_are(record))
+        return [other for other in others if concerns(record, other, runs)]
+
+    def _others_as_they_are(self, record: Record) -> list[Record]:
+        """Of the record's workflow, whatever they say."""
         of_workflow = {"labelSelector": _may_be_workflow_of(record.target)}
         of_older = {"labelSelector": f"!{WORKFLOW_LABEL}"}  # 0.1.0 wrote none
         own = RECORDS.path(_namespace(record.project))
@@ -155,8 +164,7 @@ class KubernetesStore:
                     if path == own:
                         raise  # elsewhere: what this process may not read is as a stranger's
         # Of all namespaces' records, those of the own one come twice.
-        others = {other.key: other for other in map(_decode, found)}
-        return [other for other in others.values() if concerns(record, other, runs)]
+        return list({other.key: other for other in map(_decode, found)}.values())
 
     def read_lease(self, project: str, target: Target) -> Lease:
         found = self._get(GATES, project, _gate_name(target))
