@@ -183,6 +183,14 @@ def moved_to(refusal: Refused, run: RunReference) -> str | None:
     return below[1] if below else None
 
 
+def no_such_run(run: RunReference) -> str:
+    """Where its repository is seen, and it is not."""
+    return (
+        f"{run.owner}/{run.repo} has no run {run.run_id}: runID belongs to a run of another repository or was deleted, "
+        "e.g. by the retention of runs: take runID from the output of the step that dispatched it"
+    )
+
+
 def observed_run(answer: Answer, run: RunReference) -> ObservedRun:
     """The run in a 200.
 

@@ -7,10 +7,10 @@ from dataclasses import replace
 
 from gha_step.github.cancelling import ask_to_cancel, asked_of
 from gha_step.github.client import Client
-from gha_step.github.errors import Refused
+from gha_step.github.errors import GitHubError, Refused
 from gha_step.github.messages import date
-from gha_step.github.refusals import read_refusal
-from gha_step.github.runs import ObservedRun, RunReference, moved_to, observed_run
+from gha_step.github.refusals import Asked, invisible, read_refusal
+from gha_step.github.runs import ObservedRun, RunReference, moved_to, no_such_run, observed_run
 from gha_step.steps.access import Repository
 
 
@@ -21,6 +21,7 @@ class RunControl:
         self.run = RunReference(repository.endpoint, repository.owner, repository.name, run_id)
         self.seen_at: float | None = None
         """GitHub's clock at the last look."""
+        self._unseen: GitHubError | None = None
         self._client = client
         self._repository = repository
         self._token = repository.token
@@ -39,7 +40,23 @@ class RunControl:
             if root is not None and root != self._root:
                 self._root = root
             elif answer.status != 401 or not self._renewed():
+                self._unseen = refusal
                 raise refusal
+
+    def why(self, error: GitHubError) -> str:
+        """The words for a refusal that is final. Whether the run is missing or its repository, one request tells."""
+        if error is not self._unseen or not isinstance(error, Refused) or error.status != 404 or not error.words:
+            return str(error)
+        run, name = self.run, f"{self.run.owner}/{self.run.repo}"
+        try:
+            answer = self._client.get(
+                "repository", Asked(run.endpoint, "show", name, run.owner, run.repo), self._root, self._token
+            )
+        except GitHubError:
+            return str(error)
+        if answer.status == 404:
+            return f"{run} cannot be seen: {invisible(run.endpoint, name, self._token)}"
+        return no_such_run(run) if answer.status == 200 else str(error)
 
     def cancel(self, *, force: bool, fields: tuple[str, ...] = ()) -> bool:
         """Whether GitHub has taken the request; 409: it cannot be cancelled now.

@@ -631,9 +631,9 @@ WAITS: Final = (
 
 CANCELS: Final = (
     Case(
-        "run not found", ("correct runID, owner or repo",), config={"runID": "17000000009"}, prepare=_run, kind=CANCEL
+        "run not found", ("has no run 17000000009", "runID"), config={"runID": "17000000009"}, prepare=_run, kind=CANCEL
     ),
-    Case("run of a repository not found or invisible", ("let the token",), config={"repo": "nothing"}, kind=CANCEL),
+    Case("run of a repository not found or invisible", ("cannot see",), config={"repo": "nothing"}, kind=CANCEL),
     Case("wrong token", ("Bad credentials", "renew"), secret={"accessToken": "ghp_revoked"}, prepare=_run, kind=CANCEL),
     Case(
         "fine-grained token that may only read",

@@ -80,7 +80,7 @@ class CancelWorkflow:
         try:
             result = self._go(turn, caller, config, work)
         except (Refused, Untrusted) as error:
-            return self._refused(turn, error)
+            return self._refused(turn, error, work)
         except StepError as error:  # the ledger's among them
             wait = error.retry_after if not isinstance(error, GitHubError) else max(error.retry_after or 0, TROUBLE)
             return StepResult.failed(str(error)) if wait is None else StepResult.running(str(error), min(wait, 60.0))
@@ -131,7 +131,7 @@ class CancelWorkflow:
             again = min(again, max(1.0, turn.asked_at + config.force - now))
         return StepResult.running(message, again, _output(observed), waits_for=work.run.run_id)
 
-    def _refused(self, turn: _Turn, error: GitHubError) -> StepResult:
+    def _refused(self, turn: _Turn, error: GitHubError, work: RunControl) -> StepResult:
         """One odd refusal may pass; two some seconds apart do not."""
         now = self._clock.monotonic()
         if turn.refused_since is None:
@@ -140,7 +140,7 @@ class CancelWorkflow:
         if left > 0:
             return StepResult.running(f"{error}; it is tried once more", left)
         turn.refused_since = None
-        return StepResult.failed(str(error))
+        return StepResult.failed(work.why(error))
 
 
 @dataclass(frozen=True)

@@ -27,6 +27,7 @@ from gha_step.github.runs import (
     meaning_of,
     moved_to,
     never_began,
+    no_such_run,
 )
 from gha_step.runtime import Clock, Workers
 from gha_step.steps.wait.ending import KEPT_JOBS, conclusion_of, grace_left, may_be_run_again, named
@@ -418,10 +419,7 @@ class RunPoller:
             if not isinstance(other, Refused) or other.status != 404:
                 return str(error)
             return f"{run} cannot be seen: {invisible(run.endpoint, name, at.token)}"
-        return (
-            f"{name} has no run {run.run_id}: runID belongs to a run of another repository or was deleted, e.g. by the "
-            "retention of runs: take runID from the output of the step that dispatched it"
-        )
+        return no_such_run(run)
 
     def _odd(self, watch: _Watch, at: Place, error: Odd) -> Snapshot:
         """A 200 that is not the run: final where two looks saw it and no look ever saw a run."""
