@@ -18,6 +18,7 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from gha_step.cli import main
+from gha_step.telemetry import log
 from tests.support.calls import BEARER
 from tests.support.clock_ahead import AHEAD
 from tests.support.forks import Fork
@@ -63,7 +64,7 @@ def run_command(*arguments: str, **variables: str) -> Ended:
 def run_here(*arguments: str, **variables: str) -> Ended:
     """``gha-step …`` to its end in this process, which saves the start of another: for what ends by itself."""
     before, root = dict(os.environ), logging.getLogger()
-    handlers, level = list(root.handlers), root.level
+    handlers, levels = list(root.handlers), [(logger, logger.level) for logger in (root, log)]
     out, err = io.StringIO(), io.StringIO()
     code: object
     try:
@@ -77,7 +78,8 @@ def run_here(*arguments: str, **variables: str) -> Ended:
         os.environ.clear()
         os.environ.update(before)
         root.handlers[:] = handlers
-        root.setLevel(level)
+        for logger, level in levels:
+            logger.setLevel(level)
         gc.unfreeze()
     return Ended(code, out.getvalue(), err.getvalue())
 
