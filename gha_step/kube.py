@@ -43,6 +43,7 @@ TIMEOUT: Final = 4.0  # seconds: a step answers within 5
 MAX_ANSWER: Final = 32 << 20  # bytes; etcd keeps objects under 2 MiB, and lists come in pages
 PAGE: Final = 500  # objects in one answer to a list, as kubectl asks
 _JSON: Final = "application/json"
+_MERGE: Final = "application/merge-patch+json"
 _TABLE: Final = "application/json;as=Table;v=v1;g=meta.k8s.io"
 LASTING: Final = 15.0  # seconds after which a denial is believed …
 TRIES: Final = 3  # … if it came at least this often
@@ -238,6 +239,13 @@ class KubeApi:
         """
         return self._request("PUT", path, query, body)
 
+    def merge(self, path: str, change: Mapping[str, Any]) -> JsonObject:
+        """PATCH what ``change`` names, and nothing else, of the object at ``path``; gives the object as stored.
+
+        :raises Conflict: it is not of the ``metadata.uid`` in ``change``.
+        """
+        return self._request("PATCH", path, None, change, content=_MERGE)
+
     def delete(self, path: str, uid: str, version: str) -> None:
         """DELETE the object at ``path``.
 
@@ -283,6 +291,7 @@ class KubeApi:
         query: Mapping[str, str] | None,
         body: Mapping[str, Any] | None = None,
         accept: str = _JSON,
+        content: str = _JSON,
     ) -> JsonObject:
         if not _PATH.fullmatch(path):
             raise ValueError("not a path of the Kubernetes API")
@@ -293,7 +302,7 @@ class KubeApi:
             headers["Authorization"] = authorization
         sent = None
         if body is not None:
-            headers["Content-Type"] = _JSON
+            headers["Content-Type"] = content
             sent = compact_json(body).encode()
         with self._place(path):
             status, retry_after, text = self._exchange(method, path, url, headers, sent)

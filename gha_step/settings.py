@@ -408,6 +408,11 @@ class Settings(BaseModel):
         description="File with the secret of GitHub's webhook, which quickens looks at runs: serves `POST "
         "/github/webhook`. `off`: not served.",
     )
+    kargo_refresh: Annotated[bool, BeforeValidator(_switch)] = Field(
+        default="off",  # type: ignore[assignment]
+        description="`on`: a delivery of that webhook also has stock Kargo (1.11 and later) look at once at the "
+        "Promotion that waits for the run. Needs the right to patch Promotions: `deploy/service/refresh`.",
+    )
 
     @classmethod
     def parse(cls, environment: Mapping[str, str]) -> "Settings":
@@ -448,6 +453,10 @@ def _checked(settings: Settings) -> Settings:
             )
     if settings.github_webhook_secret_file != NOT_SERVED and settings.http_listen is None:
         raise SettingsError("GHA_STEP_GITHUB_WEBHOOK_SECRET_FILE: needs HTTP; write an address in GHA_STEP_HTTP_LISTEN")
+    if settings.kargo_refresh and (settings.github_webhook_secret_file == NOT_SERVED or not settings.project_api):
+        raise SettingsError(
+            "GHA_STEP_KARGO_REFRESH: on needs GHA_STEP_GITHUB_WEBHOOK_SECRET_FILE, and GHA_STEP_PROJECT_API=on"
+        )
     if settings.grpc_listen is not None:
         _check_tls(settings, settings.grpc_listen)
     return settings

@@ -39,6 +39,7 @@ GITHUB_STATUSES: Final = (
 PROJECT_STATUSES: Final = ("200", "401", "404", "413", "500", "503")
 WIRES: Final = ("http", "grpc", "rest")
 DELIVERIES: Final = ("hint", "ignored", "forged", "refused")
+REFRESHES: Final = ("done", "unneeded", "failed")
 MOST_HOSTS: Final = 32
 PIECE: Final = 4096  # bytes: a pipe that can be written to takes so many at once
 PATIENCE: Final = 0.2  # seconds for a reader of the log that is slow for a moment
@@ -65,6 +66,8 @@ class Telemetry:
         self._deliveries = Counts("github_webhook_deliveries", about, "result")
         about = "What became of cancelOnAbort, once its promotion had ended."
         self._aborts = Counts("cancel_on_abort", about, "outcome")
+        about = "Promotions that a delivery of the webhook was to have refreshed, by what came of it."
+        self._refreshes = Counts("promotion_refreshes", about, "result")
         about = "Run IDs that GitHub's own late answer replaced. Alarm on any."
         self._contradicted = Counts("contradicted_runs", about)
         self._rate_limits = _Budgets()
@@ -90,6 +93,15 @@ class Telemetry:
         """Begin at 0 for deliveries of GitHub's webhook."""
         for result in DELIVERIES:
             self._deliveries.expect(result)
+
+    def expect_refreshes(self) -> None:
+        """Begin at 0 for Promotions that are refreshed."""
+        for result in REFRESHES:
+            self._refreshes.expect(result)
+
+    def promotion_refresh(self, result: str) -> None:
+        """A Promotion was refreshed, need not or could not be; see `REFRESHES`."""
+        self._refreshes.add(result)
 
     def expect_resources(self, resources: Iterable[str]) -> None:
         """Begin at 0 for the resources that are served over REST."""
@@ -172,7 +184,7 @@ class Telemetry:
 
         counts = (
             *(self._steps, self._dispatches, self._requests, self._project_requests, self._refused_callers),
-            *(self._malformed_calls, self._deliveries, self._contradicted, self._aborts),
+            *(self._malformed_calls, self._deliveries, self._refreshes, self._contradicted, self._aborts),
         )
         levels = (level for ask in self._levels for level in ask())
         return exposition(counts, (self._step_seconds, self._request_seconds), levels, vars(self).get("registry"))

@@ -39,6 +39,7 @@ ROLES: Final = (
     "service/project/role",
     "service/clusterrole",
     "service/git-credentials/role",
+    "service/refresh/role",
     "service/shared-credentials/role",
     "step-plugin/cancel-on-abort/role",
     "service/cancel-on-abort/clusterrole",

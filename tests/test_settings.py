@@ -168,6 +168,7 @@ QUOTED = ("SECRETS", "LEDGER", "SETTLE", "REPLY_WITHIN", "LOG_LEVEL", "LOG_FORMA
         ("PORTIO_KAFKA_OFFSET_RESET", "largest"),
         ("PORTIO_KAFKA_SECURITY", "ssl"),
         ("GITHUB_WEBHOOK_SECRET_FILE", ""),
+        ("KARGO_REFRESH", "on"),  # without a webhook
     ],
 )
 def test_a_wrong_value_is_refused_by_the_name_of_its_variable(name: str, value: str) -> None:

@@ -54,6 +54,7 @@ class Webhook:
         self._refused = refused
         self._receiving = 0
         self._hinted: OrderedDict[int, float] = OrderedDict()  # when, by the loop's clock; it may be to come
+        self._coming: dict[int, Hint] = {}  # what is said then
 
     def owns(self, raw_path: bytes) -> bool:
         """Whether a request is this resource's to answer."""
@@ -114,14 +115,17 @@ class Webhook:
         loop = asyncio.get_running_loop()
         now = loop.time()
         last = self._hinted.get(hint.run_id, float("-inf"))
-        if last > now:
-            return  # one is about to be passed on
+        if last > now:  # one is about to be passed on
+            coming = self._coming.get(hint.run_id, hint)
+            self._coming[hint.run_id] = hint._replace(ended=hint.ended or coming.ended)
+            return
         self._hinted[hint.run_id] = at = max(now, last + APART)
         self._hinted.move_to_end(hint.run_id)
         if len(self._hinted) > MOST_RUNS:
             self._hinted.popitem(last=False)
         if at > now:
-            loop.call_at(at, self._hint, hint)
+            self._coming[hint.run_id] = hint
+            loop.call_at(at, lambda: self._hint(self._coming.pop(hint.run_id, hint)))
         else:
             self._hint(hint)
 
@@ -146,7 +150,13 @@ def _read(delivery: Any) -> Hint:
     run_id = run.get("id")
     if not isinstance(run_id, int) or isinstance(run_id, bool) or not 0 < run_id <= MAX_RUN_ID:
         raise ValueError("workflow_run.id is no run's ID")
-    return Hint(_segment(_object(repository, "owner"), "login"), _segment(repository, "name"), run_id)
+    return Hint(
+        _segment(_object(repository, "owner"), "login"),
+        _segment(repository, "name"),
+        run_id,
+        ended=delivery.get("action") == "completed",
+        dispatched=run.get("event") == "workflow_dispatch",
+    )
 
 
 def _object(value: Any, name: str) -> dict[str, Any]:

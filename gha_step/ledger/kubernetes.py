@@ -35,6 +35,7 @@ KIND: Final = "WorkflowDispatch"
 PROMOTION_LABEL: Final = f"{GROUP}/promotion"
 REPO_LABEL: Final = f"{GROUP}/repo"
 WORKFLOW_LABEL: Final = f"{GROUP}/workflow"
+RUN_LABEL: Final = f"{GROUP}/run"  # its ID, once it is known
 DUTY_LABEL: Final = f"{GROUP}/duty"  # open: the record owes something
 _OPEN: Final = "open"
 FINALIZER: Final = f"{GROUP}/cancel-on-abort"  # somebody follows the duty, and takes it off when it is closed
@@ -189,6 +190,19 @@ class KubernetesStore:
                 else:
                     if record.owes:  # the label is for finding it: anybody may have written it
                         yield record
+
+    def of_run(self, run_id: int) -> Iterator[Record]:
+        """The records of the dispatches that made this run, perhaps not the newest: from the API server's cache.
+
+        :raises LedgerError: they cannot be listed, or not be read.
+        """
+        of_run = {"labelSelector": f"{RUN_LABEL}={run_id}", "resourceVersion": "0"}
+        for project, path in self._collections():
+            with _translated(RECORDS, "list", project):
+                found = [*islice(self._api.items(path, of_run), MOST_OLDER)]
+            for record in map(_decode, map(_object, found)):
+                if record.run is not None and record.run.id == run_id:  # the label is for finding it
+                    yield record
 
     def census(self) -> dict[str, Standing]:
         standing: dict[str, Standing] = dict.fromkeys(State, Standing())
@@ -370,7 +384,7 @@ def _of_others(metadata: _Object) -> _Object:
     """What in an object's metadata is not ours, and has to be there after our next PUT as well."""
     kept: _Object = {}
     for name, ours in (
-        ("labels", (PROMOTION_LABEL, REPO_LABEL, WORKFLOW_LABEL, DUTY_LABEL)),
+        ("labels", (PROMOTION_LABEL, REPO_LABEL, WORKFLOW_LABEL, DUTY_LABEL, RUN_LABEL)),
         ("annotations", (TARGET_ANNOTATION, CLAIMED_ANNOTATION)),
     ):
         if theirs := {key: value for key, value in (metadata.get(name) or {}).items() if key not in ours}:
@@ -436,6 +450,8 @@ def _encode(record: Record) -> _Object:
             body[part] = fields.pop(part)
     if record.owes:
         body["metadata"]["labels"][DUTY_LABEL] = _OPEN
+    if record.run is not None:
+        body["metadata"]["labels"][RUN_LABEL] = str(record.run.id)
     for part, names in _PARTS.items():
         body[part] = _renamed({name: fields.pop(name) for name in names if name in fields}, to_camel)
     body["progress"] = _renamed(fields, to_camel)

@@ -12,11 +12,16 @@ from gha_step.telemetry import log
 
 
 class Hint(NamedTuple):
-    """Somebody says that a workflow run has changed. Two GitHubs may use one ID: then one look is for nothing."""
+    """Somebody says that a workflow run has changed. Two GitHubs may use one ID: then one look is for nothing.
+
+    ``ended``: it is said to have ended; ``dispatched``: to have been started by a dispatch.
+    """
 
     owner: str
     repo: str
     run_id: int
+    ended: bool = False
+    dispatched: bool = False
 
 
 Listener: TypeAlias = Callable[[Hint], None]

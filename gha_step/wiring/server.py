@@ -28,6 +28,7 @@ from gha_step.telemetry import Telemetry, log, subject
 from gha_step.wiring.core import Core
 
 if TYPE_CHECKING:
+    from gha_step.inbound.rest.refreshing import Refreshing
     from gha_step.inbound.rest.resource import ProjectApi
     from gha_step.inbound.webhook import Webhook
     from gha_step.kube import KubeApi
@@ -54,11 +55,13 @@ class Server:
         port: "PortParts | None" = None,
         shrinking: "Shrinking | None" = None,
         aborts: "AbortParts | None" = None,
+        refreshing: "Refreshing | None" = None,
     ) -> None:
         self.core = core
         self.port = port
         self._shrinking = shrinking
         self._aborts = aborts
+        self._refreshing = refreshing
         self._process = process
 
     @property
@@ -79,6 +82,8 @@ class Server:
             self._shrinking.start()
         if self._aborts is not None:
             self._aborts.start()
+        if self._refreshing is not None:
+            self._refreshing.start()
         self._process.run(signals=signals)
 
     def stop(self) -> None:
@@ -89,6 +94,8 @@ class Server:
         """Let go of the ledger, once nothing is served any more."""
         if self._shrinking is not None:
             self._shrinking.stop()
+        if self._refreshing is not None:
+            self._refreshing.stop()
         if self.port is not None:
             self.port.close()
         self.core.close()
@@ -143,6 +150,7 @@ def build(settings: Settings, environment: Mapping[str, str], clock: Clock | Non
     aborts = _aborts(settings, core, store, cluster, clock, telemetry)
     if port is not None and settings.token_file == NOT_SERVED and not settings.project_api:
         readiness.useless = lambda: port.refused
+    refreshing = _refreshing(settings, core, store, cluster, clock, telemetry)
     served = None if settings.token_file == NOT_SERVED else execution
     http, app = settings.http_listen, None
     if http is not None:
@@ -153,7 +161,9 @@ def build(settings: Settings, environment: Mapping[str, str], clock: Clock | Non
             refused=refused,
             collect=telemetry.exposition,
             resources=(
-                *_project_api(settings, execution, secrets, cluster, calls, clock, telemetry, readiness, refused),
+                *_project_api(
+                    settings, execution, secrets, cluster, calls, clock, telemetry, readiness, refused, refreshing
+                ),
                 *_webhook(settings, core, telemetry, refused),
             ),
         )
@@ -173,7 +183,7 @@ def build(settings: Settings, environment: Mapping[str, str], clock: Clock | Non
         raise StartError(f"GHA_STEP_HTTP_LISTEN: {error}: write another address") from None
     if settings.grpc_listen is not None:
         _listen_for_grpc(process, settings, settings.grpc_listen, core, served, token, readiness, refused)
-    return Server(core, process, port, _shrinking(settings, store, clock), aborts)
+    return Server(core, process, port, _shrinking(settings, store, clock), aborts, refreshing)
 
 
 def _begin_no_more(core: Core, port: "PortParts | None", aborts: "AbortParts | None") -> None:
@@ -331,6 +341,7 @@ def _project_api(
     telemetry: Telemetry,
     readiness: Readiness,
     refused: RefusedCallers,
+    refreshing: "Refreshing | None",
 ) -> "tuple[ProjectApi, ...]":
     if not settings.project_api:
         return ()
@@ -353,8 +364,30 @@ def _project_api(
         telemetry=telemetry,
         refused=refused,
         draining=lambda: readiness.draining,
+        waits=(lambda run_id, project, promotion: None) if refreshing is None else refreshing.waits,
     )
     return (api,)
+
+
+def _refreshing(
+    settings: Settings, core: Core, store: Store, cluster: "KubeApi | None", clock: Clock, telemetry: Telemetry
+) -> "Refreshing | None":
+    """What refreshes waiting Promotions, where it is on. :raises StartError: there are none to refresh."""
+    if not settings.kargo_refresh:
+        return None
+    from gha_step.inbound.rest.refresh import Refresh
+    from gha_step.inbound.rest.refreshing import Refreshing
+    from gha_step.ledger.kubernetes import KubernetesStore
+
+    if cluster is None:
+        raise StartError(
+            "GHA_STEP_KARGO_REFRESH: on needs Kubernetes, where Promotions are: write kubernetes in GHA_STEP_LEDGER"
+        )
+    telemetry.expect_refreshes()
+    recorded = store.of_run if isinstance(store, KubernetesStore) else lambda run_id: ()
+    made = Refreshing(Refresh(cluster), recorded, clock=clock, workers=ThreadWorkers, telemetry=telemetry)
+    core.waking.listen(made.hint)
+    return made
 
 
 def _webhook(settings: Settings, core: Core, telemetry: Telemetry, refused: RefusedCallers) -> "tuple[Webhook, ...]":

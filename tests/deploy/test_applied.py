@@ -25,7 +25,9 @@ COMPONENTS = [
     ("step-plugin", "step-plugin/pod-monitor"),
     ("step-plugin/project", "step-plugin/git-credentials"),
     ("service/project", "service/git-credentials"),
+    ("service/project", "service/refresh"),
     ("service", "service/service-monitor"),
+    ("service", "service/webhook"),
     ("service", "service/alarms"),
     ("service", "service/dashboard"),
     ("port", "port/kafka"),
@@ -141,6 +143,16 @@ def test_each_component_for_port_changes_the_settings_that_it_is_for(prepared: C
     Settings.parse(settings)
     (rules,) = [found for found in objects if found["kind"] == "PrometheusRule"]
     assert rules["metadata"]["namespace"] == "gha-step-port"
+
+
+def test_the_service_s_webhook_has_the_settings_that_refresh_promotions(prepared: Cluster, tmp_path: Path) -> None:
+    here = os.path.relpath(DEPLOY / "service", tmp_path)
+    (tmp_path / "kustomization.yaml").write_text(f"resources: [{here}]\ncomponents: [{here}/webhook]\n")
+    objects = rendered(tmp_path, kubectl_path())
+    (deployment,) = [found for found in objects if found["kind"] == "Deployment"]
+    settings = Settings.parse(pod_settings(deployment["spec"]["template"]["spec"]["containers"][0]))
+    assert settings.kargo_refresh
+    assert settings.github_webhook_secret_file == "/var/run/github-webhook/secret"
 
 
 def test_the_sidecar_is_admitted_to_a_restricted_namespace(prepared: Cluster) -> None:

@@ -14,7 +14,8 @@ from tests.deploy.manifests import DEPLOY, PORT, Manifest, documents, files, man
 
 FOLDERS = sorted({path.parent for path in files()})
 PRUNING = DEPLOY / "port/prune/role.yaml"
-ROLES = sorted(path for path, found in objects() if found["kind"] == "Role" and path != PRUNING)
+OTHERS = (PRUNING, DEPLOY / "service/refresh/role.yaml")  # which tests of their own are about
+ROLES = sorted(path for path, found in objects() if found["kind"] == "Role" and path not in OTHERS)
 LABELS = {"app.kubernetes.io/name": "gha-step"}
 PRUNE: Manifest = manifest("port/prune/cronjob.yaml")["spec"]["jobTemplate"]["spec"]["template"]
 
@@ -200,6 +201,13 @@ def test_a_role_deletes_nothing_writes_no_configmaps_and_has_no_wildcard(path: P
         assert not {"*", "delete", "deletecollection", "patch", "watch"} & set(rule["verbs"])
         assert not {"*", "configmaps", "pods", "roles"} & set(rule["resources"])
         assert "*" not in rule["apiGroups"]
+
+
+def test_only_the_component_that_refreshes_may_patch_and_only_promotions() -> None:
+    assert manifest("service/refresh/role.yaml")["rules"] == [
+        {"apiGroups": ["kargo.akuity.io"], "resources": ["promotions"], "verbs": ["patch"]},
+        {"apiGroups": ["kargo.akuity.io"], "resources": ["stages"], "verbs": ["promote"]},
+    ]
 
 
 def test_only_the_cron_job_that_prunes_may_delete_and_it_may_do_nothing_else() -> None:

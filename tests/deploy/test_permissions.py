@@ -11,15 +11,18 @@ import re
 import subprocess
 import time
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Final, Protocol
 
 import pytest
 
 from gha_step.emulator import EXAMPLE_TOKEN, GitHub, serve
+from gha_step.emulator.bodies import Links
+from gha_step.emulator.webhook import delivery, post
 from gha_step.kube import Forbidden, KubeApi
 from gha_step.ledger.kubernetes import FINALIZER
 from tests.deploy.clusters import apply, await_rules, kubectl_path, prepare, project_objects, rules_of
@@ -37,6 +40,7 @@ pytestmark = pytest.mark.cluster
 
 DOCS: Final = DEPLOY.parent / "docs"
 HOST: Final = "ghes.example.com"
+LINKS: Final = Links("http://localhost", "http://localhost")
 PROJECT_TOKEN: Final = "a-token-of-this-project"
 SHARED: Final = "kargo-shared-resources"
 WORKFLOW: Final = """
@@ -229,13 +233,19 @@ def sidecar(world: World, project: str, objects: Objects) -> Iterator[Ask]:
 
 
 @contextmanager
-def service(world: World, project: str, objects: Objects, account: str = "gha-step") -> Iterator[Ask]:
+def service(
+    world: World,
+    project: str,
+    objects: Objects,
+    account: str = "gha-step",
+    more: Mapping[str, str] = MappingProxyType({}),
+) -> Iterator[Ask]:
     """As the Deployment, for all projects."""
     token = world.cluster.service_account("gha-step", account)
     apply(world.cluster, *CLUSTER_WIDE, *objects)
     await_rules(world.cluster, project, f"system:serviceaccount:gha-step:{account}", rules_of(objects))
     pod = manifest("service/deployment.yaml")["spec"]["template"]["spec"]
-    settings = pod_settings(pod["containers"][0]) | {"GHA_STEP_TOKEN_FILE": "off"}
+    settings = pod_settings(pod["containers"][0]) | {"GHA_STEP_TOKEN_FILE": "off"} | dict(more)
     with world.server(settings, token, "gha-step") as server:
         yield ByTask(server)
 
@@ -447,6 +457,39 @@ def test_shared_credentials_need_the_folder_that_lists_them(
         assert end.status == "Failed"
         assert f"the Secrets of the namespace {SHARED} may not be listed" in end.message
         assert f"deploy/{side}/shared-credentials" in end.message
+
+
+@pytest.mark.parametrize("allowed", [True, False], ids=["with the component", "without"])
+def test_a_replica_that_took_no_call_refreshes_the_promotion_that_waits(
+    world: World, tmp_path: Path, *, allowed: bool
+) -> None:
+    project = world.project()
+    objects = project_objects(tmp_path, "service", project, *(["refresh"] if allowed else []))
+    secret = tmp_path / "secret"
+    secret.write_text("of the webhook")
+    listens = {"GHA_STEP_GITHUB_WEBHOOK_SECRET_FILE": str(secret), "GHA_STEP_KARGO_REFRESH": "on"}
+    waiting, ended = world.promotion(project), world.promotion(project)
+    path = f"/apis/kargo.akuity.io/v1alpha1/namespaces/{project}/promotions"
+    for promotion, phase in ((waiting, "Running"), (ended, "Succeeded")):
+        world.cluster.admin.merge(f"{path}/{promotion.name}", {"status": {"phase": phase, "currentStep": 0}})
+    with service(world, project, objects) as ask:
+        runs = [follow(ask, promotion, steps(promotion)[0]).run_id for promotion in (waiting, ended)]
+    with service(world, project, objects, more=listens) as ask:
+        for run in runs:
+            (found,) = [one for one in world.github.runs if str(one.id) == run]
+            assert (
+                post(f"{ask.server.url}/github/webhook", delivery("completed", found, secret.read_text(), LINKS)) == 202
+            )
+        result = "done" if allowed else "failed"
+        wanted = f'gha_step_promotion_refreshes_total{{result="{result}"}} 1'.encode()
+        eventually(lambda: wanted in ask.server.ask(path="/metrics")[1])
+        log = ask.server.log.read_text()
+    annotations = [
+        world.cluster.admin.get(f"{path}/{promotion.name}")["metadata"].get("annotations", {})
+        for promotion in (waiting, ended)
+    ]
+    assert ["kargo.akuity.io/refresh" in found for found in annotations] == [allowed, False]
+    assert ("deploy/service/refresh" in log) == (not allowed)
 
 
 def test_the_service_lists_dispatches_by_its_cluster_role_also_to_count_them(world: World, tmp_path: Path) -> None:

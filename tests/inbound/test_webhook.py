@@ -89,7 +89,7 @@ def good(**changes: Any) -> Delivery:
 
 def test_a_signed_delivery_becomes_a_hint(here: Here) -> None:
     assert here.send(good()).status == 202
-    assert here.hints == [Hint("myorg", "my-app", RUN)]
+    assert here.hints == [Hint("myorg", "my-app", RUN, ended=True)]
     assert here.counted("hint") == 1
 
 
@@ -99,7 +99,7 @@ def test_the_emulated_githubs_deliveries_become_hints(here: Here, github: GitHub
         eventually(lambda: answers == [202])
         run.finish()
         eventually(lambda: len(here.hints) == 2)
-    assert set(here.hints) == {Hint("myorg", "my-app", run.id)}
+    assert here.hints == [Hint("myorg", "my-app", run.id, ended=ended, dispatched=True) for ended in (False, True)]
 
 
 @pytest.mark.parametrize(

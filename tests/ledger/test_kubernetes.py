@@ -402,6 +402,17 @@ def test_others_of_one_promotion_are_found_whatever_it_is_called(store: Kubernet
     assert store.others(mine, ()) == [same]
 
 
+def test_the_dispatch_that_made_a_run_is_found_by_its_id_and_labels_alone_say_nothing(place: Granted) -> None:
+    store = place.store
+    made = store.write(whole(State.ACCEPTED, run=run(run_id=4711)))
+    other = store.write(whole(State.ACCEPTED, run=run(run_id=4712), alias="other"))
+    assert list(store.of_run(4711)) == [made]
+    path = place.path(RECORDS, other.project, other.key)
+    place.cluster.admin.merge(path, {"metadata": {"labels": {"gha-step.dev/run": "4711"}}})
+    assert [one.alias for one in store.of_run(4711)] == [made.alias]
+    assert list(store.of_run(1)) == []
+
+
 def test_records_of_0_1_0_which_bear_no_label_of_their_workflow_are_found_within_bounds(
     place: Granted, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -176,7 +176,7 @@ class _Handler(BaseHTTPRequestHandler):
         else:
             answer(404, status(404, "NotFound", f'{resource} "{name}" not found', name))(self)
 
-    do_POST = do_PUT = do_GET  # noqa: N815
+    do_POST = do_PUT = do_PATCH = do_GET  # noqa: N815
 
     def reply(self, code: int, body: bytes, headers: Mapping[str, str]) -> None:
         self.send_response(code)

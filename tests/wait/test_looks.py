@@ -34,6 +34,7 @@ from gha_step.github.errors import Unreachable, Untrusted
 from gha_step.github.runs import RunReference
 from gha_step.steps.wait.run_poller import Look
 from gha_step.steps.wait.snapshot import Snapshot
+from gha_step.steps.wait.step import LookUnderway
 from gha_step.steps.waking import Hint
 from tests.support.certificates import Authority
 from tests.support.clock import VirtualClock
@@ -1001,3 +1002,13 @@ def test_a_hint_of_githubs_ends_the_pause_after_trouble_and_no_limit(here: Follo
     here.program.run_poller.hint(Hint("myorg", "my-app", run.id))
     here.call()
     assert here.github.count() == asked
+
+
+def test_what_a_look_saw_before_a_hint_and_nobody_has_heard_is_looked_at_again(here: Follower) -> None:
+    run = here.run()
+    begun = here.begin()
+    assert isinstance(begun, LookUnderway)
+    begun.ready.result(timeout=15)  # after its call was answered: the next one would be told of it
+    run.finish()
+    here.program.run_poller.hint(Hint("myorg", "my-app", run.id))
+    assert here.call().status == "Succeeded"

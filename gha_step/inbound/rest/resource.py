@@ -113,6 +113,7 @@ class ProjectApi:
 
     :param promotions: reads UIDs of Promotions; ``None``: they stay unknown.
     :param draining: whether this server is about to stop.
+    :param waits: is told of each Promotion that waits for a run.
     """
 
     def __init__(
@@ -126,6 +127,7 @@ class ProjectApi:
         telemetry: Telemetry,
         refused: RefusedCallers,
         draining: Callable[[], bool],
+        waits: Callable[[int, str, str], None] = lambda run_id, project, promotion: None,
     ) -> None:
         self._execution = execution
         self._tokens = tokens
@@ -135,6 +137,7 @@ class ProjectApi:
         self._telemetry = telemetry
         self._refused = refused
         self._draining = draining
+        self._waits = waits
         self._late: dict[str, tuple[float, str]] = Memory()  # UIDs that arrived after their call, and when it asked
         self._within = min(ANSWER_WITHIN, execution.reply_within)
 
@@ -203,7 +206,10 @@ class ProjectApi:
                 log.warning("a call was answered 503: %s", error, extra=whose)
                 return _told(503, f"{error}: call again")
         call = StepRequest(address.caller(uid), Step(kind=address.kind, config=config))
-        return _result(await self._execution.execute(call, deadline))
+        result = await self._execution.execute(call, deadline)
+        if result.waits_for is not None:
+            self._waits(result.waits_for, address.project, address.promotion)
+        return _result(result)
 
     def _failed(self, address: Address, whose: dict[str, Any], message: str) -> Response:
         """The result of a step that was not executed; counted and logged like the others."""

@@ -180,6 +180,8 @@ class RunPoller:
             for (run, _, _), watch in self._watches.items():
                 if run.run_id == hint.run_id:
                     watch.ask_after = min(watch.ask_after, now)
+                    if watch.look is not None and watch.look.seen is not None:
+                        watch.look.told = True  # what it saw, and nobody has heard yet, is no longer fresh
 
     def _watch(self, run: RunReference, token: Token, project: str, wanted: Wanted) -> _Watch:
         watch = self._watches.get((run, token, wanted))
