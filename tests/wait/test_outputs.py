@@ -3,7 +3,8 @@
 import io
 import tracemalloc
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -244,7 +245,14 @@ def test_an_artifact_of_this_attempt_asks_for_no_jobs(here: Follower) -> None:
 
 # ---------------------------------------------------------------- artifacts that lie
 
-BOMB = packed(("a.json", b" " * (64 << 20)))
+
+@cache
+def bomb() -> bytes:
+    return packed(("a.json", b" " * (64 << 20)))
+
+
+def crowded() -> bytes:
+    return packed(*((f"{n}.json", b"{}") for n in range(5_000)))
 
 
 def with_lying_size() -> bytes:
@@ -258,11 +266,11 @@ def with_lying_size() -> bytes:
 @pytest.mark.parametrize(
     ("stored", "words"),
     [
-        (BOMB, "the maximum is 262144"),
-        (with_lying_size(), "its archive is damaged"),
+        (bomb, "the maximum is 262144"),
+        (with_lying_size, "its archive is damaged"),
         (b'{"a": "' + b"x" * MAX_OBJECT + b'"}', "the maximum is 262144"),
         (packed(("a.json", b"{}"), ("b.json", b"{}")), "it holds 2 files ('a.json', 'b.json')"),
-        (packed(*((f"{n}.json", b"{}") for n in range(5_000))), "it holds 5000 files"),
+        (crowded, "it holds 5000 files"),
         (packed(), "it holds no file"),
         (packed(("empty/", b"")), "it holds no file"),
         (packed(("a.json", b"{}"), method=zipfile.ZIP_LZMA), "packed in a way that uploads are not"),
@@ -284,9 +292,9 @@ def with_lying_size() -> bytes:
     ],
 )
 def test_an_artifact_that_lies_fails_with_the_reason_at_once(
-    here: Follower, nothing_leaks: list[StepResult], stored: bytes, words: str
+    here: Follower, nothing_leaks: list[StepResult], stored: bytes | Callable[[], bytes], words: str
 ) -> None:
-    ended(here, stored=stored, archive=False)
+    ended(here, stored=stored() if callable(stored) else stored, archive=False)
     nothing_leaks.append(here.call(**WANTED))
     assert nothing_leaks[-1].status == "Failed"
     assert words in str(nothing_leaks[-1].message)
@@ -294,7 +302,7 @@ def test_an_artifact_that_lies_fails_with_the_reason_at_once(
 
 
 def test_memory_is_bounded_whatever_is_unpacked(here: Follower) -> None:
-    ended(here, stored=BOMB)
+    ended(here, stored=bomb())
     tracemalloc.start()
     here.call(**WANTED)
     peak = tracemalloc.get_traced_memory()[1]
