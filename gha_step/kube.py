@@ -19,6 +19,7 @@ No message contains a token: our own is removed from the API server's words.
 
 import re
 import threading
+from collections import OrderedDict, deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -189,7 +190,8 @@ class KubeApi:
         self._clock = clock
         self._denials = _Denials(clock)
         self._places = Shares(CONNECTIONS)
-        self._changed = threading.Condition()
+        self._lock = threading.Lock()
+        self._waiting: OrderedDict[str, deque[threading.Event]] = OrderedDict()  # for a place, by namespace
         self._timeout = timeout
         self._host = str(configuration.host).rstrip("/")
         address = urlsplit(self._host)
@@ -326,15 +328,39 @@ class KubeApi:
         """A connection: an admission webhook of one namespace may be slow, and delays that one alone."""
         found = _NAMESPACE.match(path)
         share = found[1] if found else ""
-        with self._changed:
-            if not self._changed.wait_for(lambda: self._places.take(share), self._timeout):
-                raise KubeUnavailable(f"{self._name}: too many requests for the namespace {share} wait for an answer")
+        self._take(share)
         try:
             yield
         finally:
-            with self._changed:
+            with self._lock:
                 self._places.give(share)
-                self._changed.notify_all()
+                self._hand_on()
+
+    def _take(self, share: str) -> None:
+        """:raises KubeUnavailable: no place became free."""
+        with self._lock:
+            if share not in self._waiting and self._places.take(share):
+                return
+            turn = threading.Event()
+            self._waiting.setdefault(share, deque()).append(turn)
+        if turn.wait(self._timeout):
+            return
+        with self._lock:
+            if turn.is_set():  # it came at the same moment
+                return
+            self._waiting[share].remove(turn)
+            if not self._waiting[share]:
+                del self._waiting[share]
+        raise KubeUnavailable(f"{self._name}: too many requests for the namespace {share} wait for an answer")
+
+    def _hand_on(self) -> None:
+        """Free places to those who wait, each namespace in turn; nobody else is woken. Under the lock."""
+        for share, turns in list(self._waiting.items()):
+            while turns and self._places.take(share):
+                turns.popleft().set()
+                self._waiting.move_to_end(share)
+            if not turns:
+                del self._waiting[share]
 
     def _authorization(self) -> str | None:
         try:

@@ -43,7 +43,7 @@ from tests.support.api_server import (
     then_closed,
 )
 from tests.support.certificates import Authority
-from tests.support.clock import VirtualClock, eventually, soon
+from tests.support.clock import LONG, VirtualClock, eventually, soon
 from tests.support.cluster import Cluster, write_kubeconfig
 
 OBJECTS: Final = "/apis/gha-step.dev/v1/namespaces/project-a/workflowdispatches"
@@ -771,6 +771,28 @@ class TestRealApiServer:
         api = connect(environ, SystemClock(), service_account=tmp_path)
         assert api.own_namespace() == namespace
         assert api.get(f"/api/v1/namespaces/{namespace}/configmaps/one")["data"] == {"a": "1"}
+
+
+def test_who_gives_up_waiting_for_a_connection_takes_none_and_the_next_one_that_is_free_is_handed_on(
+    server: ApiServer, tmp_path: Path
+) -> None:
+    api = client(server.url, tmp_path, timeout=0.05)
+    for number in range(CONNECTIONS):
+        api._take(f"n{number}")
+    with pytest.raises(KubeUnavailable, match="too many requests for the namespace late"):
+        api._take("late")
+    assert not api._waiting
+    api._timeout = 30.0
+    with ThreadPoolExecutor(3) as pool:
+        taking = [pool.submit(api._take, name) for name in ("greedy", "greedy", "other")]
+        eventually(lambda: sum(map(len, api._waiting.values())) == 3)
+        for number in range(3):
+            with api._lock:
+                api._places.give(f"n{number}")
+                api._hand_on()
+        for one in taking:
+            one.result(LONG)
+    assert not api._waiting
 
 
 def test_a_namespace_whose_answers_are_slow_leaves_connections_to_the_others(server: ApiServer, tmp_path: Path) -> None:
