@@ -119,7 +119,7 @@ def admitted(cluster: Cluster, namespace: str, spec: dict[str, Any]) -> None:
     cluster.admin.create(f"/api/v1/namespaces/{namespace}/pods", pod, {"dryRun": "All", "fieldValidation": "Strict"})
 
 
-@pytest.mark.parametrize("side", ["service", "port"])
+@pytest.mark.parametrize("side", ["service", "port", "cancel-on-abort"])
 def test_pods_are_admitted_to_their_own_restricted_namespace(prepared: Cluster, side: str) -> None:
     apply(prepared, manifest(f"{side}/namespace.yaml"))
     namespace = manifest(f"{side}/namespace.yaml")["metadata"]["name"]

@@ -70,8 +70,8 @@ class Journal:
         """
         record = self.store.read(key.caller.project, key.hash)
         if record is not None:
+            refuse_deleted(record)  # first: it may be another's, and is about to make room
             refuse_foreign(record, key)
-            refuse_deleted(record)
         return record
 
     def write(self, record: Record) -> Record:

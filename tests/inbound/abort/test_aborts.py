@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from gha_step.contract.errors import LedgerUnavailable
-from gha_step.emulator import Answer, Response, bad_gateway
+from gha_step.emulator import EXAMPLE_TOKEN, Answer, Response, bad_gateway
 from gha_step.inbound.promotions import API
 from gha_step.ledger.record import Record, State
 from gha_step.ledger_report import describe
@@ -254,13 +254,16 @@ def test_a_run_that_is_only_surely_ours_by_a_rule_is_never_cancelled(watched: Wa
     assert "look at it yourself" in describe(watched.record, watched.clock.now())
 
 
-def test_a_secret_that_names_another_server_since_cancels_nothing_there(watched: Watched, secrets: Path) -> None:
+def test_a_secret_that_names_another_server_since_cancels_nothing_there(
+    watched: Watched, secrets: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     watched.dispatch()
     url = str(watched.record.target.api_base).replace("127.0.0.1", "localhost")
-    write_secret(secrets, accessToken="x" * 20, baseURL=url)
+    write_secret(secrets, accessToken=EXAMPLE_TOKEN, baseURL=url)
     watched.ends("Aborted")
     watched.follow()
     assert (watched.duty.outcome, watched.cancels) == ("given-up", (0, 0))
+    assert f"the credentials are now for {url}" in caplog.text
     assert watched.github.count("get-run") == 0
 
 
