@@ -44,6 +44,7 @@ class Follower:
         self.url = url
         self.connector = FaultyConnector()
         self.store = SqliteStore(folder / "ledger.db")
+        self.heard: list[StepResult] = []
         self._programs: list[Program] = []
         self.restart()
 
@@ -81,7 +82,8 @@ class Follower:
         if isinstance(outcome, StepResult):
             return outcome
         outcome.ready.result(timeout=15)
-        return outcome.answer()
+        self.heard.append(outcome.answer())
+        return self.heard[-1]
 
     def follow(self, calls: int = 1_000, **changes: Any) -> list[StepResult]:
         """Call until the answer is final, as a host does; every answer."""

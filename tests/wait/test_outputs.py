@@ -58,6 +58,7 @@ def nothing_leaks(here: Follower, caplog: pytest.LogCaptureFixture) -> Iterator[
     heard: list[StepResult] = []
     yield heard
     signatures = [entry.query["sig"] for entry in here.log if "sig" in entry.query]
+    heard += here.heard
     said = "".join(answer.to_wire().decode() for answer in heard) + caplog.text + repr(heard)
     for secret in (EXAMPLE_TOKEN, "sig=", *signatures):
         assert secret not in said
@@ -188,6 +189,7 @@ def test_where_the_run_itself_failed_missing_outputs_are_a_note(here: Follower, 
     assert "; no outputs: there is no artifact" in result["message"]
 
 
+@pytest.mark.usefixtures("nothing_leaks")
 def test_an_expired_artifact_fails_with_the_fix(here: Follower) -> None:
     ended(here).expired = True
     assert "has expired: raise its retention-days" in str(here.call(**WANTED).message)
@@ -209,6 +211,7 @@ def again(here: Follower, run: Run, *, carry_over: tuple[str, ...]) -> None:
     run.finish()
 
 
+@pytest.mark.usefixtures("nothing_leaks")
 def test_the_artifact_of_an_earlier_attempt_is_stale(here: Follower) -> None:
     run = here.run()
     run.upload({"n": 1})
@@ -301,6 +304,7 @@ def test_an_artifact_that_lies_fails_with_the_reason_at_once(
     assert len(str(nothing_leaks[-1].message)) < 2_000
 
 
+@pytest.mark.usefixtures("nothing_leaks")
 def test_memory_is_bounded_whatever_is_unpacked(here: Follower) -> None:
     ended(here, stored=bomb())
     tracemalloc.start()
@@ -310,23 +314,27 @@ def test_memory_is_bounded_whatever_is_unpacked(here: Follower) -> None:
     assert peak < 8 << 20
 
 
+@pytest.mark.usefixtures("nothing_leaks")
 def test_thirty_mebibytes_are_refused_unread(here: Follower) -> None:
     ended(here).size = 30 << 20
     assert "has 31457280 bytes" in str(here.call(**WANTED).message)
     assert here.github.count("download-artifact") == 0
 
 
+@pytest.mark.usefixtures("nothing_leaks")
 def test_thirty_mebibytes_that_are_told_as_ten_bytes_are_not_read_to_their_end(here: Follower) -> None:
     ended(here, stored=b" " * (30 << 20)).size = 10
     assert "the maximum is 262144" in str(here.call(**WANTED).message)
 
 
+@pytest.mark.usefixtures("nothing_leaks")
 def test_a_download_without_end_is_ended(here: Follower) -> None:
     ended(here)
     here.github.faults.add(Endless(), "read-storage")
     assert "the maximum is 262144" in str(here.call(**WANTED).message)
 
 
+@pytest.mark.usefixtures("nothing_leaks")
 @pytest.mark.parametrize("name", ["../../etc/passwd", "/etc/cron.d/x", "..\\..\\x", "C:\\x.json", "a\x1b[31m.json"])
 def test_names_in_an_archive_are_only_names(here: Follower, name: str) -> None:
     before = set(here.folder.rglob("*"))
@@ -335,6 +343,7 @@ def test_names_in_an_archive_are_only_names(here: Follower, name: str) -> None:
     assert set(here.folder.rglob("*")) == before
 
 
+@pytest.mark.usefixtures("nothing_leaks")
 def test_names_that_a_message_quotes_are_short_and_printable(here: Follower) -> None:
     ended(here, stored=packed(("\x1b[31m" + "x" * 5_000, b"{}"), ("b", b"{}")))
     message = str(here.call(**WANTED).message)
