@@ -212,10 +212,13 @@ def _add_ledger(ledger: argparse.ArgumentParser) -> None:
     prune = actions.add_parser(
         "prune",
         help="delete records that nobody needs any more, from Kubernetes",
-        description="Deletes from Kubernetes the records of Port runs that are over, that Port was told of, and that "
-        "are older than GHA_STEP_LEDGER_KEEP. It needs the rights list and delete on workflowdispatches.",
+        description="Deletes from Kubernetes, with your own rights, records that are over, that owe nothing, and that "
+        "are older than GHA_STEP_LEDGER_KEEP: those whose Promotion is gone, as the API server says of its UID. It "
+        "needs the rights list and delete on workflowdispatches, and get on promotions.",
     )
-    prune.add_argument("--port", action="store_true", required=True, help="those of Port runs")
+    prune.add_argument(
+        "--port", action="store_true", help="instead, those of Port runs that Port was told of; needs no promotions"
+    )
     prune.add_argument("--project", help="the namespace (default: as for list)")
     prune.add_argument("--ledger", metavar="VALUE", help="kubernetes (default: GHA_STEP_LEDGER)")
     for action in (every, one):
@@ -405,7 +408,7 @@ def _prune(options: argparse.Namespace) -> int:
 
     from gha_step.wiring.ledger_reader import prune
 
-    deleted, unreadable = prune(options.ledger, options.project, os.environ, time.time())
+    deleted, unreadable = prune(options.ledger, options.project, os.environ, time.time(), port=options.port)
     for line in unreadable:
         print(f"gha-step: {line}", file=sys.stderr)
     print(f"{deleted} records deleted", flush=True)

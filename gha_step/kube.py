@@ -13,6 +13,7 @@ It decides how the server is reached and what an answer means; it knows nothing 
     │  └─ AlreadyExists  create: there is an object of that name
     ├─ Invalid           it refuses the object, or the request, as such
     └─ KubeUnavailable   no clear answer: a write may have been applied, now or later
+       └─ TooLong        the answer is longer than is read
 
 No message contains a token: our own is removed from the API server's words.
 """
@@ -41,11 +42,11 @@ JsonObject: TypeAlias = dict[str, Any]
 
 SERVICE_ACCOUNT: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 TIMEOUT: Final = 4.0  # seconds: a step answers within 5
-MAX_ANSWER: Final = 32 << 20  # bytes; etcd keeps objects under 2 MiB, and lists come in pages
-PAGE: Final = 500  # objects in one answer to a list, as kubectl asks
+MAX_ANSWER: Final = 8 << 20  # bytes; etcd keeps objects under 2 MiB, and lists come in pages
+PAGE: Final = 500  # objects in one answer to a list, as kubectl asks; fewer where they are large
 _JSON: Final = "application/json"
 _MERGE: Final = "application/merge-patch+json"
-_TABLE: Final = "application/json;as=Table;v=v1;g=meta.k8s.io"
+_METADATA: Final = "application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io"
 LASTING: Final = 15.0  # seconds after which a denial is believed …
 TRIES: Final = 3  # … if it came at least this often
 ASK_AGAIN: Final = 5.0  # seconds between two tries
@@ -143,6 +144,10 @@ class KubeUnavailable(KubeError):
     def __init__(self, message: str, words: str = "", retry_after: float = 10.0) -> None:
         super().__init__(message, words)
         self.retry_after = retry_after
+
+
+class TooLong(KubeUnavailable):
+    """The answer is longer than `MAX_ANSWER`: what was asked for has to be asked in parts."""
 
 
 class _Denials:
@@ -255,11 +260,23 @@ class KubeApi:
         """
         self._request("DELETE", path, None, {"preconditions": {"uid": uid, "resourceVersion": version}})
 
-    def items(self, path: str, query: Mapping[str, str] | None = None) -> Iterator[JsonObject]:
-        """The objects of the collection at ``path``, as one snapshot, read page by page."""
-        position: dict[str, str] = {}
+    def items(
+        self, path: str, query: Mapping[str, str] | None = None, *, metadata_only: bool = False
+    ) -> Iterator[JsonObject]:
+        """The objects of the collection at ``path``, as one snapshot, read page by page.
+
+        :param metadata_only: of each object nothing but its metadata.
+        """
+        limit, position = PAGE, dict[str, str]()
         while True:
-            page = self._request("GET", path, {"limit": str(PAGE), **(query or {}), **position})
+            asked = {"limit": str(limit), **(query or {}), **position}
+            try:
+                page = self._request("GET", path, asked, None, _METADATA if metadata_only else _JSON)
+            except TooLong:
+                if limit == 1:
+                    raise
+                limit = max(1, limit // 8)
+                continue
             found, metadata = page.get("items"), page.get("metadata")
             if not isinstance(found, list) or not isinstance(metadata, dict):
                 raise KubeUnavailable(f"{self._name} answered GET {path} with something other than a list")
@@ -267,24 +284,6 @@ class KubeApi:
             if not metadata.get("continue"):
                 return
             position = {"continue": str(metadata["continue"])}
-
-    def table(self, path: str, *names: str) -> list[list[Any]]:
-        """These printer columns of every object of the collection at ``path``, from the API server's cache.
-
-        The objects themselves are not sent: from its cache the API server would send all of them in one answer.
-        """
-        query = {"resourceVersion": "0", "includeObject": "None"}
-        table = self._request("GET", path, query, None, _TABLE)
-        try:
-            columns = [column["name"] for column in table["columnDefinitions"]]
-            places = [columns.index(name) for name in names]
-            return [[row["cells"][place] for place in places] for row in table.get("rows") or ()]
-        except (KeyError, IndexError, TypeError, ValueError):
-            wanted = " and ".join(names)
-            raise KubeUnavailable(
-                f"{self._name} answered GET {path} without a table of {wanted}: is the CustomResourceDefinition of "
-                "this version installed?"
-            ) from None
 
     def _request(
         self,
@@ -400,6 +399,8 @@ class KubeApi:
             finally:  # a body that was read to its end has already released the connection
                 response.close()
                 response.release_conn()
+        except _Long as error:
+            raise TooLong(f"{self._name} does not answer {method} {path}", str(error)) from None
         except (OSError, exceptions.HTTPError) as error:
             late = isinstance(_cause(error), TimeoutError)
             why = f"no answer within {self._timeout:g} s" if late else _text(_cause(error))
@@ -420,7 +421,11 @@ class KubeApi:
                 return bytes(text)
             text += piece
             if len(text) > MAX_ANSWER:
-                raise OSError(f"an answer of more than {MAX_ANSWER} bytes")
+                raise _Long(f"an answer of more than {MAX_ANSWER} bytes")
+
+
+class _Long(OSError):
+    pass
 
 
 def connect(

@@ -4,6 +4,7 @@ The simulation replaces all of this; so no lock may be held across any of these 
 """
 
 import math
+import os
 import threading
 import time
 from collections import OrderedDict, deque
@@ -105,6 +106,27 @@ class Shares:
         self._taken[share] -= 1
         if not self._taken[share]:
             del self._taken[share]
+
+
+SPARE: Final = 8  # file descriptors: one dispatch needs a few at once
+
+
+def shortage() -> str | None:
+    """What this process has run out of, found by asking for it; ``None``: nothing. It may be back the next moment."""
+    opened: list[int] = []
+    try:
+        for _ in range(SPARE):
+            opened.append(os.open(os.devnull, os.O_RDONLY))
+    except OSError:
+        return "no file descriptors are left"
+    finally:
+        for descriptor in opened:
+            os.close(descriptor)
+    try:
+        threading.Thread(target=int, name="probe", daemon=True).start()
+    except RuntimeError:
+        return "no thread can be started"
+    return None
 
 
 _Job: TypeAlias = "tuple[Future[Any], Callable[[], Any]]"

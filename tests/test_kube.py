@@ -14,6 +14,7 @@ import pytest
 
 from gha_step.kube import (
     CONNECTIONS,
+    MAX_ANSWER,
     AccessUnknown,
     AlreadyExists,
     Conflict,
@@ -161,8 +162,8 @@ def test_the_rest_of_an_answer_has_only_the_rest_of_the_time(server: ApiServer, 
 
 
 def test_an_answer_beyond_all_measure_is_not_read_to_its_end(server: ApiServer, tmp_path: Path) -> None:
-    server.scripted.append(answer(200, b" " * (33 << 20)))
-    with pytest.raises(KubeUnavailable, match="an answer of more than 33554432 bytes"):
+    server.scripted.append(answer(200, b" " * (9 << 20)))
+    with pytest.raises(KubeUnavailable, match="an answer of more than 8388608 bytes"):
         client(server.url, tmp_path, timeout=5).get(OBJECT)
 
 
@@ -287,31 +288,30 @@ def test_a_list_comes_page_by_page_and_only_as_it_is_used(server: ApiServer, api
     ]
 
 
-def test_a_table_comes_without_the_objects(server: ApiServer, api: KubeApi) -> None:
-    columns = [{"name": "Name"}, {"name": "State"}]
-    table = {"kind": "Table", "columnDefinitions": columns, "rows": [{"cells": ["one", "sending"], "object": None}]}
-    server.scripted.extend([answer(200, table), answer(200, {**table, "rows": None})])
-    assert api.table(OBJECTS, "State", "Name") == [["sending", "one"]]
-    assert api.table(OBJECTS, "State") == []
-    (request, _) = server.requests
-    assert request.headers["Accept"] == "application/json;as=Table;v=v1;g=meta.k8s.io"
-    assert request.path.partition("?")[2] == "resourceVersion=0&includeObject=None"
+def test_of_a_list_the_metadata_alone_can_be_asked_for(server: ApiServer, api: KubeApi) -> None:
+    server.scripted.append(answer(200, {"items": [{"metadata": {}}], "metadata": {}}))
+    assert list(api.items(OBJECTS, metadata_only=True)) == [{"metadata": {}}]
+    assert server.requests[0].headers["Accept"] == "application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io"
 
 
-@pytest.mark.parametrize(
-    "given",
-    [
-        {"items": []},
-        {"columnDefinitions": [{"name": "Name"}], "rows": []},
-        {"columnDefinitions": [{"name": "State"}], "rows": [{"cells": []}]},
-        {"columnDefinitions": [{"name": "State"}], "rows": [5]},
-        {"columnDefinitions": 5},
-    ],
-)
-def test_what_is_no_table_is_no_empty_one(server: ApiServer, api: KubeApi, given: object) -> None:
-    server.scripted.append(answer(200, given))
-    with pytest.raises(KubeUnavailable, match="without a table of State"):
-        api.table(OBJECTS, "State")
+def test_a_page_that_is_too_long_is_asked_for_in_smaller_ones(server: ApiServer, api: KubeApi) -> None:
+    large = answer(200, {"items": ["x" * MAX_ANSWER], "metadata": {}})
+    pages = [{"items": [{"n": 1}], "metadata": {"continue": "a"}}, {"items": [{"n": 2}], "metadata": {}}]
+    server.scripted.extend([large, answer(200, pages[0]), large, answer(200, pages[1])])
+    assert [one["n"] for one in api.items(OBJECTS)] == [1, 2]
+    assert [request.path.partition("?")[2] for request in server.requests] == [
+        "limit=500",
+        "limit=62",
+        "limit=62&continue=a",
+        "limit=7&continue=a",
+    ]
+
+
+def test_one_object_that_is_too_long_ends_the_list(server: ApiServer, api: KubeApi) -> None:
+    server.scripted.extend([answer(200, {"items": ["x" * MAX_ANSWER], "metadata": {}})] * 4)
+    with pytest.raises(KubeUnavailable, match=f"more than {MAX_ANSWER} bytes"):
+        list(api.items(OBJECTS))
+    assert server.requests[-1].path.endswith("limit=1")
 
 
 @pytest.mark.parametrize("second", [reset, answer(410, status(410, "Expired", "too old")), answer(200, STORED)])

@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import sqlite3
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -21,8 +22,9 @@ from gha_step.ledger.kubernetes import KubernetesStore
 from gha_step.ledger.record import Candidate, Run, State
 from gha_step.ledger.sqlite import SqliteStore
 from gha_step.steps.cancel.record import new_record
+from tests.inbound.test_promotions import CRD
 from tests.ledger.clusters import install
-from tests.ledger.records import CANDIDATE, TARGET, record
+from tests.ledger.records import CANDIDATE, REPORT, TARGET, record
 from tests.support.cluster import Cluster
 
 STATES = pytest.mark.parametrize("state", list(State))
@@ -564,10 +566,55 @@ def test_no_field_of_the_record_is_missing_from_show() -> None:
         assert words in shown
 
 
+@pytest.mark.cluster
+def test_records_are_pruned_whose_promotion_is_no_more_and_no_others(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    install(cluster)
+    cluster.kubectl("apply", "-f", "-", stdin=json.dumps(CRD))
+    cluster.kubectl("wait", "--for=condition=Established", "crd/promotions.kargo.akuity.io", "--timeout=30s")
+    mine = cluster.namespace("prune")
+    kind = {"apiVersion": "kargo.akuity.io/v1alpha1", "kind": "Promotion"}
+    path = f"/apis/kargo.akuity.io/v1alpha1/namespaces/{mine}/promotions"
+    uid = cluster.admin.create(path, kind | {"metadata": {"name": "here"}})["metadata"]["uid"]
+    store = KubernetesStore(cluster.admin, frozenset({mine}))
+
+    def written(alias: str, promotion: str, promotion_uid: str, state: State = State.REJECTED, **more: Any) -> None:
+        parts = (mine, "uid-1", alias)
+        made = record(state, version=0, key=step_key(*parts), key_parts=parts, promotion=promotion, **more)
+        store.write(made.model_copy(update={"promotion_uid": promotion_uid}))
+
+    gone = "9a1d0e0f-0000-4000-8000-000000000001"
+    written("kept: its Promotion is there", "here", uid)
+    written("kept: whose it is nobody knows", "gone", "")
+    written("kept: not over", "gone", gone, State.UNKNOWN)
+    written("kept: young", "gone", gone, created_at=time.time())
+    written("kept: Port's", "gone", gone, report=REPORT.model_copy(update={"closed": True}), schema_version=2)
+    # Kubernetes' garbage collector, which would delete these too, is no part of this cluster.
+    written("deleted", "gone", gone)
+    written("deleted: another of its name is there", "here", gone)
+    written("deleted: nothing was sent", "gone", gone, State.RESERVED)
+    monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
+    monkeypatch.setenv("GHA_STEP_LEDGER", "kubernetes")
+    account = cluster.service_account(mine)
+    monkeypatch.setenv("KUBECONFIG", str(cluster.kubeconfig(account, mine)))
+    verbs = ["list", "delete"]
+    cluster.allow(mine, [{"apiGroups": ["gha-step.dev"], "resources": ["workflowdispatches"], "verbs": verbs}])
+    assert "Promotion" in refused(capsys, "ledger", "prune"), "without the right to see Promotions none is gone"
+    assert len(list(store.records())) == 8
+    cluster.allow(
+        mine, [{"apiGroups": ["kargo.akuity.io"], "resources": ["promotions"], "verbs": ["get"]}], name="promotions"
+    )
+    assert lines(capsys, "ledger", "prune") == ["3 records deleted"]
+    assert all(one.alias.startswith("kept") for one in store.records())
+    assert len(list(store.records())) == 5
+
+
 def test_records_in_a_file_are_not_pruned(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["ledger", "prune", "--port", "--ledger", "sqlite:x.db"]) == 2
     assert capsys.readouterr().err == (
-        "gha-step: GHA_STEP_LEDGER: only records in Kubernetes are pruned; write kubernetes\n"
+        "gha-step: GHA_STEP_LEDGER: only records in Kubernetes are pruned; write kubernetes. Those in a "
+        "file shrink by themselves\n"
     )
 
 

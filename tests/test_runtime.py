@@ -7,7 +7,7 @@ from functools import partial
 
 import pytest
 
-from gha_step.runtime import SystemClock, ThreadWorkers
+from gha_step.runtime import SystemClock, ThreadWorkers, shortage
 from tests.support.clock import eventually
 
 
@@ -219,6 +219,8 @@ def test_where_no_thread_can_be_started_work_waits_and_begins_once_one_can(monke
         waiting = workers.spawn(lambda: 1)
         withdrawn = workers.spawn(lambda: 2)
         assert withdrawn.cancel()
+        assert shortage() == "no thread can be started"
+    assert shortage() is None
     assert workers.spawn(lambda: 3).result(5) == 3
     assert waiting.result(5) == 1
 

@@ -18,6 +18,7 @@ from gha_step.inbound.readiness import Readiness
 from gha_step.inbound.refused_callers import RefusedCallers
 from gha_step.inbound.scrapes import Scrapes
 from gha_step.inbound.web import ASGIApp, Receive, Request, Response, Scope, Send
+from gha_step.runtime import shortage
 
 EXECUTE: Final = "/api/v1/step.execute"
 
@@ -63,7 +64,8 @@ def http_app(
             if path == "/healthz":
                 return _text(200, "ok")
             if path == "/readyz":
-                return _text(200, "ready") if readiness.serving else _text(503, "not ready")
+                missing = shortage() if readiness.serving else "it starts or stops"
+                return _text(200, "ready") if missing is None else _text(503, f"not ready: {missing}")
             if path == "/metrics":
                 content = await scrapes.read()
                 return Response(content, media_type="text/plain; version=0.0.4; charset=utf-8")

@@ -101,9 +101,14 @@ def concerns(record: Record, other: Record, runs: Collection[int]) -> bool:
             other.state in OPEN
             or _is_unidentified(record, other)
             or (other.run is not None and other.run.id in runs)
-            or (other.project, other.promotion) == (record.project, record.promotion)
+            or (not _is_over(other) and (other.project, other.promotion) == (record.project, record.promotion))
         )
     )
+
+
+def _is_over(other: Record) -> bool:
+    """Whether another's record says nothing to us any more, but which run is not ours."""
+    return other.state in (State.ACCEPTED, State.REJECTED)
 
 
 def others_of(record: Record, records: Iterable[Record]) -> Others:

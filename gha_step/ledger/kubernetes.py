@@ -24,7 +24,7 @@ from gha_step.kube import Conflict as KubeConflict
 from gha_step.ledger.attribution import concerns
 from gha_step.ledger.keys import digest
 from gha_step.ledger.lease import Lease
-from gha_step.ledger.record import Payload, Record, State, Target, Version
+from gha_step.ledger.record import FINAL, Payload, Record, State, Target, Version
 from gha_step.ledger.shared_reads import SharedReads
 from gha_step.ledger.store import Conflict, RecordRefused, Standing
 from gha_step.telemetry import log
@@ -37,12 +37,12 @@ REPO_LABEL: Final = f"{GROUP}/repo"
 WORKFLOW_LABEL: Final = f"{GROUP}/workflow"
 RUN_LABEL: Final = f"{GROUP}/run"  # its ID, once it is known
 DUTY_LABEL: Final = f"{GROUP}/duty"  # open: the record owes something
+STATE_LABEL: Final = f"{GROUP}/state"  # for finding and counting: what a record says is in the record
 _OPEN: Final = "open"
 FINALIZER: Final = f"{GROUP}/cancel-on-abort"  # somebody follows the duty, and takes it off when it is closed
 TARGET_ANNOTATION: Final = f"{GROUP}/target"
 CLAIMED_ANNOTATION: Final = f"{GROUP}/claimed"  # of 0.1.0, and dropped from its Leases
 PROMOTION_API_VERSION: Final = "kargo.akuity.io/v1alpha1"
-_CENSUS: Final = ("State", "Created")  # printer columns of the CustomResourceDefinition
 
 
 class Resource(NamedTuple):
@@ -76,6 +76,7 @@ _PARTS: Final = {
 _DUTIES: Final = ("report", "abort")
 _AS_IT_IS: Final = ("run", *_DUTIES)  # parts whose fields have the same names in both
 MOST_OLDER: Final = 2_000  # records without a label that one decision reads: four pages
+_RUNS_AT_ONCE: Final = 300  # in one selector: some proxies take addresses of 8 KiB
 _NAMESPACE: Final = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 _KEY: Final = re.compile(r"[0-9a-z]{1,64}")
 _LABEL: Final = re.compile(r"([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?")
@@ -145,27 +146,35 @@ class KubernetesStore:
         """The API server's connections are shared, and end with the process."""
 
     def others(self, record: Record, runs: Collection[int]) -> list[Record]:
-        # Thousands of steps may wait for runs of one workflow, and each look at it reads the records of all of them.
-        asked = (record.project, _may_be_workflow_of(record.target))
-        others = self._of_workflow.read(asked, lambda: self._others_as_they_are(record))
-        return [other for other in others if concerns(record, other, runs)]
+        # Thousands of steps may wait for runs of one workflow, and have ended: what is over is read by its run alone.
+        workflow = _may_be_workflow_of(record.target)
+        # Earlier versions wrote no label for the state, and 0.1.0 none at all.
+        selectors = (f"{workflow},{STATE_LABEL} notin (accepted,rejected)", f"!{WORKFLOW_LABEL}")
+        found = self._shared(record.project, *selectors)
+        ids = sorted(runs)
+        for start in range(0, len(ids), _RUNS_AT_ONCE):
+            some = ",".join(map(str, ids[start : start + _RUNS_AT_ONCE]))
+            found = [*found, *self._shared(record.project, f"{workflow},{RUN_LABEL} in ({some})")]
+        # Of all namespaces' records, those of the own one come twice.
+        return [other for other in {other.key: other for other in found}.values() if concerns(record, other, runs)]
 
-    def _others_as_they_are(self, record: Record) -> list[Record]:
-        """Of the record's workflow, whatever they say."""
-        of_workflow = {"labelSelector": _may_be_workflow_of(record.target)}
-        of_older = {"labelSelector": f"!{WORKFLOW_LABEL}"}  # 0.1.0 wrote none
-        own = RECORDS.path(_namespace(record.project))
-        found: list[_Object] = []
-        for project, path in {(record.project, own), *self._collections()}:
+    def _shared(self, project: str, *selectors: str) -> list[Record]:
+        return self._of_workflow.read((project, *selectors), lambda: self._selected(project, selectors))
+
+    def _selected(self, own_project: str, selectors: Collection[str]) -> list[Record]:
+        """The records with these labels, whatever they say, of all projects that may be read."""
+        own = RECORDS.path(_namespace(own_project))
+        found: list[Record] = []
+        for project, path in {(own_project, own), *self._collections()}:
             with _translated(RECORDS, "list", project):
                 try:
-                    found += self._api.items(path, of_workflow)
-                    found += islice(self._api.items(path, of_older), MOST_OLDER)
+                    for selector in selectors:
+                        most = MOST_OLDER if selector.startswith("!") else None
+                        found += map(_decode, islice(self._api.items(path, {"labelSelector": selector}), most))
                 except Forbidden:
                     if path == own:
                         raise  # elsewhere: what this process may not read is as a stranger's
-        # Of all namespaces' records, those of the own one come twice.
-        return list({other.key: other for other in map(_decode, found)}.values())
+        return found
 
     def read_lease(self, project: str, target: Target) -> Lease:
         found = self._get(GATES, project, _gate_name(target))
@@ -205,15 +214,16 @@ class KubernetesStore:
                     yield record
 
     def census(self) -> dict[str, Standing]:
+        """Of those that are over nothing but the metadata is read: there may be many, and large ones."""
         standing: dict[str, Standing] = dict.fromkeys(State, Standing())
+        over = f"({','.join(sorted(FINAL))})"
         for project, path in self._collections():
             with _translated(RECORDS, "list", project):
-                rows = self._api.table(path, *_CENSUS)
-            for state, created in rows:
-                if state in standing:
-                    records, oldest = standing[state]
-                    made = float(created or 0)
-                    standing[state] = Standing(records + 1, made if oldest is None else min(oldest, made))
+                for one in self._api.items(path, {"labelSelector": f"{STATE_LABEL} in {over}"}, metadata_only=True):
+                    _count(standing, (_object(one)["metadata"].get("labels") or {}).get(STATE_LABEL), _made(one))
+                for one in self._api.items(path, {"labelSelector": f"{STATE_LABEL} notin {over}"}):
+                    made = (one.get("step") or {}).get("createdAt")
+                    _count(standing, (one.get("progress") or {}).get("state"), made or _made(one))
         return standing
 
     def readable(self, unreadable: list[str]) -> Iterator[Record]:
@@ -318,6 +328,16 @@ class KubernetesStore:
         return _of_others(found["metadata"]) if found is not None and _version(found) == version else None
 
 
+def _count(standing: dict[str, Standing], state: object, made: float) -> None:
+    if isinstance(state, str) and state in standing:
+        records, oldest = standing[state]
+        standing[state] = Standing(records + 1, made if oldest is None else min(oldest, made))
+
+
+def _made(found: _Object) -> float:
+    return datetime.fromisoformat(found["metadata"]["creationTimestamp"]).timestamp()
+
+
 # ---------------------------------------------------------------- errors
 
 
@@ -384,7 +404,7 @@ def _of_others(metadata: _Object) -> _Object:
     """What in an object's metadata is not ours, and has to be there after our next PUT as well."""
     kept: _Object = {}
     for name, ours in (
-        ("labels", (PROMOTION_LABEL, REPO_LABEL, WORKFLOW_LABEL, DUTY_LABEL, RUN_LABEL)),
+        ("labels", (PROMOTION_LABEL, REPO_LABEL, WORKFLOW_LABEL, DUTY_LABEL, STATE_LABEL, RUN_LABEL)),
         ("annotations", (TARGET_ANNOTATION, CLAIMED_ANNOTATION)),
     ):
         if theirs := {key: value for key, value in (metadata.get(name) or {}).items() if key not in ours}:
@@ -432,6 +452,7 @@ def _encode(record: Record) -> _Object:
                 PROMOTION_LABEL: _label(record.promotion),
                 REPO_LABEL: _repo_label(record.target),
                 WORKFLOW_LABEL: _workflow_label(record.target),
+                STATE_LABEL: record.state,
             },
         },
         "schemaVersion": fields.pop("schema_version"),

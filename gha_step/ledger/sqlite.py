@@ -93,7 +93,8 @@ LIMIT ?
 _OTHERS: Final = """
 SELECT key, version, record FROM records
 WHERE CASE WHEN json_valid(record) THEN json_extract(record, '$.run.id') END IN (SELECT value FROM json_each(?))
-UNION SELECT key, version, record FROM records WHERE project = ? AND promotion = ?
+UNION SELECT key, version, record FROM records
+WHERE project = ? AND promotion = ? AND state NOT IN ('accepted', 'rejected')
 UNION SELECT key, version, record FROM records WHERE state IN (SELECT value FROM json_each(?))
 """
 

@@ -3,17 +3,20 @@
 And where they delete those that nobody needs.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from gha_step.inbound.shell.errors import UsageError
 from gha_step.inbound.shell.files import ledgers_of_run
 from gha_step.ledger.reading import FileReader, FileReaders, KubernetesReader, Reader
+from gha_step.ledger.record import OPEN, Record
 from gha_step.ledger.store import LedgerUnusable
 from gha_step.settings import Settings
 
 if TYPE_CHECKING:
+    from gha_step.kube import KubeApi
     from gha_step.ledger.kubernetes import KubernetesStore
 
 OPERATOR_WAITS: Final = 30.0  # seconds for one request to the API server
@@ -28,25 +31,53 @@ def reader_of(named: str | None, project: str | None, environment: Mapping[str, 
     """
     settings = _settings(named, environment)
     if settings.ledger == "kubernetes":
-        return KubernetesReader(_in_kubernetes(settings, project, environment))
+        return KubernetesReader(_store(_api(environment), settings, project))
     path = settings.ledger.path
     if named is None and not environment.get("GHA_STEP_LEDGER"):
         return _files([*([path] if path.exists() else []), *_of_run(environment)] or [path])
     return _files(_ledgers_in(path) if path.is_dir() else [path])
 
 
-def prune(named: str | None, project: str | None, environment: Mapping[str, str], now: float) -> tuple[int, list[str]]:
-    """Delete the records of Port runs that are over, told and old enough; how many, and why others cannot be read.
+def prune(
+    named: str | None, project: str | None, environment: Mapping[str, str], now: float, *, port: bool
+) -> tuple[int, list[str]]:
+    """Delete records that are over and old enough; how many, and why others cannot be read.
 
-    :raises StepError: they cannot be listed, or not be deleted.
+    :param port: those of Port runs that Port was told of; else those whose Promotion is no more.
+    :raises StepError: they cannot be listed, or not be deleted, or a Promotion cannot be read.
     """
     settings = _settings(named, environment)
     if settings.ledger != "kubernetes":
-        raise LedgerUnusable("GHA_STEP_LEDGER: only records in Kubernetes are pruned; write kubernetes")
+        raise LedgerUnusable(
+            "GHA_STEP_LEDGER: only records in Kubernetes are pruned; write kubernetes. Those in a "
+            "file shrink by themselves"
+        )
     before = now - settings.ledger_keep
-    return _in_kubernetes(settings, project, environment).prune(
-        lambda record: record.report is not None and record.final and record.created_at < before
+    api = _api(environment)
+    gone = _is_gone(api)
+    return _store(api, settings, project).prune(
+        lambda record: (
+            record.created_at < before and record.state not in OPEN and (_is_told(record) if port else gone(record))
+        )
     )
+
+
+def _is_told(record: Record) -> bool:
+    """Whether it is that of a Port run which is over; what is owed is not asked here."""
+    return record.report is not None and record.final
+
+
+def _is_gone(api: "KubeApi") -> Callable[[Record], bool]:
+    """Whether a record's Promotion is no more: the API server says so of its UID, and it will never come back."""
+    from gha_step.inbound.promotions import Promotions
+
+    end = lru_cache(1000)(Promotions(api).end)
+
+    def gone(record: Record) -> bool:
+        known = record.report is None and record.promotion and record.promotion_uid
+        return bool(known) and end(record.project, record.promotion, record.promotion_uid) == "deleted"
+
+    return gone
 
 
 def _settings(named: str | None, environment: Mapping[str, str]) -> Settings:
@@ -73,12 +104,16 @@ def _of_run(environment: Mapping[str, str]) -> list[Path]:
         return []
 
 
-def _in_kubernetes(settings: Settings, project: str | None, environment: Mapping[str, str]) -> "KubernetesStore":
+def _api(environment: Mapping[str, str]) -> "KubeApi":
     from gha_step.kube import connect
-    from gha_step.ledger.kubernetes import KubernetesStore
     from gha_step.runtime import SystemClock
 
-    api = connect(environment, SystemClock(), timeout=OPERATOR_WAITS)
+    return connect(environment, SystemClock(), timeout=OPERATOR_WAITS)
+
+
+def _store(api: "KubeApi", settings: Settings, project: str | None) -> "KubernetesStore":
+    from gha_step.ledger.kubernetes import KubernetesStore
+
     own = api.own_namespace()
     projects = frozenset({project}) if project else settings.projects or (frozenset({own}) if own else None)
     return KubernetesStore(api, None if projects is None or "*" in projects else projects)

@@ -1,6 +1,8 @@
 """A real process: its start, its log, and its orderly end."""
 
 import json
+import os
+import resource
 import signal
 import socket
 import subprocess
@@ -8,6 +10,8 @@ import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from http.client import HTTPConnection
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -222,3 +226,22 @@ def test_nothing_that_is_written_holds_a_token(server: Served) -> None:
         assert BEARER.encode() not in content, name
     assert all(EXAMPLE_TOKEN.encode() not in answer.body for answer in answers)
     assert all(BEARER.encode() not in answer.body for answer in answers)
+
+
+def test_a_server_without_file_descriptors_is_not_ready_and_is_again_once_there_are_some(server: Served) -> None:
+    number, own = server.process.pid, resource.RLIMIT_NOFILE
+    before = resource.prlimit(number, own)
+    # Asked over a connection that is there already: no other would be accepted.
+    with closing(HTTPConnection(server.url.removeprefix("http://"))) as connection:
+
+        def ready() -> tuple[int, bytes]:
+            connection.request("GET", "/readyz")
+            answered = connection.getresponse()
+            return answered.status, answered.read()
+
+        assert ready() == (200, b"ready\n")
+        open_ones = [int(name) for name in os.listdir(f"/proc/{number}/fd")]
+        resource.prlimit(number, own, (max(open_ones) + 2, before[1]))
+        assert ready() == (503, b"not ready: no file descriptors are left\n")
+        resource.prlimit(number, own, before)
+        assert ready() == (200, b"ready\n")

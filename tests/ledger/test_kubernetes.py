@@ -13,7 +13,7 @@ from gha_step import kube
 from gha_step.contract.errors import LedgerError, LedgerUnavailable
 from gha_step.kube import Invalid, KubeApi
 from gha_step.ledger.duties import Duty
-from gha_step.ledger.kubernetes import FINALIZER, GATES, RECORDS, WORKFLOW_LABEL, KubernetesStore, Resource
+from gha_step.ledger.kubernetes import FINALIZER, GATES, RECORDS, STATE_LABEL, WORKFLOW_LABEL, KubernetesStore, Resource
 from gha_step.ledger.lease import Lease
 from gha_step.ledger.record import FINAL, Record, Run, State
 from gha_step.ledger.store import Conflict
@@ -23,7 +23,6 @@ from tests.deploy.manifests import manifest
 from tests.ledger.clusters import LEDGER_RULES, Granted, granted
 from tests.ledger.records import ABORT, CANDIDATE, DUTIES, TARGET, events, owing, run
 from tests.ledger.store_contract import fresh
-from tests.support.clock import eventually
 from tests.support.cluster import Cluster
 
 pytestmark = pytest.mark.cluster
@@ -594,29 +593,54 @@ def test_a_right_that_is_missing_is_named(place: Granted, resource: Resource, ve
                 assert words in str(caught.value)
 
 
-def test_records_are_counted_without_reading_them(place: Granted) -> None:
-    """Out of its memory the API server gives a list all at once: 16,000 whole records are more than an answer takes."""
+class Watched(KubeApi):
+    """A real API server's answers, weighed."""
+
+    def __init__(self, real: KubeApi) -> None:
+        self._real = real
+        self.heard: list[int] = []
+
+    def _request(self, method: str, path: str, *rest: Any) -> dict[str, Any]:
+        found = self._real._request(method, path, *rest)
+        self.heard.append(len(json.dumps(found)))
+        return found
+
+
+def test_records_that_are_over_are_counted_without_reading_them(place: Granted) -> None:
     large = whole(State.UNRESOLVED, baseline_ids=tuple(range(5_000)))
     for number in range(3):
         mine = fresh(f"step-{number}")
         place.store.write(large.model_copy(update={"key": mine.key, "key_parts": mine.key_parts}))
-    heard: list[str] = []
+    api = Watched(place.cluster.admin)
+    store = KubernetesStore(api, frozenset({place.namespaces["demo"]}))
+    assert store.census()[State.UNRESOLVED].records == 3
+    assert max(api.heard) < 10_000
 
-    class Watched(KubeApi):
-        """A real API server's answers, weighed."""
 
-        def __init__(self) -> None:
-            pass
+def test_records_without_the_label_of_their_state_are_counted_by_their_content(place: Granted) -> None:
+    made = place.store.write(whole(State.ACCEPTED))
+    body = stands(place, made)
+    del body["metadata"]["labels"][STATE_LABEL]
+    place.cluster.admin.replace(place.path(RECORDS, "demo", made.key), body)
+    assert place.store.census()[State.ACCEPTED].records == 1
+    assert place.store.others(fresh("mine", State.SENDING), [made.run.id if made.run else 0]) != []
 
-        def _request(self, method: str, path: str, *rest: Any) -> dict[str, Any]:
-            found = place.cluster.admin._request(method, path, *rest)
-            heard.append(json.dumps(found))
-            return found
 
-    store = KubernetesStore(Watched(), frozenset({place.namespaces["demo"]}))
-    # The API server's memory learns of a write a moment later.
-    eventually(lambda: store.census()[State.UNRESOLVED].records == 3)
-    assert max(map(len, heard)) < 10_000
+def test_a_look_does_not_read_what_its_promotion_has_finished(place: Granted) -> None:
+    def written(number: int) -> Record:
+        state = State.ACCEPTED if number % 2 else State.REJECTED
+        more: dict[str, Any] = {"run": run("response", 100 + number)} if number % 2 else {}
+        return place.store.write(fresh(f"step-{number}", state, reason="x" * 1000, **more))
+
+    made = [written(number) for number in range(40)]
+    mine = place.store.write(fresh("mine", State.UNKNOWN))
+    api = Watched(place.api)
+    store = KubernetesStore(api, frozenset({"demo"}))
+    assert {other.key for other in store.others(mine, [101, 139, *range(10_000, 10_400)])} == {
+        made[1].key,
+        made[39].key,
+    }
+    assert sum(api.heard) < 15_000, "of 42 records three are asked for"
 
 
 def test_without_the_definition_the_message_says_how_to_install_it(cluster: Cluster) -> None:
