@@ -278,6 +278,8 @@ class KubeApi:
                 limit = max(1, limit // 8)
                 continue
             found, metadata = page.get("items"), page.get("metadata")
+            if metadata_only and "items" in page and page.get("kind") == "PartialObjectMetadataList":
+                found = found or []  # which it writes as null
             if not isinstance(found, list) or not isinstance(metadata, dict):
                 raise KubeUnavailable(f"{self._name} answered GET {path} with something other than a list")
             yield from found
