@@ -289,7 +289,7 @@ def test_a_list_comes_page_by_page_and_only_as_it_is_used(server: ApiServer, api
 
 
 def test_of_a_list_the_metadata_alone_can_be_asked_for(server: ApiServer, api: KubeApi) -> None:
-    empty = {"kind": "PartialObjectMetadataList", "items": None, "metadata": {}}
+    empty: dict[str, object] = {"kind": "PartialObjectMetadataList", "items": None, "metadata": {}}
     server.scripted.extend([answer(200, {"items": [{"metadata": {}}], "metadata": {}}), answer(200, empty)])
     assert list(api.items(OBJECTS, metadata_only=True)) == [{"metadata": {}}]
     assert list(api.items(OBJECTS, metadata_only=True)) == []
