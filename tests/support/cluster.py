@@ -23,6 +23,7 @@ from typing import IO, Any, Final
 from gha_step.kube import KubeApi, NotFound, connect
 from gha_step.runtime import SystemClock
 from tests.support.certificates import Authority, Issued, write_key
+from tests.support.clock import eventually
 
 PROGRAMS: Final = ("etcd", "kube-apiserver", "kubectl")
 START_WITHIN: Final = 60.0  # seconds; it takes 3 to 5
@@ -176,9 +177,15 @@ class Cluster:
         """The API server takes connections and answers nothing, until it goes on where it stopped."""
         os.kill(self._process, signal.SIGSTOP)
         try:
+            threads = Path(f"/proc/{self._process}/task")  # each stops when it next runs, on a busy machine later
+            eventually(lambda: all(_stopped(thread) for thread in threads.iterdir()))
             yield
         finally:
             os.kill(self._process, signal.SIGCONT)
+
+
+def _stopped(thread: Path) -> bool:
+    return (thread / "stat").read_text().rpartition(")")[2].split()[0] == "T"
 
 
 @contextmanager
