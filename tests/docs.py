@@ -63,6 +63,8 @@ BOUNDS: Final = (  # what, the module below gha_step, its constant, and the unit
     ("problems that are told of one config", "contract.values", "MAX_PROBLEMS", ""),
     ("HTTP connections without a valid bearer", "inbound.connections", "UNPROVED", ""),
     ("from a connection to the end of a request's head", "inbound.connections", "HEAD_WITHIN", "s"),
+    ("a request's head, a chunk's extensions, what follows the last chunk", "inbound.connections", "LONGEST_HEAD", "B"),
+    ("requests on a connection ahead of the one that is being answered", "inbound.connections", "AHEAD", ""),
     ("an idle HTTP connection", "inbound.process", "KEEP_ALIVE", "s"),
     ("first reads of project tokens under way", "inbound.rest.project_tokens", "MAX_READS", ""),
     ("gRPC connections", "inbound.grpc.server", "MAX_CONNECTIONS", ""),
@@ -144,7 +146,9 @@ TESTED: Final = {  # by the test that shows it: the bounds
     "github/test_listings.py": ("github.listings.KEPT",),
     "inbound/test_connections.py": (
         "inbound.connections.UNPROVED",
+        "inbound.connections.AHEAD",
         "inbound.connections.HEAD_WITHIN",
+        "inbound.connections.LONGEST_HEAD",
     ),
     "inbound/test_grpc.py": ("inbound.grpc.server.MAX_CALLS",),
     "inbound/test_grpc_bounds.py": (

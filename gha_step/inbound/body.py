@@ -48,6 +48,8 @@ async def read_body(request: Request, within: float, most: int = MAX_BODY, *, pl
         raise too_large
     body = bytearray()
     try:
+        if request.whole and most >= SMALL:
+            return await request.read()
         async with asyncio.timeout(within):
             async for part in request.stream():
                 body += part

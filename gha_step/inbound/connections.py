@@ -5,22 +5,29 @@ the others, the oldest of the address that has most of them is closed for the ne
 """
 
 import asyncio
+import json
+import re
 import resource
+import sys
 from collections import OrderedDict
 from collections.abc import Callable
 from functools import partial
 from typing import Any, Final, Protocol
 
-import h11
-from uvicorn.protocols.http.h11_impl import H11Protocol
+from httptools import HttpParserInvalidMethodError
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
-from gha_step.inbound.web import Receive, Request, Scope, Send
+from gha_step.inbound.room import SMALL
+from gha_step.inbound.web import WHOLE, Receive, Request, Scope, Send
 from gha_step.telemetry import log
 
 HEAD_WITHIN: Final = 10.0  # seconds from the connection, or from a head's first byte, to its end
+LONGEST_HEAD: Final = 1 << 16  # bytes of a head, of a chunk's extensions or of what follows the last chunk
+AHEAD: Final = 16  # requests that a connection may send before the one before them is answered
 UNPROVED: Final = 4096  # connections at once
 TOLD_EACH: Final = 1.0  # seconds
 _PROVE: Final = "gha_step.prove"
+_REQUEST: Final = re.compile(rb"([!#-'*+.^-`|~\w-]+ [^\s]{1,200})[^\s]* HTTP/1\.[01]\r\n")  # by any method
 
 
 def proved(request: Request) -> None:
@@ -78,21 +85,28 @@ class Unproved:
             log.warning(words, self._closed, peer)
             self._told, self._closed = now, 0
 
-    def protocol(self) -> Callable[..., H11Protocol]:
+    def protocol(self) -> Callable[..., HttpToolsProtocol]:
         """What makes uvicorn's protocol for each connection."""
         return partial(_Protocol, self)
 
 
-class _Protocol(H11Protocol):
+class _Protocol(HttpToolsProtocol):
+    """The parser knows no bounds: what has no end is refused here. More than one read of it is never kept."""
+
     def __init__(self, unproved: Unproved, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **named)
         self._unproved = unproved
         self._peer = ""
         self._head: asyncio.TimerHandle | None = None
+        self._in_head = False
+        self._advanced = False  # whether what was read held the end of a head, or some of a body
+        self._in_vain = 0  # bytes since then
+        self._reading = b""
         self._serve, self.app = self.app, self._provable
 
     async def _provable(self, scope: Scope, receive: Receive, send: Send) -> None:
         scope[_PROVE] = self._prove
+        scope[WHOLE] = not (self.pipeline or self.cycle.more_body) and len(self.cycle.body) <= SMALL
         await self._serve(scope, receive, send)
 
     def _prove(self) -> None:
@@ -114,11 +128,52 @@ class _Protocol(H11Protocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
+        self._advanced, self._reading = False, data
         super().data_received(data)
-        if self.conn.their_state is h11.IDLE:
+        self._reading = b""
+        self._in_vain = 0 if self._advanced else self._in_vain + len(data)
+        if self._in_vain > LONGEST_HEAD and not self.transport.is_closing():
+            self.send_400_response("Invalid HTTP request received.")
+        # Empty lines between two requests are no head, and would keep the connection for ever.
+        if self._in_head or self._answered:
             self._await_head()
         else:
             self._stop_waiting()
+
+    @property
+    def _answered(self) -> bool:
+        newest: RequestResponseCycle | None = self.cycle
+        return newest is None or newest.response_complete
+
+    def send_400_response(self, msg: str) -> None:
+        if self.pipeline or not (self._answered or self.cycle.more_body):
+            self.transport.abort()  # a whole request waits for its answer, which this one is not
+        elif isinstance(sys.exception(), HttpParserInvalidMethodError) and (asked := _REQUEST.match(self._reading)):
+            error = json.dumps({"error": f"there is no {asked[1].decode('latin-1')} here"})
+            head = f"Content-Type: application/json\r\nContent-Length: {len(error)}\r\nConnection: close"
+            self.transport.write(f"HTTP/1.1 404 Not Found\r\n{head}\r\n\r\n{error}".encode())
+            self.transport.close()
+        else:
+            super().send_400_response(msg)
+
+    def on_message_begin(self) -> None:
+        self._in_head = True
+        super().on_message_begin()
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if self._in_head:  # else it follows the last chunk, and nobody reads it
+            super().on_header(name, value)
+
+    def on_headers_complete(self) -> None:
+        self._in_head, self._advanced = False, True
+        hosts = sum(name == b"host" for name, _ in self.headers)
+        if len(self.pipeline) >= AHEAD or hosts > 1 or (hosts < 1 and self.parser.get_http_version() == "1.1"):
+            raise ValueError  # to the parser, which refuses all
+        super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        self._advanced = True
+        super().on_body(body)
 
     def _await_head(self) -> None:
         if self._head is None and not self.transport.is_closing():

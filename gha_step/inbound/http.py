@@ -76,12 +76,7 @@ def http_app(
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":  # lifespan and websockets are not for us
             return
-        request = Request(scope, receive)
-        response = await answer(request)
-        if "content-length" in request.headers and "transfer-encoding" in request.headers:
-            # A proxy that reads the other of the two sees another request in what follows (RFC 9112, 6.3).
-            response.headers["connection"] = "close"
-        await give(response, scope, receive, send)
+        await give(await answer(Request(scope, receive)), scope, receive, send)
 
     return app
 

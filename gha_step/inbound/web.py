@@ -14,6 +14,7 @@ Send: TypeAlias = Callable[[Message], Awaitable[None]]
 ASGIApp: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 JSON: Final = "application/json"
+WHOLE: Final = "gha_step.whole"  # in a scope: the body has arrived already, and is small
 
 
 class ClientDisconnect(Exception):
@@ -51,6 +52,18 @@ class Request:
     @cached_property
     def headers(self) -> Headers:
         return Headers(self.scope["headers"])
+
+    @property
+    def whole(self) -> bool:
+        """Whether `read` waits for nothing."""
+        return bool(self.scope.get(WHOLE))
+
+    async def read(self) -> bytes:
+        """The body of a request that is `whole`. :raises ClientDisconnect: the client has left."""
+        message = await self._receive()
+        if message["type"] == "http.disconnect":
+            raise ClientDisconnect
+        return bytes(message["body"])
 
     async def stream(self) -> AsyncIterator[bytes]:
         """The body, part by part. :raises ClientDisconnect: it ends before its end."""

@@ -98,6 +98,52 @@ def test_beyond_the_limit_the_oldest_that_has_proved_nothing_goes_and_whoever_ha
             assert answers(sock)
 
 
+@pytest.mark.parametrize(
+    ("begin", "piece"),
+    [
+        ("GET /healthz HTTP/1.1\r\nHost: x\r\n", "X: y\r\n"),
+        ("GET /healthz HTTP/1.1\r\nHost: x\r\nX: ", "y"),
+        ("GET /", "y"),
+        ("POST /healthz HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n1;", "x=y;"),
+        ("POST /healthz HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n", "X: y\r\n"),
+        ("POST /healthz HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nX: ", "y"),
+        ("", "\r\n"),
+    ],
+)
+def test_what_has_no_end_is_refused(url: str, begin: str, piece: str) -> None:
+    many = (piece * (65_536 // len(piece))).encode()
+    with connected(url) as endless, pytest.raises(OSError, match=r"reset|Broken pipe"):  # noqa: PT012
+        endless.sendall(begin.encode())
+        for _ in range(1000):
+            endless.sendall(many)
+
+
+def test_empty_lines_between_requests_keep_no_connection(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connections, "HEAD_WITHIN", 0.1)
+    with connected(url) as kept:
+        assert answers(kept)
+        kept.sendall(b"\r\n")
+        assert closed(kept)
+
+
+def test_requests_far_ahead_of_their_answers_end_the_connection_and_a_few_are_answered_in_turn(url: str) -> None:
+    one = head("GET", "/healthz", None)
+    with connected(url) as eager:
+        eager.sendall(one * connections.AHEAD)
+        told = b""
+        while told.count(b"ok\n") < connections.AHEAD:
+            told += eager.recv(65_536)
+        assert told.count(b"HTTP/1.1 200 OK\r\n") == connections.AHEAD
+        eager.sendall(one * 1000)
+        assert closed(eager)
+
+
+def test_what_is_no_http_takes_no_answer_from_the_request_before_it(url: str) -> None:
+    with connected(url) as odd:
+        odd.sendall(head(Content_Length="2") + b"{}" + b"GARBAGE\r\n\r\n")
+        assert closed(odd)
+
+
 def answers(sock: socket.socket) -> bool:
     sock.settimeout(LONG)
     sock.sendall(head("GET", "/healthz", None))

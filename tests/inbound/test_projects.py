@@ -316,7 +316,7 @@ def test_a_call_by_the_word_expect_is_told_to_go_on_only_with_a_proof(live: str)
 # ---------------------------------------------------------------- 404, 413, 503
 
 
-@pytest.mark.parametrize("method", ["GET", "HEAD", "POST", "PATCH", "DELETE", "OPTIONS", "BREW"])
+@pytest.mark.parametrize("method", ["GET", "HEAD", "POST", "PATCH", "DELETE", "OPTIONS", "TRACE"])
 def test_another_method_is_404(live: str, method: str) -> None:
     reply = raw(live, head(method, PATH, PROJECT_TOKEN))
     assert reply.status == 404

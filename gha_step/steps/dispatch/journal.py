@@ -35,7 +35,8 @@ class Journal:
         self._clock = clock
         self._telemetry = telemetry
         self._lock = threading.Lock()
-        self._last_sent: dict[str, Record] = Memory(room=WITNESSES)  # by key: the witness, should the record vanish
+        # By key: the witness, should the record vanish.
+        self._last_sent: dict[str, Record] = Memory(room=WITNESSES, weigh=_size)
 
     def read(self, key: Key, payload: Payload | None, witness: Witness | None = None) -> Record | None:
         """The record as it is now; for a key without one, what the witnesses say, or a blank one to begin with."""
@@ -137,6 +138,15 @@ class Journal:
         self._telemetry.dispatch(after.state)
         level = _LEVELS.get(after.state, log.info)
         level("dispatch %s%s", after.state, f": {after.reason}" if after.reason else "", extra=subject_of(after))
+
+
+def _size(record: Record) -> int:
+    """About how many bytes it takes, by what may be long: to look at all of it takes longer than to keep it."""
+    target, runs = record.target, (*record.seen, *record.candidates)
+    names = (*record.key_parts, record.promotion, target.api_base, target.repo, target.workflow, target.ref)
+    texts = (*names, record.reason, record.actor, record.marker_input, record.run and record.run.url)
+    long = sum(len(text) for text in texts if text) + sum(400 + len(run.url) for run in runs)
+    return 4_000 + long + 40 * len(record.baseline_ids)
 
 
 def refuse_foreign(record: Record, key: Key) -> None:
