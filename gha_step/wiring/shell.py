@@ -235,6 +235,8 @@ class _Run:
         what = "dispatch" if dispatches else "cancel"
         more = f" (to go on with this {what}, repeat the command with {self._key.flags})"
         self._progress.say(f"key: {self._key.text}{more if self._key.origin == 'made' else ''}")
+        if dispatches and record is not None and record.final:
+            self._progress.say("this key was used before: the answer comes from its record, and nothing is sent again")
         code = self._followed(kind, self._wanted.config)
         if code == 0 and self._wanted.then_wait is not None:
             return self._followed(wait.KIND, self._wanted.wait_for(int(self._output["runID"])))
@@ -258,7 +260,7 @@ class _Run:
             self._progress.say(self._goodbye(interrupted, kind, result, code))
         elif kind == dispatch.KIND and self._recorded() == State.REJECTED:
             self._progress.say(
-                "gha-step: GitHub refused this dispatch, and a refusal is final; fix the cause and use another --key"
+                "gha-step: nothing was dispatched, and this key has ended: fix the cause and use another --key"
             )
         if output.get("inputsChanged"):
             self._progress.say(

@@ -113,13 +113,29 @@ def test_wait_ends_as_the_run_ends(machine: Shell, conclusion: str, code: int) -
     assert machine.github.count("dispatch") == 1
 
 
-def test_a_refusal_is_a_failure_that_says_nothing_was_dispatched(machine: Shell) -> None:
-    for _ in range(2):
-        done = machine.dispatch("--key", "k", "--ref", "none")
+@pytest.mark.parametrize(
+    ("arguments", "variables", "asked"),
+    [
+        (["--ref", "none"], {}, True),
+        (["--validate-inputs", "-f", "colour=red"], {}, False),
+        (["--timeout", "1"], {"GITHUB_API_URL": "http://127.0.0.1:1"}, False),
+    ],
+    ids=["refused", "not asked for", "out of reach"],
+)
+def test_where_nothing_was_dispatched_the_key_has_ended_and_a_repetition_says_where_its_answer_is_from(
+    machine: Shell, arguments: list[str], variables: dict[str, str], asked: bool
+) -> None:
+    first, again = (machine.dispatch("--key", "k", *arguments, **variables) for _ in range(2))
+    for done in (first, again):
         assert (done.returncode, done.stdout) == (1, "")
-        assert "nothing was dispatched" in done.stderr
-        assert "another --key" in done.stderr
+        assert done.stderr.splitlines()[-1] == (
+            "gha-step: nothing was dispatched, and this key has ended: fix the cause and use another --key"
+        )
+        assert ("GitHub refused" in done.stderr) is asked
+    assert "the answer comes from its record" not in first.stderr
+    assert again.stderr.splitlines()[1].endswith("the answer comes from its record, and nothing is sent again")
     assert machine.github.runs == []
+    assert machine.github.count("dispatch") == asked
 
 
 def test_a_lost_answer_is_exit_three_and_not_sent_again(machine: Shell) -> None:
