@@ -242,8 +242,6 @@ def test_a_name_that_is_none_is_404_and_nobody_is_asked(quiet: tuple[str, Watche
         "/api/v1/projects/demo/./dispatches/p/a",
         "/api/v1/projects/demo;a=b/dispatches/p/a",
         "/api/v1/projects%2Fdemo%2Fdispatches%2Fp%2Fa",
-        "\\api\\v1\\projects\\demo\\dispatches\\p\\a",
-        "http://localhost/api/v1/projects/demo/dispatches/p/a",
         "*",
     ],
 )
@@ -253,6 +251,20 @@ def test_a_path_of_another_shape_is_404_and_nobody_is_asked(quiet: tuple[str, Wa
     assert reply.status == 404
     assert "message" in reply.json
     assert watched.asked == []
+
+
+def test_what_is_no_target_is_400_and_nobody_is_asked(quiet: tuple[str, Watched]) -> None:
+    url, watched = quiet
+    path = r"\api\v1\projects\demo\dispatches\p\a"
+    assert post(url, {}, token=PROJECT_TOKEN, path=path, method="PUT").status == 400
+    assert watched.asked == []
+
+
+def test_a_target_with_its_server_is_the_same_resource(live: str, watched: Watched) -> None:
+    """RFC 9112, 3.2.2: a server must accept the absolute form; the token is asked for of the project in its path."""
+    path = "http://other/api/v1/projects/demo/dispatches/p/a"
+    assert post(live, {}, token=OF_OTHER, path=path, method="PUT").status == 401
+    assert {project for project, _ in watched.asked} == {"demo"}
 
 
 # ---------------------------------------------------------------- paths as Kargo writes them
