@@ -6,6 +6,7 @@ A step that cancels a run has a record too, stored as `rejected`: it is shown as
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
+from dataclasses import asdict
 from datetime import UTC, datetime
 from itertools import islice
 from textwrap import indent
@@ -203,12 +204,14 @@ def describe(record: Record, now: float) -> str:
         facts += [
             ("cancels", f"attempt {cancelled.attempt} of run {cancelled.run_id} of {target.repo}, {target.api_base}"),
             ("made", _moment(record.created_at, now)),
+            ("asked by", str(record.asked or "")),
             ("what to do", what_to_do(record)),
         ]
         return _lines(facts)
     facts += [
         ("dispatch", f"{target.repo} workflow {target.workflow} on ref {target.ref}, {target.api_base}"),
         ("made", _moment(record.created_at, now)),
+        ("asked by", str(record.asked or "")),
         ("sent", _moment(record.sending_at, now)),
         ("sent by", _process(record.owner)),
         ("answer lost", _moment(record.lost_at, now)),
@@ -244,6 +247,8 @@ def _as_json(record: Record, now: float) -> dict[str, Any]:
     """A record for programs: what is stored, its age in seconds, and what to do."""
     stored = record.model_dump(mode="json", exclude_none=True)
     names: dict[str, Any] = {"project": record.project, "alias": record.alias}
+    if record.asked is not None:
+        names["asked"] = asdict(record.asked)
     if (cancelled := cancels(record)) is not None:
         names["cancels"] = {"run": cancelled.run_id, "attempt": cancelled.attempt}
     return {**stored, **names, "age": round(max(0.0, now - record.created_at), 3), "what_to_do": what_to_do(record)}

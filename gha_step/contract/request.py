@@ -5,7 +5,7 @@ hosts add some with every version.
 """
 
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Final, Self
 
 from pydantic import (
     AfterValidator,
@@ -21,6 +21,36 @@ from pydantic import (
 from gha_step.contract.errors import EnvelopeError
 from gha_step.contract.values import encodable
 
+LONGEST_ASKED: Final = 253  # characters of each
+
+
+@dataclass(frozen=True)
+class Asked:
+    """Who asked for a step, for people who look into it later: nothing is decided by it, and no token is in it.
+
+    :param actor: as the host names whoever began the promotion, Kargo's ``promotionActor``.
+    :param via: the way in, and the address of whoever has connected.
+    :param subject: whose token it was.
+    """
+
+    actor: str = ""
+    via: str = ""
+    subject: str = ""
+
+    def __post_init__(self) -> None:
+        for name in ("actor", "via", "subject"):
+            object.__setattr__(self, name, _told(getattr(self, name)))
+
+    def __str__(self) -> str:
+        named = (("", self.actor), ("via ", self.via), ("as ", self.subject))
+        return ", ".join(f"{how}{what}" for how, what in named if what)
+
+
+def _told(text: object) -> str:
+    """Others have written it: one line of bounded length, or nothing where it is no text."""
+    line = text[:LONGEST_ASKED] if isinstance(text, str) else ""
+    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in line)
+
 
 @dataclass(frozen=True)
 class Caller:
@@ -29,6 +59,7 @@ class Caller:
     :param key_parts: which promotion step it is, for the ledger: the project first, the step's alias last.
     :param promotion: name of the Promotion; '' where the host does not say.
     :param promotion_uid: its UID; '' where the caller knows it by name only, and nobody was asked.
+    :param asked: see `Asked`.
     :param proved: whether the caller has proved the project; a host's bearer proves the host alone.
     """
 
@@ -36,6 +67,7 @@ class Caller:
     promotion: str = ""
     promotion_uid: str = ""
     proved: bool = False
+    asked: Asked | None = field(default=None, compare=False)
 
     @property
     def project(self) -> str:
@@ -74,6 +106,7 @@ class StepContext(_Received):
     promotion_uid: NonEmpty = Field(alias="promotionUID", description="UID of the Promotion.")
     alias: NonEmpty = Field(alias="alias", description="The step's alias, `task::step` inside a task.")
     stage: Text = Field(default="", alias="stage")
+    promotion_actor: Any = Field(default="", alias="promotionActor", description="Who began the promotion; for people.")
     shared_state: dict[str, Any] = Field(
         default_factory=dict, alias="sharedState", description="Last output of each step, by alias."
     )
@@ -103,9 +136,10 @@ class StepRequest:
     shared_state: dict[str, Any] = field(default_factory=dict, repr=False)
 
     @classmethod
-    def parse(cls, body: object) -> Self:
+    def parse(cls, body: object, via: str = "", subject: str = "") -> Self:
         """The request of a host in a decoded JSON value.
 
+        :param via: as `Asked` has it; ``subject`` too.
         :raises EnvelopeError: naming each field that is missing or of a wrong type.
         """
         if not isinstance(body, dict):
@@ -119,7 +153,9 @@ class StepRequest:
             ]
         else:
             sent = envelope.context
-            caller = Caller((sent.project, sent.promotion_uid, sent.alias), sent.promotion, sent.promotion_uid)
+            parts = (sent.project, sent.promotion_uid, sent.alias)
+            asked = Asked(sent.promotion_actor, via, subject)
+            caller = Caller(parts, sent.promotion, sent.promotion_uid, asked=asked)
             own = {sent.alias: sent.shared_state[sent.alias]} if sent.alias in sent.shared_state else {}
             return cls(caller, envelope.step, own)
         raise EnvelopeError("; ".join(f"{'.'.join(path)}: {words}" for path, words in problems), problems)

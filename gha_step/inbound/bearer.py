@@ -1,11 +1,13 @@
 """Who may call: the bearer token that the host and this server share."""
 
 import os
+from base64 import urlsafe_b64decode
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
 from gha_step.contract.errors import StepError
+from gha_step.contract.json_text import parse_json
 from gha_step.contract.secret import Token
 from gha_step.runtime import Clock
 from gha_step.telemetry import log
@@ -14,6 +16,7 @@ BELIEVED: Final = 10.0  # seconds
 APART: Final = 1.0  # seconds between two reads, however many wrong tokens come
 UNPROVED: Final = "the bearer token is missing or wrong"
 BEARER: Final = "the bearer token that the host mounts"
+HOSTS_BEARER: Final = "the host's bearer"  # whose it is, where it says nothing itself
 _BEARER_ADVICE: Final = (
     "On a machine of your own write one and name it (--token-file), or ask for none, on loopback only: --token-file "
     "none --http-listen 127.0.0.1:9790"
@@ -87,6 +90,22 @@ def _whose(path: Path) -> str:
         f"it belongs to uid {owner.st_uid}, gid {owner.st_gid}, mode {owner.st_mode & 0o777:04o}, and this process "
         f"runs as uid {os.getuid()}, gid {os.getgid()}; set the container's runAsUser and runAsGroup to the owner's"
     )
+
+
+def subject_of(token: str, otherwise: str) -> str:
+    """Whose a token is, which must have been proved: the `sub` of a JSON Web Token, such as ServiceAccounts have.
+
+    :param otherwise: what is said of a token that says nothing.
+    """
+    parts = token.split(".")
+    if len(parts) != 3:
+        return otherwise
+    try:
+        claims = parse_json(urlsafe_b64decode(parts[1] + "=" * (-len(parts[1]) % 4)))
+    except ValueError:
+        return otherwise
+    subject = claims.get("sub") if isinstance(claims, dict) else None
+    return subject if isinstance(subject, str) and subject else otherwise
 
 
 def only(values: Sequence[str]) -> str | None:

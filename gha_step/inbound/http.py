@@ -10,7 +10,7 @@ from gha_step.contract.errors import EnvelopeError
 from gha_step.contract.json_text import parse_json
 from gha_step.contract.request import StepRequest
 from gha_step.contract.secret import Token
-from gha_step.inbound.bearer import UNPROVED, bearer, only
+from gha_step.inbound.bearer import HOSTS_BEARER, UNPROVED, bearer, only, subject_of
 from gha_step.inbound.body import MAX_VALUES, BodyRefused, give, json_answer, making, peer_of, read_body
 from gha_step.inbound.connections import proved
 from gha_step.inbound.execution import Execution
@@ -84,12 +84,14 @@ def http_app(
 async def _execute(
     request: Request, execution: Execution, token: Token | None, readiness: Readiness, refused: RefusedCallers
 ) -> Response:
+    subject = ""
     if token is not None:
         given = bearer(only(request.headers.getlist("authorization")))
         if given is None or not token.matches(given):
             refused.unproved("http", peer_of(request), UNPROVED)
             return _error(403, UNPROVED, close=True)
         proved(request)
+        subject = subject_of(given, HOSTS_BEARER)
     if readiness.draining:
         return _error(503, "this server is stopping; call again", close=True)
     # From here on, so that a stop waits for a body that is still arriving.
@@ -97,7 +99,8 @@ async def _execute(
         try:
             body = await read_body(request, execution.reply_within, place=place)
             async with making(place, execution.reply_within):
-                step = StepRequest.parse(parse_json(body, unique=True, most=MAX_VALUES))
+                content = parse_json(body, unique=True, most=MAX_VALUES)
+                step = StepRequest.parse(content, f"step.execute from {peer_of(request)}", subject)
             del body
         except BodyRefused as error:
             refused.refused(peer_of(request), error)

@@ -24,7 +24,7 @@ from gha_step.kube import Conflict as KubeConflict
 from gha_step.ledger.attribution import concerns
 from gha_step.ledger.keys import digest
 from gha_step.ledger.lease import Lease
-from gha_step.ledger.record import FINAL, Payload, Record, State, Target, Version
+from gha_step.ledger.record import FINAL, Payload, Record, State, Target, Version, asked_of, asked_text
 from gha_step.ledger.shared_reads import SharedReads
 from gha_step.ledger.store import Conflict, RecordRefused, Standing
 from gha_step.telemetry import log
@@ -38,6 +38,7 @@ WORKFLOW_LABEL: Final = f"{GROUP}/workflow"
 RUN_LABEL: Final = f"{GROUP}/run"  # its ID, once it is known
 DUTY_LABEL: Final = f"{GROUP}/duty"  # open: the record owes something
 STATE_LABEL: Final = f"{GROUP}/state"  # for finding and counting: what a record says is in the record
+ASKED_ANNOTATION: Final = f"{GROUP}/asked"  # for people, and where writers that do not know it leave it alone
 _OPEN: Final = "open"
 FINALIZER: Final = f"{GROUP}/cancel-on-abort"  # somebody follows the duty, and takes it off when it is closed
 TARGET_ANNOTATION: Final = f"{GROUP}/target"
@@ -469,6 +470,8 @@ def _encode(record: Record) -> _Object:
     for part in _AS_IT_IS:
         if part in fields:
             body[part] = fields.pop(part)
+    if (asked := asked_text(record)) is not None:
+        body["metadata"]["annotations"] = {ASKED_ANNOTATION: asked}
     if record.owes:
         body["metadata"]["labels"][DUTY_LABEL] = _OPEN
     if record.run is not None:
@@ -487,6 +490,7 @@ def _decode(found: _Object) -> Record:
         fields = {name: value for part in parts for name, value in part.items()}
         fields |= {part: found[part] for part in _AS_IT_IS if part in found}
         fields |= {"held": FINALIZER in (metadata.get("finalizers") or ()), "deletion": _deletion(found)}
+        fields["asked"] = asked_of((metadata.get("annotations") or {}).get(ASKED_ANNOTATION))
         fields["state"] = found["progress"]["state"]  # a record without one must not look like one that was never sent
         return Record.model_validate({**fields, "schema_version": found["schemaVersion"], "version": _version(found)})
     except ValidationError as error:

@@ -124,8 +124,11 @@ class FileReader:
     def fetch(self, keys: Iterable[str]) -> Iterator[Record]:
         """The records, each read when it is asked for; what cannot be read is left out."""
         with self._opened() as connection:
+            known = [column[1] for column in connection.execute("PRAGMA table_info(records)")]
+            asked = "asked" if "asked" in known else "NULL"  # as an earlier version has made it
+            one = f"SELECT key, version, record, {asked} FROM records WHERE key = ?"  # noqa: S608  a constant
             for key in keys:
-                row = connection.execute("SELECT key, version, record FROM records WHERE key = ?", (key,)).fetchone()
+                row = connection.execute(one, (key,)).fetchone()
                 try:
                     if row is not None:
                         yield decode(*row)

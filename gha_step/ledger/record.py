@@ -3,12 +3,15 @@
 What may become of it is in `gha_step.ledger.transitions`, where it is kept in `gha_step.ledger.store`.
 """
 
+from dataclasses import asdict
 from enum import StrEnum
 from functools import lru_cache
 from typing import Final, Literal, Self, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from gha_step.contract.json_text import compact_json, parse_json
+from gha_step.contract.request import Asked
 from gha_step.ledger.duties import Cancellation, Duty, Report
 from gha_step.ledger.keys import digest
 
@@ -162,6 +165,8 @@ class Record(Frozen):
     reason: str | None = None
     report: Report | None = None  # what Port is owed
     abort: Cancellation | None = None  # what becomes of the run where its Promotion ends without success
+    # Kept beside the record, where versions that do not know it leave it alone:
+    asked: Asked | None = Field(default=None, exclude=True)  # who asked for it first
     # What a store says of the object, and does not keep in it:
     deletion: float | None = Field(default=None, exclude=True)  # since when it is deleted; finalizers keep it
     held: bool = Field(default=False, exclude=True)  # whether ours does: somebody follows its duty
@@ -209,6 +214,22 @@ class Record(Frozen):
     def sent(self) -> bool:
         """Whether something may have been sent for this key."""
         return self.state not in (State.RESERVED, State.REJECTED)
+
+
+def asked_of(text: object) -> Asked | None:
+    """As a store has kept it. It is for people: what cannot be read is no reason not to read the record."""
+    try:
+        said = parse_json(text) if isinstance(text, str) else None
+    except ValueError:
+        return None
+    if not isinstance(said, dict):
+        return None
+    return Asked(said.get("actor", ""), said.get("via", ""), said.get("subject", ""))
+
+
+def asked_text(record: Record) -> str | None:
+    """For a store to keep beside the record, see `asked_of`."""
+    return None if record.asked is None else compact_json(asdict(record.asked))
 
 
 class Payload(Frozen):

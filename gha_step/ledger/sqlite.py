@@ -21,7 +21,7 @@ from gha_step.contract.errors import LedgerError, LedgerUnavailable
 from gha_step.ledger.attribution import concerns
 from gha_step.ledger.keys import digest
 from gha_step.ledger.lease import Lease
-from gha_step.ledger.record import OPEN, Record, State, Target
+from gha_step.ledger.record import OPEN, Record, State, Target, asked_of, asked_text
 from gha_step.ledger.shrinking import DETAIL, STATES, Position, shrunk
 from gha_step.ledger.sqlite_files import HeldFiles
 from gha_step.ledger.store import Conflict, LedgerUnusable, Standing
@@ -159,6 +159,8 @@ class SqliteStore:
                 raise LedgerUnusable(other_schema(self._path, version))
             else:  # a read-only file or directory opens well enough; only a write tells
                 connection.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
+            if "asked" not in [column[1] for column in connection.execute("PRAGMA table_info(records)")]:
+                connection.execute("ALTER TABLE records ADD COLUMN asked TEXT")  # earlier versions leave it alone
             connection.executescript(_STANDING_INDEX)
             if not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'standing'").fetchone():
                 connection.executescript(_STANDING)
@@ -188,7 +190,7 @@ class SqliteStore:
     def read(self, project: str, key: str) -> Record | None:
         del project  # the key holds it already
         with self._session as connection:
-            row = connection.execute("SELECT version, record FROM records WHERE key = ?", (key,)).fetchone()
+            row = connection.execute("SELECT version, record, asked FROM records WHERE key = ?", (key,)).fetchone()
         return None if row is None else decode(key, *row)
 
     def write(self, record: Record) -> Record:
@@ -196,9 +198,12 @@ class SqliteStore:
         body = stored.model_dump_json(exclude_none=True)
         if record.version == 0:
             changed = self._commit(
-                "INSERT OR IGNORE INTO records (key, version, state, project, promotion, created, record) "
-                "VALUES (?, ?, ?, ?, ?, ?, ?)",
-                (record.key, 1, record.state, record.project, record.promotion, record.created_at, body),
+                "INSERT OR IGNORE INTO records (key, version, state, project, promotion, created, record, asked) "
+                "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                (
+                    *(record.key, 1, record.state, record.project, record.promotion, record.created_at, body),
+                    asked_text(record),
+                ),
             )
         else:
             changed = self._commit(
@@ -394,12 +399,12 @@ def _gate_key(project: str, target: Target) -> str:
     return digest([project, target.hash])
 
 
-def decode(key: str, version: int, text: str) -> Record:
+def decode(key: str, version: int, text: str, asked: str | None = None) -> Record:
     """A row's record. :raises LedgerError: it is none that this version can read."""
     try:
         record = Record.model_validate_json(text)
         if "state" in record.model_fields_set:  # a record without one must not look like one that was never sent
-            return record.model_copy(update={"version": version})
+            return record.model_copy(update={"version": version, "asked": asked_of(asked)})
         fields = "state"
     except ValidationError as error:
         fields = ", ".join(sorted({".".join(map(str, problem["loc"])) for problem in error.errors()}))

@@ -11,6 +11,7 @@ from typing import Final
 
 import pytest
 
+from gha_step.contract.request import Asked
 from gha_step.ledger.keys import step_key
 from gha_step.ledger.lease import Lease
 from gha_step.ledger.record import Record, State
@@ -120,9 +121,16 @@ class StoreContract:
             reason="{braces} and \\ and \u2028",
             names_promotion=True,
             owner=OURS,
+            asked=Asked("email:a@example.com", "REST from 10.0.0.1", "system:serviceaccount:kargo:controller"),
         )
         stored = store.write(whole)
         assert store.read("demo", stored.key) == stored == whole.model_copy(update={"version": stored.version})
+
+    def test_a_version_that_does_not_know_who_asked_leaves_it_in_the_record(self, store: Store) -> None:
+        asked = Asked("email:a@example.com", "REST from 10.0.0.1", "system:serviceaccount:kargo:controller")
+        made = store.write(fresh(asked=asked))
+        moved = store.write(made.model_copy(update={"asked": None, "timeout": 5}))
+        assert store.read("demo", made.key) == moved.model_copy(update={"asked": asked})
 
     def test_of_many_writers_of_one_version_exactly_one_wins(self, store: Store) -> None:
         base = store.write(fresh())

@@ -54,7 +54,8 @@ def fill(path: Path, records: list[Record]) -> None:
     SqliteStore(path).close()
     with closing(sqlite3.connect(path)) as database, database:
         database.executemany(
-            "INSERT INTO records VALUES (?, ?, ?, ?, ?, ?, ?)",
+            "INSERT INTO records (key, version, state, project, promotion, created, record) "
+            "VALUES (?, ?, ?, ?, ?, ?, ?)",
             [
                 (one.key, 3, one.state, one.project, one.promotion, one.created_at, one.model_dump_json())
                 for one in records

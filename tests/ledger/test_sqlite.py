@@ -17,7 +17,9 @@ from typing import Final
 import pytest
 
 from gha_step.contract.errors import LedgerError, LedgerUnavailable
+from gha_step.contract.request import Asked
 from gha_step.ledger import sqlite
+from gha_step.ledger.reading import FileReader, Query
 from gha_step.ledger.record import Record, Run, State
 from gha_step.ledger.sqlite import SqliteStore
 from gha_step.ledger.store import Conflict, LedgerUnusable, Standing
@@ -568,6 +570,29 @@ def test_the_number_of_records_follows_every_write(path: Path, held: SqliteStore
         operator.execute("DELETE FROM records WHERE state = 'reserved'")
         operator.commit()
     assert counted() == {"sending": 1}
+
+
+def test_a_ledger_of_a_version_that_did_not_keep_who_asked_is_read_and_written(path: Path) -> None:
+    store = SqliteStore(path)
+    older = store.write(fresh())
+    store.close()
+    with closing(sqlite3.connect(path)) as earlier:
+        earlier.execute("ALTER TABLE records DROP COLUMN asked")
+    assert list(FileReader(path).newest(Query(), 0, None)) == [older]
+    store = SqliteStore(path)
+    assert store.read("demo", older.key) == older
+    asked = Asked("email:a@example.com")
+    newer = store.write(fresh("other", asked=asked))
+    assert store.read("demo", newer.key) == newer
+    store.close()
+    with closing(sqlite3.connect(path)) as earlier:  # as every version before writes
+        earlier.execute(
+            "INSERT INTO records (key, version, state, project, promotion, created, record) "
+            "SELECT 'k', version, state, project, promotion, created, record FROM records WHERE key = ?",
+            (older.key,),
+        )
+        assert earlier.execute("PRAGMA user_version").fetchone() == (1,)
+        earlier.commit()
 
 
 def test_a_ledger_of_0_1_0_gets_the_index_that_counting_reads(path: Path) -> None:

@@ -1,7 +1,10 @@
 """Whose dispatch a command is: said, derived from the CI, or made."""
 
+from typing import Any
+
 import pytest
 
+from gha_step.contract.request import Asked
 from gha_step.inbound.shell.errors import UsageError
 from gha_step.inbound.shell.key import ShellKey, key_of
 from gha_step.ledger.keys import step_key
@@ -72,6 +75,11 @@ def test_a_ci_that_does_not_say_all_of_it_is_refused_by_the_missing_variable(
 def test_a_ci_whose_variables_make_no_key_is_refused(value: str) -> None:
     with pytest.raises(UsageError, match="--key"):
         key({**ACTIONS, "GITHUB_JOB": value})
+
+
+@pytest.mark.parametrize("said", [{"said": "k"}, {"promotion": "p", "alias": "a"}, {}])
+def test_the_record_will_say_that_a_shell_asked(said: dict[str, Any]) -> None:
+    assert key(**said).caller.asked == Asked(via="gha-step run")
 
 
 def test_where_there_is_no_ci_a_key_is_made() -> None:

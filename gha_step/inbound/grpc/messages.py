@@ -94,7 +94,7 @@ def admit(metadata: Metadata, token: Token | None) -> None:
 # ---------------------------------------------------------------- what a message asks for
 
 
-def step_request(message: pb.ExecuteRequest | pb.RunRequest) -> StepRequest:
+def step_request(message: pb.ExecuteRequest | pb.RunRequest, via: str = "gRPC", subject: str = "") -> StepRequest:
     """The call that a host would have sent over HTTP.
 
     :raises Malformed: naming each field that is unset, or that holds what JSON does not have.
@@ -118,7 +118,7 @@ def step_request(message: pb.ExecuteRequest | pb.RunRequest) -> StepRequest:
         if message.step.HasField("config"):
             body["step"]["config"] = make.struct(message.step.config, "step.config", violations)
     try:
-        request = StepRequest.parse(body)
+        request = StepRequest.parse(body, via, subject)
     except EnvelopeError as error:
         found = [Violation(".".join(_FIELDS.get(name, name) for name in path), words) for path, words in error.problems]
         raise Malformed(found + violations) from None

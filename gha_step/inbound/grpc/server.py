@@ -20,6 +20,7 @@ from grpc_reflection.v1alpha import reflection
 from gha_step.contract.request import StepRequest
 from gha_step.contract.secret import Token
 from gha_step.contract.values import ConfigModel
+from gha_step.inbound.bearer import HOSTS_BEARER, bearer, subject_of
 from gha_step.inbound.body import CROWDED, MAX_BODY
 from gha_step.inbound.execution import Execution
 from gha_step.inbound.grpc import messages as service
@@ -135,7 +136,7 @@ class GrpcServer:
         names = [health.SERVICE_NAME, reflection.SERVICE_NAME]
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         if self._execution is not None:
-            self._servicer = _Servicer(self._execution, service.kinds(self._configs), self._waking)
+            self._servicer = _Servicer(self._execution, service.kinds(self._configs), self._waking, self._edge.subject)
             step_pb2_grpc.add_StepServiceServicer_to_server(self._servicer, server)
             names.append(service.SERVICE)
         reflection.enable_server_reflection(names, server)
@@ -168,24 +169,27 @@ class GrpcServer:
 
 
 class _Servicer(step_pb2_grpc.StepServiceServicer):
-    """The methods, around the one `execute`."""
+    """The methods, around the one `execute`. ``subject``: whose bearer a call was let in by."""
 
-    def __init__(self, execution: Execution, kinds: pb.ListKindsResponse, waking: Waking) -> None:
+    def __init__(
+        self, execution: Execution, kinds: pb.ListKindsResponse, waking: Waking, subject: Callable[[Context], str]
+    ) -> None:
         self._execution = execution
         self._kinds = kinds
         self._waking = waking
+        self._subject = subject
         self._stopping = False
         self._waiting: set[asyncio.Event] = set()  # one of each Run; set: it need not wait any longer
         self._runs = _Runs()
 
     async def Execute(self, request: pb.ExecuteRequest, context: Context) -> pb.ExecuteResponse:  # noqa: N802
         with self._execution.counted(), self._execution.room.place("") as place:
-            step = await self._read(request, place)
+            step = await self._read(request, place, context)
             return service.fill(pb.ExecuteResponse(), await self._execution.execute(step))
 
     async def Run(self, request: pb.RunRequest, context: Context) -> None:  # type: ignore[override]  # noqa: N802  it writes
         with self._execution.room.place("") as place:  # only for as long as it is read: it may wait for hours
-            following = Following(await self._read(request, place))
+            following = Following(await self._read(request, place, context))
         del request
         with self._runs.of(following.request.caller.project), self._woken(following) as woken:
             while following.wait is not None:
@@ -204,13 +208,14 @@ class _Servicer(step_pb2_grpc.StepServiceServicer):
         for woken in self._waiting:
             woken.set()
 
-    async def _read(self, request: pb.ExecuteRequest | pb.RunRequest, place: Place) -> StepRequest:
+    async def _read(self, request: pb.ExecuteRequest | pb.RunRequest, place: Place, context: Context) -> StepRequest:
+        asked = f"gRPC from {address_of(context.peer())}", self._subject(context)
         if (size := request.ByteSize()) <= SMALL:
-            return service.step_request(request)
+            return service.step_request(request, *asked)
         try:
             await place.grow(size, MESSAGE_WITHIN)
             async with place.reading(MESSAGE_WITHIN):
-                return service.step_request(request)
+                return service.step_request(request, *asked)
         except NoRoom:
             raise service.Refused(grpc.StatusCode.RESOURCE_EXHAUSTED, CROWDED) from None
 
@@ -290,6 +295,11 @@ class _Edge(grpc.aio.ServerInterceptor):
         except service.Refused as refused:
             return self._refusing(refused)
         return self._guarded(details, handler, self._steps, self._proved, self._connections.proved)
+
+    def subject(self, context: Context) -> str:
+        """Whose bearer a call was let in by; ``''``: none is asked for, so what it shows proves nothing."""
+        given = None if self._token is None else dict(context.invocation_metadata() or ()).get("authorization")
+        return "" if given is None else subject_of(bearer(str(given)) or "", HOSTS_BEARER)
 
     def _guarded(
         self,

@@ -15,7 +15,7 @@ from fnmatch import fnmatchcase
 from typing import Final, Literal, Protocol, TypeAlias
 
 from gha_step.contract.errors import ConfigError, LedgerError, LedgerUnavailable, StepError, Unavailable
-from gha_step.contract.request import Caller
+from gha_step.contract.request import Asked, Caller
 from gha_step.contract.result import StepResult
 from gha_step.github.dispatch import Workflow
 from gha_step.github.errors import RateLimited
@@ -439,7 +439,7 @@ class Door:
 
 def caller_of(project: str, kind: Kind, run_id: str) -> Caller:
     """Whose dispatch a run's is: four parts, which no host's call can name (port.md, "The record")."""
-    return Caller((project, "port", kind, run_id), run_id)
+    return Caller((project, "port", kind, run_id), run_id, asked=Asked(via="Port"))
 
 
 def _not_yet(error: StepError) -> NotYet:

@@ -19,10 +19,10 @@ from urllib.parse import unquote_to_bytes
 from gha_step.contract.errors import SecretsUnavailable, Unavailable
 from gha_step.contract.json_text import parse_json
 from gha_step.contract.memory import Memory
-from gha_step.contract.request import Caller, Step, StepRequest
+from gha_step.contract.request import Asked, Caller, Step, StepRequest
 from gha_step.contract.result import Status, StepResult
 from gha_step.credentials.secrets import is_namespace_name, is_object_name
-from gha_step.inbound.bearer import bearer, only
+from gha_step.inbound.bearer import bearer, only, subject_of
 from gha_step.inbound.body import MAX_VALUES, BodyRefused, json_answer, making, peer_of, read_body
 from gha_step.inbound.connections import proved
 from gha_step.inbound.execution import Execution
@@ -88,10 +88,10 @@ class Address:
             )
         return cls(parts[1].decode(), KINDS[parts[1]], project, promotion, alias)
 
-    def caller(self, promotion_uid: str) -> Caller:
+    def caller(self, promotion_uid: str, asked: Asked) -> Caller:
         """The caller, whose project is proved. Stock Kargo sends only the name of its Promotion."""
         parts = (self.project, "caller", self.promotion, self.alias)
-        return Caller(parts, self.promotion, promotion_uid, proved=True)
+        return Caller(parts, self.promotion, promotion_uid, proved=True, asked=asked)
 
 
 def _decoded(segment: bytes) -> str | None:
@@ -205,7 +205,9 @@ class ProjectApi:
             except Unavailable as error:
                 log.warning("a call was answered 503: %s", error, extra=whose)
                 return _told(503, f"{error}: call again")
-        call = StepRequest(address.caller(uid), Step(kind=address.kind, config=config))
+        whose_token = subject_of(given or "", f"the Secret {SECRET} of {address.project}")
+        asked_by = Asked(via=f"REST from {peer}", subject=whose_token)
+        call = StepRequest(address.caller(uid, asked_by), Step(kind=address.kind, config=config))
         result = await self._execution.execute(call, deadline)
         if result.waits_for is not None:
             self._waits(result.waits_for, address.project, address.promotion)

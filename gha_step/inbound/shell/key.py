@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from gha_step.contract.request import Caller
+from gha_step.contract.request import Asked, Caller
 from gha_step.inbound.shell.errors import UsageError
 from gha_step.ledger.keys import digest
 from gha_step.ledger.record import Record
@@ -17,6 +17,7 @@ from gha_step.steps.cancel.config import CancelWorkflowConfig
 from gha_step.steps.cancel.record import cancels
 from gha_step.steps.dispatch.config import DispatchWorkflowConfig
 
+_ASKED: Final = Asked(via="gha-step run")
 MAX_KEY: Final = 500  # characters
 _ON_ACTIONS: Final = "GITHUB_ACTIONS"
 _ACTIONS: Final = ("GITHUB_REPOSITORY", "GITHUB_RUN_ID", "GITHUB_RUN_ATTEMPT", "GITHUB_JOB", "GITHUB_ACTION")
@@ -65,7 +66,7 @@ def key_of(
         raise UsageError("--key: must not stand beside --promotion and --alias, which are a key of their own")
     if promotion is not None and alias is not None:
         flags = f"--promotion {_quoted(promotion)} --alias {_quoted(alias)}"
-        caller = Caller((project, "caller", promotion, alias), promotion)
+        caller = Caller((project, "caller", promotion, alias), promotion, asked=_ASKED)
         return ShellKey(caller, f"promotion {promotion}, alias {alias}", flags, "said")
     if key is not None:
         return _named(project, key, "said")
@@ -74,7 +75,7 @@ def key_of(
 
 
 def _named(project: str, text: str, origin: Origin) -> ShellKey:
-    return ShellKey(Caller((project, "key", text)), text, f"--key {_quoted(text)}", origin)
+    return ShellKey(Caller((project, "key", text), asked=_ASKED), text, f"--key {_quoted(text)}", origin)
 
 
 def _check(flag: str, value: str) -> None:

@@ -42,6 +42,7 @@ def new_record(caller: Caller, run: RunReference, attempt: int, now: float) -> R
         inputs_hash=digest({}),
         timeout=1,
         created_at=now,
+        asked=caller.asked,
         reason=f"this step cancels attempt {attempt} of run {run.run_id}",
     )
 

@@ -1,7 +1,7 @@
 """The ledger as the tasks use it: compare-and-set moves, and what to believe when a record has vanished."""
 
 import threading
-from dataclasses import replace
+from dataclasses import astuple, replace
 from typing import Any, Final
 
 from gha_step.contract.errors import LedgerError, LedgerUnavailable
@@ -137,14 +137,18 @@ class Journal:
             return
         self._telemetry.dispatch(after.state)
         level = _LEVELS.get(after.state, log.info)
-        level("dispatch %s%s", after.state, f": {after.reason}" if after.reason else "", extra=subject_of(after))
+        why = f": {after.reason}" if after.reason else ""
+        if after.asked is not None and before.state in (State.RESERVED, State.SENDING):
+            why += f"; asked for by {after.asked}"
+        level("dispatch %s%s", after.state, why, extra=subject_of(after))
 
 
 def _size(record: Record) -> int:
     """About how many bytes it takes, by what may be long: to look at all of it takes longer than to keep it."""
     target, runs = record.target, (*record.seen, *record.candidates)
     names = (*record.key_parts, record.promotion, target.api_base, target.repo, target.workflow, target.ref)
-    texts = (*names, record.reason, record.actor, record.marker_input, record.run and record.run.url)
+    asked = () if record.asked is None else astuple(record.asked)
+    texts = (*names, *asked, record.reason, record.actor, record.marker_input, record.run and record.run.url)
     long = sum(len(text) for text in texts if text) + sum(400 + len(run.url) for run in runs)
     return 4_000 + long + 40 * len(record.baseline_ids)
 

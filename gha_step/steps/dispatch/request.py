@@ -144,6 +144,7 @@ def blank(key: Key, payload: Payload, now: float) -> Record:
         promotion=key.caller.promotion,
         promotion_uid=key.caller.promotion_uid,
         created_at=now,
+        asked=key.caller.asked,
         **dict(payload),
     )
     return record if key.duty is None else record.owing(key.duty)

@@ -3,6 +3,7 @@
 import pytest
 
 from gha_step.contract.errors import LedgerUnavailable
+from gha_step.contract.request import Asked
 from gha_step.emulator import GitHub
 from gha_step.emulator.port import Port
 from gha_step.inbound.port import intake
@@ -44,7 +45,9 @@ def test_places_are_counted_by_action_until_the_send_is_decided(
     eventually(lambda: not door.holds("run", ids[1]))
 
 
-def test_a_run_that_comes_again_is_the_one_in_hand(begin: Begin, github: GitHub, port: Port) -> None:
+def test_a_run_that_comes_again_is_the_one_in_hand_and_its_record_says_that_port_asked(
+    begin: Begin, github: GitHub, port: Port, store: FaultyStore
+) -> None:
     process = begin(claims=False)
     pressed = port.press("deploy", INPUTS)
     now = process.clock.monotonic()
@@ -55,6 +58,10 @@ def test_a_run_that_comes_again_is_the_one_in_hand(begin: Begin, github: GitHub,
         door.take(Press(run(pressed.id), "claims", process.clock.monotonic()))
     eventually(lambda: not door.holds("run", pressed.id))
     assert github.count("dispatch") == 1
+    (listed,) = store.records()
+    record = store.read(listed.project, listed.key)
+    assert record is not None
+    assert record.asked == Asked(via="Port")
 
 
 def test_what_waits_beyond_the_memory_that_is_meant_for_it_is_forgotten_and_comes_again(
