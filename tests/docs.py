@@ -335,7 +335,7 @@ def _fields(
             shown = str(info.default).lower() if isinstance(info.default, bool) else info.default
             meaning += f" Default: `{shown}`."
         needed = "Y" if info.is_required() or name in required else "N"
-        rows.append((f"`{prefix}{name}`", f"`{_type(properties[name])}`", needed, meaning))
+        rows.append((f"`{prefix}{name}`", _type(properties[name]), needed, meaning))
         for inner in get_args(info.annotation):
             if isinstance(inner, type) and issubclass(inner, BaseModel):
                 rows += _fields(inner, lambda _: True, prefix=f"{prefix}{name}.")
@@ -345,7 +345,7 @@ def _fields(
 def _outputs(schema: dict[str, Any], prefix: str = "") -> list[tuple[str, ...]]:
     rows: list[tuple[str, ...]] = []
     for name, property_ in schema["properties"].items():
-        rows.append((f"`{prefix}{name}`", f"`{_type(property_)}`", property_.get("description", "")))
+        rows.append((f"`{prefix}{name}`", _type(property_), property_.get("description", "")))
         inner = property_.get("anyOf", [property_])[0]
         reference = inner.get("items", inner).get("$ref", "").removeprefix("#/$defs/")
         if reference:
@@ -355,8 +355,10 @@ def _outputs(schema: dict[str, Any], prefix: str = "") -> list[tuple[str, ...]]:
 
 
 def _type(property_: dict[str, Any]) -> str:
-    """The JSON type in which a value is meant: the first of those that are taken."""
-    return str(property_.get("anyOf", [property_])[0].get("type", "object"))
+    """The JSON type in which a value is meant: the first of those that are taken, and what may stand in its place."""
+    first, *others = property_.get("anyOf", [property_])
+    words = [word for other in others for word in other.get("enum", ()) if word not in ("true", "false")]
+    return " or ".join(f"`{name}`" for name in (first.get("type", "object"), *words))
 
 
 def _table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:

@@ -9,7 +9,11 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from gha_step.contract.values import ConfigModel
 from gha_step.emulator import EXAMPLE_TOKEN, GitHub, Job, serve
+from gha_step.steps.cancel.config import CancelWorkflowConfig
+from gha_step.steps.dispatch.config import DispatchWorkflowConfig
+from gha_step.steps.wait.config import OutputsConfig, WaitForWorkflowConfig
 from tests.support.app_keys import rsa_key
 from tests.support.calls import BEARER
 from tests.support.certificates import Authority, Issued
@@ -172,6 +176,15 @@ def test_every_version_of_both_steps_has_its_example() -> None:
         headings = "".join(example.heading for example in EXAMPLES if example.page.file == page)
         assert all(version in headings for version in versions)
     assert set(BESIDES) <= {example.heading for example in EXAMPLES}
+
+
+@pytest.mark.parametrize("model", [DispatchWorkflowConfig, WaitForWorkflowConfig, OutputsConfig, CancelWorkflowConfig])
+def test_every_default_that_the_docs_and_schemas_show_may_be_written(model: type[ConfigModel]) -> None:
+    known = {"repoURL": "https://github.com/myorg/my-app", "workflowFile": "deploy.yml", "ref": "main", "runID": "1"}
+    fields = model.model_json_schema()["properties"]
+    shown = {name: field["default"] for name, field in fields.items() if field.get("default") is not None}
+    assert shown
+    model.model_validate({name: value for name, value in known.items() if name in fields} | shown)
 
 
 def _repositories(example: Example) -> set[str]:

@@ -21,8 +21,8 @@ class CancelWorkflowConfig(RepositoryConfig):
 
     run_id: RunId = Field(
         alias="runID",
-        description="ID of the run to cancel: `${{ quote(outputs['dispatch-deployment'].runID) }}`. Quote it: one host "
-        "cannot pass integers.",
+        description="ID of the run to cancel: `${{ quote(outputs['dispatch-deployment'].runID) }}`. Quote it: "
+        "kargo-extended cannot pass integers.",
     )
     poll_interval: PollInterval = Field(
         default=DEFAULT_POLL_INTERVAL,  # as a template would write it

@@ -57,7 +57,7 @@ class DispatchWorkflowConfig(RepositoryConfig):
         ge=1,
         le=MAX_TIMEOUT,
         alias="timeout",
-        description='Seconds to wait for the run to exist. Quote it (`"120"`): one host cannot pass integers.',
+        description='Seconds to wait for the run to exist. Quote it (`"120"`): kargo-extended cannot pass integers.',
     )
     correlation_input: Text | None = Field(
         default=None,

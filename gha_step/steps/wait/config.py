@@ -86,8 +86,8 @@ class WaitForWorkflowConfig(RepositoryConfig):
 
     run_id: RunId = Field(
         alias="runID",
-        description="ID of the run to wait for: `${{ quote(outputs['dispatch-deployment'].runID) }}`. Quote it: one "
-        "host cannot pass integers.",
+        description="ID of the run to wait for: `${{ quote(outputs['dispatch-deployment'].runID) }}`. Quote it: "
+        "kargo-extended cannot pass integers.",
     )
     expected_conclusion: Annotated[Conclusion, BeforeValidator(_conclusion)] | None = Field(
         default=None,
@@ -103,13 +103,14 @@ class WaitForWorkflowConfig(RepositoryConfig):
         "longer.",
     )
     jobs: Annotated[tuple[Text, ...], BeforeValidator(_jobs, json_schema_input_type=list[str])] = Field(
-        default=(),
+        default_factory=tuple,  # which nobody can write
         alias="jobs",
         description="End as these jobs end, though the run goes on; `expectedConclusion` then judges them. Each is a "
-        "job's whole name, `deploy / release` in a called workflow; those of a matrix by the name before the bracket.",
+        "job's whole name, `deploy / release` in a called workflow; those of a matrix by the name before the bracket. "
+        "Without it the step waits for the whole run.",
     )
     rerun_grace: Annotated[float, BeforeValidator(_grace, json_schema_input_type=str)] = Field(
-        default=0.0,
+        default_factory=float,  # none, which nobody can write
         alias="rerunGrace",
         description="After a failure wait so long for somebody to run it again: a Go duration, at most `1h`. Without "
         "it a failure is final.",
