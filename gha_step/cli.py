@@ -207,7 +207,8 @@ def _add_ledger(ledger: argparse.ArgumentParser) -> None:
     one.add_argument(
         "which",
         metavar="KEY|PROMOTION|RUN_ID",
-        help="its key or the beginning of it, as list shows it; or the name of its Promotion, or the ID of its run",
+        help="its key or the beginning of it, as list shows it; or the --key of `gha-step run`, the name of its "
+        "Promotion, or the ID of its run",
     )
     prune = actions.add_parser(
         "prune",

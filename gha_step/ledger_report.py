@@ -10,7 +10,7 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from itertools import islice
 from textwrap import indent
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, NamedTuple
 
 from gha_step.contract.duration import parse_duration
 from gha_step.contract.errors import StepError
@@ -20,7 +20,7 @@ from gha_step.ledger.reading import Query
 from gha_step.ledger.record import FINAL, OPEN, Owner, Record, State
 from gha_step.steps.cancel.config import KIND as CANCEL_KIND
 from gha_step.steps.cancel.record import cancels
-from gha_step.steps.dispatch.answers import tell, workflow_page
+from gha_step.steps.dispatch.answers import anew, tell, workflow_page
 
 SHOWN_OF_A_KEY: Final = 12  # characters
 ALIGNED: Final = 500  # lines of a table whose columns are aligned
@@ -28,35 +28,52 @@ STUCK_AFTER: Final = 1800.0  # seconds
 CANCEL: Final = "cancel"  # where others have their state
 _NEVER_DELETE: Final = "Do not delete this record: it keeps the step from being sent twice."
 
+
+class _Words(NamedTuple):
+    """Of who goes on with a dispatch: a host that calls, a person at a shell, or this server for Port."""
+
+    goes_on: str
+    looks: str
+    left: str
+    over: str
+    certain: str = "correlationInput in the step's config"
+
+
+_OF_KARGO: Final = _Words(
+    "the host's next call",
+    "The server looks for the run on every call of the host",
+    "the host no longer calls",
+    "the promotion is over",
+)
+_OF_PORT: Final = _Words(
+    "the server's next look", "The server looks for the run by itself", "no server runs", "the run is over at Port", ""
+)
 _WHAT_TO_DO: Final = {
-    State.RESERVED: (
-        "Nothing was sent. The host's next call sends it; if the promotion is over, there is nothing to do."
-    ),
+    State.RESERVED: "Nothing was sent. If {over}, there is nothing to do; otherwise {goes_on} sends it.",
     State.SENDING: (
         "A request to GitHub may be in flight. Wait: the process that sends it records GitHub's answer; if that "
-        "process is gone, the host's next call notices it. " + _NEVER_DELETE
+        "process is gone, {goes_on} notices it. " + _NEVER_DELETE
     ),
     State.UNKNOWN: (
-        "GitHub's answer was lost, so a run may or may not exist. The step is not sent again. The server looks for the "
-        "run on every call of the host; if the host no longer calls, check {page} yourself. " + _NEVER_DELETE
+        "GitHub's answer was lost, so a run may or may not exist. The step is not sent again. {looks}; if {left}, "
+        "check {page} yourself. " + _NEVER_DELETE
     ),
     State.ACCEPTED_WITHOUT_ID: (
-        "GitHub accepted the dispatch and named no run. The server looks for it on every call of the host; if "
-        "the host no longer calls, check {page} yourself. " + _NEVER_DELETE
+        "GitHub accepted the dispatch and named no run. {looks}; if {left}, check {page} yourself. " + _NEVER_DELETE
     ),
     State.ACCEPTED: "Nothing. The run is known; follow it at {run}.",
     State.REJECTED: (
-        "Nothing was dispatched, and this step will not be sent. Fix the cause given as the reason, and start a new "
-        "promotion."
+        "Nothing was dispatched, and this step will not be sent. Fix the cause given as the reason, and {anew}."
     ),
     State.AMBIGUOUS: (
-        "Check the candidates: one of them may be this step's run. The step is not sent again. Start a new promotion "
-        "only if none of them is its run. correlationInput in the step's config prevents this."
+        "Check the candidates: one of them may be this step's run. The step is not sent again. Only if none of them is "
+        "its run, {anew}."
     ),
-    State.UNRESOLVED: (
-        "Check {page} for a late run; the step is not sent again. If there is none, start a new promotion. With "
-        "correlationInput in the step's config, a late run is still found."
-    ),
+    State.UNRESOLVED: "Check {page} for a late run; the step is not sent again. If there is none, {anew}.",
+}
+_CERTAIN: Final = {
+    State.AMBIGUOUS: " {certain} prevents this.",
+    State.UNRESOLVED: " With {certain}, a late run is still found.",
 }
 _ABOUT_A_CANCEL: Final = (
     "Nothing. This step has dispatched nothing. While its promotion goes on, do not delete this record: it keeps the "
@@ -145,15 +162,16 @@ def shown(records: Sequence[Record], which: str, now: float, *, as_json: bool) -
 
     :raises NoSuchRecord: there is none, or a key's beginning is that of more than one.
     """
-    by_promotion = [record for record in records if record.promotion == which]
-    of_run = [record for record in records if str(_run_of(record)) == which]
-    by_run = [record for record in of_run if record.run is not None] or of_run
-    if not by_promotion:
-        (record,) = by_run if len(by_run) == 1 else (found(records, which),)
-        return to_json(_as_json(record, now)) if as_json else describe(record, now)
+    by_key = [record for record in records if record.said_key == which]
+    several = [record for record in records if record.promotion == which] or (by_key if len(by_key) > 1 else [])
+    if not several:
+        of_run = [record for record in records if str(_run_of(record)) == which]
+        by_run = [record for record in of_run if record.run is not None] or of_run
+        one = next((these for these in (by_key, by_run) if len(these) == 1), None) or [found(records, which)]
+        return to_json(_as_json(one[0], now)) if as_json else describe(one[0], now)
     if as_json:
-        return to_json([_as_json(record, now) for record in by_promotion])
-    return "\n\n".join(describe(record, now) for record in by_promotion)
+        return to_json([_as_json(record, now) for record in several])
+    return "\n\n".join(describe(record, now) for record in several)
 
 
 def found(records: Iterable[Record], prefix: str) -> Record:
@@ -166,7 +184,8 @@ def found(records: Iterable[Record], prefix: str) -> Record:
         return meant[0]
     if not meant:
         raise NoSuchRecord(
-            f"{quoted(prefix)} matches no record's key, Promotion or run ID; `gha-step ledger list` shows all records"
+            f"{quoted(prefix)} matches no record's key, --key, Promotion or run ID; `gha-step ledger list` shows all "
+            "records"
         )
     keys = ", ".join(record.key[: max(SHOWN_OF_A_KEY, len(prefix) + 4)] for record in meant[:5])
     raise NoSuchRecord(f"the keys of {len(meant)} records begin with {quoted(prefix)}; write more characters: {keys}")
@@ -175,7 +194,8 @@ def found(records: Iterable[Record], prefix: str) -> Record:
 def _row(record: Record, now: float) -> tuple[str, ...]:
     target = record.target
     cells = (
-        record.key[:SHOWN_OF_A_KEY], state_of(record), target.repo, target.workflow, target.ref, str(_run_of(record)),
+        record.key[:SHOWN_OF_A_KEY], state_of(record), target.repo or "-", target.workflow or "-", target.ref or "-",
+        str(_run_of(record)),
         age(now - record.created_at), record.project, record.promotion or "-", record.alias,
     )  # fmt: skip
     return tuple(_printable(cell) for cell in cells)
@@ -198,7 +218,7 @@ def describe(record: Record, now: float) -> str:
     facts: list[tuple[str, str | None]] = [
         ("key", record.key),
         ("state", state_of(record)),
-        ("step", f"{record.alias} of promotion {record.promotion or '?'}, project {record.project}"),
+        ("step", _step(record)),
     ]
     if (cancelled := cancels(record)) is not None:
         facts += [
@@ -209,7 +229,7 @@ def describe(record: Record, now: float) -> str:
         ]
         return _lines(facts)
     facts += [
-        ("dispatch", f"{target.repo} workflow {target.workflow} on ref {target.ref}, {target.api_base}"),
+        ("dispatch", ", ".join(part for part in (str(target), target.api_base) if part)),
         ("made", _moment(record.created_at, now)),
         ("asked by", str(record.asked or "")),
         ("sent", _moment(record.sending_at, now)),
@@ -240,7 +260,33 @@ def what_to_do(record: Record) -> str:
     """In plain words, by its state."""
     if cancels(record) is not None:
         return _ABOUT_A_CANCEL
-    return _WHAT_TO_DO[record.state].format(page=workflow_page(record), run=record.run and record.run.url)
+    words = _words(record)
+    text = _WHAT_TO_DO[record.state] + (_CERTAIN.get(record.state, "") if words.certain else "")
+    run = record.run and record.run.url
+    return text.format(page=workflow_page(record), run=run, anew=anew(record), **words._asdict())
+
+
+def _words(record: Record) -> _Words:
+    if record.said_key is None:
+        return _OF_KARGO if record.report is None else _OF_PORT
+    same = f"the same command with {_flag_of(record)}"
+    looks = f"T{same[1:]} looks for the run"
+    return _Words(same, looks, "it is not to be repeated", "it is not to be repeated", "--correlation-input")
+
+
+def _flag_of(record: Record) -> str:
+    from shlex import quote
+
+    return f"--key {quote(record.alias)}"
+
+
+def _step(record: Record) -> str:
+    if record.said_key is not None:
+        return f"`gha-step run` with {_flag_of(record)}, project {record.project}"
+    if record.report is not None:
+        return f"{record.report.kind} {record.report.id} of Port, project {record.project}"
+    promotion = f" of promotion {record.promotion}" if record.promotion else ""
+    return f"{record.alias}{promotion}, project {record.project}"
 
 
 def _as_json(record: Record, now: float) -> dict[str, Any]:

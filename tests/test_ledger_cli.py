@@ -251,7 +251,57 @@ def test_the_advice_fits_the_state(state: State, words: str) -> None:
 @pytest.mark.parametrize("state", [State.SENDING, State.UNKNOWN, State.ACCEPTED_WITHOUT_ID, State.AMBIGUOUS])
 def test_nobody_is_advised_to_send_again_what_may_be_running(state: State) -> None:
     advice = report.what_to_do(record(state))
-    assert "start a new promotion" not in advice.lower() or "only if none" in advice
+    assert "start a new promotion" not in advice.lower() or "only if none" in advice.lower()
+
+
+SHELL: dict[str, Any] = {"key_parts": ("shell", "key", "k 2"), "promotion": ""}
+PORT: dict[str, Any] = {
+    "report": REPORT,
+    "schema_version": 2,
+    "key_parts": ("demo", "port", "run", REPORT.id),
+    "promotion": REPORT.id,
+}
+
+
+@STATES
+@pytest.mark.parametrize(
+    ("whose", "step", "anew"),
+    [
+        (SHELL, "`gha-step run` with --key 'k 2', project shell", "use another --key"),
+        (PORT, f"run {REPORT.id} of Port, project demo", "run the action in Port again"),
+        ({"promotion": ""}, "dispatch, project demo", "start a new promotion"),
+        ({}, "dispatch of promotion test.01abc, project demo", "start a new promotion"),
+    ],
+    ids=["shell", "Port", "no promotion", "Kargo"],
+)
+def test_the_words_are_those_of_whoever_dispatched(state: State, whose: dict[str, Any], step: str, anew: str) -> None:
+    told = dict(line.split(":", 1) for line in report.describe(record(state, **whose), 1_700_000_100.0).splitlines())
+    assert told["step"].strip() == step
+    advice = told["what to do"]
+    final = state in (State.REJECTED, State.AMBIGUOUS, State.UNRESOLVED)
+    assert (anew in advice) is final
+    if whose in (SHELL, PORT):
+        assert "romotion" not in advice + told["host hears"]
+        assert "host" not in advice
+    assert ("correlationInput" in advice) is (
+        whose not in (SHELL, PORT) and state in (State.AMBIGUOUS, State.UNRESOLVED)
+    )
+
+
+@pytest.mark.parametrize(
+    ("known", "dispatch"),
+    [
+        ({"ref": ""}, "myorg/my-app workflow deploy.yml, https://api.github.com"),
+        ({"ref": "", "api_base": ""}, "myorg/my-app workflow deploy.yml"),
+        (dict.fromkeys(("ref", "api_base", "repo", "workflow"), ""), None),
+    ],
+)
+def test_what_is_not_known_of_a_target_is_left_out(known: dict[str, str], dispatch: str | None) -> None:
+    made = record(State.REJECTED, target=TARGET.model_copy(update=known), **PORT)
+    told = dict(line.split(":", 1) for line in report.describe(made, 1_700_000_100.0).splitlines())
+    assert told.get("dispatch", "").strip() == (dispatch or "")
+    _, row = next(report.listed([made], 1_700_000_100.0, as_json=False)).splitlines()
+    assert row.split()[4] == "-"
 
 
 def test_show_lists_reason_and_candidates(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -425,8 +475,10 @@ def test_without_a_named_ledger_those_of_run_are_listed_beside_the_one_of_the_di
     store.close()
     named = lines(capsys, "ledger", "list", "--ledger", f"sqlite:{folder}")
     assert [line.split()[-1] for line in named] == ["ALIAS", "second", "first"]
+    assert f"key:         {step_key('shell', 'key', 'first')}" in lines(capsys, "ledger", "show", "first")
     monkeypatch.setenv("GHA_STEP_LEDGER", f"sqlite:{tmp_path / 'gha-step.db'}")
     assert [line.split()[-1] for line in lines(capsys, "ledger", "list")] == ["ALIAS", "here"]
+    assert "'first' matches no record's key" in refused(capsys, "ledger", "show", "first")
 
 
 def test_one_spoilt_ledger_of_many_is_told_beside_the_others(
@@ -514,6 +566,9 @@ def test_the_ledger_in_kubernetes_is_read_by_project(
     assert len(lines(capsys, "ledger", "list", "--state", "ambiguous")) == 2
     key = step_key(mine, "uid-1", "step-accepted")
     assert f"key:         {key}" in lines(capsys, "ledger", "show", key[:12])
+    parts = (mine, "key", "by hand")
+    store.write(record(version=0, key=step_key(*parts), key_parts=parts))
+    assert f"key:         {step_key(*parts)}" in lines(capsys, "ledger", "show", "by hand")
     assert f"in the namespace {other}" in refused(capsys, "ledger", "list", "--project", other)
     assert "in all namespaces" in refused(capsys, "ledger", "list", "--project", "*")
     monkeypatch.setenv("KUBECONFIG", str(cluster.admin_kubeconfig))

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Final, NamedTuple, Protocol
 
 from gha_step.contract.errors import LedgerError, StepError
-from gha_step.ledger.record import Record, State
+from gha_step.ledger.keys import step_key
+from gha_step.ledger.record import SAID_KEY, Record, State
 from gha_step.ledger.sqlite import OWED, RUN_ID, SCHEMA_VERSION, decode, other_schema
 from gha_step.ledger.store import LedgerUnusable
 
@@ -54,7 +55,7 @@ class Reader(Protocol):
         """Those of the query, newest first, without the first ``skip``; at most ``most``."""
 
     def named(self, which: str) -> list[Record]:
-        """Those of a Promotion, of a run's ID, or whose key begins so; and perhaps some others."""
+        """Those of a Promotion, a --key or a run's ID, or whose key begins so; and perhaps some others."""
 
 
 class FileReader:
@@ -83,8 +84,11 @@ class FileReader:
             ("state = 'rejected' AND instr(record, ?)", (_cancelling(which),)),
             ("key >= ? AND key < ?", (prefix, prefix + "\N{DELETE}")),
         )
-        keys: dict[str, None] = {}
         with self._opened() as connection:
+            # No --key is empty or holds what cannot be printed.
+            projects = connection.execute("SELECT DISTINCT project FROM records LIMIT ?", (MOST_NAMED,))
+            said = which != "" and which.isprintable()
+            keys = {step_key(project, SAID_KEY, which): None for (project,) in projects if said}
             for where, values in ways:
                 asked = f"SELECT key FROM records WHERE {where} ORDER BY created DESC LIMIT ?"  # noqa: S608  constants
                 keys |= dict.fromkeys(key for (key,) in connection.execute(asked, (*values, MOST_NAMED)))
@@ -213,7 +217,7 @@ class KubernetesReader:
         found = (
             one
             for one in self._store.readable(self.unreadable)
-            if which in (one.promotion, one.run and str(one.run.id))
+            if which in (one.promotion, one.said_key, one.run and str(one.run.id))
             or (one.reason or "").endswith(_cancelling(which))
             or one.key.startswith(which.lower())
         )

@@ -36,6 +36,7 @@ class State(StrEnum):
 
 
 FINAL: Final = frozenset({State.ACCEPTED, State.REJECTED, State.AMBIGUOUS, State.UNRESOLVED})
+SAID_KEY: Final = "key"  # in the place of a promotion, where a shell names its dispatch by a text
 FULL_REFS: Final = ("refs/heads/", "refs/tags/")
 LOOKING: Final = frozenset({State.ACCEPTED_WITHOUT_ID, State.UNKNOWN})
 OPEN: Final = LOOKING | {State.SENDING}  # sent, and not ended
@@ -55,6 +56,11 @@ class Target(Frozen):
     repo: str  # owner/name, lower case: GitHub does not tell cases apart
     workflow: str  # deploy.yml
     ref: str  # as written: main, refs/heads/main or refs/tags/v1; records of 0.1.0 hold the short form only
+
+    def __str__(self) -> str:
+        """For messages. Of a run of Port that was refused early, not all is known."""
+        named = (("", self.repo), ("workflow ", self.workflow), ("on ref ", self.ref))
+        return " ".join(f"{what}{name}" for what, name in named if name)
 
     @property
     def short_ref(self) -> str:
@@ -205,6 +211,11 @@ class Record(Frozen):
     @property
     def alias(self) -> str:
         return self.key_parts[-1]
+
+    @property
+    def said_key(self) -> str | None:
+        """The --key of `gha-step run`, if it is that command's."""
+        return self.alias if len(self.key_parts) == 3 and self.key_parts[1] == SAID_KEY else None
 
     @property
     def final(self) -> bool:

@@ -12,7 +12,7 @@ from typing import Final, Literal
 from gha_step.contract.request import Asked, Caller
 from gha_step.inbound.shell.errors import UsageError
 from gha_step.ledger.keys import digest
-from gha_step.ledger.record import Record
+from gha_step.ledger.record import SAID_KEY, Record
 from gha_step.steps.cancel.config import CancelWorkflowConfig
 from gha_step.steps.cancel.record import cancels
 from gha_step.steps.dispatch.config import DispatchWorkflowConfig
@@ -75,7 +75,7 @@ def key_of(
 
 
 def _named(project: str, text: str, origin: Origin) -> ShellKey:
-    return ShellKey(Caller((project, "key", text), asked=_ASKED), text, f"--key {_quoted(text)}", origin)
+    return ShellKey(Caller((project, SAID_KEY, text), asked=_ASKED), text, f"--key {_quoted(text)}", origin)
 
 
 def _check(flag: str, value: str) -> None:
@@ -142,7 +142,7 @@ def objection(
             f"the key {key.text!r} was used to cancel run {cancelled.run_id} of {record.target.repo}; nothing was sent "
             "for this command. Give it another --key"
         )
-    used = f"{record.target.repo} workflow {record.target.workflow} on ref {record.target.ref}"
+    used = str(record.target)
     if isinstance(config, CancelWorkflowConfig):
         return (
             f"the key {key.text!r} was used to dispatch {used}; nothing was cancelled. Give this command another --key"

@@ -68,7 +68,7 @@ def tell(
     elif problem is not None:
         also += f" This call itself could not have been carried out: {problem}."
     if run is not None:
-        return StepResult.succeeded(f"run {run.id} of {_subject(record)}{_HOW[run.source]}.{also}", output)
+        return StepResult.succeeded(f"run {run.id} of {record.target}{_HOW[run.source]}.{also}", output)
     match record.state:
         case State.REJECTED:
             why = diagnosis or record.reason or ""
@@ -85,9 +85,9 @@ def tell(
                 return StepResult.failed(f"nothing was dispatched: {note.message}", output)
             return StepResult.running(f"nothing dispatched yet: {note.message}", note.retry_after, output)
         case State.ACCEPTED_WITHOUT_ID:
-            said = f"dispatched {_subject(record)}; looking for the run"
+            said = f"dispatched {record.target}; looking for the run"
         case _:
-            said = f"{_subject(record)} may have been dispatched; looking for the run"
+            said = f"{record.target} may have been dispatched; looking for the run"
     because = f" ({note.message})" if note else ""
     return StepResult.running(f"{said}{because}.{also}", note.retry_after if note else 2.0, output)
 
@@ -108,9 +108,11 @@ def _output(record: Record, run: Run | None, changed: bool) -> DispatchOutput:
     )
 
 
-def _subject(record: Record) -> str:
-    target = record.target
-    return f"{target.repo} workflow {target.workflow} on ref {target.ref}"
+def anew(record: Record) -> str:
+    """What a person does who wants it dispatched once more."""
+    if record.said_key is not None:
+        return "use another --key"
+    return "start a new promotion" if record.report is None else "run the action in Port again"
 
 
 def workflow_page(record: Record) -> str:
@@ -131,17 +133,19 @@ def _actions(record: Record) -> str:
 def _another_target(record: Record, request: DispatchRequest) -> str:
     where = f" ({record.run.url})" if record.run else ""
     return (
-        f"this step has already dispatched {_subject(record)}{where}; its config now names {request.workflow} on "
+        f"this step has already dispatched {record.target}{where}; its config now names {request.workflow} on "
         f"{request.endpoint.base}. One step dispatches once: nothing was sent for the new one. "
-        "Start a new promotion"
+        f"To dispatch it, {anew(record)}"
     )
 
 
 def _advice(record: Record) -> str:
     if record.marker is None:
+        said = "set correlationInput: gha_step in this step's config"
         return (
             "To be certain next time, let the workflow declare an input such as gha_step, show it with "
-            "`run-name: Deploy ${{ inputs.gha_step }}`, and set correlationInput: gha_step in this step's config"
+            "`run-name: Deploy ${{ inputs.gha_step }}`, and "
+            f"{said if record.said_key is None else 'give --correlation-input gha_step'}"
         )
     return (
         f"No run's title shows this step's marker {record.marker}: the workflow must show the input that "
@@ -154,7 +158,7 @@ def _ambiguous(record: Record) -> str:
     runs = ", ".join(candidate.url for candidate in record.candidates)
     certain = "was dispatched" if record.answered_date is not None else "may have been dispatched"
     return (
-        f"{_subject(record)} {certain}, but the run could not be identified ({record.reason}): {runs}. "
+        f"{record.target} {certain}, but the run could not be identified ({record.reason}): {runs}. "
         f"It is not sent again. Look at these runs. {_advice(record)}."
     )
 
@@ -163,10 +167,10 @@ def _unresolved(record: Record) -> str:
     page = workflow_page(record)
     if record.answered_date is not None:
         return (
-            f"{_subject(record)} was accepted by GitHub, but no run was seen ({record.reason}). "
+            f"{record.target} was accepted by GitHub, but no run was seen ({record.reason}). "
             f"It is not sent again. See {page} for a run that appears later. {_advice(record)}."
         )
     return (
-        f"{_subject(record)} may have been dispatched ({record.reason}). It is not sent again. See {page} whether "
-        f"it runs, and start a new promotion if it does not. {_advice(record)}."
+        f"{record.target} may have been dispatched ({record.reason}). It is not sent again. See {page} whether "
+        f"it runs, and {anew(record)} if it does not. {_advice(record)}."
     )
