@@ -8,7 +8,7 @@ from gha_step.contract.secret import Token
 from gha_step.github.client import Client
 from gha_step.github.dispatch import Workflow
 from gha_step.github.errors import GitHubError, Refused
-from gha_step.github.messages import shown, text
+from gha_step.github.messages import Answer, shown, text
 from gha_step.github.refusals import Asked, invisible
 
 
@@ -21,12 +21,9 @@ def diagnose(refusal: Refused, workflow: Workflow, token: Token, client: Client)
     else:
         return str(refusal)
     name = f"{workflow.owner}/{workflow.repo}"
-    asked = Asked(workflow.endpoint, "show", name, workflow.owner, workflow.repo)
-    try:
-        answer = client.get("repository", asked, path, token)
-        repository = answer.json() if answer.status == 200 else {}
-    except (GitHubError, ValueError):
+    if (seen := _repository(workflow, path, token, client)) is None:
         return str(refusal)
+    answer, repository = seen
     said = f"GitHub refused to dispatch {workflow} ({refusal.status}: {refusal.words!r})"
     if refusal.status != 404:
         now = repository.get("full_name") if isinstance(repository, dict) else None
@@ -38,6 +35,37 @@ def diagnose(refusal: Refused, workflow: Workflow, token: Token, client: Client)
     if answer.status != 200 or not isinstance(repository, dict):
         return str(refusal)
     return f"{said}: {_visible(repository, name, workflow, token.subject)}"
+
+
+def why_not_shown(refusal: Refused, workflow: Workflow, token: Token, client: Client) -> str:
+    """The same for a workflow file that GitHub does not show."""
+    if refusal.status != 404 or not refusal.words:
+        return str(refusal)
+    name, path = f"{workflow.owner}/{workflow.repo}", f".github/workflows/{workflow.file}"
+    if (seen := _repository(workflow, workflow.repository_path, token, client)) is None:
+        return str(refusal)
+    said = f"GitHub does not show {path} ({refusal.status}: {refusal.words!r})"
+    if seen[0].status == 404:
+        return f"{said}: {invisible(workflow.endpoint, name, token)}"
+    if seen[0].status != 200:
+        return str(refusal)
+    if refusal.words.startswith("No commit found for the ref"):
+        return f"{said}: there is no branch or tag {workflow.ref}: push it or correct ref"
+    return (
+        f"{said}: {token.subject} can see {name}, but there is no {path} on {workflow.ref}: correct workflowFile, or "
+        "push the file there (a fine-grained token or an App also needs Contents: read)"
+    )
+
+
+def _repository(workflow: Workflow, path: str, token: Token, client: Client) -> tuple[Answer, Any] | None:
+    """What GitHub says of the repository; ``None``: nothing that can be read."""
+    name = f"{workflow.owner}/{workflow.repo}"
+    asked = Asked(workflow.endpoint, "show", name, workflow.owner, workflow.repo)
+    try:
+        answer = client.get("repository", asked, path, token)
+        return answer, answer.json() if answer.status == 200 else {}
+    except (GitHubError, ValueError):
+        return None
 
 
 def _visible(repository: dict[str, Any], name: str, workflow: Workflow, token: str) -> str:

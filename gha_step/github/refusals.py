@@ -24,7 +24,7 @@ class Asked(NamedTuple):
     """What a request was for. "GitHub refused to ``verb`` ``subject``" is a sentence.
 
     ``owner``, ``repo``, ``file`` and ``ref`` as the user wrote them; ``theirs``: the user's other texts in the request.
-    ``needs``: of the permission Actions.
+    ``needs``: of the ``permission``.
     """
 
     endpoint: Endpoint
@@ -33,6 +33,7 @@ class Asked(NamedTuple):
     owner: str
     repo: str
     needs: Literal["read", "write"] = "read"
+    permission: Literal["Actions", "Contents"] = "Actions"
     file: str = ""
     ref: str = ""
     theirs: tuple[str, ...] = ()
@@ -208,11 +209,11 @@ _CAUSES: Final = (
     (r"Repository was archived", "unarchive the repository {owner}/{repo}, or use another one"),
     (
         r"Resource not accessible by integration",
-        "give the GitHub App the permission Actions: {needs} on this repository",
+        "give the GitHub App the permission {permission}: {needs} on this repository",
     ),
     (
         r"Resource not accessible by personal access token",
-        "give {token} the permission Actions: {needs_of_token} on this repository",
+        "give {token} the permission {permission}: {needs_of_token} on this repository",
     ),
     (r"Resource protected by organization SAML enforcement", _SSO),
 )
@@ -238,6 +239,7 @@ def known_cause(answer: Answer, body: ErrorBody, asked: Asked, token: Token) -> 
         file=asked.file,
         ref=asked.ref,
         link=f": {page}" if page else "",
+        permission=asked.permission,
         needs=asked.needs,
         needs_of_token="read and write" if asked.needs == "write" else "read",
     )
@@ -257,8 +259,9 @@ def _advice(answer: Answer, body: ErrorBody, asked: Asked, token: Token) -> str:
         case 401:
             return f"{subject} is wrong, expired or revoked: renew it"
         case 403:
-            doing = "start workflows" if asked.needs == "write" else "read runs"
-            return f"{subject} may not {doing} here: it needs Actions: {asked.needs} (classic: scope repo)"
+            reading = "read files" if asked.permission == "Contents" else "read runs"
+            doing = "start workflows" if asked.needs == "write" else reading
+            return f"{subject} may not {doing} here: it needs {asked.permission}: {asked.needs} (classic: scope repo)"
         case 404 if asked.file:
             return (
                 f"either {name} does not exist or {subject} cannot see it, or the default branch has no "

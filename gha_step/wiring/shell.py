@@ -19,10 +19,11 @@ from gha_step.contract.result import Status, StepResult
 from gha_step.contract.secret import Token
 from gha_step.credentials.token_shape import too_plain, unfit
 from gha_step.github.connection import SocketConnector
+from gha_step.github.diagnosis import why_not_shown
 from gha_step.github.dispatch import Workflow
 from gha_step.github.egress import Egress
 from gha_step.github.endpoint import Endpoint, resolve_endpoint
-from gha_step.github.errors import BadEndpoint, GitHubError
+from gha_step.github.errors import BadEndpoint, GitHubError, Refused
 from gha_step.github.messages import shown
 from gha_step.github.runs import RunReference
 from gha_step.github.workflow_file import Unreadable
@@ -354,6 +355,9 @@ def _against_its_file(sends: Dispatch, access: GivenToken, client: "Client") -> 
     inputs = dict(config.inputs) | ({config.correlation_input: "x"} if config.correlation_input else {})
     try:
         problems = check_inputs(workflow, inputs, place.token, client)
+    except Refused as refusal:
+        why = why_not_shown(refusal, workflow, place.token, client)
+        return [Found(sends.line, f"{sends.subject}{workflow}: {why}")]
     except (Unreadable, GitHubError) as error:
         return [Found(sends.line, f"{sends.subject}{workflow}: {error}")]
     # Of a value that Kargo evaluates, only the name can be judged.

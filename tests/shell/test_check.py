@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from gha_step.emulator import Token
 from gha_step.inbound.shell.check import check
 from gha_step.inbound.shell.errors import UsageError
 from tests.support.process import run_here
@@ -225,7 +226,9 @@ ONLINE = """\
         ("", "", None),
         ("image_tag:", "tag:", "'tag' is not declared"),
         ("environment: test", "other: test", "'environment' is required and not given"),
-        ("deploy.yml", "none.yml", "answered 404"),
+        ("deploy.yml", "none.yml", "no .github/workflows/none.yml on main: correct workflowFile"),
+        ("repo: my-app", "repo: none", "the token in GH_TOKEN cannot see myorg/none at all: correct owner or repo"),
+        ("ref: main", "ref: none", "there is no branch or tag none: push it or correct ref"),
         ("deploy.yml", "pushed.yml", "no `workflow_dispatch:`"),
         ("ref: main", "ref: main\n    correlationInput: gha_step", "'gha_step' is not declared"),
         ("ref: main", "ref: ${{ vars.ref }}", None),  # nobody knows which file that is
@@ -243,8 +246,23 @@ def test_with_a_token_inputs_are_compared_with_the_workflow_file(
     assert done.returncode == (0 if words is None else 1), done.stdout + done.stderr
     assert (words or "no problem") in done.stdout
     if words is not None:
-        assert f"{file}:{1 + file.read_text().splitlines().index('    inputs:')}: deploy: myorg/my-app" in done.stdout
+        assert f"{file}:{1 + file.read_text().splitlines().index('    inputs:')}: deploy: myorg/" in done.stdout
     assert machine.github.count("dispatch") == 0
+
+
+@pytest.mark.parametrize(
+    ("token", "words"),
+    [
+        ("wrong-token-1", "the token in GH_TOKEN is wrong, expired or revoked: renew it"),
+        ("without-contents-1", "give the token in GH_TOKEN the permission Contents: read on this repository"),
+    ],
+)
+def test_a_token_that_github_refuses_is_told_with_the_fix(machine: Shell, token: str, words: str) -> None:
+    machine.github.add_token(Token("without-contents-1", kind="fine-grained", contents="none"))
+    file = machine.folder / "steps.yaml"
+    file.write_text(ONLINE)
+    done = run_here("check", str(file), "--online", **{**machine.variables, "GH_TOKEN": token})
+    assert (done.returncode, words in done.stdout, token in done.stdout) == (1, True, False), done.stdout
 
 
 TASK = """\
@@ -312,7 +330,7 @@ spec:
         (TASK + STAGE, "${{ vars.branch }}", "${{ outputs.a.b }}", "note: deployment: dispatch: not compared"),
         (OURS, "", "", None),
         (OURS, '"image_tag"', '"tag"', "deploy: myorg/my-app workflow deploy.yml on ref main: 'tag' is not declared"),
-        (OURS, "value: deploy.yml", "value: none.yml", "answered 404"),
+        (OURS, "value: deploy.yml", "value: none.yml", "no .github/workflows/none.yml on main"),
         (OURS, "value: main", 'value: "${{ ctx.targetFreight.name }}"', "note: deploy: not compared"),
     ],
 )  # fmt: skip

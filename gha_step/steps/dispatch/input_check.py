@@ -7,7 +7,7 @@ from gha_step.contract.secret import Token
 from gha_step.github.client import Client
 from gha_step.github.dispatch import Workflow
 from gha_step.github.messages import Answer
-from gha_step.github.refusals import Asked
+from gha_step.github.refusals import Asked, read_refusal
 from gha_step.github.workflow_file import DeclaredInput, Unreadable, declared_inputs, file_text, input_problems
 
 
@@ -15,14 +15,24 @@ def check_inputs(workflow: Workflow, inputs: Mapping[str, str], token: Token, cl
     """What GitHub would refuse. One request.
 
     :raises Unreadable: the file at the ref does not tell.
-    :raises GitHubError: it cannot be had now.
+    :raises GitHubError: GitHub does not show it.
     """
     if workflow.file.isdigit():
         raise Unreadable("workflowFile is a number, not a file name")
     path = f"{workflow.repository_path}/contents/.github/workflows/{quote(workflow.file, safe='')}"
-    asked = Asked(workflow.endpoint, "show the file of", str(workflow), workflow.owner, workflow.repo)
+    asked = Asked(
+        workflow.endpoint,
+        "show the file of",
+        str(workflow),
+        workflow.owner,
+        workflow.repo,
+        permission="Contents",
+        ref=workflow.ref,
+    )
 
     def declared_in(answer: Answer) -> tuple[DeclaredInput, ...] | None:
+        if answer.status != 200:
+            raise read_refusal(answer, asked, token)
         return declared_inputs(file_text(answer))
 
     declared = client.read("workflow_file", asked, path, token, declared_in, {"ref": workflow.ref})
