@@ -323,7 +323,8 @@ class Settings(BaseModel):
     portio_secret: str = Field(
         default="port-credentials",
         min_length=1,
-        description="Secret with Port's `clientId` and `clientSecret`; read anew when it changes.",
+        description="Secret with Port's `clientId` and `clientSecret`; read anew for each request to Port. While Port "
+        "refuses a login it is asked once a minute, so a corrected Secret works within 60 s.",
     )
     portio_github_secret: str = Field(
         default="github-credentials",

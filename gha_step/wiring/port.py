@@ -223,7 +223,8 @@ class PortParts:
             if (why := unfit(text)) is not None:
                 raise LoginRefused(f"{subject}: the key {key} {why}", 60.0)
             found.append(text)
-        return PortCredentials(found[0], Token(found[1], "Port's client secret"))
+        source = f"the Secret {self.settings.portio_secret} of project {self.project}"
+        return PortCredentials(found[0], Token(found[1], "Port's client secret"), source)
 
     def _soon(self, key: str) -> None:
         self.duties.soon(key)  # which is made after those who ask it

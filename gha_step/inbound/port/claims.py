@@ -160,6 +160,8 @@ class Claims:
         if found.made:
             log.info("registered the installation %s at Port: actions can choose it now", self._installation)
             self._pace = self._pace.at("node", now)  # its refusal may have been due to that
+        else:
+            log.info("the installation %s is registered at Port already: actions can choose it", self._installation)
 
     def _failed(self, kind: Kind, error: PortError) -> None:
         now = self._clock.monotonic()

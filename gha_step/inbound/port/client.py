@@ -39,10 +39,11 @@ _RESERVED: Final = ("x-port-reserved-usage", "true")  # what Port's own integrat
 
 @dataclass(frozen=True)
 class PortCredentials:
-    """A client ID and its secret, as the Secret has them now."""
+    """A client ID and its secret, as the Secret has them now. ``source``: that Secret, in messages."""
 
     client_id: str
     client_secret: Token
+    source: str = "the Secret of GHA_STEP_PORTIO_SECRET"
 
 
 def port_endpoint(url: str) -> Endpoint:
@@ -188,8 +189,8 @@ class PortClient:
             answer = answer.hiding(credentials.client_secret)
             hint = "; organisations in the US use GHA_STEP_PORTIO_API=" + US_API
             raise LoginRefused(
-                f"{self._host} refuses the client ID and secret: {answer.status} ({words(answer)})"
-                + (hint if self.endpoint.base == DEFAULT_API else ""),
+                f"{self._host} refuses the client ID and secret: {answer.status} ({words(answer)}): correct clientId "
+                f"and clientSecret in {credentials.source}" + (hint if self.endpoint.base == DEFAULT_API else ""),
                 60.0,
             )
         try:

@@ -260,6 +260,9 @@ def test_an_installation_of_our_own_is_registered_before_the_first_claim_and_onc
     assert [one.operation for one in port.log][:4] == ["token", "get-integration", "create-integration", "claim"]
     assert port.count("create-integration", "get-integration") == 2
     assert lines(caplog, logging.INFO) == ["registered the installation mine at Port: actions can choose it now"]
+    caplog.clear()
+    play(installation="mine").until(60.0)  # the next start
+    assert lines(caplog, logging.INFO) == ["the installation mine is registered at Port already: actions can choose it"]
 
 
 def test_an_installation_that_somebody_removes_is_registered_again(
@@ -344,12 +347,15 @@ def test_a_refused_login_is_asked_for_once_a_minute_and_told_once_an_hour(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     right = credentials[-1]
-    credentials.append(PortCredentials(EXAMPLE_CLIENT_ID, Token("wrong-secret-of-somebody")))
+    source = "the Secret port-credentials of project port"
+    credentials.append(PortCredentials(EXAMPLE_CLIENT_ID, Token("wrong-secret-of-somebody"), source))
     loop = play()
     loop.until(3500.0)
     assert 50 <= port.count("token") <= 60
     assert len(lines(caplog)) == 2
-    assert all("refuses the client ID and secret: 401" in line for line in lines(caplog))
+    told = "refuses the client ID and secret: 401"
+    fix = "correct clientId and clientSecret in the Secret port-credentials of project port"
+    assert all(told in line and fix in line for line in lines(caplog))
     assert not any("wrong-secret-of-somebody" in line for line in lines(caplog, logging.DEBUG))
     credentials.append(right)
     run = port.press("deploy")
