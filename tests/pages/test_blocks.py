@@ -52,6 +52,7 @@ SHOWN: Final = {
     "git clone ": "it fetches from github.com; CI is such a clone",
     "make demo ": "tests/test_cli.py runs the demo; make test is what runs this",
     "mkdir -p secrets/port/": "it takes credentials of Port and GitHub; gha-step demo --port is the same on loopback",
+    "token=$(curl ": "it needs an emulated Port; tests/inbound/port/whole presses so",
     "images: ": "one line of a kustomization; tests/deploy renders it",
     "patches:": "part of a kustomization, for a registry that there is not",
     "export GH_TOKEN=…": "it takes a token of github.com; the command is that of try-it.md",
