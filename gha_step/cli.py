@@ -355,7 +355,9 @@ def _emulate(emulated: "Callable[[], Emulated]", listen: str) -> int:
     _started()
     try:
         run(emulated(), listen)
-    except (ValueError, OSError) as error:
+    except OSError as error:
+        raise SettingsError(f"--listen: {listen} cannot be listened on: {error.strerror or error}") from None
+    except ValueError as error:
         raise SettingsError(str(error)) from None
     return 0
 

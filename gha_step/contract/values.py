@@ -94,7 +94,7 @@ def whole_number(least: int, most: int, unit: str) -> Callable[[object], int]:
     """Reads an integer, written 120, 120.0 or "120", from ``least`` to ``most``."""
 
     def read(value: object) -> int:
-        number = _integer(value)
+        number = _integer(value, unit)
         if number < least:
             raise _refuse(f"{quoted(number)} is too small; the range is {least} to {most} {unit}")
         if number > most:
@@ -104,7 +104,7 @@ def whole_number(least: int, most: int, unit: str) -> Callable[[object], int]:
     return read
 
 
-def _integer(value: object) -> int:
+def _integer(value: object, unit: str) -> int:
     if isinstance(value, int) and not isinstance(value, bool):
         return value
     if isinstance(value, float) and value.is_integer() and abs(value) <= EXACT_FLOAT:
@@ -113,7 +113,7 @@ def _integer(value: object) -> int:
         digits = value.strip()
         if digits.removeprefix("-").isascii() and digits.removeprefix("-").isdigit() and len(digits) <= 20:
             return int(digits)
-    raise _refuse(f'{quoted(value)} is not a whole number; write one such as 120 or "120"')
+    raise _refuse(f'{quoted(value)} is not a whole number of {unit}; write one such as 120 or "120"')
 
 
 def as_switch(value: object) -> bool:

@@ -42,7 +42,7 @@ from gha_step.ledger.record import Owner, State
 from gha_step.ledger.store import LedgerHeld, LedgerUnusable, Store
 from gha_step.proxies import BadProxy, Proxies
 from gha_step.runtime import SystemClock, ThreadWorkers
-from gha_step.settings import Settings, SqliteLedger
+from gha_step.settings import Settings, SettingsError, SqliteLedger
 from gha_step.steps.access import GivenToken
 from gha_step.steps.cancel import config as cancel
 from gha_step.steps.dispatch import config as dispatch
@@ -114,7 +114,10 @@ class _Run:
         self._progress = progress
         self._output: dict[str, Any] = {}
         named = ("--ledger", flags.ledger) if flags.ledger else ("GHA_STEP_LEDGER", environment.get("GHA_STEP_LEDGER"))
-        settings = _settings(environment, named[1])
+        try:
+            settings = _settings(environment, named[1])
+        except SettingsError as error:
+            raise UsageError(str(error).replace("GHA_STEP_LEDGER:", f"{named[0]}:")) from None
         self._access = given = _server(flags, environment, token, wanted, settings.allow_http)
         in_kubernetes = wanted.recorded and settings.ledger == "kubernetes" and bool(named[1])
         cluster = _cluster(environment) if in_kubernetes else None

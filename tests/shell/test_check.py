@@ -58,6 +58,9 @@ def test_steps_are_found_wherever_kargo_has_them_and_expressions_are_taken_as_ri
     [
         ("workflowFile:", "workflowFileName:", "did you mean workflowFile?"),
         ("ref: main", "ref: 1.10", "config.ref: "),
+        ("as: deploy", "As: deploy", "As: is not a field of a step; did you mean as?"),
+        ("as: deploy", "as: 5", "as: must be a string, but is 5"),
+        ("retry: {", "retrys: {", "did you mean retry?"),
         ("ref: main", "ref: main\n    ref: dev", "config.ref: is there twice"),
         ("runID: ${{ quote(outputs.deploy.runID) }}", "runID: abc", "config.runID: "),
         (
@@ -92,6 +95,13 @@ def test_a_required_field_is_missed_at_the_config_and_all_problems_are_told_at_o
     assert any(line == 4 and text.startswith("config.repo: ") for line, text in found)
 
 
+@pytest.mark.parametrize(("right", "wrong"), [("runID", "runId"), ("config", "confg")])
+def test_one_typo_is_one_problem(right: str, wrong: str) -> None:
+    step = "uses: gha-wait-for-workflow\nconfig: {repoURL: 'https://github.com/a/b', runID: 1}\n"
+    (problem,) = check(step.replace(right, wrong), "f").problems
+    assert problem.text.endswith(f"did you mean {right}?")
+
+
 def test_what_only_the_whole_config_tells_is_told() -> None:
     text = (
         "uses: gha-dispatch-workflow\nconfig:\n  owner: a\n  repo: b\n  workflowFile: d.yml\n  ref: main\n"
@@ -114,7 +124,7 @@ def test_credentials_are_needed_in_a_promotion_but_not_in_a_step_for_run() -> No
         ("", "holds no step"),
         ("kind: Deployment\nspec: {steps: [{uses: gha-dispatch-workflow}]}", "holds no step"),
         ("kind: Stage\nspec: 5", "holds no step"),
-        ("- uses: git-clone", "holds no step"),
+        ("- uses: git-clone", "gha-dispatch-workflow`, .*gha-wait-for-workflow` or .*gha-cancel-workflow`"),
         ("a: [", "f:1: is not YAML"),
         ("a: b: c", "f:1: is not YAML"),
         ("[" * 200, "nested deeper"),

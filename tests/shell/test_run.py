@@ -191,6 +191,7 @@ def test_a_said_key_goes_on_with_what_was_dispatched_whatever_the_inputs_are_now
             "--repo: is required: write OWNER/NAME, or the repository's URL; --workflow: is required; --ref: ",
         ),
         (["dispatch", "--repo", "x", "--timeout", "900"], "--repo: "),
+        ([*dispatching("v1"), "--timeout", "10m"], "--timeout: '10m' is not a whole number of seconds; write one such"),
         (["wait"], "--run-id: is required"),
         (["dispatch", "--repo", "x"], "--repo"),
         (["dispatch", "--repo", "a/b", "--workflow", "w.yml"], "--ref: is required"),
@@ -224,7 +225,11 @@ def test_a_said_key_goes_on_with_what_was_dispatched_whatever_the_inputs_are_now
         ),
         (["none.yaml"], "none.yaml"),
         (["dispatch", "--output", "xml"], "--output"),
-        ([*dispatching("v1"), "--ledger", "mysql:x"], "GHA_STEP_LEDGER"),
+        ([*dispatching("v1"), "--ledger", "mysql:x"], "gha-step: --ledger: "),
+        *(
+            (["wait", "--repo", repo, "--run-id", "1"], f"--repo: {repo!r} is not OWNER/NAME: write for example")
+            for repo in ("my-app", "myorg/", "/my-app", "a/b/c", "a b/../c")
+        ),
         ([*dispatching("v1"), "--promotion", "p"], "--alias"),
     ],
 )
@@ -240,7 +245,13 @@ def test_wrong_usage_is_one_line_and_sends_nothing(machine: Shell, arguments: li
     [
         ("uses: git-clone\nconfig: {}", "must be one of gha-dispatch-workflow"),
         ("steps: []", "must hold one step"),
+        ("uses: [gha-dispatch-workflow]\nconfig: {}", "uses: a list is no step of this program"),
         (STEP + "if: ${{ always() }}\n", "if: "),
+        (STEP.replace("dispatch-workflow", "dispatch-workflows"), "uses: 'gha-dispatch-workflows' is no step"),
+        (STEP.replace("as:", "As:"), "As: is not a field of a step; did you mean as?"),
+        (STEP.replace("as: deploy", "as: 5"), "as: must be a string, but is 5"),
+        (STEP.replace("  ref: main", "  ref: main\n  ref: dev"), ":8: config.ref: is there twice"),
+        (STEP.replace("image_tag: v1", "image_tag: 1.5"), "; quote the value in YAML"),
         (STEP.replace("  ref:", "  cancelOnAbort: true\n  ref:"), "config.cancelOnAbort: only a Promotion"),
         (STEP.replace("v1", "${{ vars.tag }}"), "config.inputs.image_tag: holds an expression"),
         (STEP.replace("workflowFile", "workflowFileName"), "did you mean workflowFile?"),

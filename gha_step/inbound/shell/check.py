@@ -27,6 +27,7 @@ CONFIGS: Final[dict[str, type[ConfigModel]]] = {
 }
 _TASK_VARIABLES: Final = {"secretName", "serviceURL"}  # of deploy/tasks, besides the fields of the config
 _NEEDED: Final = ("repoURL", "owner", "repo", "workflowFile", "ref", "correlationInput")  # to compare a dispatch
+_OF_A_STEP: Final = frozenset({"as", "config", "continueOnError", "if", "retry", "task", "uses", "vars"})
 _TEMPLATE: Final[Path] = ("spec", "promotionTemplate", "spec", "steps")
 _STEPS: Final[dict[str, Path]] = {  # where each kind of Kargo's objects has its steps
     "Promotion": ("spec", "steps"),
@@ -91,8 +92,8 @@ def check(text: str, name: str) -> Checked:
             checking.look_at(document, path, known)
     if not checking.steps and not checking.notes:
         raise UsageError(
-            f"{name}: holds no step to check: write a step with `uses: {dispatch.KIND}` or `uses: {wait.KIND}`, or a "
-            "Promotion, PromotionTask, ClusterPromotionTask or Stage with one"
+            f"{name}: holds no step to check: write a step with `uses: {dispatch.KIND}`, `uses: {wait.KIND}` or `uses: "
+            f"{cancel.KIND}`, or a Promotion, PromotionTask, ClusterPromotionTask or Stage with one"
         )
     return checking.result()
 
@@ -265,7 +266,7 @@ def _step(document: Document, path: Path, known: Known) -> list[Found] | None:
     """What is wrong with one step; ``None``: it is none of ours."""
     step = _at(document.value, path)
     uses = step.get("uses")
-    if uses not in CONFIGS:
+    if not isinstance(uses, str) or uses not in CONFIGS:
         near = _near(uses) if isinstance(uses, str) else None
         return None if near is None else [Found(document.line((*path, "uses")), f"uses: did you mean {near}?")]
     subject = _subject(step)
@@ -274,7 +275,11 @@ def _step(document: Document, path: Path, known: Known) -> list[Found] | None:
         for twice, line in document.twice
         if twice[: len(path)] == path
     ]
+    wrong = beside_config(step)
+    found += [Found(document.line((*path, key)), f"{subject}{key}: {words}") for key, words in wrong]
     config = step.get("config")
+    if config is None and any(words.endswith("did you mean config?") for _, words in wrong):
+        return found
     if not isinstance(config, dict):
         words = "is required" if config is None else "must be an object"
         return [*found, Found(document.line((*path, "config")), f"{subject}config: {words}")]
@@ -283,6 +288,18 @@ def _step(document: Document, path: Path, known: Known) -> list[Found] | None:
         field = ".".join(["config", *map(str, where)])
         found.append(Found(document.line((*path, "config", *where)), f"{subject}{field}: {words}"))
     return found
+
+
+def beside_config(step: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """What is wrong with a step's own fields: each key, and words."""
+    found = []
+    for key in step.keys() - _OF_A_STEP:
+        near = _near(key.lower(), _OF_A_STEP)
+        fix = f"did you mean {near}?" if near else f"the fields are {', '.join(sorted(_OF_A_STEP))}"
+        found.append((key, f"is not a field of a step; {fix}"))
+    if not isinstance(step.get("as"), str | None):
+        found.append(("as", f"must be a string, but is {quoted(step['as'])}: quote it"))
+    return sorted(found)
 
 
 def _comparable(kind: str, config: dict[str, Any], line: int, subject: str, *, alone: bool) -> Dispatch | Found | None:
@@ -325,7 +342,10 @@ def _config(kind: str, config: Mapping[str, Any], *, alone: bool) -> Iterator[tu
     evaluated = {name for name in known if is_open(config.get(name))}
     given = _fillable(config, alone=alone)
     parsed, problems = CONFIGS[kind].judge(given)
+    meant = {words.rpartition("did you mean ")[2].rstrip("?") for _, words in problems if "did you mean" in words}
     for where, words in problems:
+        if words == "is required" and where and where[-1] in meant:
+            continue  # one typo is one problem
         if where and where[0] not in evaluated:
             yield where, _INSTEAD.get((kind, str(where[0])), words)
     if isinstance(parsed, dispatch.DispatchWorkflowConfig):

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from gha_step.contract.errors import ConfigError
+from gha_step.contract.quoting import quoted
 from gha_step.contract.values import as_segment
-from gha_step.inbound.shell.check import CONFIGS
+from gha_step.inbound.shell.check import CONFIGS, beside_config
 from gha_step.inbound.shell.errors import UsageError
 from gha_step.inbound.shell.variables import is_open
 from gha_step.inbound.shell.yaml_lines import documents
@@ -47,6 +48,9 @@ COMMANDS: Final = {
     "cancel": (cancel.KIND, CANCEL_FLAGS),
 }
 _FOR_A_TEMPLATE: Final = re.compile(r"; write \$\{\{.*?\}\}")
+_BY_EXPRESSION: Final = re.compile(  # which only Kargo evaluates
+    r"write \$\{\{ quote\(\.\.\.\) \}\} around the expression(, or quote the value in YAML)?"
+)
 _FLAGS: Final = {**DISPATCH_FLAGS, **WAIT_FLAGS, **CANCEL_FLAGS}
 
 
@@ -167,8 +171,9 @@ def _repository(flags: Namespace, token_name: str) -> dict[str, Any]:
     owner, _, name = named.partition("/")
     try:
         owner, name = as_segment(owner), as_segment(name)
-    except ValueError as error:
-        raise UsageError(f"--repo: {error}: write OWNER/NAME, for example myorg/my-app") from None
+    except ValueError:
+        why = "is not OWNER/NAME: write for example myorg/my-app, or the repository's URL"
+        raise UsageError(f"--repo: {quoted(named)} {why}") from None
     return {"credentials": {"secretName": token_name}, "owner": owner, "repo": name}
 
 
@@ -182,8 +187,12 @@ def by_file(text: str, name: str, flags: Namespace, token_name: str) -> Wanted:
             raise UsageError(f"{_flag(flag)}: must not stand beside {name}, whose config says it all")
     step = _one_step(text, name)
     kind, config = step.get("uses"), step.get("config")
-    if kind not in CONFIGS:
-        raise UsageError(f"{name}: uses: must be one of {', '.join(CONFIGS)}")
+    if not isinstance(kind, str) or kind not in CONFIGS:
+        raise UsageError(
+            f"{name}: uses: {quoted(kind)} is no step of this program: must be one of {', '.join(CONFIGS)}"
+        )
+    if wrong := beside_config(step):
+        raise UsageError(f"{name}: {'; '.join(f'{key}: {words}' for key, words in wrong)}")
     if stray := sorted(step.keys() - {"uses", "as", "config"}):
         raise UsageError(f"{name}: {stray[0]}: is for Kargo and has no effect here: leave it out")
     if not isinstance(config, dict):
@@ -209,7 +218,10 @@ def by_file(text: str, name: str, flags: Namespace, token_name: str) -> Wanted:
 
 
 def _one_step(text: str, name: str) -> dict[str, Any]:
-    found = [document.value for document in documents(text, name)]
+    read = documents(text, name)
+    for path, line in (twice for document in read for twice in document.twice):
+        raise UsageError(f"{name}:{line}: {'.'.join(map(str, path))}: is there twice: leave one out")
+    found = [document.value for document in read]
     if len(found) == 1 and isinstance(found[0], list):
         found = found[0]
     if len(found) != 1 or not isinstance(found[0], dict) or "uses" not in found[0]:
@@ -240,7 +252,8 @@ def _checked(kind: str, config: dict[str, Any], file: str | None = None, missing
             CONFIGS[kind].parse(config)
     except ConfigError as error:
         if file is not None:
-            raise UsageError(f"{file}: {error}") from None
+            words = _BY_EXPRESSION.sub("quote the value in YAML", str(error))
+            raise UsageError(f"{file}: {words}") from None
         text = str(error)
         for name, path in sorted(_FLAGS.items(), key=lambda item: -len(item[1])):  # outputs.artifact before outputs
             text = re.sub(rf"config\.{re.escape(path)}(?=[.:])", _flag(name), text)
