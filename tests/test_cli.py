@@ -67,6 +67,8 @@ def test_the_emulator_refuses_an_address_that_it_cannot_listen_on_in_one_line(co
     done = run_here(command, "--listen", address)
     assert done.returncode == 2
     assert len(done.stderr.splitlines()) == 1
+    assert "--listen" in done.stderr
+    assert address in done.stderr
 
 
 @pytest.mark.parametrize(("generation", "run"), [("github.com", run_command), ("ghes-3.21", run_here)])
