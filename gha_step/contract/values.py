@@ -25,7 +25,8 @@ _NOT_IN_SEGMENTS: Final = re.compile(r"[/?#%\\]")
 EXACT_FLOAT: Final = 2**53  # beyond it a double no longer tells neighbouring integers apart
 
 
-def _refuse(text: str) -> PydanticCustomError:
+def refusal(text: str) -> PydanticCustomError:
+    """What a validator raises, in these words."""
     # The text is no template: a brace in it must stay a brace.
     return PydanticCustomError("refused", "{text}", {"text": text})
 
@@ -55,7 +56,7 @@ def encodable(text: str) -> str:
     try:
         text.encode()
     except UnicodeEncodeError:
-        raise _refuse("contains half of a surrogate pair, which is not a character") from None
+        raise refusal("contains half of a surrogate pair, which is not a character") from None
     return text
 
 
@@ -63,20 +64,20 @@ def _string(value: object) -> str:
     if isinstance(value, str):
         return encodable(value)
     if isinstance(value, bool | int | float):
-        raise _refuse(
+        raise refusal(
             f"{quoted(value)} is {_kind(value)}, not a string; write ${{{{ quote(...) }}}} around the expression, "
             "or quote the value in YAML (an unquoted 1.10 arrives as 1.1)"
         )
-    raise _refuse(f"must be a string, but is {_kind(value)}")
+    raise refusal(f"must be a string, but is {_kind(value)}")
 
 
 def as_text(value: object) -> str:
     """A string with something in it. :raises PydanticCustomError: a ValueError; it is none."""
     text = _string(value)
     if not text.strip():
-        raise _refuse("must not be empty")
+        raise refusal("must not be empty")
     if control := _CONTROL.search(text):
-        raise _refuse(f"{quoted(text)} contains the control character U+{ord(control[0]):04X}; remove it")
+        raise refusal(f"{quoted(text)} contains the control character U+{ord(control[0]):04X}; remove it")
     return text
 
 
@@ -84,9 +85,9 @@ def as_segment(value: object) -> str:
     """A name that is one segment of GitHub's URLs. :raises PydanticCustomError: a ValueError; it is none."""
     text = as_text(value)
     if text in (".", ".."):
-        raise _refuse(f"{text!r} is not a name")
+        raise refusal(f"{text!r} is not a name")
     if bad := _NOT_IN_SEGMENTS.search(text):
-        raise _refuse(f"{quoted(text)} contains {bad[0]!r}; write the bare name, not a path or URL")
+        raise refusal(f"{quoted(text)} contains {bad[0]!r}; write the bare name, not a path or URL")
     return text
 
 
@@ -96,9 +97,9 @@ def whole_number(least: int, most: int, unit: str) -> Callable[[object], int]:
     def read(value: object) -> int:
         number = _integer(value, unit)
         if number < least:
-            raise _refuse(f"{quoted(number)} is too small; the range is {least} to {most} {unit}")
+            raise refusal(f"{quoted(number)} is too small; the range is {least} to {most} {unit}")
         if number > most:
-            raise _refuse(f"{quoted(number)} is too large; the maximum is {most} {unit}")
+            raise refusal(f"{quoted(number)} is too large; the maximum is {most} {unit}")
         return number
 
     return read
@@ -113,7 +114,7 @@ def _integer(value: object, unit: str) -> int:
         digits = value.strip()
         if digits.removeprefix("-").isascii() and digits.removeprefix("-").isdigit() and len(digits) <= 20:
             return int(digits)
-    raise _refuse(f'{quoted(value)} is not a whole number of {unit}; write one such as 120 or "120"')
+    raise refusal(f'{quoted(value)} is not a whole number of {unit}; write one such as 120 or "120"')
 
 
 def as_switch(value: object) -> bool:
@@ -122,7 +123,7 @@ def as_switch(value: object) -> bool:
         return value
     if value in ("true", "false"):
         return value == "true"
-    raise _refuse(f"must be true or false, but is {quoted(value)}")
+    raise refusal(f"must be true or false, but is {quoted(value)}")
 
 
 def _input_text(name: str, value: object) -> str | None:
@@ -139,7 +140,7 @@ def _input_text(name: str, value: object) -> str | None:
         case float() if value.is_integer() and abs(value) <= EXACT_FLOAT:
             return str(int(value))
         case float():
-            raise _refuse(
+            raise refusal(
                 f"input {name!r} is a number with a fraction or exponent, so its spelling may be lost "
                 "(a tag 1.10 arrives as 1.1); write ${{ quote(...) }} around the expression"
             )
@@ -147,7 +148,7 @@ def _input_text(name: str, value: object) -> str | None:
             try:
                 return encodable(compact_json(value))
             except ValueError as error:
-                raise _refuse(f"input {name!r}: {error}") from None
+                raise refusal(f"input {name!r}: {error}") from None
 
 
 def _inputs(value: object) -> dict[str, str]:
@@ -157,11 +158,11 @@ def _inputs(value: object) -> dict[str, str]:
         try:
             value = parse_json(value, unique=True)
         except ValueError as error:
-            raise _refuse(f"is text, but not a JSON object: {error}") from None
+            raise refusal(f"is text, but not a JSON object: {error}") from None
     if value is None:
         return {}
     if not isinstance(value, dict):
-        raise _refuse(f"must be an object, or text with a JSON object, but is {_kind(value)}")
+        raise refusal(f"must be an object, or text with a JSON object, but is {_kind(value)}")
     texts = {as_text(name): _input_text(name, given) for name, given in value.items()}
     inputs = {name: text for name, text in texts.items() if text is not None}
     check_input_names(inputs)
@@ -174,7 +175,7 @@ def check_input_names(names: Iterable[str]) -> None:
     first_of: dict[str, str] = {}
     for name in names:
         if (other := first_of.setdefault(name.lower(), name)) != name:
-            raise _refuse(
+            raise refusal(
                 f"{other!r} and {name!r} are the same input, because workflows ignore case; leave one of them out"
             )
 
@@ -185,9 +186,9 @@ def check_inputs_size(inputs: dict[str, str]) -> None:
     :raises PydanticCustomError: a ValueError that says what is too much.
     """
     if len(inputs) > MAX_INPUTS:
-        raise _refuse(f"has {len(inputs)} inputs, but GitHub takes at most {MAX_INPUTS}")
+        raise refusal(f"has {len(inputs)} inputs, but GitHub takes at most {MAX_INPUTS}")
     if (size := len(compact_json(inputs))) > MAX_INPUTS_CHARACTERS:
-        raise _refuse(f"has {size} characters as JSON, but GitHub takes at most {MAX_INPUTS_CHARACTERS}")
+        raise refusal(f"has {size} characters as JSON, but GitHub takes at most {MAX_INPUTS_CHARACTERS}")
 
 
 Text = Annotated[str, BeforeValidator(as_text, json_schema_input_type=str)]

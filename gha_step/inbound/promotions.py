@@ -32,7 +32,7 @@ class Promotions:
         :raises Unavailable: it cannot be read now.
         """
         try:
-            promotion = self._api.get(_path(project, name))
+            promotion = self._api.get(promotion_path(project, name))
         except NotFound:
             raise NoPromotion(f"the project {project} has no Promotion {name}") from None
         except Denied as error:
@@ -51,7 +51,7 @@ class Promotions:
         :raises Unavailable: that is not known now, for whatever reason, also where it may not be read.
         """
         try:
-            promotion = self._api.get(_path(project, name))
+            promotion = self._api.get(promotion_path(project, name))
         except NotFound:
             return "deleted"
         except Denied as error:
@@ -65,7 +65,8 @@ class Promotions:
         return next((end for end in PHASES if end == phase and end != "deleted"), None)
 
 
-def _path(project: str, name: str) -> str:
+def promotion_path(project: str, name: str) -> str:
+    """Where the API server has a Promotion; both are names as Kubernetes has them."""
     return f"{API}/namespaces/{project}/promotions/{name}"
 
 

@@ -15,7 +15,15 @@ from gha_step.telemetry import log
 
 IDLE: Final = 60.0  # seconds
 AFTER_FAILURE: Final = 60.0  # seconds
+LONGEST: Final = 60.0  # seconds between two tries, unless more is asked for …
+MOST_ASKED: Final = 600.0  # … and then no more than this
 Name = TypeVar("Name")
+
+
+def pause_after(failed: int, shortest: float, asked: float | None) -> float:
+    """Seconds to the next try of what has failed so often: doubled each time, or as many as are asked for."""
+    growing = min(shortest * 2.0 ** min(failed - 1, 10), LONGEST)
+    return growing if asked is None else max(growing, min(asked, MOST_ASKED))
 
 
 class Bell:

@@ -13,20 +13,16 @@ from pydantic import BeforeValidator, Field
 from pydantic_core import PydanticCustomError
 
 from gha_step.contract.repo_url import RepoUrl, parse_repo_url
-from gha_step.contract.values import ConfigModel, Text, as_segment, as_switch, as_text
+from gha_step.contract.values import ConfigModel, Text, as_segment, as_switch, as_text, refusal
 
 BY_SECRET: Final = ("credentials", "owner", "repo")
 REPO_URL: Final = "repoURL"
 SKIP_VERIFY: Final = "insecureSkipTLSVerify"
 
 
-def _refuse(text: str) -> PydanticCustomError:
-    return PydanticCustomError("refused", "{text}", {"text": text})
-
-
 def _no_null(value: object) -> object:
     if value is None:
-        raise _refuse("must be an object, but is null")
+        raise refusal("must be an object, but is null")
     return value
 
 
@@ -36,7 +32,7 @@ def _repo_url(value: object) -> RepoUrl:
     except PydanticCustomError:
         raise
     except ValueError as error:
-        raise _refuse(str(error)) from None
+        raise refusal(str(error)) from None
 
 
 class Credentials(ConfigModel):

@@ -5,12 +5,11 @@ from decimal import Decimal
 from typing import Annotated, Final
 
 from pydantic import BeforeValidator, Field
-from pydantic_core import PydanticCustomError
 
 from gha_step.contract.duration import parse_duration
 from gha_step.contract.quoting import quoted
 from gha_step.contract.result import Output
-from gha_step.contract.values import EXACT_FLOAT
+from gha_step.contract.values import EXACT_FLOAT, refusal
 
 DEFAULT_POLL_INTERVAL: Final = "10s"
 MAX_POLL_INTERVAL: Final = 86_400.0  # seconds: beyond some centuries a host cannot even read our retryAfter
@@ -20,20 +19,16 @@ _DIGITS: Final = re.compile(r"[0-9]{1,19}(\.0+)?", re.ASCII)
 _SCIENTIFIC: Final = re.compile(r"[0-9](\.[0-9]{1,17})?[eE]\+?[0-9]{1,2}", re.ASCII)  # Go's %v of a float64
 
 
-def _refuse(text: str) -> PydanticCustomError:
-    return PydanticCustomError("refused", "{text}", {"text": text})
-
-
 def _run_id(value: object) -> int:
     number = _exact_integer(value)
     if number is None:
         problem = "is empty" if value is None or value == "" else f"{quoted(value)} is not the ID of a workflow run"
-        raise _refuse(
+        raise refusal(
             f"{problem}; an ID is a number such as 17000000001; write "
             "${{ quote(outputs['<alias of the dispatch step>'].runID) }}"
         )
     if not 0 < number <= MAX_RUN_ID:
-        raise _refuse(f"{quoted(number)} is not the ID of a workflow run; an ID is positive and has at most 64 bits")
+        raise refusal(f"{quoted(number)} is not the ID of a workflow run; an ID is positive and has at most 64 bits")
     return number
 
 
@@ -58,15 +53,15 @@ def _exact_integer(value: object) -> int | None:
 def as_duration(value: object, default: str, most: float) -> float:
     """Seconds of a positive Go duration, at most ``most``. :raises PydanticCustomError: a ValueError; it is none."""
     if not isinstance(value, str):
-        raise _refuse(f'{quoted(value)} is not a string; write a Go duration in quotes, such as "10s" or "1m30s"')
+        raise refusal(f'{quoted(value)} is not a string; write a Go duration in quotes, such as "10s" or "1m30s"')
     try:
         seconds = parse_duration(value.strip())
     except ValueError as error:
-        raise _refuse(f"{quoted(value)} is not a duration; {error}") from None
+        raise refusal(f"{quoted(value)} is not a duration; {error}") from None
     if seconds <= 0:
-        raise _refuse(f"{quoted(value)} is too short; it must be longer than 0s, and the default is {default}")
+        raise refusal(f"{quoted(value)} is too short; it must be longer than 0s, and the default is {default}")
     if seconds > most:
-        raise _refuse(f"{quoted(value)} is too long; the maximum is {most / 3600:.0f}h")
+        raise refusal(f"{quoted(value)} is too long; the maximum is {most / 3600:.0f}h")
     return seconds
 
 

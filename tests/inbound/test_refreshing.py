@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from gha_step.contract.errors import LedgerUnavailable
-from gha_step.inbound.rest.refresh import API, REFRESH, Refresh
+from gha_step.inbound.promotions import API
+from gha_step.inbound.rest.refresh import REFRESH, Refresh
 from gha_step.inbound.rest.refreshing import MOST_OF_ONE_RUN, Refreshing
 from gha_step.kube import connect
 from gha_step.ledger.record import Record, State

@@ -16,6 +16,7 @@ from gha_step.inbound.abort import rules
 from gha_step.inbound.abort.rules import Cancel, Close, Find, Known, LookAtPromotion, Reject, Wait, next_step
 from gha_step.inbound.duties import write_duty
 from gha_step.inbound.promotions import Promotions
+from gha_step.inbound.rounds import pause_after
 from gha_step.ledger.duties import Cancellation
 from gha_step.ledger.record import Record
 from gha_step.ledger.store import Conflict, Store
@@ -31,8 +32,7 @@ from gha_step.telemetry import log
 
 STEPS: Final = 6  # in one turn
 MOVED: Final = 1.0  # seconds, where the record has changed meanwhile
-SHORTEST: Final = 5.0  # seconds after a step that failed, doubled …
-LONGEST: Final = 60.0  # … up to this
+SHORTEST: Final = 5.0  # seconds after a step that failed
 NOT_NOW: Final = 10.0  # seconds after GitHub has said that the run cannot be cancelled now
 
 
@@ -249,9 +249,7 @@ class Aborts:
         now, words = self._clock.now(), str(error)
         if words != followed.known.trouble:
             log.warning("cancelOnAbort is tried again: %s", words, extra=subject_of(record))
-        pause = min(SHORTEST * 2.0 ** min(followed.tries, 6), LONGEST)
-        if error.retry_after is not None:
-            pause = max(pause, min(error.retry_after, 10 * LONGEST))
         followed.tries += 1
+        pause = pause_after(followed.tries, SHORTEST, error.retry_after)
         followed.known = replace(followed.known, next_try=now + pause, trouble=words)
         return pause

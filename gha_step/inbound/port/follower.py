@@ -41,6 +41,7 @@ from gha_step.inbound.port.following import (
 )
 from gha_step.inbound.port.github import GitHubOfPort
 from gha_step.inbound.port.reports import AtPort
+from gha_step.inbound.rounds import LONGEST, pause_after
 from gha_step.ledger.duties import Report
 from gha_step.ledger.record import Record, State
 from gha_step.ledger.store import Conflict, Store
@@ -59,8 +60,7 @@ from gha_step.telemetry import log
 
 STEPS: Final = 12  # in one turn; then it is others' turn
 LOOK_WITHIN: Final = 25.0  # seconds to wait for a look: it goes on, and the next turn hears of it
-SHORTEST: Final = 1.0  # seconds after a step that failed, doubled …
-LONGEST: Final = 60.0  # … up to this
+SHORTEST: Final = 1.0  # seconds after a step that failed
 LISTED_AFTER: Final = 60.0  # seconds for which a new run may be missing in a listing
 MOST_DOUBTED: Final = 50  # runs that are read after one listing
 
@@ -400,8 +400,7 @@ class PortReports:
             followed.said = why
         if at_once and followed.tries == 1:
             return None
-        growing = min(SHORTEST * 2.0 ** min(followed.tries - 1, 10), LONGEST)
-        return growing if asked is None else max(growing, min(asked, 10 * LONGEST))
+        return pause_after(followed.tries, SHORTEST, asked)
 
 
 def _wanted(record: Record) -> Wanted:

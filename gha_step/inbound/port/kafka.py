@@ -26,6 +26,7 @@ from gha_step.inbound.port.refusals import ASK_EVERY, Refusals
 from gha_step.inbound.port.reports import RunAtPort
 from gha_step.inbound.port.signature import Verdict, verdict
 from gha_step.inbound.port.triage import MOST_DOUBTED, Dropped, Trust
+from gha_step.inbound.rounds import pause_after
 from gha_step.runtime import Clock, Workers
 from gha_step.telemetry import log
 
@@ -41,7 +42,7 @@ IDLE: Final = 0.5
 COMMIT_EVERY: Final = 0.2  # seconds
 COMMIT_AGAIN: Final = 5.0  # seconds after one that was not taken
 SECRET_EVERY: Final = 1.0  # seconds until the Secret is looked at again
-LONGEST_PAUSE: Final = 60.0  # seconds between two reads of a run
+SHORTEST: Final = 1.0  # seconds between two reads of a run
 LINGER: Final = 3.0  # seconds after a stop in which the brokers may still take a commit
 RESUME_AT: Final = 8  # places that are free again before a full house lets in more: each pause costs a fetch
 WRONG: Final = "its message is not signed with our client secret"
@@ -511,9 +512,8 @@ class Kafka:
     def _read_again(self, message: _Message, error: StepError | None) -> None:
         message.tries += 1
         asked = error.retry_after if error is not None else None
-        pause = min(2.0 ** min(message.tries - 1, 10), LONGEST_PAUSE)
         now = self._clock.monotonic()
-        message.due = now + max(pause, min(asked or 0.0, 600.0))
+        message.due = now + pause_after(message.tries, SHORTEST, asked)
         if isinstance(error, LoginRefused | Refused) and self._refusals["read"].begins("refused", now):
             log.error("Port refuses to show run %s of message %s: %s; trying on", message.run.id, message.place, error)
 

@@ -7,9 +7,9 @@ from datetime import UTC, datetime
 from typing import Final
 
 from gha_step.contract.errors import StepError, Unavailable
+from gha_step.inbound.promotions import promotion_path
 from gha_step.kube import Conflict, Denied, Forbidden, KubeApi, KubeError, NotFound
 
-API: Final = "/apis/kargo.akuity.io/v1alpha1"
 REFRESH: Final = "kargo.akuity.io/refresh"
 _RIGHTS: Final = (
     "{apiGroups: [kargo.akuity.io], resources: [promotions], verbs: [get, patch]} and {apiGroups: [kargo.akuity.io], "
@@ -38,7 +38,7 @@ class Refresh:
         :raises NotAllowed: it may not be refreshed.
         :raises Unavailable: not now.
         """
-        path = f"{API}/namespaces/{project}/promotions/{promotion}"
+        path = promotion_path(project, promotion)
         try:
             found = self._api.get(path)
             status, metadata = found.get("status"), found.get("metadata")

@@ -6,11 +6,10 @@ Source: Kargo's public step reference (facts: kargo-host, "Contract of the steps
 from typing import Annotated, Final, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
-from pydantic_core import PydanticCustomError
 
 from gha_step.contract.quoting import quoted
 from gha_step.contract.result import Link, Output
-from gha_step.contract.values import PathSegment, Switch, Text, WorkflowInputs, whole_number
+from gha_step.contract.values import PathSegment, Switch, Text, WorkflowInputs, refusal, whole_number
 from gha_step.steps.repository import RepositoryConfig
 
 KIND: Final = "gha-dispatch-workflow"
@@ -28,8 +27,7 @@ def _cancel_on_abort(value: object) -> Literal["cancel", "force"] | None:
             return "cancel" if value == "true" else None
         case "force":
             return "force"
-    text = f"must be true, false or force, but is {quoted(value)}"
-    raise PydanticCustomError("refused", "{text}", {"text": text})
+    raise refusal(f"must be true, false or force, but is {quoted(value)}")
 
 
 RunIdSource = Literal["response", "marker", "promotion-name", "only-candidate", "host"]

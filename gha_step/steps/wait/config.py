@@ -6,11 +6,10 @@ Source: Kargo's public step reference, v1.8 to v1.10 (facts: kargo-host, "Contra
 from typing import Annotated, Any, Final, Literal, get_args
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
-from pydantic_core import PydanticCustomError
 
 from gha_step.contract.json_text import parse_json
 from gha_step.contract.quoting import quoted
-from gha_step.contract.values import ConfigModel, Switch, Text
+from gha_step.contract.values import ConfigModel, Switch, Text, refusal
 from gha_step.steps.repository import RepositoryConfig
 from gha_step.steps.run_fields import DEFAULT_POLL_INTERVAL, PollInterval, RunId, RunOutput, as_duration
 
@@ -22,10 +21,6 @@ MAX_JOBS: Final = 20
 Conclusion = Literal["success", "failure", "cancelled", "skipped", "timed_out", "action_required", "neutral", "stale"]
 
 
-def _refuse(text: str) -> PydanticCustomError:
-    return PydanticCustomError("refused", "{text}", {"text": text})
-
-
 def _conclusion(value: object) -> object:
     known = get_args(Conclusion)
     if value in known:
@@ -34,7 +29,7 @@ def _conclusion(value: object) -> object:
 
     close = get_close_matches(value.strip().lower(), known, n=1) if isinstance(value, str) else []
     advice = f"did you mean {close[0]}?" if close else "leave it out to take any conclusion"
-    raise _refuse(f"{quoted(value)} is not one of {', '.join(known)}; {advice}")
+    raise refusal(f"{quoted(value)} is not one of {', '.join(known)}; {advice}")
 
 
 def _grace(value: object) -> float:
@@ -48,9 +43,9 @@ def _jobs(value: object) -> object:
         try:
             value = parse_json(value)
         except ValueError as error:
-            raise _refuse(f"is text, but not a JSON list: {error}") from None
+            raise refusal(f"is text, but not a JSON list: {error}") from None
     if not isinstance(value, list) or not 0 < len(value) <= MAX_JOBS:
-        raise _refuse(f"must be a list of 1 to {MAX_JOBS} names of jobs")
+        raise refusal(f"must be a list of 1 to {MAX_JOBS} names of jobs")
     return value
 
 
@@ -59,9 +54,9 @@ def _outputs(value: object) -> object:
         try:
             value = parse_json(value, unique=True)
         except ValueError as error:
-            raise _refuse(f"is text, but not a JSON object: {error}") from None
+            raise refusal(f"is text, but not a JSON object: {error}") from None
     if not isinstance(value, dict):
-        raise _refuse("must be an object: write {} for the defaults")
+        raise refusal("must be an object: write {} for the defaults")
     return value
 
 
