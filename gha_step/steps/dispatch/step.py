@@ -3,14 +3,14 @@
 It turns a call into a request (config, Secret, endpoint) and leaves what happens to it to `DispatchTasks`.
 """
 
-import re
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any
 
 from gha_step.contract.errors import ConfigError, CredentialsError, StepError, Unavailable
 from gha_step.contract.request import Caller, StepRequest
 from gha_step.contract.result import StepResult
 from gha_step.contract.values import EXACT_FLOAT, ConfigModel, check_inputs_size
+from gha_step.credentials.secrets import is_object_name
 from gha_step.github.dispatch import Workflow
 from gha_step.ledger.bounds import too_long
 from gha_step.ledger.duties import Cancellation
@@ -22,8 +22,6 @@ from gha_step.steps.dispatch.request import DispatchCall, DispatchRequest, Key, 
 from gha_step.steps.dispatch.tasks import DispatchTasks
 from gha_step.steps.kind import Call, Underway
 from gha_step.steps.repository import REPO_URL, RepositoryByUrl
-
-_OBJECT: Final = re.compile(r"(?=.{1,253}$)[a-z0-9]([-a-z0-9.]*[a-z0-9])?")  # a name in Kubernetes
 
 
 class DispatchWorkflow:
@@ -107,7 +105,7 @@ def _cancellation(caller: Caller, config: DispatchWorkflowConfig) -> Cancellatio
     """
     if config.cancel_on_abort is None:
         return None
-    if not _OBJECT.fullmatch(caller.promotion) or not caller.promotion_uid:
+    if not is_object_name(caller.promotion) or not caller.promotion_uid:
         raise ConfigError(
             f"config.{CANCEL_ON_ABORT}: this caller names no Promotion with its UID, so its end cannot be seen; leave "
             f"{CANCEL_ON_ABORT} out"
