@@ -58,9 +58,8 @@ class AppTokens:
         self._workers = workers
         self._lock = threading.Lock()  # never held across a call into any of the above
         self._cells: Memory[_Key, _Cell] = Memory(5_000)
-        self._ahead: Memory[Endpoint, float] = Memory(
-            1_000
-        )  # GitHub's clock minus ours, where a JWT was refused for it
+        # GitHub's clock minus ours, where a JWT was refused for it.
+        self._ahead: Memory[Endpoint, float] = Memory(1_000)
 
     def token(self, app: Installation, *, patience: float = CALL_WAITS) -> Token:
         """A token that is good for some minutes at least.

@@ -47,7 +47,8 @@ CREATE TABLE gates (
 """
 # One query per index, none over all records. A record that is no JSON has no run, and is refused where it is read.
 _WITHOUT_RUN: Final = OPEN | {State.AMBIGUOUS, State.UNRESOLVED}
-RUN_ID: Final = "CASE WHEN json_valid(record) THEN json_extract(record, '$.run.id') END"
+_PART: Final = "CASE WHEN json_valid(record) THEN json_extract(record, '$.{}') END"
+RUN_ID: Final = _PART.format("run.id")
 _RUN_INDEX: Final = f"CREATE INDEX IF NOT EXISTS records_by_run ON records ({RUN_ID})"
 # How many records are in each state is kept by the database itself, whichever version writes, and not counted. In a
 # trigger the conflict clause of the outer statement holds, which is OR IGNORE.
@@ -77,8 +78,8 @@ _CENSUS: Final = """
 SELECT state, records, (SELECT min(created) FROM records WHERE records.state = standing.state) FROM standing
 WHERE records > 0
 """
-_REPORT: Final = "CASE WHEN json_valid(record) THEN json_extract(record, '$.report.closed') END"
-_ABORT: Final = "CASE WHEN json_valid(record) THEN json_extract(record, '$.abort.closed') END"
+_REPORT: Final = _PART.format("report.closed")
+_ABORT: Final = _PART.format("abort.closed")
 _OWED_INDEX: Final = f"""
 CREATE INDEX IF NOT EXISTS records_by_duty ON records ({_REPORT}) WHERE {_REPORT} = 0;
 CREATE INDEX IF NOT EXISTS records_by_abort ON records ({_ABORT}) WHERE {_ABORT} = 0;
@@ -90,13 +91,13 @@ _OLD: Final = """
 SELECT created, key FROM records WHERE state = ? AND created < ? AND (created, key) > (?, ?) ORDER BY created, key
 LIMIT ?
 """
-_OTHERS: Final = """
+_OTHERS: Final = f"""
 SELECT key, version, record FROM records
-WHERE CASE WHEN json_valid(record) THEN json_extract(record, '$.run.id') END IN (SELECT value FROM json_each(?))
+WHERE {RUN_ID} IN (SELECT value FROM json_each(?))
 UNION SELECT key, version, record FROM records
 WHERE project = ? AND promotion = ? AND state NOT IN ('accepted', 'rejected')
 UNION SELECT key, version, record FROM records WHERE state IN (SELECT value FROM json_each(?))
-"""
+"""  # noqa: S608  constants
 
 
 class _Write:

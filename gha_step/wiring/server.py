@@ -1,9 +1,9 @@
 """From settings to a bound server: the ways in over one core, and what a start can fail with."""
 
 import secrets as randomness
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from gha_step.contract.errors import StepError
 from gha_step.contract.secret import Token
@@ -45,6 +45,16 @@ class StartError(StepError):
     """The server cannot start: one line that names the variable or path and the fix."""
 
 
+class Beside(Protocol):
+    """Work that a process does by itself, on threads of its own."""
+
+    def start(self) -> None:
+        """Begin."""
+
+    def stop(self) -> None:
+        """Begin nothing more; also where it was not started, or was stopped before."""
+
+
 class Server:
     """One process's worth of gha_step: its core, and the ways in to it."""
 
@@ -53,15 +63,12 @@ class Server:
         core: Core,
         process: ServerProcess,
         port: "PortParts | None" = None,
-        shrinking: "Shrinking | None" = None,
-        aborts: "AbortParts | None" = None,
-        refreshing: "Refreshing | None" = None,
+        beside: Sequence[Beside] = (),
     ) -> None:
+        """:param beside: what goes on besides calls and Port."""
         self.core = core
         self.port = port
-        self._shrinking = shrinking
-        self._aborts = aborts
-        self._refreshing = refreshing
+        self._beside = beside
         self._process = process
 
     @property
@@ -78,12 +85,8 @@ class Server:
         """Serve until SIGTERM, SIGINT or :meth:`stop`, and drain."""
         if self.port is not None:
             self.port.start()
-        if self._shrinking is not None:
-            self._shrinking.start()
-        if self._aborts is not None:
-            self._aborts.start()
-        if self._refreshing is not None:
-            self._refreshing.start()
+        for one in self._beside:
+            one.start()
         self._process.run(signals=signals)
 
     def stop(self) -> None:
@@ -92,10 +95,8 @@ class Server:
 
     def close(self) -> None:
         """Let go of the ledger, once nothing is served any more."""
-        if self._shrinking is not None:
-            self._shrinking.stop()
-        if self._refreshing is not None:
-            self._refreshing.stop()
+        for one in self._beside:
+            one.stop()
         if self.port is not None:
             self.port.close()
         self.core.close()
@@ -183,7 +184,8 @@ def build(settings: Settings, environment: Mapping[str, str], clock: Clock | Non
         raise StartError(f"GHA_STEP_HTTP_LISTEN: {error}: write another address") from None
     if settings.grpc_listen is not None:
         _listen_for_grpc(process, settings, settings.grpc_listen, core, served, token, readiness, refused)
-    return Server(core, process, port, _shrinking(settings, store, clock), aborts, refreshing)
+    beside = (_shrinking(settings, store, clock), aborts, refreshing)
+    return Server(core, process, port, [one for one in beside if one is not None])
 
 
 def _begin_no_more(core: Core, port: "PortParts | None", aborts: "AbortParts | None") -> None:

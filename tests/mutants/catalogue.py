@@ -872,7 +872,7 @@ MUTANTS: Final = (
     Mutant(
         "Port: a node that has ended is told its external ID for ever",
         FOLLOWING,
-        "stale=True, unreadable=lost)",
+        "stale=True, unreadable=known.unreadable or no_id)",
         "stale=True)",
         FOLLOWED,
     ),

@@ -414,10 +414,8 @@ def _missing(report: Report, known: Known, now: float) -> tuple[Report, Known]:
 
 def _refused(step: Patch | Say, status: int, report: Report, known: Known) -> tuple[Report, Known]:
     """The run is read, whatever Port's words; a node that cannot be read counts as open unless Port says 409."""
-    lost = known.unreadable or (
-        isinstance(step, Patch) and step.part == "external ID"
-    )  # no read can ever find the node
-    known = replace(known, refusal=(step, status), stale=True, unreadable=lost)
+    no_id = isinstance(step, Patch) and step.part == "external ID"  # no read can ever find the node
+    known = replace(known, refusal=(step, status), stale=True, unreadable=known.unreadable or no_id)
     return (report, known) if _readable(report, known) or status == 409 else _open_all_the_same(report, known)
 
 

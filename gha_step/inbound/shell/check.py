@@ -14,7 +14,7 @@ from gha_step.contract.json_text import parse_json
 from gha_step.contract.quoting import quoted
 from gha_step.contract.values import ConfigModel, wire_names
 from gha_step.inbound.shell.errors import UsageError
-from gha_step.inbound.shell.variables import Known, declared, filled, is_open, of_object, passed
+from gha_step.inbound.shell.variables import Known, at, declared, filled, is_open, of_object, passed
 from gha_step.inbound.shell.yaml_lines import Document, Path, documents
 from gha_step.steps.cancel import config as cancel
 from gha_step.steps.dispatch import config as dispatch
@@ -89,7 +89,7 @@ def check(text: str, name: str) -> Checked:
     for document in parsed:
         known = of_object(document.value)
         for path in _step_paths(document):
-            checking.look_at(document, path, known)
+            checking.lookat(document, path, known)
     if not checking.steps and not checking.notes:
         raise UsageError(
             f"{name}: holds no step to check: write a step with `uses: {dispatch.KIND}`, `uses: {wait.KIND}` or `uses: "
@@ -109,9 +109,9 @@ class _Checking:
         self.notes: list[Found] = []
         self._compared: list[tuple[tuple[str, str] | None, Dispatch | Found]] = []  # of which task of this file
 
-    def look_at(self, document: Document, path: Path, known: Known) -> None:
+    def lookat(self, document: Document, path: Path, known: Known) -> None:
         """One step of an object for whose variables ``known`` is."""
-        step = _at(document.value, path)
+        step = at(document.value, path)
         task = step.get("task")
         if task is None:
             own = _task_name(document.value) if _is_task(document.value) else None
@@ -135,7 +135,7 @@ class _Checking:
         """The steps of a task of this file, with the variables that one step passes."""
         values = passed(step.get("vars"), known, of_object(task.value))
         for path in _step_paths(task):
-            if _at(task.value, (*path, "task")) is None:
+            if at(task.value, (*path, "task")) is None:
                 self._problems.update(self._own(task, path, values, subject=_subject(step)) or ())
 
     def _own(
@@ -145,7 +145,7 @@ class _Checking:
         if found == []:
             # A step that stands alone may be meant for `gha-step run`, which brings the token.
             alone = isinstance(document.value, dict) and not path
-            step = _at(document.value, path)
+            step = at(document.value, path)
             config = _config_of(step, known)
             line = document.line((*path, "config", "inputs"))
             self._compare(own, _comparable(step["uses"], config, line, subject + _subject(step), alone=alone))
@@ -173,7 +173,7 @@ def _is_task(value: Any) -> bool:
 
 
 def _task_name(value: Any) -> tuple[str, str]:
-    return str(value["kind"]), str(_at(value, ("metadata", "name")))
+    return str(value["kind"]), str(at(value, ("metadata", "name")))
 
 
 def _called(task: Any) -> tuple[str, str]:
@@ -190,7 +190,7 @@ def _step_paths(document: Document) -> Iterator[Path]:
     path: Path | None = ()
     if isinstance(value, dict):
         path = _STEPS.get(str(value["kind"])) if "kind" in value else ("steps",)
-    steps = None if path is None else _at(value, path)
+    steps = None if path is None else at(value, path)
     if path is not None and isinstance(steps, list):
         yield from ((*path, index) for index, step in enumerate(steps) if isinstance(step, dict))
 
@@ -226,30 +226,24 @@ def _task(document: Document, path: Path, task: Any, known: Known) -> list[Found
 
 def _variables(document: Document, path: Path) -> Iterator[tuple[int, Any]]:
     """Index and name of each variable that a step passes to its task."""
-    variables = _at(document.value, (*path, "vars"))
+    variables = at(document.value, (*path, "vars"))
     for index, variable in enumerate(variables if isinstance(variables, list) else ()):
         yield index, variable.get("name") if isinstance(variable, dict) else None
 
 
 def _of_task(document: Document, path: Path, known: Known) -> tuple[str, dict[str, Any], int, str]:
     """What a step asks of a task of deploy/tasks: kind, config, the line of its inputs, and the subject."""
-    step = _at(document.value, path)
+    step = at(document.value, path)
     kind, line = step["task"]["name"], document.line((*path, "vars"))
     config: dict[str, Any] = {}
     for index, name in _variables(document, path):
         if name in wire_names(CONFIGS[kind]):
-            config[name] = filled(_at(document.value, (*path, "vars", index)).get("value"), known)
+            config[name] = filled(at(document.value, (*path, "vars", index)).get("value"), known)
             if name == "inputs":
                 line = document.line((*path, "vars", index))
     if "repoURL" not in config:
         config["credentials"] = {"secretName": "github-credentials"}  # the task's default
     return kind, config, line, _subject(step)
-
-
-def _at(value: Any, path: Path) -> Any:
-    for part in path:
-        value = value[part] if isinstance(part, int) else value.get(part) if isinstance(value, dict) else None
-    return value
 
 
 def _subject(step: Mapping[str, Any]) -> str:
@@ -264,7 +258,7 @@ def _config_of(step: Mapping[str, Any], known: Known) -> dict[str, Any]:
 
 def _step(document: Document, path: Path, known: Known) -> list[Found] | None:
     """What is wrong with one step; ``None``: it is none of ours."""
-    step = _at(document.value, path)
+    step = at(document.value, path)
     uses = step.get("uses")
     if not isinstance(uses, str) or uses not in CONFIGS:
         near = _near(uses) if isinstance(uses, str) else None

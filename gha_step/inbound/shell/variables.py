@@ -9,10 +9,14 @@ import re
 from collections.abc import Mapping
 from typing import Any, Final, TypeGuard
 
+from gha_step.inbound.shell.yaml_lines import Path
+
 EXPRESSION: Final = "${{"
 LONGEST: Final = 100_000  # characters that are put in the place of expressions; GitHub takes 65,535 of inputs
 _NAME: Final = re.compile(r"\$\{\{\s*((?:vars|ctx)\.[A-Za-z_][\w-]*)\s*\}\}")
-_DECLARED: Final = {  # where each kind of Kargo's objects has its variables; the later ones win
+_DECLARED: Final[
+    dict[str, tuple[Path, ...]]
+] = {  # where each kind of Kargo's objects has its variables; the later ones win
     "Promotion": (("spec", "vars"),),
     "PromotionTask": (("spec", "vars"),),
     "ClusterPromotionTask": (("spec", "vars"),),
@@ -27,13 +31,13 @@ def of_object(value: Any) -> Known:
     """What an object says of its variables, and of itself."""
     if not isinstance(value, dict) or value.get("kind") not in _DECLARED:
         return {}
-    stage = _at(value, "spec", "stage") if value["kind"] == "Promotion" else _at(value, "metadata", "name")
-    context = {"ctx.project": _at(value, "metadata", "namespace")}
+    stage = at(value, ("spec", "stage")) if value["kind"] == "Promotion" else at(value, ("metadata", "name"))
+    context = {"ctx.project": at(value, ("metadata", "namespace"))}
     if value["kind"] in ("Promotion", "Stage"):
         context["ctx.stage"] = stage
     known: Known = {name: text for name, text in context.items() if isinstance(text, str)}
     for path in _DECLARED[value["kind"]]:
-        known = declared(_at(value, *path), known)
+        known = declared(at(value, path), known)
     return known
 
 
@@ -72,7 +76,8 @@ def is_open(value: Any) -> TypeGuard[str]:
     return isinstance(value, str) and EXPRESSION in value
 
 
-def _at(value: Any, *path: str) -> Any:
+def at(value: Any, path: Path) -> Any:
+    """What stands there; ``None``: nothing."""
     for part in path:
-        value = value.get(part) if isinstance(value, dict) else None
+        value = value[part] if isinstance(part, int) else value.get(part) if isinstance(value, dict) else None
     return value
