@@ -4,7 +4,6 @@ A folder whose tests need another of these parts overrides that one fixture in i
 """
 
 import gc
-import os
 from collections.abc import Generator, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -20,7 +19,7 @@ from tests.support.api_server import ApiServer
 from tests.support.api_server import serving as api_server
 from tests.support.certificates import Authority
 from tests.support.clock import VirtualClock
-from tests.support.cluster import Cluster, missing, running
+from tests.support.cluster import Cluster, running_or_skipped
 from tests.support.core import Program, Start
 from tests.support.github import github_at
 from tests.support.ledger import FaultyStore
@@ -124,8 +123,5 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
 @pytest.fixture(scope="session")
 def cluster() -> Iterator[Cluster]:
     """See `tests.support.cluster`; its tests are skipped, and say so, where there is none."""
-    absent = missing(os.environ)
-    if absent:
-        pytest.skip(absent)
-    with running(Path(os.environ["KUBEBUILDER_ASSETS"])) as started:
+    with running_or_skipped() as started:
         yield started

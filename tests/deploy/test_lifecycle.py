@@ -5,7 +5,6 @@ Each on a cluster of its own: they delete what other tests need. The older versi
 """
 
 import json
-import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,7 +17,7 @@ from tests.deploy.clusters import apply, kubectl_path, project_objects
 from tests.deploy.manifests import DEPLOY, Manifest, rendered
 from tests.deploy.test_permissions import SIDES, Ask, End, World, follow, steps, world
 from tests.ledger.stored import FOLDER, VERSIONS
-from tests.support.cluster import Cluster, missing, running
+from tests.support.cluster import Cluster, running_or_skipped
 from tests.support.host import Promotion, Step
 
 pytestmark = pytest.mark.cluster
@@ -30,10 +29,7 @@ __all__ = ["world"]  # a fixture
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Cluster]:
     """One for this module alone."""
-    absent = missing(os.environ)
-    if absent:
-        pytest.skip(absent)
-    with running(Path(os.environ["KUBEBUILDER_ASSETS"])) as started:
+    with running_or_skipped() as started:
         yield started
 
 

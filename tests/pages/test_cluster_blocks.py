@@ -23,7 +23,7 @@ from gha_step.steps.cancel.record import new_record
 from tests.deploy.clusters import apply, stand_in_for_hosts
 from tests.ledger.clusters import install
 from tests.ledger.records import record
-from tests.support.cluster import Cluster, missing, running
+from tests.support.cluster import Cluster, running_or_skipped
 
 from .test_blocks import ALL, ROOT, Block
 
@@ -52,10 +52,7 @@ PROMISED: Final = {
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Cluster]:
     """One for this module alone: its last block deletes the ledger's definition."""
-    absent = missing(os.environ)
-    if absent:
-        pytest.skip(absent)
-    with running(Path(os.environ["KUBEBUILDER_ASSETS"])) as started:
+    with running_or_skipped() as started:
         stand_in_for_hosts(started)
         apply(started, {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": PROJECT}})
         started.service_account(PROJECT)  # as a controller makes it in every namespace

@@ -44,6 +44,17 @@ def missing(environ: Mapping[str, str]) -> str | None:
     return f"KUBEBUILDER_ASSETS={assets} lacks {', '.join(absent)}" if absent else None
 
 
+@contextmanager
+def running_or_skipped() -> "Iterator[Cluster]":
+    """For fixtures: their tests are skipped, and say so, where there can be none."""
+    import pytest  # which those who attack or measure do not need
+
+    if (absent := missing(os.environ)) is not None:
+        pytest.skip(absent)
+    with running(Path(os.environ["KUBEBUILDER_ASSETS"])) as started:
+        yield started
+
+
 def write_kubeconfig(
     path: Path,
     server: str,
