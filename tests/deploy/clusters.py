@@ -45,11 +45,14 @@ STAND_INS = (
 )
 
 
-def apply(cluster: Cluster, *objects: Manifest, namespace: str | None = None) -> str:
-    """What kubectl says of each. :raises AssertionError: one is refused, or has a field that its kind does not know."""
-    where = ["--namespace", namespace] if namespace else []
+def apply(cluster: Cluster, *objects: Manifest, namespace: str | None = None, dry_run: bool = False) -> str:
+    """What kubectl says of each. :raises AssertionError: one is refused, or has a field that its kind does not know.
+
+    :param dry_run: the API server admits and validates them, and keeps nothing: no test finds another's rights.
+    """
+    how = [*(["--namespace", namespace] if namespace else []), *(["--dry-run=server"] if dry_run else [])]
     text = "\n---\n".join(json.dumps(one) for one in objects)
-    return cluster.kubectl("apply", "--server-side", "--validate=strict", *where, "-f", "-", stdin=text)
+    return cluster.kubectl("apply", "--server-side", "--validate=strict", *how, "-f", "-", stdin=text)
 
 
 def prepare(cluster: Cluster) -> None:
@@ -87,8 +90,8 @@ def project_objects(folder: Path, side: str, namespace: str, *components: str) -
 
 
 def rules_of(objects: Sequence[Manifest]) -> list[dict[str, Any]]:
-    """The rules of all Roles."""
-    return [rule for found in objects if found["kind"] == "Role" for rule in found["rules"]]
+    """The rules of all Roles and ClusterRoles."""
+    return [rule for found in objects if found["kind"] in ("Role", "ClusterRole") for rule in found["rules"]]
 
 
 def await_rules(
