@@ -13,7 +13,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Final, Protocol
 
-import uvicorn
+from uvicorn.config import Config
+from uvicorn.server import Server
 
 from gha_step.contract.errors import StepError
 from gha_step.inbound.connections import Unproved
@@ -55,7 +56,7 @@ class Listener(Protocol):
         """Close the listener: every call is answered."""
 
 
-class _Server(uvicorn.Server):
+class _Server(Server):
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
         """Leave signals to `ServerProcess`: here they would close the listener at once."""
@@ -177,7 +178,7 @@ class _Http:
         self._socket = _bind(host, port)
         self._address = self._socket.getsockname()[:2]
         self._server = _Server(
-            uvicorn.Config(
+            Config(
                 app,
                 http=Unproved().protocol(),  # type: ignore[arg-type]  # as uvicorn calls it
                 ws="none",

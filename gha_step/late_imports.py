@@ -1,0 +1,53 @@
+"""Packages that are imported with far more than is used of them: the rest is imported when it is first asked for.
+
+importlib's LazyLoader does this for modules alone: the first submodule that is imported runs its whole package.
+"""
+
+import sys
+from importlib.util import find_spec, module_from_spec
+from threading import RLock
+from typing import Any
+
+
+def put_off_what_no_server_uses() -> None:
+    """Before those packages are imported. It is a tenth of a start."""
+    put_off("importlib.metadata", "entry_points")  # for pydantic's plugins, which are off; needs email and zipfile
+    put_off("logging.config")  # for uvicorn's log_config, which is None; needs pickle and socketserver
+    put_off("configparser", "RawConfigParser")  # likewise
+    put_off("uvicorn", "Config")  # uvicorn's command line, which needs click and multiprocessing
+
+
+def put_off(name: str, *called: str) -> None:
+    """Let ``name`` and its submodules be imported, but run it only when it is asked for one of its names.
+
+    What has been imported already stays as it is.
+
+    :param called: functions and classes that others import from it, and that let it run only when they are called.
+    """
+    if name in sys.modules or (spec := find_spec(name)) is None or (loader := spec.loader) is None:
+        return
+    module = module_from_spec(spec)
+    lock, began = RLock(), False
+
+    def run(wanted: str) -> Any:
+        nonlocal began
+        with lock:  # held by another thread that runs it; by this one while it asks for a name of itself
+            if not began:
+                began = True
+                loader.exec_module(module)
+        try:
+            return vars(module)[wanted]
+        except KeyError:
+            raise AttributeError(f"module {name!r} has no attribute {wanted!r}") from None
+
+    def ask(wanted: str) -> Any:
+        def call(*values: Any, **named: Any) -> Any:
+            return run(wanted)(*values, **named)
+
+        return call if wanted in called else run(wanted)
+
+    vars(module)["__getattr__"] = ask  # PEP 562
+    sys.modules[name] = module
+    parent, _, child = name.rpartition(".")
+    if parent:
+        setattr(sys.modules[parent], child, module)
