@@ -115,10 +115,11 @@ class Duties:
                 try:
                     pause = LIST_EVERY + SLOWER * self._list()
                     trouble = ""
-                except LedgerUnavailable as error:
+                except Exception as error:  # noqa: BLE001  whatever it is, nobody else would follow
                     pause = LEDGER_RETRY
                     if str(error) != trouble:  # and not again with every try
-                        log.warning("what is owed cannot be listed: %s", error)
+                        unexpected = None if isinstance(error, LedgerError) else error
+                        log.warning("what is owed cannot be listed: %s", error, exc_info=unexpected)
                     trouble = str(error)
                 if self._clock.monotonic() >= next_minute:
                     next_minute = self._clock.monotonic() + 60.0

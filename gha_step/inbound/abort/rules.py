@@ -149,6 +149,8 @@ def _began_after(duty: Cancellation, run: ObservedRun, date: float | None, now: 
     """Whether an attempt began after the end was first seen. Two spans are compared, never two clocks."""
     assert duty.ended is not None
     since_end = now - duty.ended
+    if since_end < 0:  # it was seen by another clock than this one: no attempt but the first is surely meant
+        return True
     if run.started_at is None or date is None:
         return since_end > UNTIMED
     return date - run.started_at < since_end

@@ -53,12 +53,13 @@ class PortApi:
 
     def patch(self, kind: Kind, run_id: str, body: Mapping[str, Any]) -> Answer:
         """Change a run. Its caller looks at the status: 409 and 422 may mean that the run has ended."""
-        return self._client.ask(f"patch_{kind}", "PATCH", _run(run_id) if kind == "run" else _node(run_id), body)
+        where = _run(run_id) if kind == "run" else _node(run_id)
+        return _told(self._client.ask(f"patch_{kind}", "PATCH", where, body))
 
     def log(self, kind: Kind, run_id: str, line: Line) -> Answer:
         """Add a line to a run's log. Statuses as for `patch`."""
         where = _run(run_id) if kind == "run" else _node(run_id)
-        return self._client.ask(f"log_{kind}", "POST", f"{where}/logs", line_body(line, node=kind == "node"))
+        return _told(self._client.ask(f"log_{kind}", "POST", f"{where}/logs", line_body(line, node=kind == "node")))
 
     def ack(self, kind: Kind, run_id: str) -> bool:
         """A claimed run comes no more; done, too, where it had been done before. ``False``: Port knows no such run."""
@@ -66,6 +67,7 @@ class PortApi:
             answer = self._client.ask("ack_run", "PATCH", "/v1/actions/runs/ack", {"runId": run_id}, reserved=True)
         else:
             answer = self._of_nodes("ack_node", "PATCH", "ack", {"nodeRunIdentifier": run_id})
+        _told(answer)
         if answer.status not in (404, 409):
             self._fine(answer, f"ack_{kind}")
         return answer.status != 404
@@ -139,6 +141,18 @@ class PortApi:
                 f"{self._client.endpoint.host} refuses {route}: {answer.status} ({words(answer)})", answer.status
             )
         return answer
+
+
+def _told(answer: Answer) -> Answer:
+    """:raises Lost: it says 2xx, and is not Port's: a proxy's own page does not mean that Port has taken anything."""
+    if 200 <= answer.status < 300 and answer.body.strip():
+        try:
+            body = read_json(answer.body)
+        except ValueError as error:
+            raise Lost(f"Port answered {answer.status}, but the answer is {error}") from None
+        if not isinstance(body, dict) or body.get("ok") is False:
+            raise Lost(f"Port answered {answer.status}, but does not say that it is done ({words(answer)})")
+    return answer
 
 
 def _registration(body: bytes) -> Registration:

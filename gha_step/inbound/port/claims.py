@@ -111,6 +111,9 @@ class Claims:
             self._count("error")
             self._failed(claim.kind, error)
             return
+        except Exception:
+            self._pace = self._pace.at(claim.kind, begun + ASK_EVERY)  # the other kind is claimed meanwhile
+            raise
         now = self._clock.monotonic()
         self._well(claim.kind, now)
         if not found:

@@ -255,7 +255,7 @@ class PortReports:
             if not isinstance(outcome, Took):
                 log.error("Port refuses it, and the rest goes on: %s", why, extra=subject_of(turn.record))
             return None
-        return self._failed(turn, why, asked, at_once=isinstance(outcome, Refusal) and isinstance(step, Patch | Say))
+        return self._failed(turn, why, asked, at_once=followed.known.refusal is not None or isinstance(step, Ack))
 
     def _ask(self, turn: "_Turn", step: Ack | Patch | Say | Cancel, report: Report) -> tuple[Outcome, str]:
         match step:

@@ -28,6 +28,10 @@ FRESH: Final = 10.0  # seconds after the send within which no workflow can have 
 GONE_AFTER: Final = 600.0  # seconds: a 404 is believed when another one follows so much later
 FORCE_AFTER: Final = 360.0  # seconds; GitHub gives clean-up steps under `if: always()` five minutes
 LINGER: Final = 30.0  # seconds between two looks at what nothing happens to
+ACK_AGAIN: Final = 5.0  # seconds after an ack without an answer, in which the rest goes on …
+ACK_REFUSED: Final = 600.0  # … and after one that Port refuses
+# Statuses by which Port refuses what a PATCH or a line says, or that anything is said; any other may pass.
+_FINAL_STATUSES: Final = (400, 409, 413, 422)
 
 
 @dataclass(frozen=True)
@@ -84,6 +88,7 @@ class Known:
     environments: tuple[str, ...] = ()
     line_said: bool = False  # of what is unknown, on a node
     cancelled_at: float | None = None
+    ack_at: float = 0.0  # when the ack is asked for again
 
 
 @dataclass(frozen=True)
@@ -183,7 +188,7 @@ def next_step(dispatch: Dispatch, report: Report, known: Known, now: float, rule
         return _reserved(dispatch, report, known, now, rules)
     if dispatch.state is State.SENDING:
         return Resume() if known.next_look <= now else Wait(known.next_look - now)
-    if report.ack == "open":
+    if report.ack == "open" and known.ack_at <= now:
         return Ack()
     if (step := _settled(dispatch, report, known, now, rules)) is not None:
         return step
@@ -370,13 +375,17 @@ def told(
 ) -> tuple[Report, Known]:
     """What the outcome of telling something changes."""
     match outcome:
+        case Unheard() if isinstance(step, Ack):
+            return report, replace(known, ack_at=now + ACK_AGAIN)
         case Unheard(sent):
             # A PATCH that may have been taken is followed by a read before it is repeated.
             return report, replace(known, stale=True, doubted=True) if sent and isinstance(step, Patch) else known
         case Refusal(404) if not isinstance(step, Cancel):
             return _missing(report, known, now)
-        case Refusal(status) if isinstance(step, Patch | Say):
+        case Refusal(status) if isinstance(step, Patch | Say) and status in _FINAL_STATUSES:
             return _refused(step, status, report, known)
+        case Refusal() if isinstance(step, Ack):  # it may have ended: the rest does not wait for the ack
+            return report, replace(known, ack_at=now + ACK_REFUSED, stale=True, doubted=True)
         case Refusal(status) if not (isinstance(step, Cancel) and status == 409):  # 409: the run has ended already
             return report, known
     if isinstance(step, Patch) and step.part == "external ID":

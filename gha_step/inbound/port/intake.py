@@ -39,7 +39,8 @@ from gha_step.telemetry import log, subject
 Via: TypeAlias = Literal["claims", "kafka"]
 
 FRESH: Final = 10.0  # seconds for which what Port has shown counts: older, a run is read again just before its send
-MOST_KEPT: Final = 64 << 20  # bytes of inputs of runs that wait without a place
+MOST_KEPT: Final = 64 << 20  # bytes of runs that wait without a place
+EACH: Final = 4 << 10  # bytes that one takes without its inputs
 AT_ONCE: Final = 32  # turns: each may wait for a Secret, the ledger, Port or GitHub
 LOOK: Final = 1.0  # seconds between two looks at a dispatch under way; its end is heard at once
 SHORTEST: Final = 1.0  # seconds between two tries, …
@@ -154,11 +155,11 @@ class _Held:
 
     @property
     def kept(self) -> int:
-        """Bytes of its inputs."""
+        """Bytes: of its inputs, and of what each run in hand takes."""
         run = self.press.run
         if isinstance(run, Unusable):
-            return 0
-        return sum(len(name) + len(text.encode()) for name, text in run.inputs.items())
+            return EACH
+        return EACH + sum(len(name) + len(text.encode()) for name, text in run.inputs.items())
 
     @property
     def takes_place(self) -> bool:

@@ -17,6 +17,7 @@ from gha_step.contract.secret import Token
 
 EVERY: Final = 60.0  # seconds between two requests for a token
 LONGEST_TOKEN: Final = 16 << 10  # characters
+LONGEST_ID: Final = 200  # characters of an organisation's ID: routes and the topic's name are made with it
 LONGEST_LIFE: Final = 7 * 86_400.0  # seconds; Port's own is three hours
 
 
@@ -44,9 +45,9 @@ def read_grant(body: bytes) -> Grant:
         machine = False
     return Grant(
         Token(token, "Port's token"),
-        min(float(lifetime), LONGEST_LIFE),
+        float(min(lifetime, LONGEST_LIFE)),
         machine if isinstance(machine, bool) else None,
-        org_id if isinstance(org_id, str) and org_id else None,
+        org_id if isinstance(org_id, str) and 0 < len(org_id) <= LONGEST_ID and _sendable(org_id) else None,
     )
 
 

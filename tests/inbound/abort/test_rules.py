@@ -111,6 +111,9 @@ def duty(**changes: Any) -> Cancellation:
         (duty(), observed(attempt=2, began=NOW - 9), "another-attempt"),
         (duty(), observed(attempt=2, began=None), duty(attempt=2)),
         (duty(ended=NOW - 31), observed(attempt=2, began=None), "another-attempt"),
+        (duty(ended=NOW + 600), observed(attempt=2, began=NOW - 9), "another-attempt"),  # by a clock ahead of ours
+        (duty(ended=NOW + 600), observed(attempt=2, began=None), "another-attempt"),
+        (duty(ended=NOW + 600), observed(), duty(ended=NOW + 600, attempt=1)),
         (duty(), observed("completed", conclusion="success"), "ended"),
         (duty(), observed("completed"), duty(attempt=1)),  # GitHub is about to say how
         (duty(attempt=1), observed(), None),

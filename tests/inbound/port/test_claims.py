@@ -3,6 +3,8 @@
 import logging
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
 
 import pytest
 
@@ -63,14 +65,21 @@ class Play:
     """A loop, turn by turn, and what it said and counted."""
 
     def __init__(
-        self, client: PortClient, port: Port, clock: VirtualClock, places: int, installation: str, poll: float
+        self,
+        client: PortClient,
+        port: Port,
+        clock: VirtualClock,
+        places: int,
+        installation: str,
+        poll: float,
+        api: type[PortApi],
     ) -> None:
         self.port = port
         self.clock = clock
         self.door = Door(clock, places)
         self.counted: Counter[str] = Counter()
         self.claims = Claims(
-            PortApi(client),
+            api(client),
             self.door,
             installation=installation,
             version="1.0",
@@ -99,8 +108,10 @@ class Play:
 
 @pytest.fixture
 def play(client: PortClient, port: Port, clock: VirtualClock) -> Callable[..., Play]:
-    def made(*, places: int = 10, installation: str = "gha-step", poll: float = 3.0) -> Play:
-        return Play(client, port, clock, places, installation, poll)
+    def made(
+        *, places: int = 10, installation: str = "gha-step", poll: float = 3.0, api: type[PortApi] = PortApi
+    ) -> Play:
+        return Play(client, port, clock, places, installation, poll, api)
 
     return made
 
@@ -435,6 +446,19 @@ def test_a_rate_limit_is_waited_for(play: Callable[..., Play], port: Port) -> No
     assert port.count() <= before + 2
     run = port.press("deploy")
     loop.until(30.0)
+    assert loop.ids == [run.id]
+
+
+def test_a_defect_in_asking_for_one_kind_keeps_the_other_from_nothing(play: Callable[..., Play], port: Port) -> None:
+    class Defective(PortApi):
+        def claim_nodes(self, *_: object) -> Any:
+            raise RuntimeError("a defect")
+
+    loop = play(api=Defective)
+    run = port.press("deploy")
+    for _ in range(6):
+        with suppress(RuntimeError):
+            loop.claims.turn()
     assert loop.ids == [run.id]
 
 

@@ -14,7 +14,7 @@ from gha_step.inbound.port.api import PortApi, Registration
 from gha_step.inbound.port.client import PortClient, PortCredentials, port_endpoint
 from gha_step.inbound.port.errors import Limited, LoginRefused, Lost, NotSent, Refused
 from gha_step.inbound.port.messages import PortRun, of_claimed_node, of_claimed_run
-from gha_step.inbound.port.reports import Line, NodeAtPort
+from gha_step.inbound.port.reports import Line, NodeAtPort, node_at_port
 from gha_step.runtime import ThreadWorkers
 from tests.support.clock import VirtualClock, eventually
 
@@ -255,6 +255,29 @@ def test_odd_answers_count_as_lost(api: PortApi, port: Port, body: bytes) -> Non
         api.active_runs()
     with pytest.raises(Lost):
         api.read_run("r_1")
+
+
+@pytest.mark.parametrize("body", [b"<html>Sign in</html>", b"[]", b'{"ok":false,"error":"x"}'])
+def test_a_success_that_is_not_ports_is_no_success(api: PortApi, port: Port, body: bytes) -> None:
+    run = port.press("deploy")
+    api.active_runs()  # with it comes the token
+    port.faults.add(FaultAnswer(Response(200, (), body)), times=3)
+    for told in (
+        lambda: api.ack("run", run.id),
+        lambda: api.patch("run", run.id, {"status": "SUCCESS"}),
+        lambda: api.log("run", run.id, Line("x")),
+    ):
+        with pytest.raises(Lost, match="200"):
+            told()
+    assert not run.ended
+
+
+def test_half_of_a_surrogate_pair_is_told_as_port_gave_it(api: PortApi, port: Port) -> None:
+    node = port.start_node(Action("deploy"))
+    said = node_at_port(b'{"runs":[{"status":"IN_PROGRESS","output":{"x":"\\ud83d","\\udc00":"e\\u0301"}}]}')
+    assert said is not None
+    api.patch("node", node.id, {"output": dict(said.output)})
+    assert node.output == said.output
 
 
 def test_no_secret_is_in_what_an_answer_or_an_error_says(

@@ -418,20 +418,57 @@ def test_a_run_that_refuses_its_end_in_every_form_is_closed_with_an_error() -> N
     assert close.error
 
 
-def test_a_conflict_on_an_open_run_is_repeated() -> None:
-    world = quiet()
+@pytest.mark.parametrize("kind", ["run", "node"])
+@pytest.mark.parametrize("part", ["patch link", "say link", "say end", "patch end"])
+@pytest.mark.parametrize("status", [302, 403, 405, 409])
+def test_a_refusal_that_may_pass_is_repeated_until_port_takes_it(kind: str, part: str, status: int) -> None:
+    if kind == "node" and status == 409:
+        return  # by which Port says that a node has ended
+    world = quiet(kind=kind)
     ask, left = world.ask, [3]
 
     def busy(name: str, method: str, target: str, body: Any = b"") -> Response | None:
-        if name == "patch end" and left[0]:
+        if name == part and left[0]:
             left[0] -= 1
-            return Response(409)
+            return Response(status)
         return ask(name, method, target, body)
 
-    world.ask = busy  # type: ignore[method-assign]  # a Port that is busy for a while
+    world.ask = busy  # type: ignore[method-assign]  # a Port, or something before it, of another mind for a while
+    world.follow()
+    assert (world.run.ended, world.run.label, left) == (True, "success", [0])
+    assert any("Workflow dispatched" in line for line in world.run.messages)
+    assert any("Workflow ended" in line for line in world.run.messages)
+
+
+@pytest.mark.parametrize("answer", [None, Response(403), Response(422), Response(503)])
+def test_an_ack_that_never_comes_through_holds_up_nothing(answer: Response | None) -> None:
+    world = quiet()
+    ask = world.ask
+
+    def deaf(name: str, method: str, target: str, body: Any = b"") -> Response | None:
+        if name == "ack":
+            world.asked.append(name)
+            return answer
+        return ask(name, method, target, body)
+
+    world.ask = deaf  # type: ignore[method-assign]  # a Port that takes no acks
     world.follow()
     assert isinstance(world.run, ActionRun)
-    assert (world.run.status, left) == ("SUCCESS", [0])
+    assert (world.run.status, world.patches) == ("SUCCESS", 2)
+    assert world.asked[0] == "ack"
+    if answer is not None and answer.status < 500:
+        assert world.asked.count("ack") == 1
+
+
+def test_an_ack_that_is_refused_because_the_run_has_ended_closes_its_report() -> None:
+    world = quiet()
+    assert isinstance(world.run, ActionRun)
+    world.port.set_status(world.run, "FAILURE")
+    ask = world.ask
+    world.ask = lambda name, *asked: Response(422) if name == "ack" else ask(name, *asked)  # type: ignore[method-assign]
+    world.follow()
+    assert len(world.closed) == 1
+    assert world.patches == 0
 
 
 def test_a_run_that_port_has_lost_is_given_up_after_ten_minutes_and_no_sooner() -> None:

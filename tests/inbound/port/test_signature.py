@@ -18,7 +18,7 @@ OTHER = Token("another")
 def signed(body: str, at: str = '"1700000000"', secret: Token = SECRET, name: str = "headers") -> bytes:
     """``body`` without its closing brace, with headers as its last member."""
     plain = at.strip('"')
-    signature = sign((body + "}").encode(), plain, secret).decode()
+    signature = sign((body + "}").encode(), plain.encode(), secret).decode()
     return f'{body},"{name}":{{"X-Port-Signature":"{signature}","X-Port-Timestamp":{at}}}}}'.encode()
 
 
@@ -54,6 +54,8 @@ def test_a_time_stamp_may_be_a_number_and_as_old_as_it_likes() -> None:
         (b"v1,", b"v2,"),
         (b"v1,", b""),
         (b"1700000000", b"1700000001"),
+        (b"1700000000", b"\\ud800"),
+        (b"v1,", b"\\ud800"),
         (b'"X-Port-Timestamp":"1700000000"', b'"X-Port-Timestamp":null'),
         (b'"X-Port-Timestamp"', b'"X-Port-Other"'),
         (b'"headers":{', b'"headers":{"X-Port-Timestamp":"1700000000",'),

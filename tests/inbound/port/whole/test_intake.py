@@ -1,5 +1,7 @@
 """What the intake keeps, forgets and bounds."""
 
+from dataclasses import replace
+
 import pytest
 
 from gha_step.contract.errors import LedgerUnavailable
@@ -77,6 +79,15 @@ def test_what_waits_beyond_the_memory_that_is_meant_for_it_is_forgotten_and_come
     eventually(lambda: message.waiting)
     assert door.free == 0
     assert not message.forgotten
+
+
+def test_what_waits_counts_though_it_has_no_inputs(begin: Begin, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(intake, "MOST_KEPT", 3 * intake.EACH)
+    door = begin(claims=False).parts.intake
+    bare = [replace(run(f"r_{number}"), inputs={}) for number in range(3)]
+    waiting = [door.take(Press(one, "kafka", None)) for one in bare]
+    eventually(lambda: all(one.waiting for one in waiting))
+    assert door.free == 0
 
 
 def test_nothing_is_begun_once_the_process_stops(begin: Begin, github: GitHub) -> None:

@@ -1,0 +1,34 @@
+"""Whoever works off duties goes on, whatever the ledger answers."""
+
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+from gha_step.inbound.duties import Duties
+from gha_step.ledger.leader import Alone
+from gha_step.ledger.record import Record
+from gha_step.ledger.sqlite import SqliteStore
+from gha_step.runtime import SystemClock, ThreadWorkers
+from tests.support.clock import eventually
+
+
+def test_a_listing_that_fails_in_an_unexpected_way_is_tried_again(tmp_path: Path) -> None:
+    asked: list[int] = []
+
+    def owed() -> Iterator[Record]:
+        asked.append(1)
+        if len(asked) == 1:
+            raise RuntimeError("a defect")
+        return iter(())
+
+    with closing(SqliteStore(tmp_path / "ledger.db")) as store:
+        duties = Duties(store=store, handlers=[], leader=Alone(), clock=SystemClock(), workers=ThreadWorkers, owed=owed)
+        running = ThreadWorkers(1, "run").spawn(duties.run)
+
+        def listed_again() -> bool:
+            duties.list_soon()
+            return len(asked) > 1
+
+        eventually(listed_again)
+        duties.stop()
+        running.result(10)
