@@ -9,14 +9,12 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 from urllib.parse import urlencode
 
-import h11
-
 from gha_step.contract.json_text import compact_json
 from gha_step.contract.secret import Token
 from gha_step.github.connection import Connector
 from gha_step.github.endpoint import Endpoint
 from gha_step.github.errors import RateLimited, TooLarge, Unclear
-from gha_step.github.exchange import Exchange
+from gha_step.github.exchange import Exchange, Unfit
 from gha_step.github.fresh_tokens import may_pass, pause
 from gha_step.github.large_answers import SMALL, LargeAnswers, Place, is_too_much
 from gha_step.github.messages import (
@@ -256,7 +254,7 @@ class Client:
         try:
             try:
                 exchange.send(request)
-            except h11.LocalProtocolError:
+            except Unfit:
                 raise Unclear(f"the request to {asked.verb} {asked.subject} is none that HTTP can carry") from None
             answer = exchange.receive(ANSWER_WITHIN)
         finally:

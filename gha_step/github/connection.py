@@ -2,7 +2,7 @@
 
 Opening it is an act of its own, so that a failure to connect is known before the ledger says "sending"; and
 reading may give up and go on later, which http.client's buffered reader cannot do after a time-out: that is
-why the bytes are handled here and framed by h11 (see `gha_step.github.exchange`).
+why the bytes are handled here (see `gha_step.github.exchange`).
 """
 
 import base64
@@ -13,8 +13,6 @@ import ssl
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Final, Protocol, TypeAlias
-
-import h11
 
 from gha_step.github.egress import Address, Egress, parse_address
 from gha_step.github.endpoint import Endpoint
@@ -235,6 +233,8 @@ def _first_of(found: Sequence[Found], patience: _Patience) -> socket.socket:
 
 def _open_tunnel(sock: socket.socket, endpoint: Endpoint, login: str | None, patience: _Patience) -> None:
     """Ask the proxy for a tunnel (RFC 9110, CONNECT)."""
+    import h11  # only those pay who have a proxy
+
     host = f"[{endpoint.host}]" if _is_ipv6(endpoint.host) else endpoint.host
     target = f"{host}:{endpoint.port}"
     headers = [("Host", target)]

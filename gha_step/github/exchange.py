@@ -1,4 +1,4 @@
-"""One request and its answer over one connection, framed by h11. It never sends anything twice.
+"""One request and its answer over one connection, which httptools reads. It never sends anything twice.
 
 Reading can be resumed: an answer that arrives after minutes of silence still counts.
 """
@@ -6,7 +6,7 @@ Reading can be resumed: an answer that arrives after minutes of silence still co
 from collections.abc import Callable
 from typing import Final, TypeAlias
 
-import h11
+from httptools import HttpParserError, HttpResponseParser
 
 from gha_step.github.connection import Connection, cause_of
 from gha_step.github.errors import TooLarge, Unclear
@@ -19,6 +19,10 @@ MAX_KEPT: Final = 1 << 16  # bytes of the body of a dispatch's answer, and of an
 MAX_EVENTS: Final = 20_000  # parts, however small: 4 MiB over a network take some 3,000
 MAX_INFORMATIONAL: Final = 20  # at once, and two a second: some servers say 102 while they are at work
 Grow: TypeAlias = Callable[[int, float], None]
+
+
+class Unfit(Exception):
+    """The request is none that HTTP can carry; nothing was sent."""
 
 
 class Exchange:
@@ -45,23 +49,18 @@ class Exchange:
         self._size = 0
         self._sent = clock.monotonic()
         self._events = self._informational = 0
-        self._framing = h11.Connection(h11.CLIENT, max_incomplete_event_size=MAX_HEAD)
-        self._response: h11.Response | None = None
+        self._reading = _Reading()
         self._body = bytearray()
 
     def send(self, request: Request) -> None:
         """Hand the request to the socket.
 
+        :raises Unfit: it cannot be sent.
         :raises Unclear: the connection broke; GitHub may have received the request or not.
         """
-        framing = self._framing
-        parts = (
-            framing.send(h11.Request(method=request.method, target=request.target, headers=request.headers)),
-            framing.send(h11.Data(data=request.body)) if request.body else b"",
-            framing.send(h11.EndOfMessage()),
-        )
+        data = _head_of(request) + request.body
         try:
-            self._connection.send(b"".join(part or b"" for part in parts))
+            self._connection.send(data)
         except OSError as error:
             raise Unclear(f"the connection broke while the request was being sent ({cause_of(error)})") from None
 
@@ -71,44 +70,40 @@ class Exchange:
         :raises Unclear: there will be no answer that can be read.
         """
         deadline = self._clock.monotonic() + seconds
-        while True:
+        reading = self._reading
+        while not reading.ended:
+            left = deadline - self._clock.monotonic()
+            if left <= 0:
+                return None
             try:
-                event = self._framing.next_event()
-            except h11.RemoteProtocolError:
-                raise Unclear("the answer is not HTTP, or is incomplete") from None
-            self._events += 1
-            if self._events > MAX_EVENTS:
-                raise Unclear("the answer comes in too many parts")
-            if event is h11.NEED_DATA:
-                left = deadline - self._clock.monotonic()
-                if left <= 0:
-                    return None
-                try:
-                    data = self._connection.receive(left)
-                except OSError as error:
-                    raise Unclear(f"the connection broke before the answer ({cause_of(error)})") from None
-                if data is None:
-                    return None
-                self._framing.receive_data(data)
-            elif isinstance(event, h11.Response):
-                self._response = event
-            elif isinstance(event, h11.InformationalResponse):
-                self._informational += 1
-                if self._informational > MAX_INFORMATIONAL + 2 * (self._clock.monotonic() - self._sent):
-                    raise Unclear("the server says that an answer is to come, again and again, and gives none")
-            elif isinstance(event, h11.Data):
-                self._take(event.data, deadline)
-            elif isinstance(event, h11.EndOfMessage) and self._response is not None:
-                headers = {name.decode(): value.decode("latin-1") for name, value in self._response.headers}
-                return Answer(self._response.status_code, headers, bytes(self._body))
-            elif isinstance(event, h11.ConnectionClosed) or event is h11.PAUSED:
-                raise Unclear("the connection was closed without an answer")
+                data = self._connection.receive(left)
+            except OSError as error:
+                raise Unclear(f"the connection broke before the answer ({cause_of(error)})") from None
+            if data is None:
+                return None
+            self._read(data, deadline)
+        return Answer(reading.status, reading.headers, bytes(self._body))
+
+    def _read(self, data: bytes, deadline: float) -> None:
+        reading = self._reading
+        try:
+            reading.feed(data)
+        except HttpParserError:
+            raise Unclear("the answer is not HTTP, or is incomplete") from None
+        parts = reading.take_parts()
+        self._events += 1 + len(parts)
+        if self._events > MAX_EVENTS:
+            raise Unclear("the answer comes in too many parts")
+        if reading.informational > MAX_INFORMATIONAL + 2 * (self._clock.monotonic() - self._sent):
+            raise Unclear("the server says that an answer is to come, again and again, and gives none")
+        for part in parts:
+            self._take(part, deadline)
 
     def _take(self, data: bytes, deadline: float) -> None:
         self._size += len(data)
         if self._size > self._max_body:
             raise TooLarge(f"the answer is longer than {self._max_body / (1 << 20):g} MiB")
-        most = self._max_kept if self._response is not None and self._response.status_code == 200 else MAX_KEPT
+        most = self._max_kept if self._reading.status == 200 else MAX_KEPT
         if MAX_KEPT < self._size <= most and self._grow is not None:
             self._grow(self._max_body, max(deadline - self._clock.monotonic(), 0.0))
         self._body += data[: max(most - len(self._body), 0)]
@@ -116,10 +111,95 @@ class Exchange:
     @property
     def may_go_on(self) -> bool:
         """Whether the connection may carry another request: both sides have ended this one, and nothing followed it."""
-        framing = self._framing
-        ended = framing.our_state is h11.DONE and framing.their_state is h11.DONE
-        return ended and framing.trailing_data == (b"", False)
+        return self._reading.ended and self._reading.keeps and not self._reading.followed
 
     def close(self) -> None:
         """Close the connection."""
         self._connection.close()
+
+
+def _head_of(request: Request) -> bytes:
+    """The request up to its body. :raises Unfit: it would not be one request, or not the one that is meant."""
+    fields = [f"{name}: {value}" for name, value in request.headers]
+    lines = "\r\n".join([f"{request.method} {request.target} HTTP/1.1", *fields])
+    shown = "".join([request.target, *fields])
+    if " " in request.target or not (shown.isascii() and shown.isprintable()):
+        raise Unfit
+    return f"{lines}\r\n\r\n".encode()
+
+
+class _Reading:
+    """One answer, noted down as httptools finds it in the bytes: it calls the methods ``on_…``.
+
+    Any number of answers with 1xx may come before; nothing is read after it.
+    """
+
+    def __init__(self) -> None:
+        self.status = 0  # of the answer, once its head is there
+        self.headers: dict[str, str] = {}
+        self.informational = 0
+        self.ended = False
+        self.keeps = False  # whether the server keeps the connection
+        self.followed = False  # whether something came after the answer
+        self._parts: list[bytes] = []
+        self._advanced = False  # whether what was read last held the end of a head, or some of a body
+        self._in_vain = 0  # bytes since then
+        self._parser: HttpResponseParser | None = HttpResponseParser(self)
+
+    def feed(self, data: bytes) -> None:
+        """What comes next; ``b""``: the end. :raises HttpParserError: it is not HTTP, or has no end."""
+        assert self._parser is not None
+        if not data:
+            self._end()
+            return
+        self._advanced = False
+        try:
+            self._parser.feed_data(data)
+        except HttpParserError:
+            if not self.ended:
+                raise
+            self.followed = True
+        if self.ended:
+            self._parser = None  # which refers to us
+        self._in_vain = 0 if self._advanced else self._in_vain + len(data)
+        if self._in_vain > MAX_HEAD:
+            raise HttpParserError
+
+    def _end(self) -> None:
+        """An answer without a length ends with its connection."""
+        if not self.status or "content-length" in self.headers or "transfer-encoding" in self.headers:
+            raise HttpParserError
+        self.ended = True
+
+    def take_parts(self) -> list[bytes]:
+        """The parts of the body that have come since this was last asked."""
+        parts, self._parts = self._parts, []
+        return parts
+
+    def on_message_begin(self) -> None:
+        if self.ended:
+            raise ValueError  # to the parser, which stops
+        self.headers = {}
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if not self.status:  # else it follows the last chunk, and nobody reads it
+            self.headers[name.decode("latin-1").lower()] = value.decode("latin-1").rstrip()
+
+    def on_headers_complete(self) -> None:
+        assert self._parser is not None
+        self._advanced = True
+        status = self._parser.get_status_code()
+        if status < 100 or self.headers.get("transfer-encoding", "chunked").lower() != "chunked":
+            raise ValueError
+        if status >= 200:
+            self.status = status
+
+    def on_body(self, part: bytes) -> None:
+        self._advanced = True
+        self._parts.append(part)
+
+    def on_message_complete(self) -> None:
+        assert self._parser is not None
+        self.ended = self.status > 0
+        self.informational += not self.ended
+        self.keeps = self.ended and self._parser.should_keep_alive()

@@ -1,13 +1,14 @@
 """One request and its answer: framing that breaks, drips, and comes late."""
 
 from functools import partial
+from itertools import chain, repeat
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from gha_step.github.errors import Unclear
-from gha_step.github.exchange import MAX_BODY, MAX_EVENTS, MAX_INFORMATIONAL, MAX_KEPT, Exchange
+from gha_step.github.exchange import MAX_BODY, MAX_EVENTS, MAX_INFORMATIONAL, MAX_KEPT, Exchange, Unfit
 from gha_step.github.messages import Answer, Request
 from tests.support.clock import VirtualClock
 from tests.support.network import ScriptedConnection
@@ -68,6 +69,51 @@ def test_informational_answers_are_passed_over(status: bytes) -> None:
     assert answer.status == 200
 
 
+def test_of_informational_answers_and_of_what_follows_the_body_no_header_is_kept() -> None:
+    answer = received(b"HTTP/1.1 103 Early Hints\r\nA: 1\r\n\r\n", CHUNKED)
+    assert answer is not None
+    assert answer.headers == {"transfer-encoding": "chunked"}
+
+
+@pytest.mark.parametrize("extra", [b"", b"more", WHOLE])
+@pytest.mark.parametrize(
+    ("whole", "keeps"), [(WHOLE, True), (WHOLE.replace(b"Date: now", b"Connection: close"), False), (CHUNKED, True)]
+)
+def test_an_answer_ends_with_its_length_and_its_connection_carries_another_request_only_if_nothing_follows(
+    whole: bytes, keeps: bool, extra: bytes
+) -> None:
+    made, _ = exchange(whole + extra)
+    answer = made.receive(30)
+    assert answer is not None
+    assert (answer.status, answer.body) == (200, b"{}")
+    assert made.may_go_on is (keeps and not extra)
+
+
+def test_a_connection_whose_answer_ends_with_it_carries_no_other_request() -> None:
+    made, _ = exchange(b"HTTP/1.1 200 OK\r\n\r\n{}", b"")
+    assert made.receive(30) is not None
+    assert not made.may_go_on
+
+
+@pytest.mark.parametrize(
+    ("target", "header"),
+    [
+        ("/x\r\nEvil: 1", "1"),
+        ("/x y", "1"),
+        ("/ä", "1"),
+        ("/x", "1\r\nEvil: 1"),
+        ("/x", "1\nEvil: 1"),
+        ("/x", "\0"),
+        ("/x", "ä"),
+    ],
+)
+def test_a_request_that_would_be_another_one_is_not_sent(target: str, header: str) -> None:
+    connection = ScriptedConnection()
+    with pytest.raises(Unfit):
+        Exchange(connection, VirtualClock()).send(Request("GET", target, [("Host", "x"), ("A", header)], b""))
+    assert connection.sent == b""
+
+
 def test_a_204_has_no_body_even_if_a_server_sends_one() -> None:
     answer = received(b"HTTP/1.1 204 No Content\r\nContent-Length: 2\r\n\r\n{}")
     assert answer is not None
@@ -103,7 +149,13 @@ def test_http_1_0_is_understood() -> None:
         (b"HTTP/1.1 99 Low\r\n\r\n",),
         (b"HTTP/1.1 2000 High\r\n\r\n",),
         (b"<html>" * 100, b""),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip\r\n\r\n{}", b""),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n",),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n", b""),
+        (b"HTTP/1.1 099 Low\r\nContent-Length: 0\r\n\r\n",),
         (b"HTTP/1.1 200 OK\r\nA: " + b"x" * 70_000,),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\n{\r\n", b"1;x=" + b"y" * 70_000),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n", b"Trailer: " + b"y" * 70_000),
         (b"\0" * 70_000,),
     ],
 )
@@ -151,11 +203,12 @@ def test_silence_is_no_answer_and_a_later_look_reads_on() -> None:
 
 def test_an_answer_that_drips_is_not_waited_for_longer_than_allowed() -> None:
     clock = VirtualClock()
+    drops = chain(b"HTTP/1.1 200 OK\r\nA: ", repeat(ord("x")))
 
     class Dripping(ScriptedConnection):
         def receive(self, seconds: float) -> bytes | None:
             clock.forward(1)
-            return b"H"
+            return bytes([next(drops)])
 
     dripping = Exchange(Dripping(), clock)
     begun = clock.monotonic()

@@ -11,14 +11,12 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-import h11
-
 from gha_step.contract.json_text import compact_json
 from gha_step.contract.secret import Token
 from gha_step.github.connection import Connector
 from gha_step.github.endpoint import Endpoint, is_loopback, resolve_endpoint
 from gha_step.github.errors import BadEndpoint, TooLarge, Unclear, Unreachable, Untrusted
-from gha_step.github.exchange import Exchange
+from gha_step.github.exchange import Exchange, Unfit
 from gha_step.github.messages import USER_AGENT, Answer, Request, shown
 from gha_step.inbound.port.connections import Connections, Kept
 from gha_step.inbound.port.errors import Limited, LoginRefused, Lost, NotSent
@@ -253,7 +251,7 @@ class PortClient:
             answer = self._answer(route, request, max_body)
         except (Unreachable, Untrusted) as error:
             raise NotSent(str(error)) from None
-        except h11.LocalProtocolError:
+        except Unfit:
             raise NotSent(f"{route}: no request that HTTP can carry") from None
         except Unclear as error:
             raise Lost(f"{self._host}, {route}: {error}") from None
