@@ -49,6 +49,8 @@ class Asked:
 def _told(text: object) -> str:
     """Others have written it: one line of bounded length, or nothing where it is no text."""
     line = text[:LONGEST_ASKED] if isinstance(text, str) else ""
+    if line.isprintable():
+        return line
     return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in line)
 
 

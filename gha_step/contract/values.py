@@ -73,7 +73,7 @@ def _string(value: object) -> str:
 
 def as_text(value: object) -> str:
     """A string with something in it. :raises PydanticCustomError: a ValueError; it is none."""
-    text = _string(value)
+    text = value if isinstance(value, str) and value.isascii() else _string(value)
     if not text.strip():
         raise refusal("must not be empty")
     if control := _CONTROL.search(text):
@@ -132,7 +132,7 @@ def _input_text(name: str, value: object) -> str | None:
         case None:
             return None
         case str():
-            return encodable(value)
+            return value if value.isascii() else encodable(value)
         case bool():
             return "true" if value else "false"
         case int():
@@ -232,7 +232,7 @@ class ConfigModel(BaseModel):
         problems: list[Problem] = [
             (where, f"has {len(given)} keys; the maximum is {MAX_KEYS}")
             for where, given in (((), config), *(((name,), value) for name, value in config.items()))
-            if isinstance(given, Mapping) and len(given) > MAX_KEYS
+            if isinstance(given, dict) and len(given) > MAX_KEYS
         ]
         if problems:  # each unknown key would be a problem, with words of its own
             return None, problems[:1]

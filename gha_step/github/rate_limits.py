@@ -58,7 +58,8 @@ class RateLimits:
     def hold(self, endpoint: Endpoint, owner: _Owner, kind: str = READS) -> Hold:
         """Until when nothing may be asked; long past, if it may."""
         with self._lock:
-            return self._of(endpoint, owner, kind).hold
+            budget = self._known(endpoint, owner, kind)
+            return _FREE if budget is None else budget.hold
 
     def limited(
         self, endpoint: Endpoint, owner: _Owner, wait: float | None, now: float, *, kind: str = READS, why: str = ""
@@ -85,7 +86,9 @@ class RateLimits:
     def answered(self, endpoint: Endpoint, owner: _Owner, kind: str = READS) -> None:
         """GitHub has answered within its limits."""
         with self._lock:
-            self._of(endpoint, owner, kind).strikes = 0
+            budget = self._known(endpoint, owner, kind)
+            if budget is not None:
+                budget.strikes = 0
 
     def take_turn(self, endpoint: Endpoint, token: Token, now: float, requests: int = 1) -> float:
         """When a look may begin: ``now``, or later if many wait with this token. The turn is the caller's.
@@ -99,10 +102,15 @@ class RateLimits:
             return max(turn, now)
 
     def _of(self, endpoint: Endpoint, owner: _Owner, kind: str) -> _Budget:
+        budget = self._known(endpoint, owner, kind)
+        if budget is None:
+            self._budgets[endpoint.base, owner, kind] = budget = _Budget()
+        return budget
+
+    def _known(self, endpoint: Endpoint, owner: _Owner, kind: str) -> _Budget | None:
+        """Most dispatches are never limited, and leave nothing to remember."""
         key = (endpoint.base, owner, kind)
         budget = self._budgets.get(key)
-        if budget is None:
-            self._budgets[key] = budget = _Budget()
-        else:
+        if budget is not None:
             self._budgets.move_to_end(key)
         return budget

@@ -104,7 +104,10 @@ class _Answerable:
         return self._told
 
     def _called(self, job: "Future[StepResult | Underway]") -> None:
-        outcome = None if job.cancelled() or job.exception() is not None else job.result()
+        try:
+            outcome = job.result()
+        except BaseException:  # noqa: BLE001  whoever waits asks the job itself
+            outcome = None
         if outcome is None or isinstance(outcome, StepResult):
             self._wake(job)
         else:

@@ -3,7 +3,6 @@
 What may become of it is in `gha_step.ledger.transitions`, where it is kept in `gha_step.ledger.store`.
 """
 
-from dataclasses import asdict
 from enum import StrEnum
 from functools import lru_cache
 from typing import Final, Literal, Self, TypeAlias
@@ -240,7 +239,7 @@ def asked_of(text: object) -> Asked | None:
 
 def asked_text(record: Record) -> str | None:
     """For a store to keep beside the record, see `asked_of`."""
-    return None if record.asked is None else compact_json(asdict(record.asked))
+    return None if record.asked is None else compact_json(vars(record.asked))
 
 
 class Payload(Frozen):

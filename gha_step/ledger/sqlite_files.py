@@ -34,6 +34,7 @@ class HeldFiles:
         self._lock_path = f"{self._database}.lock"
         self._beside = (f"{self._database}-wal", f"{self._database}-shm")
         self._descriptors: list[int] = []
+        self._held: list[os.stat_result] = []  # the lock and the database, as they were opened
         self._known: tuple[os.stat_result, ...] = ()
         try:
             self._hold(self._lock_path, os.O_RDWR, 0o600, f"the ledger's lock {self._lock_path}")
@@ -64,6 +65,7 @@ class HeldFiles:
                 f"the ledger {self._path} is held by another process, perhaps under another name: stop that process, "
                 f"or name another path ({error.strerror})"
             ) from None
+        self._held.append(found)
         return found
 
     def release(self) -> None:
@@ -88,22 +90,20 @@ class HeldFiles:
             raise LedgerUnavailable(f"the ledger {self._path}: {trouble} while this server used it: {_WHAT_TO_DO}")
 
     def _trouble(self) -> str | None:
-        lock, database = map(os.fstat, self._descriptors)
-        known, *beside = self._known
         files = (self._lock_path, self._named, *self._beside)
-        for file, held in zip(files, (lock, database, *beside), strict=True):
+        opened = (*self._held, *self._known[1:])
+        last = (self._held[0], *self._known)
+        for file, own, before in zip(files, opened, last, strict=True):
             try:
                 now = os.stat(file)
             except OSError:
                 return f"{file} was deleted or moved"
-            if (now.st_dev, now.st_ino) != (held.st_dev, held.st_ino):
+            if (now.st_dev, now.st_ino) != (own.st_dev, own.st_ino):
                 return f"{file} was replaced"
-            if now.st_size < held.st_size:
+            if now.st_size < before.st_size:
                 return f"{file} was truncated"
-        if database.st_size < known.st_size:
-            return f"{self._path} was truncated"
-        if (database.st_size, database.st_mtime_ns) != (known.st_size, known.st_mtime_ns):
-            return f"{self._path} was overwritten by another program"
+            if file is self._named and (now.st_size, now.st_mtime_ns) != (before.st_size, before.st_mtime_ns):
+                return f"{file} was overwritten by another program"
         return None
 
 

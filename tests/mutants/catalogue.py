@@ -318,7 +318,7 @@ MUTANTS: Final = (
         SQLITE_FILES,
         'found = self._hold(self._database, os.O_RDONLY, 0o644, f"the ledger {path}")',
         "self._descriptors.append(os.open(self._database, os.O_RDONLY | os.O_CREAT, 0o644)); "
-        "found = os.fstat(self._descriptors[-1])",
+        "found = os.fstat(self._descriptors[-1]); self._held.append(found)",
         "tests/ledger/test_sqlite.py",
     ),
     Mutant(
@@ -338,7 +338,7 @@ MUTANTS: Final = (
     Mutant(
         "a file may be cut off under a live server",
         SQLITE_FILES,
-        "            if now.st_size < held.st_size:",
+        "            if now.st_size < before.st_size:",
         "            if now.st_size < 0:",
         "tests/ledger/test_sqlite.py",
     ),

@@ -72,11 +72,13 @@ class Gate:
         """
         if request.payload.marker is not None:
             return Preparation()
-        if self._servers.names_runs(request.endpoint) is None:
+        names_runs = self._servers.names_runs(request.endpoint)
+        if names_runs is None:
             preparation = self._first_contact(request)
-            if preparation is not None and self._servers.names_runs(request.endpoint) is not False:
+            names_runs = self._servers.names_runs(request.endpoint)
+            if preparation is not None and names_runs is not False:
                 return preparation
-        if self._servers.names_runs(request.endpoint) is not False:
+        if names_runs is not False:
             return Preparation()
         if not self._enter(task, record, request, pause):
             return None

@@ -1,7 +1,7 @@
 """The ledger as the tasks use it: compare-and-set moves, and what to believe when a record has vanished."""
 
 import threading
-from dataclasses import astuple, replace
+from dataclasses import replace
 from typing import Any, Final
 
 from gha_step.contract.errors import LedgerError, LedgerUnavailable
@@ -147,7 +147,7 @@ def _size(record: Record) -> int:
     """About how many bytes it takes, by what may be long: to look at all of it takes longer than to keep it."""
     target, runs = record.target, (*record.seen, *record.candidates)
     names = (*record.key_parts, record.promotion, target.api_base, target.repo, target.workflow, target.ref)
-    asked = () if record.asked is None else astuple(record.asked)
+    asked = () if record.asked is None else vars(record.asked).values()
     texts = (*names, *asked, record.reason, record.actor, record.marker_input, record.run and record.run.url)
     long = sum(len(text) for text in texts if text) + sum(400 + len(run.url) for run in runs)
     return 4_000 + long + 40 * len(record.baseline_ids)

@@ -145,6 +145,6 @@ def blank(key: Key, payload: Payload, now: float) -> Record:
         promotion_uid=key.caller.promotion_uid,
         created_at=now,
         asked=key.caller.asked,
-        **dict(payload),
+        **vars(payload),
     )
     return record if key.duty is None else record.owing(key.duty)

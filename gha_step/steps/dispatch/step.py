@@ -48,7 +48,7 @@ class DispatchWorkflow:
         problem: StepError | None = None
         try:
             parsed = parse_config(call.request.step.config)
-            key, config = Key.of(caller, _cancellation(caller, parsed)), parsed
+            key, config = Key(caller, key.hash, _cancellation(caller, parsed)), parsed
             request = self._requested(key, config)
         except (ConfigError, CredentialsError, Unavailable) as error:
             problem = error
