@@ -9,7 +9,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, cast
 
 from gha_step.contract.errors import StepError
-from gha_step.late_imports import put_off_what_no_server_uses
+from gha_step.late_imports import put_off_what_a_start_does_not_use
 
 if TYPE_CHECKING:
     from argparse import Namespace
@@ -24,7 +24,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     gc.disable()  # while starting: what is imported and built now stays, and to look for garbage in it takes 10 ms
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")  # to look for some reads every package's metadata
-    put_off_what_no_server_uses()
+    put_off_what_a_start_does_not_use()
     try:
         options = _parsed(sys.argv[1:] if arguments is None else arguments)
         commands = {

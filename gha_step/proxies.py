@@ -8,7 +8,7 @@ it; names and addresses with ``:port``. localhost and loopback addresses are alw
 import ipaddress
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Final, TypeAlias
+from typing import Final, NamedTuple, TypeAlias
 from urllib.parse import unquote, urlsplit
 
 from gha_step.contract.errors import StepError
@@ -33,8 +33,7 @@ class Proxy:
     url: str = field(default="", repr=False, compare=False)  # as other clients take it
 
 
-@dataclass(frozen=True)
-class _Exemption:
+class _Exemption(NamedTuple):
     """One entry of NO_PROXY. ``network`` or ``domain``; ``itself``: the domain, too. ``port``: only this one."""
 
     network: _Network | None = None
@@ -51,8 +50,7 @@ class _Exemption:
         return host.endswith(self.domain) or (self.itself and host == self.domain[1:])
 
 
-@dataclass(frozen=True)
-class Proxies:
+class Proxies(NamedTuple):
     """The proxy of this process, and the hosts that are reached without it."""
 
     proxy: Proxy | None = None

@@ -13,8 +13,8 @@ START = """
 import json, os, sys
 os.environ["PYDANTIC_DISABLE_PLUGINS"] = "__all__"
 from gha_step import cli
-from gha_step.late_imports import put_off_what_no_server_uses
-put_off_what_no_server_uses()
+from gha_step.late_imports import put_off_what_a_start_does_not_use
+put_off_what_a_start_does_not_use()
 cli._parsed(["serve"])
 from gha_step.settings import Settings
 from gha_step.wiring.server import build
@@ -60,5 +60,7 @@ def test_a_start_imports_nothing_that_no_server_uses(tmp_path: Path) -> None:
     ],
 )
 def test_what_was_put_off_is_there_for_whoever_asks(asked: str, answer: object, tmp_path: Path) -> None:
-    put_off = "from gha_step.late_imports import put_off_what_no_server_uses as p; p()\nimport json, uvicorn.server\n"
+    put_off = (
+        "from gha_step.late_imports import put_off_what_a_start_does_not_use as p; p()\nimport json, uvicorn.server\n"
+    )
     assert told(f"{put_off}{asked}\nprint(json.dumps(told))", tmp_path) == answer

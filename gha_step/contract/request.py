@@ -100,7 +100,7 @@ Text = Annotated[StrictStr, AfterValidator(encodable)]
 NonEmpty = Annotated[StrictStr, StringConstraints(min_length=1), AfterValidator(encodable)]
 
 
-class StepContext(_Received):
+class StepContext(_Received, defer_build=True):  # validated by what holds it
     """Where a promotion stands, as a host sends it. Strings are absent where the host has nothing to say."""
 
     project: NonEmpty = Field(alias="project", description="Namespace of the Kargo project.")
@@ -114,7 +114,7 @@ class StepContext(_Received):
     )
 
 
-class Step(_Received):
+class Step(_Received, defer_build=True):
     """Which step, with its config after expressions were evaluated."""
 
     kind: NonEmpty = Field(alias="kind")

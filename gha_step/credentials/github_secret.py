@@ -4,8 +4,7 @@ Source: Kargo's public step reference (facts: kargo-host, "Contract of the steps
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from gha_step.contract.errors import CredentialsError
 from gha_step.contract.secret import Token
@@ -17,8 +16,7 @@ BASE_URL: Final = "baseURL"
 UPLOAD_URL: Final = "uploadURL"
 
 
-@dataclass(frozen=True)
-class GitHubSecret:
+class GitHubSecret(NamedTuple):
     """What such a Secret holds. ``base_url`` and ``upload_url`` are as written, or ``None``."""
 
     token: Token

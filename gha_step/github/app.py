@@ -4,9 +4,8 @@ It knows nothing of Secrets. Source: https://docs.github.com/en/apps/creating-gi
 and facts, kargo-host, "Kargo Git credentials" ("App token").
 """
 
-from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 from urllib.parse import quote
 
 from gha_step.contract.secret import Token
@@ -20,8 +19,7 @@ EXPIRES_AFTER: Final = 540  # seconds; GitHub takes at most 600, by its own cloc
 MARGIN: Final = 300.0  # seconds before its end at which a token counts as used up: a step may look for its run so long
 
 
-@dataclass(frozen=True)
-class Installation:
+class Installation(NamedTuple):
     """An App where it is installed, and the one repository that a token is wanted for.
 
     ``issuer``: the App's client ID or ID. ``private_key``: PEM. ``owner`` and ``repo`` as the user wrote them.
@@ -53,8 +51,7 @@ class Installation:
         return {"repositories": [self.repo]}
 
 
-@dataclass(frozen=True)
-class InstallationToken:
+class InstallationToken(NamedTuple):
     """A token and for how many seconds from its answer on it may be used."""
 
     token: Token

@@ -7,7 +7,6 @@ right to what another project's key has earned. All of this is this process's ow
 import hashlib
 import threading
 from concurrent.futures import Future
-from dataclasses import dataclass, replace
 from typing import Final
 
 from gha_step.contract.errors import TokenUnavailable
@@ -35,15 +34,15 @@ PAUSE: Final = 5.0  # seconds after trouble that says nothing of its end
 _Key = tuple[Endpoint, str, int, str, str, bytes]
 
 
-@dataclass
 class _Cell:
     """What is known of one token; read and written under the lock."""
 
-    flight: "Future[InstallationToken] | None" = None
-    token: Token | None = None
-    until: float = 0.0  # boottime, which also counts while the machine is suspended
-    trouble: GitHubError | None = None
-    not_before: float = 0.0  # monotonic
+    def __init__(self) -> None:
+        self.flight: Future[InstallationToken] | None = None
+        self.token: Token | None = None
+        self.until = 0.0  # boottime, which also counts while the machine is suspended
+        self.trouble: GitHubError | None = None
+        self.not_before = 0.0  # monotonic
 
 
 class AppTokens:
@@ -139,7 +138,7 @@ class AppTokens:
                 raise
             return
         token = Token(found.token.reveal(), found.token.subject, made_at=self._clock.monotonic())
-        found = replace(found, token=token)
+        found = found._replace(token=token)
         with self._lock:
             cell.flight, cell.trouble = None, None
             cell.token, cell.until = found.token, begun + found.usable_for

@@ -8,8 +8,7 @@ checked before, addresses when they are about to be connected to: what a name le
 import ipaddress
 import socket
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from typing import Final, TypeAlias
+from typing import Final, NamedTuple, TypeAlias
 
 from gha_step.github.endpoint import Endpoint
 from gha_step.github.errors import OffLimits
@@ -36,8 +35,7 @@ _IPV4_AT_THE_END: Final = tuple(
 )
 
 
-@dataclass(frozen=True)
-class Egress:
+class Egress(NamedTuple):
     """The limits of one process.
 
     ``hosts``: only these GitHubs, by the host of their pages or of their API; empty: any. ``shared``: several projects

@@ -5,7 +5,6 @@ Nothing that is read here repeats the token, however it is disguised, or the sig
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any, Final, NamedTuple
@@ -37,8 +36,7 @@ class Request(NamedTuple):
     body: bytes
 
 
-@dataclass(frozen=True)
-class Answer:
+class Answer(NamedTuple):
     """A whole answer; header names are lower case. ``secrets``: what nothing that is read in it shows.
 
     ``signed``: the query of a redirect, which opens what it leads to.
@@ -62,7 +60,7 @@ class Answer:
         # `json` finds every encoded form; other readers of the bytes find no plain one either.
         plain = token.reveal().encode()
         body = self.body.replace(plain, b"***") if plain else self.body
-        return replace(self, headers=shown, body=body, secrets=secrets, signed=signed)
+        return self._replace(headers=shown, body=body, secrets=secrets, signed=signed)
 
     def hide(self, text: str) -> str:
         """``text``, which is read in the body by other means than `json`, without the secrets."""

@@ -7,7 +7,6 @@ a GET costs one (even if answered 304) and a dispatch five; without Retry-After 
 """
 
 import threading
-from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from gha_step.contract.memory import Memory
@@ -41,11 +40,11 @@ class Hold(NamedTuple):
 _FREE: Final = Hold(float("-inf"), None, "")
 
 
-@dataclass
 class _Budget:
-    hold: Hold = _FREE
-    strikes: int = 0  # refusals in a row, each after what the one before had asked for
-    next_turn: float = float("-inf")
+    def __init__(self) -> None:
+        self.hold = _FREE
+        self.strikes = 0  # refusals in a row, each after what the one before had asked for
+        self.next_turn = float("-inf")
 
 
 class RateLimits:

@@ -9,7 +9,6 @@ Source: the table of server generations in facts/github-dispatch.md.
 import threading
 from collections.abc import Mapping
 from concurrent.futures import Future
-from dataclasses import dataclass, field
 from typing import Final
 
 from gha_step.contract.memory import Memory
@@ -31,17 +30,17 @@ MAX_INPUTS_BEFORE: Final = 10
 AGAIN_AFTER: Final = 3600.0  # seconds after which a server is asked once more for what it refused
 
 
-@dataclass
 class _Server:
     """One API base. ``refused``: API versions; ``keyless``: versions in which our key is refused; each with when."""
 
-    version: tuple[int, int] | None = None  # of a GitHub Enterprise Server
-    selects: bool = False  # its answers say which API version was selected: our header arrives
-    refused: dict[str, float] = field(default_factory=dict)
-    keyless: dict[str | None, float] = field(default_factory=dict)
-    names_runs: dict[Dialect, bool] = field(default_factory=dict)
-    no_groups: float | None = None  # when it said that it does not tell of concurrency groups
-    contact: "Future[None] | None" = None
+    def __init__(self, version: tuple[int, int] | None = None, contact: "Future[None] | None" = None) -> None:
+        self.version = version  # of a GitHub Enterprise Server
+        self.selects = False  # its answers say which API version was selected: our header arrives
+        self.refused: dict[str, float] = {}
+        self.keyless: dict[str | None, float] = {}
+        self.names_runs: dict[Dialect, bool] = {}
+        self.no_groups: float | None = None  # when it said that it does not tell of concurrency groups
+        self.contact = contact
 
 
 class ServerCapabilities:

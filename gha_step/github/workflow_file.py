@@ -6,8 +6,7 @@ Source: https://docs.github.com/en/actions/reference/workflows-and-actions/workf
 import base64
 import binascii
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from gha_step.contract.json_text import parse_json
 from gha_step.github.messages import Answer
@@ -21,8 +20,7 @@ class Unreadable(ValueError):
     """The file does not tell what its inputs are; the text says why."""
 
 
-@dataclass(frozen=True)
-class DeclaredInput:
+class DeclaredInput(NamedTuple):
     """One input under ``on.workflow_dispatch.inputs``. ``type``: string, boolean, choice, number or environment."""
 
     name: str

@@ -21,6 +21,7 @@ from gha_step.inbound.connections import Unproved
 from gha_step.inbound.execution import Execution
 from gha_step.inbound.readiness import Readiness
 from gha_step.inbound.web import ASGIApp
+from gha_step.late_imports import catch_up
 from gha_step.runtime import Clock
 from gha_step.telemetry import log
 
@@ -145,6 +146,7 @@ class ServerProcess:
         self._readiness.ready = True
         for url in self.urls:
             log.info("listening on %s", url)
+        threading.Thread(target=catch_up, name="catch-up", daemon=True).start()
         await asyncio.wait([stopping, *([serving] if serving else [])], return_when=asyncio.FIRST_COMPLETED)
         if not (serving and serving.done()):
             await self._drain()

@@ -27,7 +27,7 @@ Outcome: TypeAlias = Literal[
 ]
 
 
-class Report(BaseModel):
+class Report(BaseModel, defer_build=True):
     """A report to Port of one of its runs. Its parts only go from open to closed.
 
     ``wanted``: whether Port wants to hear how the workflow ended. ``ack``: of the claim; ``none``: it came otherwise.
@@ -72,7 +72,7 @@ _WANTED: Final = ("mode", "secret", "url", "insecure")  # what the step's config
 _ONCE: Final = ("end", "ended", "attempt", "asked")
 
 
-class Cancellation(BaseModel):
+class Cancellation(BaseModel, defer_build=True):
     """The cancelling of a run whose Promotion ends without success. Its parts are written once each.
 
     ``secret``, ``url``, ``insecure``: where the credentials are, as the step's config names them; no token is kept.

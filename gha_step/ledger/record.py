@@ -119,7 +119,7 @@ class Run(Frozen):
     source: Literal["response", "marker", "promotion-name", "only-candidate", "host"]
 
 
-class Candidate(Frozen):
+class Candidate(Frozen, defer_build=True):
     """A run that may be ours, and whether its title has shown our marker or our promotion's name."""
 
     id: int

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 from gha_step.contract.errors import ConfigError, CredentialsError
 from gha_step.contract.secret import Token
@@ -49,8 +49,7 @@ class Repositories(Protocol):
         """
 
 
-@dataclass(frozen=True)
-class GivenToken:
+class GivenToken(NamedTuple):
     """One token for every repository, for a caller who brings it along. See `Repositories`.
 
     :param endpoint: the server of configs that do not name one by ``repoURL``.

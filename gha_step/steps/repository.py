@@ -6,8 +6,7 @@ steps").
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, NamedTuple
 
 from pydantic import BeforeValidator, Field
 from pydantic_core import PydanticCustomError
@@ -35,7 +34,7 @@ def _repo_url(value: object) -> RepoUrl:
         raise refusal(str(error)) from None
 
 
-class Credentials(ConfigModel):
+class Credentials(ConfigModel, defer_build=True):
     """Where the token comes from."""
 
     secret_name: Text = Field(
@@ -45,8 +44,7 @@ class Credentials(ConfigModel):
     )
 
 
-@dataclass(frozen=True)
-class RepositoryBySecret:
+class RepositoryBySecret(NamedTuple):
     """The form of v1.8."""
 
     secret_name: str
@@ -54,8 +52,7 @@ class RepositoryBySecret:
     repo: str
 
 
-@dataclass(frozen=True)
-class RepositoryByUrl:
+class RepositoryByUrl(NamedTuple):
     """The form since v1.9. ``skip_verify``: the server's certificate is not checked."""
 
     url: RepoUrl

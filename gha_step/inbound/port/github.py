@@ -6,7 +6,6 @@ Source: port.md, "Inputs" and GHA_STEP_PORTIO_GITHUB_SECRET.
 
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from typing import Final, TypeAlias
 
 from gha_step.contract.errors import CredentialsError, StepError, TokenUnavailable
@@ -139,7 +138,7 @@ class GitHubOfPort:
         known = number if now < until else app.number
         if known:
             try:
-                token = fetch(replace(app, number=known))
+                token = fetch(app._replace(number=known))
             except Refused:
                 pass  # the App has been installed anew since
             else:
@@ -148,7 +147,7 @@ class GitHubOfPort:
                 return token
         number = self._app_tokens.installation(app)
         self._keep_installation(key, number)  # also where its token is on its way for longer than this waits
-        return fetch(replace(app, number=number))
+        return fetch(app._replace(number=number))
 
     def _keep_installation(self, key: tuple[Endpoint, str, str], number: int) -> None:
         with self._lock:

@@ -4,8 +4,7 @@ Only for dispatches without a marker, and only on servers that name no runs, or 
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from typing import Final
+from typing import Final, NamedTuple
 
 from gha_step.contract.errors import LedgerError, LedgerUnavailable
 from gha_step.github.errors import GitHubError, Refused
@@ -28,8 +27,7 @@ TAKEOVER: Final = 15.0  # seconds for which a holder may do nothing before it ha
 CONTACT_WITHIN: Final = 15.0  # seconds to wait for somebody else's first contact
 
 
-@dataclass(frozen=True)
-class Preparation:
+class Preparation(NamedTuple):
     """What is known before a dispatch: GitHub's time, and the runs that were there already."""
 
     floor: float | None = None
@@ -82,7 +80,7 @@ class Gate:
             return Preparation()
         if not self._enter(task, record, request, pause):
             return None
-        return replace(self._baseline(request), actor=self._listings.actor(request.workflow, request.token))
+        return self._baseline(request)._replace(actor=self._listings.actor(request.workflow, request.token))
 
     def _first_contact(self, request: DispatchRequest) -> "Preparation | None":
         """Learn what this server does, once per process; ``None`` if somebody else has just done so."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from gha_step.contract.errors import StepError
 from gha_step.contract.request import Caller
@@ -95,8 +96,7 @@ class DispatchRequest:
         return self.workflow.endpoint
 
 
-@dataclass(frozen=True)
-class Witness:
+class Witness(NamedTuple):
     """What the host kept of our own earlier output, in ``sharedState``: the ledger's record may be gone."""
 
     target: str  # hash
@@ -104,8 +104,7 @@ class Witness:
     url: str
 
 
-@dataclass(frozen=True)
-class DispatchCall:
+class DispatchCall(NamedTuple):
     """What one call brings.
 
     :param request: ``None`` if it cannot say what to dispatch; ``problem`` says why.

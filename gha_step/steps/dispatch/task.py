@@ -3,7 +3,7 @@
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
-from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from gha_step.contract.result import StepResult
 from gha_step.ledger.record import Record, Run
@@ -45,13 +45,12 @@ class Task:
             self.ready.set_result(None)
 
 
-@dataclass(frozen=True)
-class Joined:
+class Joined(NamedTuple):
     """One call's view of the task that it joined; see `gha_step.steps.kind.Underway`."""
 
     task: Task
     call: DispatchCall
-    withdraw: Callable[[Task], bool] = field(repr=False)
+    withdraw: Callable[[Task], bool]
 
     @property
     def ready(self) -> "Future[None]":
