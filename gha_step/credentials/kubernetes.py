@@ -1,7 +1,8 @@
 """Secrets as Kubernetes keeps them: one `get` of one named Secret in the project's own namespace.
 
 For that a Role with ``get`` on named Secrets is enough. Only Kargo's Git credentials, which configs since v1.9 use, are
-listed: they are found by what they hold, not by name. Nothing is watched or remembered.
+listed: they are found by what they hold, not by name. Nothing is watched or remembered: many calls at the same moment
+share one `get`, which began after the last of them had come.
 """
 
 import base64
@@ -19,6 +20,7 @@ from gha_step.credentials.secrets import (
     check_namespace,
 )
 from gha_step.kube import Denied, Forbidden, KubeApi, KubeError, NotFound
+from gha_step.shared_reads import SharedReads
 
 GIT_CREDENTIALS: Final = "kargo.akuity.io/cred-type=git"
 NO_GIT_CREDENTIALS: Final = "kargo.akuity.io/cred-type!=git"
@@ -34,9 +36,13 @@ class KubernetesSecrets:
     def __init__(self, api: KubeApi, shared: str | None = None) -> None:
         self._api = api
         self._shared = shared
+        self._gets: SharedReads[Mapping[str, bytes]] = SharedReads()
 
     def read(self, project: str, name: str) -> Mapping[str, bytes]:
         check_names(project, name)
+        return self._gets.read((project, name), lambda: self._get(project, name))
+
+    def _get(self, project: str, name: str) -> Mapping[str, bytes]:
         try:
             secret = self._api.get(f"/api/v1/namespaces/{project}/secrets/{name}")
         except NotFound:

@@ -25,8 +25,8 @@ from gha_step.ledger.attribution import concerns
 from gha_step.ledger.keys import digest
 from gha_step.ledger.lease import Lease
 from gha_step.ledger.record import FINAL, Payload, Record, State, Target, Version, asked_of, asked_text
-from gha_step.ledger.shared_reads import SharedReads
 from gha_step.ledger.store import Conflict, RecordRefused, Standing
+from gha_step.shared_reads import SharedReads
 from gha_step.telemetry import log
 
 GROUP: Final = "gha-step.dev"

@@ -1,8 +1,11 @@
 """What only Kubernetes can answer about a Secret: permissions, outages, and answers that are none."""
 
 import logging
+import threading
 import traceback
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -23,7 +26,7 @@ from tests.support.api_server import (
     silent,
     status,
 )
-from tests.support.clock import VirtualClock
+from tests.support.clock import LONG, VirtualClock, eventually
 from tests.support.cluster import Cluster, write_kubeconfig
 from tests.support.denials import told_at_last
 
@@ -40,10 +43,37 @@ def reader(server: ApiServer, folder: Path, timeout: float = 2.0, clock: Clock |
     return KubernetesSecrets(connect({"KUBECONFIG": str(kubeconfig)}, clock or SystemClock(), timeout=timeout))
 
 
+def _waiting(future: Any) -> int:
+    return len(future._condition._waiters)
+
+
 def test_one_read_is_one_get_of_one_secret(server: ApiServer, tmp_path: Path) -> None:
     server.objects[PATH] = as_secret("github", {"accessToken": VALUE})
     reader(server, tmp_path).read("project-a", "github")
     assert [(one.method, one.path) for one in server.requests] == [("GET", PATH)]
+
+
+def test_calls_at_the_same_moment_share_a_get_that_began_after_they_came(server: ApiServer, tmp_path: Path) -> None:
+    came, go_on = threading.Event(), threading.Event()
+
+    def held(handler: Any) -> None:
+        came.set()
+        assert go_on.wait(LONG)
+        answer(200, as_secret("github", {"accessToken": b"old"}))(handler)
+
+    server.scripted.append(held)
+    server.objects[PATH] = as_secret("github", {"accessToken": VALUE})
+    secrets = reader(server, tmp_path, timeout=LONG)
+    with ThreadPoolExecutor(20) as threads:
+        first = threads.submit(secrets.read, "project-a", "github")
+        assert came.wait(LONG)
+        later = [threads.submit(secrets.read, "project-a", "github") for _ in range(19)]
+        key = "project-a", "github"  # one of them is to read, and the others wait for it
+        eventually(lambda: key in secrets._gets._next and _waiting(secrets._gets._next[key]) == 18)
+        go_on.set()
+        assert first.result(LONG) == {"accessToken": b"old"}
+        assert [one.result(LONG) for one in later] == [{"accessToken": VALUE}] * 19
+    assert len(server.requests) == 2
 
 
 @pytest.mark.parametrize(("project", "name"), [("..", "github"), ("project-a", "../../secrets"), ("a/b", "c")])

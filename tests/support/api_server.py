@@ -41,6 +41,17 @@ def answer(status: int, body: object = None, headers: Mapping[str, str] | None =
     return send
 
 
+def stores(version: int) -> Scripted:
+    """What is written is stored, as this version."""
+
+    def send(handler: "_Handler") -> None:
+        written = json.loads(handler.server.requests[-1].body)
+        written["metadata"] |= {"uid": "u", "resourceVersion": str(version)}
+        handler.reply(201 if handler.command == "POST" else 200, json.dumps(written).encode(), {})
+
+    return send
+
+
 def status(code: int, reason: str, message: str, name: str = "") -> dict[str, Any]:
     """A ``Status``: what an API server answers in place of an object."""
     details = {"details": {"name": name}} if name else {}

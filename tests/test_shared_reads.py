@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from gha_step.ledger.shared_reads import SharedReads
+from gha_step.shared_reads import SharedReads
 from tests.support.clock import LONG, eventually
 
 
