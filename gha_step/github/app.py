@@ -5,7 +5,8 @@ and facts, kargo-host, "Kargo Git credentials" ("App token").
 """
 
 from datetime import datetime
-from typing import Any, Final, NamedTuple
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from urllib.parse import quote
 
 from gha_step.contract.secret import Token
@@ -14,6 +15,10 @@ from gha_step.github.errors import BadPrivateKey, Refused, Unclear
 from gha_step.github.messages import Answer, ErrorBody, date, error_body, positive_id
 from gha_step.github.refusals import PASSING, Asked, known_cause, rate_limit, said
 
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
+
+KEYS: Final = 64  # of Apps that are kept as they were read
 ISSUED_BEFORE: Final = 60  # seconds: GitHub's clock may be behind
 EXPIRES_AFTER: Final = 540  # seconds; GitHub takes at most 600, by its own clock
 MARGIN: Final = 300.0  # seconds before its end at which a token counts as used up: a step may look for its run so long
@@ -66,20 +71,27 @@ def app_jwt(app: Installation, now: float) -> Token:
     """
     # 60 ms, and only those pay who have an App.
     import jwt
+
+    claims = {"iat": int(now) - ISSUED_BEFORE, "exp": int(now) + EXPIRES_AFTER, "iss": app.issuer}
+    return Token(jwt.encode(claims, _signing_key(app.private_key), algorithm="RS256"))
+
+
+@lru_cache(maxsize=KEYS)
+def _signing_key(private_key: Token) -> "RSAPrivateKey":
+    """Kept, because to check the primes of a key takes 50 ms, and an App has a token for each of its repositories."""
     from cryptography.exceptions import UnsupportedAlgorithm
     from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
     from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
     try:
-        key = load_pem_private_key(app.private_key.reveal().encode(), password=None)
+        key = load_pem_private_key(private_key.reveal().encode(), password=None)
     except TypeError:
         raise BadPrivateKey("is encrypted with a passphrase: store it without") from None
     except (ValueError, UnsupportedAlgorithm):
         raise BadPrivateKey("is not a private key in PEM, or not all of it: store the .pem file as it is") from None
     if not isinstance(key, RSAPrivateKey):
         raise BadPrivateKey("is not an RSA key, as those of GitHub Apps are: store the .pem file that GitHub gave")
-    claims = {"iat": int(now) - ISSUED_BEFORE, "exp": int(now) + EXPIRES_AFTER, "iss": app.issuer}
-    return Token(jwt.encode(claims, key, algorithm="RS256"))
+    return key
 
 
 def installation_token(answer: Answer, app: Installation, now: float) -> InstallationToken:

@@ -1,10 +1,13 @@
 """How an App proves itself to the emulated GitHub, and what its installation tokens are good for."""
 
 import json
+from functools import cache
 from typing import Any
 
 import jwt
 import pytest
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from gha_step.emulator import API_2022, API_2026, App, GitHub, Installation, Json, Response
 from tests.support.app_keys import ec_key, rsa_key
@@ -30,7 +33,15 @@ def installation(github: GitHub, app: App) -> Installation:
 def signed(key: str | None = None, algorithm: str = "RS256", **changes: Any) -> str:
     claims: dict[str, Any] = {"iat": int(START) - 60, "exp": int(START) + 540, "iss": "Iv23example"}
     kept = {name: value for name, value in (claims | changes).items() if value is not ...}
-    return jwt.encode(kept, rsa_key().private if key is None else key, algorithm=algorithm)
+    return jwt.encode(kept, read(rsa_key().private) if key is None else key, algorithm=algorithm)
+
+
+@cache
+def read(pem: str) -> RSAPrivateKey:
+    """Once: to check the primes of a key takes 50 ms."""
+    key = load_pem_private_key(pem.encode(), None)
+    assert isinstance(key, RSAPrivateKey)
+    return key
 
 
 def new_token(
