@@ -149,7 +149,7 @@ def _told(answer: Answer) -> Answer:
         try:
             body = read_json(answer.body)
         except ValueError as error:
-            raise Lost(f"Port answered {answer.status}, but the answer is {error}") from None
+            raise Lost(f"Port answered {answer.status}, but the answer cannot be used: {error}") from None
         if not isinstance(body, dict) or body.get("ok") is False:
             raise Lost(f"Port answered {answer.status}, but does not say that it is done ({words(answer)})")
     return answer
@@ -186,7 +186,7 @@ def _listed(answer: Answer, name: str) -> list[Any]:
     try:
         body = read_json(answer.body)
     except ValueError as error:
-        raise Lost(f"Port answered 200, but {error}") from None
+        raise Lost(f"Port answered 200, but the answer cannot be used: {error}") from None
     listed = body.get(name) if isinstance(body, dict) else None
     if not isinstance(listed, list):
         raise Lost(f"Port answered 200, but without {name}")
@@ -197,4 +197,4 @@ def _read(parse: Callable[[bytes], T], answer: Answer, route: str) -> T:
     try:
         return parse(answer.body)
     except ValueError as error:
-        raise Lost(f"Port answered 200 to {route}, but with {error}") from None
+        raise Lost(f"Port answered 200 to {route}, but the answer cannot be used: {error}") from None

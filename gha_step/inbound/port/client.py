@@ -29,6 +29,7 @@ ANSWER_WITHIN: Final = 30.0  # seconds
 TOKEN_WITHIN: Final = 45.0  # seconds: to connect, and for the answer
 MAX_BODY: Final = 2 << 20  # a run with its payload; Port takes no body over 1 MiB
 MAX_LISTING: Final = 16 << 20  # claims and listings hold up to a thousand runs
+NO_WORDS: Final = "no words"
 TOKEN: Final = "token"  # noqa: S105  the name of a route
 US_API: Final = "https://api.us.port.io"
 DEFAULT_API: Final = "https://api.port.io"
@@ -181,10 +182,11 @@ class PortClient:
             answer = self._send(TOKEN, "POST", "/v1/auth/access_token", [], body, MAX_BODY)
         except Lost as error:  # what the token was wanted for was not sent
             raise NotSent(f"no token: {error}", 60.0) from None
-        if answer.status >= 500:
-            raise NotSent(f"{self._host} answered {answer.status} to a request for a token", 60.0)
         if answer.status != 200:
             answer = answer.hiding(credentials.client_secret)
+        if answer.status != 200 and not _refuses_login(answer):
+            raise NotSent(f"{self._host} answered {answer.status} to a request for a token ({words(answer)})", 60.0)
+        if answer.status != 200:
             hint = "; organisations in the US use GHA_STEP_PORTIO_API=" + US_API
             raise LoginRefused(
                 f"{self._host} refuses the client ID and secret: {answer.status} ({words(answer)}): correct clientId "
@@ -194,7 +196,9 @@ class PortClient:
         try:
             return read_grant(answer.body)
         except ValueError as error:
-            raise NotSent(f"{self._host} answered 200 to a request for a token, but with {error}", 60.0) from None
+            raise NotSent(
+                f"{self._host} answered 200 to a request for a token, but the answer cannot be used: {error}", 60.0
+            ) from None
 
     def _send(
         self,
@@ -297,13 +301,18 @@ class PortClient:
         return self.endpoint.host
 
 
+def _refuses_login(answer: Answer) -> bool:
+    """Whether Port itself refuses: a redirect, or a page without Port's words, comes from something before it."""
+    return answer.status in (401, 404, 422) or (400 <= answer.status < 500 and words(answer) != NO_WORDS)
+
+
 def words(answer: Answer) -> str:
     """Port's own words of a refusal, for a message: bounded, on one line."""
     try:
         body = answer.json()
     except ValueError:
-        return "no words"
+        return NO_WORDS
     if not isinstance(body, dict):
-        return "no words"
+        return NO_WORDS
     parts = [value for name in ("error", "message") if isinstance(value := body.get(name), str) and value]
-    return shown(": ".join(parts), 500) if parts else "no words"
+    return shown(": ".join(parts), 500) if parts else NO_WORDS

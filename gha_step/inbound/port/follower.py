@@ -253,7 +253,7 @@ class PortReports:
         if isinstance(outcome, Took) or told != report:
             self._succeeded(followed)
             if not isinstance(outcome, Took):
-                log.error("Port refuses it, and the rest goes on: %s", why, extra=subject_of(turn.record))
+                log.error("the rest goes on: %s", why, extra=subject_of(turn.record))
             return None
         return self._failed(turn, why, asked, at_once=followed.known.refusal is not None or isinstance(step, Ack))
 
@@ -276,7 +276,8 @@ class PortReports:
                 answer = self._api.log(report.kind, report.id, line)
         if 200 <= answer.status < 300:
             return Took(), ""
-        return Refusal(answer.status), f"{answer.status} ({words(answer)})"
+        part = "a log line" if isinstance(step, Say) else "a PATCH"
+        return Refusal(answer.status), f"Port refuses {part} ({step.part}): {answer.status} ({words(answer)})"
 
     def _read_port(self, turn: "_Turn") -> float | None:
         followed, report = turn.followed, turn.record.report

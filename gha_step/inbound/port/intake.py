@@ -333,7 +333,8 @@ class Door:
             return min(max(asked, SHORTEST), LONGEST)
         return min(SHORTEST * 1.5 ** min(held.tries, 20), LONGEST)
 
-    def _say(self, held: _Held, why: str) -> None:
+    def _say(self, held: _Held, message: str) -> None:
+        why = message.removeprefix("nothing dispatched yet: ")
         if why != held.why:
             log.info("nothing dispatched yet: %s", why, extra=self._subject(held))
         held.why = why

@@ -158,12 +158,23 @@ def test_a_token_that_is_refused_from_the_start_is_not_asked_for_again_at_once(
     assert port.count("token") == asked + 1
 
 
-@pytest.mark.parametrize("fault", [Reset("before"), Close("before"), FaultAnswer(Response(503))])
+@pytest.mark.parametrize(
+    "fault",
+    [
+        Reset("before"),
+        Close("before"),
+        FaultAnswer(Response(503)),
+        FaultAnswer(Response(302, (("Location", "https://login.example"),))),
+        FaultAnswer(Response(403, (), b"<html>blocked</html>")),
+        FaultAnswer(Response(200, (), b"<html>Sign in</html>")),
+    ],
+)
 def test_without_a_token_nothing_was_sent(api: PortApi, port: Port, clock: VirtualClock, fault: object) -> None:
     run = port.press("deploy")
     port.faults.add(fault, "token")  # type: ignore[arg-type]  # one of the faults
-    with pytest.raises(NotSent):
+    with pytest.raises(NotSent) as raised:
         api.patch("run", run.id, {"status": "SUCCESS"})
+    assert not isinstance(raised.value, LoginRefused)  # nobody is to correct a Secret that is right
     assert not run.ended
     clock.forward(60)
     api.patch("run", run.id, {"status": "SUCCESS"})
