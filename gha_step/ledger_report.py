@@ -76,8 +76,8 @@ _CERTAIN: Final = {
     State.UNRESOLVED: " With {certain}, a late run is still found.",
 }
 _ABOUT_A_CANCEL: Final = (
-    "Nothing. This step has dispatched nothing. While its promotion goes on, do not delete this record: it keeps the "
-    "step from cancelling a later attempt of the run."
+    "Nothing. This {step} has dispatched nothing. While {goes_on}, do not delete this record: it keeps the {step} from "
+    "cancelling a later attempt of the run."
 )
 _HEAD: Final = ("KEY", "STATE", "REPO", "WORKFLOW", "REF", "RUN", "AGE", "PROJECT", "PROMOTION", "ALIAS")
 
@@ -259,7 +259,10 @@ def _lines(facts: Iterable[tuple[str, str | None]]) -> str:
 def what_to_do(record: Record) -> str:
     """In plain words, by its state."""
     if cancels(record) is not None:
-        return _ABOUT_A_CANCEL
+        if record.said_key is None:
+            return _ABOUT_A_CANCEL.format(step="step", goes_on="its promotion goes on")
+        goes_on = f"the command may be repeated with {_flag_of(record)}"
+        return _ABOUT_A_CANCEL.format(step="command", goes_on=goes_on)
     words = _words(record)
     text = _WHAT_TO_DO[record.state] + (_CERTAIN.get(record.state, "") if words.certain else "")
     run = record.run and record.run.url

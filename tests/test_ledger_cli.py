@@ -6,6 +6,7 @@ import shutil
 import sqlite3
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from gha_step.github.runs import RunReference
 from gha_step.ledger.duties import Report
 from gha_step.ledger.keys import step_key
 from gha_step.ledger.kubernetes import KubernetesStore
-from gha_step.ledger.record import Candidate, Run, State
+from gha_step.ledger.record import SAID_KEY, Candidate, Run, State
 from gha_step.ledger.sqlite import SqliteStore
 from gha_step.steps.cancel.record import new_record
 from tests.inbound.test_promotions import CRD
@@ -365,6 +366,11 @@ def test_a_cancel_is_shown_as_one_and_not_as_a_dispatch_that_was_refused(
     assert "rejected" not in str(told)
     as_json = json.loads("\n".join(lines(capsys, "ledger", "show", made.key, "--output", "json")))
     assert (as_json["cancels"], as_json["what_to_do"]) == ({"run": 99, "attempt": 2}, told["what to do"].strip())
+    assert "its promotion goes on" in told["what to do"]
+    held.write(new_record(Caller(("shell", SAID_KEY, "k 1")), replace(run, run_id=98), 1, 1_800_000_000.0))
+    told = dict(line.split(":", 1) for line in lines(capsys, "ledger", "show", "98"))
+    assert "promotion" not in told["what to do"]
+    assert "may be repeated with --key 'k 1'" in told["what to do"]
 
 
 def test_a_prefix_of_several_keys_is_told_with_the_keys(held: SqliteStore, capsys: pytest.CaptureFixture[str]) -> None:

@@ -204,6 +204,8 @@ WorkflowInputs = Annotated[dict[str, str], BeforeValidator(_inputs, json_schema_
 """Workflow inputs as GitHub receives them: every value a string."""
 
 
+REQUIRED: Final = "is required"
+MEANT: Final = "did you mean "
 Problem = tuple[tuple[int | str, ...], str]
 """What is wrong with a config: where, by its keys, and in words."""
 
@@ -247,7 +249,7 @@ class ConfigModel(BaseModel):
         for mismatch in cls.mismatches(config):
             field, _, words = mismatch.partition(": ")
             problems.append((tuple(field.split(".")[1:]), words))
-        return (None, problems) if problems else (parsed, [])
+        return (None, _told_once(problems)) if problems else (parsed, [])
 
     @classmethod
     def json_schema(cls) -> dict[str, Any]:
@@ -275,6 +277,12 @@ class ConfigModel(BaseModel):
         return []
 
 
+def _told_once(problems: list[Problem]) -> list[Problem]:
+    """Without the fields that are missing because their names are misspelt: one typo is one problem."""
+    meant = {(*where[:-1], words.rpartition(MEANT)[2].rstrip("?")) for where, words in problems if MEANT in words}
+    return [(where, words) for where, words in problems if words != REQUIRED or where not in meant]
+
+
 def _path(location: tuple[int | str, ...]) -> str:
     # A key is the user's: it may be long or hold anything, and ends up in a log line.
     return ".".join(["config", *(ascii(str(part)[:60])[1:-1] for part in location)])
@@ -283,7 +291,7 @@ def _path(location: tuple[int | str, ...]) -> str:
 def _words(model: type[BaseModel], problem: ErrorDetails) -> str:
     match problem["type"]:
         case "missing":
-            return "is required"
+            return REQUIRED
         case "extra_forbidden":
             return "is not a field of this step" + _nearest(model, problem["loc"])
         case "model_type" | "model_attributes_type":
@@ -305,7 +313,7 @@ def _nearest(model: type[BaseModel], location: tuple[int | str, ...]) -> str:
     known = wire_names(model)
     by_lower = {name.lower(): name for name in known}
     close = get_close_matches(str(location[-1]).lower(), by_lower, n=1)
-    return f"; did you mean {by_lower[close[0]]}?" if close else f"; the fields are {', '.join(known)}"
+    return f"; {MEANT}{by_lower[close[0]]}?" if close else f"; the fields are {', '.join(known)}"
 
 
 def wire_names(model: type[BaseModel]) -> list[str]:

@@ -170,6 +170,14 @@ def test_a_typo_is_told_with_the_nearest_field() -> None:
     assert "did you mean expectedConclusion?" in refusal(expectedConclusions="success")
 
 
+def test_one_typo_is_one_problem() -> None:
+    with pytest.raises(ConfigError) as caught:
+        WaitForWorkflowConfig.parse({"repoURL": "https://github.com/myorg/my-app", "runId": 1})
+    assert str(caught.value) == "config.runId: is not a field of this step; did you mean runID?"
+    with pytest.raises(ConfigError, match=r"did you mean secretName\?; config\.owner: is required$"):
+        WaitForWorkflowConfig.parse({"credentials": {"secretname": "a"}, "repo": "b", "runID": 1})
+
+
 def test_the_dispatch_steps_own_fields_are_refused() -> None:
     assert "config.workflowFile: is not a field of this step" in refusal(workflowFile="deploy.yml")
 

@@ -149,7 +149,7 @@ def test_a_run_that_another_replaced_says_so(here: Follower, changes: dict[str, 
     assert "before a job began" in words(result)
     assert "newer run of its concurrency group" in words(result)
     assert "`queue: max`" in words(result)
-    assert "correct config.jobs" not in words(result)
+    assert "correct the job's name" not in words(result)
     assert told(result)["output"]["conclusion"] == "cancelled"
     assert here.github.count("list-annotations") == 0
 

@@ -336,10 +336,7 @@ def _config(kind: str, config: Mapping[str, Any], *, alone: bool) -> Iterator[tu
     evaluated = {name for name in known if is_open(config.get(name))}
     given = _fillable(config, alone=alone)
     parsed, problems = CONFIGS[kind].judge(given)
-    meant = {words.rpartition("did you mean ")[2].rstrip("?") for _, words in problems if "did you mean" in words}
     for where, words in problems:
-        if words == "is required" and where and where[-1] in meant:
-            continue  # one typo is one problem
         if where and where[0] not in evaluated:
             yield where, _INSTEAD.get((kind, str(where[0])), words)
     if isinstance(parsed, dispatch.DispatchWorkflowConfig):

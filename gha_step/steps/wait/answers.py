@@ -79,7 +79,7 @@ def _without_a_job(wish: Wish, run: ObservedRun, named: Named) -> str:
     missing = ", ".join(map(repr, named.unseen))
     there = f"its jobs are {', '.join(map(repr, named.names))}" if named.names else "it has no jobs"
     return (
-        f"{_subject(wish, run)} ended with {run.conclusion}, and had no job {missing}; {there}: correct config.jobs "
+        f"{_subject(wish, run)} ended with {run.conclusion}, and had no job {missing}; {there}: correct the job's name "
         f"({run.url})"
     )
 
