@@ -6,13 +6,12 @@ import signal
 import subprocess
 import sys
 import urllib.request
-from collections.abc import Callable
 
 import pytest
 
 from gha_step import __version__
 from gha_step.settings import described
-from tests.support.process import Ended, clean_environment, on_a_terminal, run_command, run_here
+from tests.support.process import clean_environment, on_a_terminal, run_command, run_here
 
 
 def test_without_a_command_one_line_says_where_help_is_and_the_exit_code_says_so() -> None:
@@ -71,20 +70,26 @@ def test_the_emulator_refuses_an_address_that_it_cannot_listen_on_in_one_line(co
     assert address in done.stderr
 
 
-@pytest.mark.parametrize(("generation", "run"), [("github.com", run_command), ("ghes-3.21", run_here)])
-def test_the_demo_ends_with_the_run_id_that_the_emulator_holds(generation: str, run: Callable[..., Ended]) -> None:
+@pytest.mark.parametrize(("generation", "coloured"), [("github.com", False), ("ghes-3.21", True)])
+def test_the_demo_ends_with_the_run_id_that_the_emulator_holds(generation: str, *, coloured: bool) -> None:
     noise = {"GHA_STEP_LEDGER": "sqlite:/nowhere/x.db"} | dict.fromkeys(
         ("HTTPS_PROXY", "HTTP_PROXY"), "http://127.0.0.1:1"
-    )
-    done = run("demo", "--generation", generation, **noise)  # nothing of the shell disturbs it
-    assert done.returncode == 0, done.stderr
-    lines = done.stdout.splitlines()
+    )  # nothing of the shell disturbs it
+    if coloured:
+        shown = on_a_terminal(sys.executable, "-m", "gha_step", "demo", "--generation", generation, **noise)
+        assert "\x1b[" in shown
+        said = re.sub(r"\x1b\[[0-9;]*m", "", shown).replace("\r\n", "\n")
+    else:
+        done = run_command("demo", "--generation", generation, **noise)
+        assert (done.returncode, done.stderr) == (0, "")
+        said = done.stdout
+    lines = said.splitlines()
     assert re.fullmatch(r"runID: [1-9][0-9]*", lines[-1])
     assert [line for line in lines if line][1].startswith("POST http://127.0.0.1:")
-    assert "emulator-token" not in done.stdout + done.stderr
-    assert "\x1b" not in done.stdout  # it is not a terminal
-    assert done.stdout.index("killed now (SIGKILL)") < done.stdout.index("HTTP 200")
-    answers = [json.loads(text) for text in re.findall(r"HTTP 200\n(\{.*?\n\})", done.stdout, re.DOTALL)]
+    assert "emulator-token" not in said
+    assert "\x1b" not in said
+    assert said.index("killed now (SIGKILL)") < said.index("HTTP 200")
+    answers = [json.loads(text) for text in re.findall(r"HTTP 200\n(\{.*?\n\})", said, re.DOTALL)]
     (dispatched,) = [answer["output"] for answer in answers if "runID" in answer["output"]]
     assert f"runID: {dispatched['runID']}" == lines[-1]
     assert dispatched["runIDSource"] == "marker"  # GitHub's answer died with the server
@@ -112,12 +117,8 @@ def test_the_demo_over_grpc_ends_with_the_run_id_that_the_emulator_holds() -> No
     assert '"conclusion": "success"' in done.stdout
 
 
-def test_the_demo_is_coloured_on_a_terminal_unless_somebody_wants_none() -> None:
-    shown = on_a_terminal(sys.executable, "-m", "gha_step", "demo")
-    assert "\x1b[" in shown
-    assert re.fullmatch(r"runID: [1-9][0-9]*", shown.split("\r\n")[-2])
+def test_the_demo_has_no_colours_on_a_terminal_where_somebody_wants_none() -> None:
     words = [sys.executable, "-c", "from gha_step.demo import Printer; Printer().tell('The demo')"]
-    assert "\x1b[" in on_a_terminal(*words)
     assert on_a_terminal(*words, NO_COLOR="1") == "\r\n── The demo\r\n"
 
 

@@ -11,7 +11,7 @@ from gha_step.emulator import EXAMPLE_TOKEN, GitHub, serve
 from tests.end_to_end.conftest import PACE, step
 from tests.support.calls import BEARER
 from tests.support.host import Heard, KargoHost, Promotion
-from tests.support.process import Served, run_command, served
+from tests.support.process import Served, run_here, served
 from tests.support.secrets import example_secret
 
 TITLED = """
@@ -57,7 +57,7 @@ def test_what_came_after_the_copy_is_sent_again_unless_its_marker_is_looked_for(
         with serving(lifetime) as server:
             assert run(server, "before").run_id == before.run_id
             again = run(server, "after")
-            listed = run_command("ledger", "list", "--json", GHA_STEP_LEDGER=f"sqlite:{ledger}")
+            listed = run_here("ledger", "list", "--json", GHA_STEP_LEDGER=f"sqlite:{ledger}")
     assert again.status == "Succeeded"
     assert (again.run_id == after.run_id, len(github.runs)) == (dispatches == 1, 1 + dispatches)
     assert listed.stdout.count('"key"') == 2

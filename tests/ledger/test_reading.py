@@ -15,7 +15,7 @@ from gha_step.ledger.sqlite import SqliteStore
 from tests.ledger.records import owing, record
 
 NOW = 1_700_100_000.0
-COUNT = 2 * PAGE + 7
+COUNT = PAGE * 7 // 5
 
 
 @pytest.fixture(scope="module")
