@@ -27,6 +27,7 @@ from tests.inbound.test_promotions import CRD
 from tests.ledger.clusters import install
 from tests.ledger.records import CANDIDATE, REPORT, TARGET, record
 from tests.support.cluster import Cluster
+from tests.support.rows import each_row
 
 STATES = pytest.mark.parametrize("state", list(State))
 
@@ -158,8 +159,8 @@ NOW = 1_700_010_000.0
 OLD, NEW = NOW - report.STUCK_AFTER - 1, NOW - report.STUCK_AFTER + 1
 
 
-@pytest.mark.parametrize("state", list(State))
-@pytest.mark.parametrize("created_at", [OLD, NEW])
+@each_row("state", list(State))
+@each_row("created_at", [OLD, NEW])
 def test_stuck_is_what_was_sent_half_an_hour_ago_and_is_not_over(state: State, created_at: float) -> None:
     one = record(state, created_at=created_at)
     stuck = state in (State.SENDING, State.UNKNOWN, State.ACCEPTED_WITHOUT_ID) and created_at == OLD

@@ -2,10 +2,10 @@
 
 from collections.abc import Callable
 
-import pytest
 from google.protobuf.descriptor_pb2 import DescriptorProto, FieldDescriptorProto, FileDescriptorProto, FileDescriptorSet
 
 from tests.proto import RELEASED, breaking
+from tests.support.rows import each_row
 
 
 def released() -> FileDescriptorSet:
@@ -49,7 +49,7 @@ def test_another_order_in_the_file_breaks_nothing() -> None:
     assert changed(turn) == []
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("change", "words"),
     [
         (lambda file: file.message_type.pop(), "is gone"),

@@ -6,6 +6,7 @@ The cases of NO_PROXY are those of https://pkg.go.dev/golang.org/x/net/http/http
 import pytest
 
 from gha_step.proxies import BadProxy, Proxies, Proxy
+from tests.support.rows import each_row
 
 PROXY = "http://proxy.example.com:3128"
 
@@ -14,7 +15,7 @@ def goes_through(host: str, exempt: str, port: int = 443) -> bool:
     return Proxies.parse({"HTTPS_PROXY": PROXY, "NO_PROXY": exempt}).for_tls(host, port) is not None
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("exempt", "host"),
     [
         ("*", "ghe.example.com"),
@@ -48,7 +49,7 @@ def test_what_no_proxy_exempts(exempt: str, host: str) -> None:
     assert not goes_through(host, exempt)
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("exempt", "host"),
     [
         ("", "ghe.example.com"),
@@ -118,8 +119,8 @@ def test_upper_case_counts_before_lower_case(environment: dict[str, str], host: 
     assert (found.host if found else None) == host
 
 
-@pytest.mark.parametrize("name", ["HTTPS_PROXY", "https_proxy"])
-@pytest.mark.parametrize(
+@each_row("name", ["HTTPS_PROXY", "https_proxy"])
+@each_row(
     "url",
     [
         "http://",

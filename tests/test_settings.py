@@ -7,6 +7,7 @@ import pytest
 
 from gha_step.settings import Address, Settings, SettingsError, SqliteLedger, described, variable
 from gha_step.wiring.core import ARTIFACT_HOSTS
+from tests.support.rows import each_row
 
 
 def parse(**values: str) -> Settings:
@@ -38,7 +39,7 @@ def test_other_variables_are_not_looked_at() -> None:
     assert Settings.parse({"PATH": "/bin", "GHA_STEPS": "x", "XGHA_STEP_Y": "z"}) == Settings.parse({})
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("name", "value", "field", "parsed"),
     [
         ("HTTP_LISTEN", "127.0.0.1:1", "http_listen", Address("127.0.0.1", 1)),
@@ -101,7 +102,7 @@ def test_port_is_off_and_its_numbers_are_those_of_the_documentation() -> None:
 QUOTED = ("SECRETS", "LEDGER", "SETTLE", "REPLY_WITHIN", "LOG_LEVEL", "LOG_FORMAT", "PROJECT_API", "ALLOW_HTTP")
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("name", "value"),
     [
         ("HTTP_LISTEN", ""),

@@ -12,6 +12,7 @@ from gha_step.github.endpoint import resolve_endpoint
 from gha_step.github.errors import BadPrivateKey, RateLimited, Refused, Unclear
 from gha_step.github.messages import Answer
 from tests.support.app_keys import ec_key, locked_key, rsa_key
+from tests.support.rows import each_row
 
 NOW = 1_800_000_000.0
 DATE = {"date": formatdate(NOW, usegmt=True)}
@@ -98,7 +99,7 @@ def test_a_refusal_names_app_installation_and_mend(answer: Answer, words: str) -
     assert words in str(caught.value)
 
 
-@pytest.mark.parametrize(
+@each_row(
     "answer",
     [
         refusal(500, "x"),

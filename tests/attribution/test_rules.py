@@ -16,6 +16,7 @@ from gha_step.ledger.transitions import (
     OnlyCandidate,
 )
 from tests.ledger.records import record as stored
+from tests.support.rows import each_row
 
 from .listed import (
     EPOCH,
@@ -49,7 +50,7 @@ def ids(event: Event) -> list[int]:
 # ---------------------------------------------------------------- whole words
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("title", "expected"),
     [
         ("v1", True),

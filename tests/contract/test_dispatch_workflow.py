@@ -12,6 +12,7 @@ from gha_step.contract.values import MAX_INPUTS_CHARACTERS, MAX_PROBLEMS
 from gha_step.steps.dispatch.config import DispatchOutput, DispatchWorkflowConfig
 from gha_step.steps.repository import RepositoryBySecret
 from tests.support.calls import config
+from tests.support.rows import each_row
 
 REQUIRED = ["credentials", "owner", "repo", "workflowFile", "ref"]
 SEGMENTS = ["owner", "repo", "workflowFile"]
@@ -108,44 +109,42 @@ def test_the_keys_of_later_contracts_are_not_ignored(name: str) -> None:
 # ---------------------------------------------------------------- strings
 
 
-@pytest.mark.parametrize("name", TEXTS)
-@pytest.mark.parametrize(("value", "kind"), [(1, "a number"), (1.1, "a number"), (True, "a boolean")])
+@each_row("name", TEXTS)
+@each_row(("value", "kind"), [(1, "a number"), (1.1, "a number"), (True, "a boolean")])
 def test_a_number_or_boolean_is_no_string_and_the_advice_is_quote(name: str, value: object, kind: str) -> None:
     said = problem(**{name: value})
     assert f"config.{name}: {json.dumps(value)} is {kind}, not a string" in said
     assert "quote(" in said
 
 
-@pytest.mark.parametrize("name", [*SEGMENTS, "ref"])
-@pytest.mark.parametrize("value", [None, [], {}, ["main"], {"a": 1}])
+@each_row("name", [*SEGMENTS, "ref"])
+@each_row("value", [None, [], {}, ["main"], {"a": 1}])
 def test_what_cannot_become_a_string_is_refused_without_that_advice(name: str, value: object) -> None:
     said = problem(**{name: value})
     assert f"config.{name}: must be a string, but is " in said
     assert "quote(" not in said
 
 
-@pytest.mark.parametrize("name", TEXTS)
-@pytest.mark.parametrize("value", ["", " ", "\t", "\u00a0"])
+@each_row("name", TEXTS)
+@each_row("value", ["", " ", "\t", "\u00a0"])
 def test_an_empty_string_is_refused(name: str, value: str) -> None:
     assert f"config.{name}: must not be empty" in problem(**{name: value})
 
 
-@pytest.mark.parametrize("name", TEXTS)
-@pytest.mark.parametrize("value", ["a\nb", "a\rb", "a\0b", "a\x7fb", "a\x85b", "\ud800", "a\udfff"])
+@each_row("name", TEXTS)
+@each_row("value", ["a\nb", "a\rb", "a\0b", "a\x7fb", "a\x85b", "\ud800", "a\udfff"])
 def test_a_character_that_no_name_has_is_refused(name: str, value: str) -> None:
     assert f"config.{name}:" in problem(**{name: value})
 
 
-@pytest.mark.parametrize("name", SEGMENTS)
-@pytest.mark.parametrize(
-    "value", [".", "..", "a/b", "/a", "a?b", "a#b", "a%2Fb", "../x", "a\\b", "https://github.com/a"]
-)
+@each_row("name", SEGMENTS)
+@each_row("value", [".", "..", "a/b", "/a", "a?b", "a#b", "a%2Fb", "../x", "a\\b", "https://github.com/a"])
 def test_a_path_is_no_segment(name: str, value: str) -> None:
     assert f"config.{name}: {value!r} " in problem(**{name: value})
 
 
-@pytest.mark.parametrize("name", SEGMENTS)
-@pytest.mark.parametrize("value", ["a", ".github", "...", "a b", "ä", "a:b", "a@b", "a+b", "a&b=c"])
+@each_row("name", SEGMENTS)
+@each_row("value", ["a", ".github", "...", "a b", "ä", "a:b", "a@b", "a+b", "a&b=c"])
 def test_other_characters_may_stand_in_a_segment(name: str, value: str) -> None:
     assert parse(**{name: value}).model_dump()[{"workflowFile": "workflow_file"}.get(name, name)] == value
 
@@ -168,7 +167,7 @@ def test_the_bounds_of_timeout_are_allowed(value: int) -> None:
     assert parse(timeout=value).timeout == value
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("value", "words"),
     [
         (0, "0 is too small; the range is 1 to 300 seconds"),
@@ -201,7 +200,7 @@ def test_a_timeout_out_of_bounds_is_refused(value: object, words: str) -> None:
 # ---------------------------------------------------------------- inputs
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("value", "text"),
     [
         ("prod", "prod"),
@@ -263,7 +262,7 @@ def test_inputs_may_be_missing() -> None:
     assert parse(inputs=...).inputs == {}
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("inputs", "words"),
     [
         ([], "but is a list"),

@@ -5,9 +5,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gha_step.contract.duration import format_duration, parse_duration
+from tests.support.rows import each_row
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("text", "seconds"),
     [
         ("90s", 90),
@@ -30,7 +31,7 @@ def test_go_durations_are_read_as_go_reads_them(text: str, seconds: float) -> No
     assert parse_duration(text) == pytest.approx(seconds)
 
 
-@pytest.mark.parametrize(
+@each_row(
     "text",
     ["", " ", "10", "1.5", "s", "10 s", "1d", "ten seconds", "1s ", "-", "1S", "--1s", "1s-1s", "٣s", "9" * 99 + "9s"],
 )

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gha_step.contract.json_text import canonical_json, compact_json, parse_json
+from tests.support.rows import each_row
 
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
@@ -16,7 +17,7 @@ VALUES = st.recursive(
 )
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("text", "words"),
     [
         ("NaN", "NaN is not JSON"),

@@ -3,9 +3,10 @@
 import pytest
 
 from gha_step.contract.quoting import quoted
+from tests.support.rows import each_row
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("value", "shown"),
     [
         ("github.com/o/r", "'github.com/o/r'"),

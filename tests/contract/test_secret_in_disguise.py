@@ -11,6 +11,7 @@ import pytest
 from gha_step.contract.secret import Token
 from gha_step.github.messages import Answer, error_body
 from tests.support.clock import LONG
+from tests.support.rows import each_row
 
 CLASSIC = "ghp_0123456789abcdefABCDEF0123456789abcd"
 APP = "ghs_4711_" + ".".join("eyJhbGciOiJSUzI1NiJ9+/=" * 8 for _ in range(3))
@@ -57,8 +58,8 @@ SPELLINGS: dict[str, Callable[[str], str]] = {
 }
 
 
-@pytest.mark.parametrize("spelling", SPELLINGS)
-@pytest.mark.parametrize("value", [CLASSIC, APP, ODD])
+@each_row("spelling", SPELLINGS)
+@each_row("value", [CLASSIC, APP, ODD])
 def test_no_spelling_is_shown(value: str, spelling: str) -> None:
     token = Token(value)
     shown = token.hide(f"who is <{SPELLINGS[spelling](value)}>?")
@@ -109,7 +110,7 @@ def test_what_stands_around_a_disguise_stays() -> None:
     assert Token(CLASSIC).hide(text) == "é *** ü &amp; ***\n*** \ud800%"
 
 
-@pytest.mark.parametrize("spelling", SPELLINGS)
+@each_row("spelling", SPELLINGS)
 def test_of_a_text_longer_than_we_keep_that_holds_the_token_nothing_is_left(spelling: str) -> None:
     """Taking apart 8 MiB of such texts, one after the other, takes some 10 s of CPU."""
     assert Token(CLASSIC).hide(f"{'a ' * 4_000}{SPELLINGS[spelling](CLASSIC)}") == "***"

@@ -12,6 +12,7 @@ from gha_step.contract.errors import EnvelopeError
 from gha_step.contract.request import StepRequest
 from gha_step.contract.result import Link, Status, StepResult
 from tests.support.calls import body
+from tests.support.rows import each_row
 
 SURROGATE = "\ud800"
 
@@ -49,10 +50,8 @@ def test_a_missing_field_is_named(path: str) -> None:
     assert f"{path}: is required" in problem(without(path))
 
 
-@pytest.mark.parametrize(
-    "path", ["context.project", "context.promotionUID", "context.alias", "step.kind", "context.promotion"]
-)
-@pytest.mark.parametrize("value", [1, 1.5, True, [], {}, ["a"]])
+@each_row("path", ["context.project", "context.promotionUID", "context.alias", "step.kind", "context.promotion"])
+@each_row("value", [1, 1.5, True, [], {}, ["a"]])
 def test_a_name_that_is_no_string_is_refused_by_its_field(path: str, value: object) -> None:
     assert path in problem(with_value(path, value))
 
@@ -62,8 +61,8 @@ def test_an_empty_name_is_refused_by_its_field(path: str) -> None:
     assert f"{path}: must not be empty" in problem(with_value(path, ""))
 
 
-@pytest.mark.parametrize("path", ["context", "step", "step.config", "context.sharedState"])
-@pytest.mark.parametrize("value", ["", "{}", 1, True, [], [1]])
+@each_row("path", ["context", "step", "step.config", "context.sharedState"])
+@each_row("value", ["", "{}", 1, True, [], [1]])
 def test_what_must_be_an_object_and_is_none_is_refused_by_its_field(path: str, value: object) -> None:
     assert f"{path}: must be an object" in problem(with_value(path, value))
 

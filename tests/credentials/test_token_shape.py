@@ -5,6 +5,7 @@ import base64
 import pytest
 
 from gha_step.credentials.token_shape import too_plain, unfit
+from tests.support.rows import each_row
 
 TOKENS = (
     "ghp_0123456789abcdefghijklmnopqrstuvwxyz",
@@ -41,7 +42,7 @@ def test_quotes_around_a_token_are_told(quote: str) -> None:
         assert "quotes around" in (unfit(value) or "")
 
 
-@pytest.mark.parametrize(
+@each_row(
     "value",
     [
         "<token>",

@@ -11,6 +11,7 @@ import yaml  # type: ignore[import-untyped]
 import gha_step
 from gha_step.settings import Settings
 from tests.deploy.manifests import DEPLOY, PORT, Manifest, documents, files, manifest, objects, pod_settings
+from tests.support.rows import each_row
 
 FOLDERS = sorted({path.parent for path in files()})
 PRUNING = DEPLOY / "port/prune/role.yaml"
@@ -30,12 +31,12 @@ def at(found: Any, path: str) -> Any:
     return found
 
 
-@pytest.mark.parametrize("path", list(files()), ids=short)
+@each_row("path", list(files()), ids=short)
 def test_a_file_holds_one_object(path: Path) -> None:
     assert len(documents(path)) == 1
 
 
-@pytest.mark.parametrize("folder", FOLDERS, ids=short)
+@each_row("folder", FOLDERS, ids=short)
 def test_a_kustomization_names_every_file_beside_it_and_nothing_that_is_not_there(folder: Path) -> None:
     (found,) = documents(folder / "kustomization.yaml")
     patches = [entry["path"] for entry in found.get("patches", []) if "path" in entry]
@@ -47,9 +48,7 @@ def test_a_kustomization_names_every_file_beside_it_and_nothing_that_is_not_ther
     assert {path for path in named if path.parent == folder} - {path for path in named if path.is_dir()} == beside
 
 
-@pytest.mark.parametrize(
-    ("path", "found"), list(objects()), ids=lambda value: short(value) if isinstance(value, Path) else ""
-)
+@each_row(("path", "found"), list(objects()), ids=lambda value: short(value) if isinstance(value, Path) else "")
 def test_a_file_is_named_after_what_it_holds(path: Path, found: Manifest) -> None:
     assert path.stem in (found["kind"].lower(), found["metadata"]["name"])
 
@@ -143,8 +142,8 @@ def test_no_replica_goes_before_another_is_ready_and_one_always_stays(side: str)
     assert at(manifest(f"{side}/poddisruptionbudget.yaml"), "spec.maxUnavailable") == 1
 
 
-@pytest.mark.parametrize("side", ["service", "port"])
-@pytest.mark.parametrize(
+@each_row("side", ["service", "port"])
+@each_row(
     ("path", "selector"),
     [
         ("deployment", "spec.selector.matchLabels"),
@@ -193,7 +192,7 @@ def test_the_tasks_call_the_service_by_its_name() -> None:
 # ---------------------------------------------------------------- roles
 
 
-@pytest.mark.parametrize("path", ROLES, ids=short)
+@each_row("path", ROLES, ids=short)
 def test_a_role_deletes_nothing_writes_no_configmaps_and_has_no_wildcard(path: Path) -> None:
     (role,) = documents(path)
     for rule in role["rules"]:

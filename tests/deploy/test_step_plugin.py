@@ -14,6 +14,7 @@ from gha_step.steps.dispatch import config as dispatch_workflow
 from gha_step.steps.wait import config as wait_for_workflow
 from tests.deploy.manifests import PORT, Manifest, manifest, pod_settings
 from tests.deploy.step_plugin import container, objections, steps
+from tests.support.rows import each_row
 
 BASE = "step-plugin/configmap.yaml"
 USER_1000 = "step-plugin/kargo-user-1000/configmap.yaml"
@@ -87,7 +88,7 @@ SPOILED: dict[str, tuple[Spoil, str]] = {
 }
 
 
-@pytest.mark.parametrize("case", SPOILED)
+@each_row("case", SPOILED)
 def test_what_the_host_refuses_is_told(case: str) -> None:
     spoil, words = SPOILED[case]
     spoiled = copy.deepcopy(manifest(BASE))

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 import pytest
 
 from gha_step.emulator import API_2022, API_2026, EXAMPLE_TOKEN, Generation, GitHub, Json, Request, Token
+from tests.support.rows import each_row
 
 from .asking import DISPATCH, INPUTS, REPO, ask, dispatch, message
 
@@ -67,7 +68,7 @@ def test_an_unknown_generation_is_refused_in_one_line(name: str) -> None:
         GitHub(name)
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("generation", "version", "details", "status"),
     [
         ("github.com", API_2022, None, 204),

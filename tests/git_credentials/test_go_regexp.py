@@ -8,13 +8,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gha_step.credentials.go_regexp import BadRegexp, compile_regexp
+from tests.support.rows import each_row
 
 
 def found(pattern: str, text: str) -> bool:
     return compile_regexp(pattern).search(text) is not None
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("pattern", "text"),
     [
         ("", "x"),
@@ -67,7 +68,7 @@ def test_what_matches_in_go(pattern: str, text: str) -> None:
     assert found(pattern, text)
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("pattern", "text"),
     [
         ("^a$", "a\n"),  # in Python it does
@@ -92,7 +93,7 @@ def test_what_does_not(pattern: str, text: str) -> None:
     assert not found(pattern, text)
 
 
-@pytest.mark.parametrize(
+@each_row(
     "pattern",
     [
         "(?=a)",

@@ -13,6 +13,7 @@ from gha_step.contract.secret import Token
 from gha_step.credentials.git import GitHubApp, Password, git_credentials, normalised
 from gha_step.credentials.secrets import LabelledSecret
 from tests.support.app_keys import rsa_key
+from tests.support.rows import each_row
 
 SHARED = "kargo-shared-resources"
 URL = "https://github.com/myorg/my-app"
@@ -119,7 +120,7 @@ NORMAL = {
 }
 
 
-@pytest.mark.parametrize(("url", "normal"), NORMAL.items())
+@each_row(("url", "normal"), NORMAL.items())
 def test_a_url_has_the_normal_form_that_kargo_gives_it(url: str, normal: str) -> None:
     assert normalised(url) == normal
 
@@ -292,7 +293,7 @@ def test_a_password_is_the_token_without_white_space_around_it() -> None:
     assert chosen({"a": login(password=" ghp_x\n")}) == "ghp_x"
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("data", "said"),
     [
         ({"username": "x"}, "the key password is missing"),
@@ -410,7 +411,7 @@ OTHER = login("https://github.com/myorg/other")
 LABELLING = "kubectl label secret bare --namespace demo --overwrite kargo.akuity.io/cred-type=git"
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("labelled", "count"),
     [
         ({}, "no Secret with the label kargo.akuity.io/cred-type: git"),
@@ -418,8 +419,8 @@ LABELLING = "kubectl label secret bare --namespace demo --overwrite kargo.akuity
         ({"a": OTHER, "b": pattern("other$")}, "2 Secrets with the label kargo.akuity.io/cred-type: git, none"),
     ],
 )
-@pytest.mark.parametrize("bare", [{}, {"bare": login(password="hunter2")}, {"bare": pattern("myorg/my-app$")}])
-@pytest.mark.parametrize("trouble", [None, CredentialsError(NOT_LISTED), SecretsUnavailable(NOT_LISTED, 5.0)])
+@each_row("bare", [{}, {"bare": login(password="hunter2")}, {"bare": pattern("myorg/my-app$")}])
+@each_row("trouble", [None, CredentialsError(NOT_LISTED), SecretsUnavailable(NOT_LISTED, 5.0)])
 def test_how_many_have_the_label_and_which_lacks_it_is_said_before_any_right_is_advised(
     labelled: Mapping[str, Data], count: str, bare: Mapping[str, Data], trouble: StepError | None
 ) -> None:

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from gha_step.contract.repo_url import parse_repo_url
 from gha_step.github.errors import BadEndpoint
 from gha_step.github.repo_url import endpoint_of
+from tests.support.rows import each_row
 
 NAMES = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,20}", fullmatch=True).filter(lambda name: not name.endswith(".git"))
 
@@ -15,7 +16,7 @@ def api(url: str, *, allow_http: bool = False) -> str:
     return endpoint_of(parse_repo_url(url), allow_http=allow_http, verify=True).base
 
 
-@pytest.mark.parametrize(
+@each_row(
     "url",
     [
         "https://github.com/myorg/my-app",
@@ -45,7 +46,7 @@ def test_every_spelling_of_a_repository_on_github_com_is_understood(url: str) ->
     assert api(url) == "https://api.github.com"
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("url", "base"),
     [
         ("https://acme.ghe.com/o/r", "https://api.acme.ghe.com"),
@@ -83,7 +84,7 @@ def test_an_allowed_http_url_of_github_com_still_leads_to_its_https_api() -> Non
     assert api("http://github.com/o/r", allow_http=True) == "https://api.github.com"
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("url", "words"),
     [
         ("", "is not a repository URL"),

@@ -13,6 +13,7 @@ from gha_step.github.dispatch import RUN_DETAILS, AcceptedWithoutRun, StartedRun
 from gha_step.github.errors import GitHubError, RateLimited, Refused, Unclear, Unsupported
 from gha_step.github.messages import API_2022, API_2026, VERSION_HEADER, Answer, Dialect, date
 from tests.github.answers import DATE, answer, said, workflow
+from tests.support.rows import each_row
 
 TOKEN = Token("ghp_hidden")
 NOW = 1_700_000_000
@@ -146,8 +147,8 @@ def test_githubs_clock_is_read_from_its_date() -> None:
 REFUSED = [300, 301, 302, 303, 304, 307, 308, 400, 401, 403, 404, 405, 406, 407, 410, 413, 415, 421, 422, 451]
 
 
-@pytest.mark.parametrize("status", REFUSED)
-@pytest.mark.parametrize("body", [None, b"<html>", {"message": "Words"}, ["x"], b"\xff", {"message": ["x"]}])
+@each_row("status", REFUSED)
+@each_row("body", [None, b"<html>", {"message": "Words"}, ["x"], b"\xff", {"message": ["x"]}])
 def test_a_refusal_is_one_whatever_its_body(status: int, body: Any) -> None:
     error = refusal(answer(status, body))
     assert error.status == status
@@ -156,7 +157,7 @@ def test_a_refusal_is_one_whatever_its_body(status: int, body: Any) -> None:
     assert str(status) in str(error)
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("status", "words", "advice"),
     [
         (422, "No ref found for: main", "there is no branch or tag main"),
@@ -201,8 +202,8 @@ def test_braces_in_names_and_words_stay_braces() -> None:
 # ---------------------------------------------------------------- refused, may retry
 
 
-@pytest.mark.parametrize("status", [403, 429])
-@pytest.mark.parametrize(
+@each_row("status", [403, 429])
+@each_row(
     ("headers", "wait"),
     [
         ({"retry_after": "60"}, 60.0),
@@ -362,17 +363,17 @@ def test_a_users_own_api_version_input_is_no_unknown_api_version(words: str) -> 
 # ---------------------------------------------------------------- everything else: unclear
 
 
-@pytest.mark.parametrize(
+@each_row(
     "status",
     [201, 202, 203, 205, 206, 299, 402, 408, 409, 411, 418, 423, 424, 425, 499, 500, 501, 502, 503, 504, 599],
 )
-@pytest.mark.parametrize("body", [b"", b"<html>Bad Gateway</html>", RUN])
+@each_row("body", [b"", b"<html>Bad Gateway</html>", RUN])
 def test_any_other_status_proves_nothing(status: int, body: Any) -> None:
     with pytest.raises(Unclear, match=str(status)):
         decipher(answer(status, body))
 
 
-@pytest.mark.parametrize(
+@each_row(
     "body",
     [
         b"",

@@ -22,6 +22,7 @@ from tests.github.answers import asking, client_over
 from tests.support.calls import config
 from tests.support.core import Program
 from tests.support.proxy import proxy
+from tests.support.rows import each_row
 from tests.support.secrets import write_secret
 
 SHARED = Egress(shared=True)
@@ -108,7 +109,7 @@ LITERALS = [
 ]
 
 
-@pytest.mark.parametrize("base_url", INSIDE + LITERALS)
+@each_row("base_url", INSIDE + LITERALS)
 def test_a_shared_service_connects_to_nothing_inside(base_url: str) -> None:
     assert "outside of the cluster" in words(base_url)
     with pytest.raises(OffLimits):
@@ -121,7 +122,7 @@ def test_http_on_loopback_is_no_way_around(base_url: str) -> None:
         SHARED.check_host(resolve_endpoint(base_url, allow_http=False))
 
 
-@pytest.mark.parametrize(
+@each_row(
     "base_url",
     [
         "",
@@ -149,7 +150,7 @@ def test_what_is_outside_or_private_is_allowed(base_url: str) -> None:
     SHARED.check_addresses(at(base_url), "", [] if literal is None else [literal], [])
 
 
-@pytest.mark.parametrize("base_url", INSIDE + LITERALS)
+@each_row("base_url", INSIDE + LITERALS)
 def test_where_artifacts_are_stored_is_held_to_the_same_bounds(base_url: str) -> None:
     with pytest.raises(OffLimits):
         SHARED.check_host(replace(at(base_url), storage=True))
@@ -162,7 +163,7 @@ def test_where_artifacts_are_stored_is_not_among_the_githubs() -> None:
     Egress(frozenset({"github.com"})).check_host(replace(storage, storage=True))
 
 
-@pytest.mark.parametrize("base_url", INSIDE + LITERALS)
+@each_row("base_url", INSIDE + LITERALS)
 def test_a_sidecar_connects_wherever_its_user_says(base_url: str) -> None:
     Egress().check_host(at(base_url))
     Egress().check_addresses(at(base_url), "localhost", [ipaddress.ip_address("127.0.0.1")], [])
@@ -266,8 +267,8 @@ def test_what_is_connected_to_is_what_was_checked() -> None:
 # ---------------------------------------------------------------- GHA_STEP_GITHUB_HOSTS
 
 
-@pytest.mark.parametrize("shared", [True, False])
-@pytest.mark.parametrize(
+@each_row("shared", [True, False])
+@each_row(
     ("base_url", "allowed"),
     [
         ("", True),

@@ -6,9 +6,10 @@ from hypothesis import strategies as st
 
 from gha_step.github.endpoint import resolve_endpoint
 from gha_step.github.errors import BadEndpoint
+from tests.support.rows import each_row
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("url", "base"),
     [
         (None, "https://api.github.com"),
@@ -46,7 +47,7 @@ def test_the_base_follows_go_githubs_rule(url: str | None, base: str) -> None:
     assert resolve_endpoint(url, allow_http=False).base == base
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("url", "words"),
     [
         ("ghe.example.com", "https://"),

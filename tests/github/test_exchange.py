@@ -12,6 +12,7 @@ from gha_step.github.exchange import MAX_BODY, MAX_EVENTS, MAX_INFORMATIONAL, MA
 from gha_step.github.messages import Answer, Request
 from tests.support.clock import VirtualClock
 from tests.support.network import ScriptedConnection
+from tests.support.rows import each_row
 
 REQUEST = Request("POST", "/x", [("Host", "ghe.example.com"), ("Content-Length", "2")], b"{}")
 WHOLE = b"HTTP/1.1 200 OK\r\nDate: now\r\nContent-Length: 2\r\n\r\n{}"
@@ -126,7 +127,7 @@ def test_http_1_0_is_understood() -> None:
     assert (answer.status, answer.body) == (404, b"no")
 
 
-@pytest.mark.parametrize(
+@each_row(
     "chunks",
     [
         (b"",),

@@ -9,6 +9,7 @@ from gha_step.github.errors import Unclear
 from gha_step.github.messages import enterprise_version
 from gha_step.github.run_pages import WorkflowRun, runs_page, user_login
 from tests.github.answers import answer, workflow
+from tests.support.rows import each_row
 
 HERE: Final = workflow()
 ENTRY: dict[str, Any] = {
@@ -45,7 +46,7 @@ def test_what_github_may_leave_null_is_empty(name: str) -> None:
     assert "" in (run.head_branch, run.actor, run.title)
 
 
-@pytest.mark.parametrize(
+@each_row(
     "body",
     [
         b"",
@@ -82,7 +83,7 @@ def test_what_is_no_listing_is_unclear(body: Any) -> None:
         runs_page(answer(200, body), HERE)
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("version", "told"),
     [
         ("3.19.0", (3, 19)),

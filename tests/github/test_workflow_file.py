@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from gha_step.github.messages import Answer
 from gha_step.github.workflow_file import MAX_FILE, Unreadable, declared_inputs, file_text, input_problems
+from tests.support.rows import each_row
 
 
 def workflow(inputs: object) -> str:
@@ -72,7 +73,7 @@ def test_what_github_would_refuse_is_told(inputs: str, sent: dict[str, str], wor
     assert words in problem
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("inputs", "sent"),
     [
         ("{a: {required: true, default: x}}", {}),
@@ -93,7 +94,7 @@ def test_what_github_may_take_is_not_refused(inputs: str, sent: dict[str, str]) 
     assert problems(inputs, **sent) == []
 
 
-@pytest.mark.parametrize(
+@each_row(
     "text",
     [
         "",

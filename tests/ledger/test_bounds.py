@@ -11,6 +11,7 @@ from gha_step.ledger.kubernetes import _decode, _encode
 from gha_step.ledger.record import Candidate, State
 from tests.deploy.manifests import manifest
 from tests.ledger.records import CANDIDATE, record, run
+from tests.support.rows import each_row
 
 DEFINITION = "crd/workflowdispatches.gha-step.dev.yaml"
 
@@ -80,8 +81,8 @@ def test_evidence_of_a_run_that_is_looked_for_is_never_optional() -> None:
     assert (ended.baseline_ids, ended.seen, len(ended.candidates)) == ((), (), 10)
 
 
-@pytest.mark.parametrize("emptied", [{}, None, "gone", []])
-@pytest.mark.parametrize("part", ["step", "request", "progress", "step.keyParts", "request.target", "progress.state"])
+@each_row("emptied", [{}, None, "gone", []])
+@each_row("part", ["step", "request", "progress", "step.keyParts", "request.target", "progress.state"])
 def test_a_record_that_an_older_definition_has_emptied_is_named(part: str, emptied: Any) -> None:
     """An API server drops what its CustomResourceDefinition does not know."""
     whole = record()

@@ -11,6 +11,7 @@ from gha_step.ledger.duties import Cancellation, Duty, Report
 from gha_step.ledger.record import Record, State, payload_of
 from gha_step.ledger.transitions import adopt
 from tests.ledger.records import ABORT, DUTIES, REPORT, owing, record
+from tests.support.rows import each_row
 
 REPORTS = st.builds(
     Report,
@@ -85,7 +86,7 @@ def test_what_may_become_is_an_order(first: Report, second: Report, third: Repor
 SEEN = ABORT.model_copy(update={"end": "Aborted", "ended": 5.0, "attempt": 2, "asked": 6.0})
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("before", "changes", "sent", "legal"),
     [
         (ABORT, {"end": "deleted", "ended": 5.0}, True, True),

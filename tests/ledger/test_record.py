@@ -33,6 +33,7 @@ from gha_step.ledger.transitions import (
     advance,
 )
 from tests.ledger.records import OURS, TARGET, events, record, run
+from tests.support.rows import each_row
 
 RESERVED, SENDING, UNKNOWN, WITHOUT_ID = State.RESERVED, State.SENDING, State.UNKNOWN, State.ACCEPTED_WITHOUT_ID
 ACCEPTED, REJECTED, AMBIGUOUS, UNRESOLVED = State.ACCEPTED, State.REJECTED, State.AMBIGUOUS, State.UNRESOLVED
@@ -75,7 +76,7 @@ def name(value: object) -> str:
     return value.__name__ if isinstance(value, type) else str(value)
 
 
-@pytest.mark.parametrize(("state", "kind"), LEGAL, ids=name)
+@each_row(("state", "kind"), LEGAL, ids=name)
 def test_a_legal_move_lands_where_the_specification_says(state: State, kind: type[Event]) -> None:
     before = record(state)
     after = advance(before, events()[kind])
@@ -88,13 +89,13 @@ def test_a_legal_move_lands_where_the_specification_says(state: State, kind: typ
     )
 
 
-@pytest.mark.parametrize(("state", "kind"), ILLEGAL, ids=name)
+@each_row(("state", "kind"), ILLEGAL, ids=name)
 def test_every_other_move_is_refused(state: State, kind: type[Event]) -> None:
     with pytest.raises(IllegalMove, match=f"{kind.__name__} is not legal .* in state {state}"):
         advance(record(state), events()[kind])
 
 
-@pytest.mark.parametrize(("state", "kind"), OWNERS, ids=name)
+@each_row(("state", "kind"), OWNERS, ids=name)
 def test_another_attempts_word_counts_for_nothing(state: State, kind: type[Event]) -> None:
     with pytest.raises(IllegalMove):
         advance(record(state), events(nonce="another")[kind])

@@ -22,6 +22,7 @@ from gha_step.github.workflow_file import declared_inputs
 from gha_step.inbound.shell.check import check
 from tests.kills.rounds import free_port
 from tests.support.process import clean_environment
+from tests.support.rows import each_row
 
 from .examples import PAGES
 
@@ -142,7 +143,7 @@ def test_every_block_says_whether_it_is_run() -> None:
     assert unmarked == []
 
 
-@pytest.mark.parametrize("path", TEXTS, ids=lambda path: path.name)
+@each_row("path", TEXTS, ids=lambda path: path.name)
 def test_no_block_is_hidden_by_mere_indentation(path: Path) -> None:
     prose = _FENCE.sub("", path.read_text())
     assert re.findall(r"(?<=\n\n) {4,}\S.*", prose) == []
@@ -186,7 +187,7 @@ def anchors(path: Path) -> set[str]:
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
-@pytest.mark.parametrize("path", sorted([*TEXTS, *PAGES[:2]]), ids=lambda path: path.name)
+@each_row("path", sorted([*TEXTS, *PAGES[:2]]), ids=lambda path: path.name)
 def test_every_link_within_the_docs_leads_somewhere(path: Path) -> None:
     broken = []
     for link in _LINK.findall(_FENCE.sub("", path.read_text())):

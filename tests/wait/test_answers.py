@@ -10,6 +10,7 @@ from gha_step.github.endpoint import resolve_endpoint
 from gha_step.github.runs import ObservedJob, ObservedRun, PendingDeployment, RunReference
 from gha_step.steps.wait.answers import Wish, tell, tell_slow
 from gha_step.steps.wait.snapshot import Snapshot, Trouble
+from tests.support.rows import each_row
 
 from .follower import RUN, told
 
@@ -40,8 +41,8 @@ def test_without_an_expectation_every_conclusion_succeeds(conclusion: str) -> No
     assert told(result)["output"] == {"conclusion": conclusion, "status": "completed", "url": URL, "attempt": 1}
 
 
-@pytest.mark.parametrize("expected", CONCLUSIONS)
-@pytest.mark.parametrize("conclusion", [*CONCLUSIONS, "startup_failure", "invented_tomorrow"])
+@each_row("expected", CONCLUSIONS)
+@each_row("conclusion", [*CONCLUSIONS, "startup_failure", "invented_tomorrow"])
 def test_with_one_only_that_conclusion_succeeds(expected: str, conclusion: str) -> None:
     result = hear(Snapshot(replace(COMPLETED, conclusion=conclusion)), Wish(REFERENCE, expected, 10.0))
     assert result.status is (Status.SUCCEEDED if conclusion == expected else Status.FAILED)
@@ -140,8 +141,8 @@ def test_a_second_attempt_is_named() -> None:
     assert told(result)["output"]["attempt"] == 2
 
 
-@pytest.mark.parametrize("run", [None, RUNNING, WAITING, COMPLETED])
-@pytest.mark.parametrize(("left", "retry"), [(-5.0, 10.0), (0.0, 10.0), (3.0, 10.0), (25.0, 25.0), (3600.0, 60.0)])
+@each_row("run", [None, RUNNING, WAITING, COMPLETED])
+@each_row(("left", "retry"), [(-5.0, 10.0), (0.0, 10.0), (3.0, 10.0), (25.0, 25.0), (3600.0, 60.0)])
 def test_trouble_is_running_and_never_a_long_way_off(run: ObservedRun | None, left: float, retry: float) -> None:
     result = hear(Snapshot(run, trouble=Trouble("the weather", NOW + left)), WANTS_SUCCESS)
     assert (result.status, result.retry_after) == (Status.RUNNING, retry)

@@ -6,6 +6,7 @@ import pytest
 
 from gha_step.contract.errors import ConfigError
 from gha_step.steps.wait.config import WaitForWorkflowConfig
+from tests.support.rows import each_row
 
 from .follower import RUN, config
 
@@ -48,7 +49,7 @@ def test_a_run_id_is_exact_up_to_64_bits(written: object, run_id: int) -> None:
     assert parse(runID=written).run_id == run_id
 
 
-@pytest.mark.parametrize(
+@each_row(
     "written",
     [
         0,
@@ -140,7 +141,7 @@ def test_a_poll_interval_is_a_go_duration(written: str, seconds: float) -> None:
     assert parse(pollInterval=written).poll_interval == seconds
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("written", "word"),
     [
         ("0s", "'0s' is too short; it must be longer than 0s"),

@@ -7,11 +7,12 @@ import pytest
 from gha_step.emulator import Answer, Job, Response, bad_gateway
 from gha_step.github.runs import ObservedJob
 from gha_step.steps.wait.ending import is_named, named
+from tests.support.rows import each_row
 
 from .follower import Follower, told
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("job", "name", "meant"),
     [
         ("deploy", "deploy", True),

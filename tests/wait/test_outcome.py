@@ -24,6 +24,7 @@ from gha_step.github.runs import (
     pending_deployments,
 )
 from tests.github.answers import answer, said
+from tests.support.rows import each_row
 
 from .follower import RUN
 
@@ -72,8 +73,8 @@ def test_the_tables_hold_what_github_has_today() -> None:
     assert set(CONCLUSIONS) == set(FACTS_CONCLUSIONS)
 
 
-@pytest.mark.parametrize("conclusion", [*FACTS_CONCLUSIONS, "invented_tomorrow", None])
-@pytest.mark.parametrize("status", [*FACTS_STATUSES, "invented_tomorrow", "", "COMPLETED", "success"])
+@each_row("conclusion", [*FACTS_CONCLUSIONS, "invented_tomorrow", None])
+@each_row("status", [*FACTS_STATUSES, "invented_tomorrow", "", "COMPLETED", "success"])
 def test_a_run_has_ended_only_when_its_status_is_completed(status: str, conclusion: str | None) -> None:
     phase = observed(status, conclusion).phase
     assert (phase is Phase.COMPLETED) == (status == "completed" and conclusion is not None)
@@ -95,7 +96,7 @@ def test_a_run_is_read() -> None:
     assert run == ObservedRun("completed", "failure", 2, URL, ".github/workflows/deploy.yml", "main")
 
 
-@pytest.mark.parametrize(
+@each_row(
     "body",
     [
         b"",
@@ -130,7 +131,7 @@ def test_an_attempt_that_is_not_told_is_the_first(attempt: object) -> None:
     assert observed_run(answer(200, BODY | {"run_attempt": attempt}), REFERENCE).attempt == 1
 
 
-@pytest.mark.parametrize(
+@each_row(
     "url",
     [
         None,
@@ -233,7 +234,7 @@ def test_what_are_no_pending_deployments_is_unclear(body: Any) -> None:
         pending_deployments(answer(200, body))
 
 
-@pytest.mark.parametrize("status", [202, 204, 206, 304, 408, 409, 425, 500, 502, 503, 504, 599])
+@each_row("status", [202, 204, 206, 304, 408, 409, 425, 500, 502, 503, 504, 599])
 def test_what_may_pass_is_unclear(status: int) -> None:
     error = read_refusal(said(status, "Oops"), REFERENCE.asked, TOKEN)
     assert isinstance(error, Unclear)
@@ -298,7 +299,7 @@ def test_a_refusal_says_whose_run_why_and_what_to_do(
     assert str(status) in str(error)
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("status", "location", "root"),
     [
         (301, f"https://api.github.com/repositories/42/actions/runs/{RUN}", "/repositories/42"),

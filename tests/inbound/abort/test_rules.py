@@ -10,6 +10,7 @@ from gha_step.inbound.abort.rules import Cancel, Close, Find, Known, LookAtPromo
 from gha_step.ledger.duties import Cancellation
 from gha_step.ledger.record import Record, State
 from tests.ledger.records import ABORT, owing, record, run
+from tests.support.rows import each_row
 
 NOW = 1_700_010_000.0
 SEEN: dict[str, Any] = {"end": "Aborted", "ended": NOW - 10}
@@ -31,7 +32,7 @@ def test_as_long_as_the_promotion_goes_on_it_is_looked_at_and_nothing_else(state
     assert next_step(made(state), Known(next_look=NOW + 3), NOW) == Wait(3.0)
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("case", "expected"),
     [
         (made(State.RESERVED, SEEN), Reject("aborted; nothing was dispatched: the Promotion is Aborted")),
@@ -80,8 +81,8 @@ def test_no_duty_stays_open_for_ever(case: Record, after: float, expected: str) 
     assert (step.outcome, step.error) == (expected, True)
 
 
-@pytest.mark.parametrize("duty", [{}, SEEN, NOTED, FORCE])
-@pytest.mark.parametrize("state", list(State))
+@each_row("duty", [{}, SEEN, NOTED, FORCE])
+@each_row("state", list(State))
 def test_a_record_that_is_deleted_is_kept_for_ten_minutes_at_most(state: State, duty: dict[str, Any]) -> None:
     going = made(state, duty, deletion=NOW - rules.DELETED_FOR)
     step = next_step(going, Known(trouble="GitHub is away"), NOW)
@@ -102,7 +103,7 @@ def duty(**changes: Any) -> Cancellation:
     return ABORT.model_copy(update={**SEEN, **changes})
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("case", "look", "expected"),
     [
         (duty(), observed(), duty(attempt=1)),

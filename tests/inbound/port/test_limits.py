@@ -1,16 +1,16 @@
 """Port's limits, in both spellings of the reset."""
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from gha_step.github.messages import Answer
 from gha_step.inbound.port.limits import DEFAULT, LONGEST, wait_of
+from tests.support.rows import each_row
 
 DATE = "Tue, 14 Nov 2023 22:13:20 GMT"  # 1,700,000,000
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("status", "headers", "expected"),
     [
         (429, {"x-ratelimit-reset": "60"}, 60.0),

@@ -20,6 +20,7 @@ from gha_step.inbound.port.messages import (
     of_message,
 )
 from gha_step.inbound.port.wire_json import Number, compact, doubled, read_json
+from tests.support.rows import each_row
 
 
 def message(port: Port, action: Action, given: dict[str, Any] | None = None, *, version: Any = 2) -> bytes:
@@ -52,7 +53,7 @@ def unusable(raw: bytes) -> str:
 GITHUB = Action("deploy", invocation="GITHUB")
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("written", "text"),
     [
         ('"1.10"', "1.10"),
@@ -96,7 +97,7 @@ def test_report_workflow_status_is_true_unless_it_says_false(written: str, wante
     assert used(v2(method=f',"reportWorkflowStatus":{written}' if written else "")).wanted is wanted
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("raw", "words"),
     [
         (v2('{"ref":7}'), "ref is no string"),
@@ -139,7 +140,7 @@ def test_a_missing_org_is_left_to_the_settings(written: bytes) -> None:
     assert used(v2().replace(b'"myorg"', written)).org is None
 
 
-@pytest.mark.parametrize(
+@each_row(
     "raw",
     [
         b"",

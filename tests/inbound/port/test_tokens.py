@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from gha_step.contract.secret import Token
 from gha_step.inbound.port.tokens import EVERY, LONGEST_LIFE, Grant, TokenKeeper, read_grant
+from tests.support.rows import each_row
 
 
 def jwt(claims: Any) -> str:
@@ -131,7 +132,7 @@ def test_a_token_need_not_be_a_jwt(token: str) -> None:
         assert read_grant(json.dumps({"accessToken": token, "expiresIn": lifetime}).encode()).lifetime == LONGEST_LIFE
 
 
-@pytest.mark.parametrize(
+@each_row(
     "body",
     [
         b"",
