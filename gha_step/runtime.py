@@ -108,6 +108,11 @@ class Shares:
             del self._taken[share]
 
 
+def cpu_of_this_thread() -> float:
+    """Seconds of a processor's time that the calling thread has had."""
+    return time.thread_time()
+
+
 SPARE: Final = 8  # file descriptors: one dispatch needs a few at once
 
 
@@ -139,8 +144,12 @@ class ThreadWorkers:
     answer never comes would hold up a shutdown for minutes. Here the server's drain decides.
     """
 
-    def __init__(self, limit: int, name: str) -> None:
+    def __init__(
+        self, limit: int, name: str, spend: Callable[[str, float], None] = lambda share, seconds: None
+    ) -> None:
+        """:param spend: told how long a processor has worked on whose behalf."""
         self._limit = limit
+        self._spend = spend
         self._name = name
         self._shares = Shares(limit)
         self._queues: OrderedDict[str, deque[_Job]] = OrderedDict()  # by share, those who waited longest first
@@ -164,7 +173,7 @@ class ThreadWorkers:
         if following is None or not lent:
             return self.spawn(work, share)
         future: Future[T] = Future()
-        following.append((partial(self._leave, share), future, work))
+        following.append((partial(self._left, share), future, work))
         return future
 
     def join(self, job: "Future[Any]", seconds: float) -> bool:
@@ -191,7 +200,9 @@ class ThreadWorkers:
                     self._idle += 1
                     self._changed.wait()
             share, job = taken
+            begun = time.thread_time()
             _do(*job)
+            self._spend(share, time.thread_time() - begun)
             del job, taken  # an idle thread keeps nobody's request alive
             with self._lock:
                 self._shares.give(share)
@@ -217,14 +228,20 @@ class ThreadWorkers:
         self._leave()
         while following:
             leave, future, work = following.pop()
+            begun = time.thread_time()
             _do(future, work)
-            leave()
+            leave(time.thread_time() - begun)
             del future, work
         with self._lock:
             if self._threads >= self._limit:
                 return False
             self._threads += 1
         return True
+
+    def _left(self, share: str, seconds: float) -> None:
+        """A thread of another set has worked for this one."""
+        self._spend(share, seconds)
+        self._leave(share)
 
     def _leave(self, share: str | None = None) -> None:
         """The calling thread is this set's no longer; what waits for one gets another.
@@ -239,7 +256,7 @@ class ThreadWorkers:
                 self._wake()
 
 
-_Following: TypeAlias = list[tuple[Callable[[], None], Future[Any], Callable[[], Any]]]
+_Following: TypeAlias = list[tuple[Callable[[float], None], Future[Any], Callable[[], Any]]]
 _here: Final = threading.local()  # what a worker's thread is to go on with
 
 

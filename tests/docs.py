@@ -70,6 +70,7 @@ BOUNDS: Final = (  # what, the module below gha_step, its constant, and the unit
     ("gRPC connections", "inbound.grpc.server", "MAX_CONNECTIONS", ""),
     ("… on which no valid bearer was shown", "inbound.grpc.connections", "UNPROVED", ""),
     ("gRPC calls in a second on those of one address", "inbound.grpc.connections", "CALLS", ""),
+    ("… that are refused without a pause", "inbound.grpc.connections", "REFUSED", ""),
     ("gRPC calls at once on one connection", "inbound.grpc.server", "MAX_STREAMS", ""),
     ("gRPC calls at once", "inbound.grpc.server", "MAX_CALLS", ""),
     ("Runs among them; one project three quarters", "inbound.grpc.server", "MAX_RUNS", ""),
@@ -80,6 +81,7 @@ BOUNDS: Final = (  # what, the module below gha_step, its constant, and the unit
     ("… of a method that needs no bearer", "inbound.grpc.server", "OPEN_MESSAGE_WITHIN", "s"),
     ("deliveries of a webhook at once", "inbound.webhook", "AT_ONCE", ""),
     ("a delivery", "inbound.webhook", "MAX_DELIVERY", "B"),
+    ("of a processor's time that is anybody's; more is had only while nobody waits", "inbound.pace", "ANYBODYS", ""),
     ("threads for calls", "wiring.server", "CALLS", ""),
     ("threads for dispatches", "wiring.core", "TASKS", ""),
     ("threads for looks at runs", "wiring.core", "LOOKS", ""),
@@ -162,8 +164,10 @@ TESTED: Final = {  # by the test that shows it: the bounds
     "inbound/test_grpc_connections.py": (
         "inbound.grpc.connections.UNPROVED",
         "inbound.grpc.connections.CALLS",
+        "inbound.grpc.connections.REFUSED",
     ),
     "inbound/test_http.py": ("inbound.body.MAX_BODY",),
+    "inbound/test_pace.py": ("inbound.pace.ANYBODYS",),
     "inbound/test_project_tokens.py": ("inbound.rest.project_tokens.MAX_READS",),
     "inbound/test_projects.py": ("inbound.rest.resource.MAX_CONFIG",),
     "inbound/test_room.py": (

@@ -210,6 +210,16 @@ Problem = tuple[tuple[int | str, ...], str]
 """What is wrong with a config: where, by its keys, and in words."""
 
 
+def _crowded(config: Mapping[str, Any]) -> Problem | None:
+    """The mapping with too many keys: each unknown key would be a problem, with words of its own."""
+    if len(config) > MAX_KEYS:
+        return (), f"has {len(config)} keys; the maximum is {MAX_KEYS}"
+    for name, given in config.items():
+        if isinstance(given, dict) and len(given) > MAX_KEYS:
+            return (name,), f"has {len(given)} keys; the maximum is {MAX_KEYS}"
+    return None
+
+
 class ConfigModel(BaseModel):
     """The base of every config: frozen, read by the wire's names, unknown keys refused."""
 
@@ -231,13 +241,9 @@ class ConfigModel(BaseModel):
     @classmethod
     def judge(cls, config: Mapping[str, Any]) -> tuple[Self | None, list[Problem]]:
         """The config, or all that is wrong with it."""
-        problems: list[Problem] = [
-            (where, f"has {len(given)} keys; the maximum is {MAX_KEYS}")
-            for where, given in (((), config), *(((name,), value) for name, value in config.items()))
-            if isinstance(given, dict) and len(given) > MAX_KEYS
-        ]
-        if problems:  # each unknown key would be a problem, with words of its own
-            return None, problems[:1]
+        if crowded := _crowded(config):
+            return None, [crowded]
+        problems: list[Problem] = []
         parsed: Self | None = None
         try:
             parsed = cls.model_validate(config)

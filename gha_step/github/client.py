@@ -250,7 +250,7 @@ class Client:
 
     def _send(self, asked: Asked, endpoint: Endpoint, request: Request, place: Place, most: int) -> Answer:
         connection = self._connector.connect(endpoint)
-        exchange = Exchange(connection, self._clock, max_body=most, max_kept=most, grow=place.grow)
+        exchange = Exchange(connection, self._clock, max_body=most, max_kept=most, grow=place.grow, errors_whole=False)
         try:
             try:
                 exchange.send(request)

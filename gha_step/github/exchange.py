@@ -29,6 +29,7 @@ class Exchange:
     """One request on one connection, which carries nothing else meanwhile.
 
     :param max_kept: bytes of the body of a 200 that are kept; of more than `MAX_KEPT` ``grow`` is asked first.
+    :param errors_whole: an error is read to its end; else only as much of it as is kept.
     :param grow: from the bytes that may come and the seconds that are left; may wait, or raise `Unclear`.
     """
 
@@ -40,15 +41,17 @@ class Exchange:
         max_body: int = MAX_BODY,
         max_kept: int = MAX_KEPT,
         grow: Grow | None = None,
+        errors_whole: bool = True,
     ) -> None:
         self._connection = connection
         self._clock = clock
         self._max_body = max_body
         self._max_kept = max_kept
         self._grow = grow
+        self._errors_whole = errors_whole
         self._size = 0
         self._sent = clock.monotonic()
-        self._events = self._informational = 0
+        self._events = 0
         self._reading = _Reading()
         self._body = bytearray()
 
@@ -71,7 +74,7 @@ class Exchange:
         """
         deadline = self._clock.monotonic() + seconds
         reading = self._reading
-        while not reading.ended:
+        while not (reading.ended or self._has_enough):
             left = deadline - self._clock.monotonic()
             if left <= 0:
                 return None
@@ -86,18 +89,24 @@ class Exchange:
 
     def _read(self, data: bytes, deadline: float) -> None:
         reading = self._reading
+        most = MAX_INFORMATIONAL + int(2 * (self._clock.monotonic() - self._sent))
         try:
-            reading.feed(data)
+            reading.feed(data, most)
         except HttpParserError:
-            raise Unclear("the answer is not HTTP, or is incomplete") from None
+            if reading.informational <= most:
+                raise Unclear("the answer is not HTTP, or is incomplete") from None
         parts = reading.take_parts()
         self._events += 1 + len(parts)
         if self._events > MAX_EVENTS:
             raise Unclear("the answer comes in too many parts")
-        if reading.informational > MAX_INFORMATIONAL + 2 * (self._clock.monotonic() - self._sent):
+        if reading.informational > most:
             raise Unclear("the server says that an answer is to come, again and again, and gives none")
         for part in parts:
             self._take(part, deadline)
+
+    @property
+    def _has_enough(self) -> bool:
+        return not self._errors_whole and self._reading.status >= 400 and len(self._body) >= MAX_KEPT
 
     def _take(self, data: bytes, deadline: float) -> None:
         self._size += len(data)
@@ -138,6 +147,7 @@ class _Reading:
         self.status = 0  # of the answer, once its head is there
         self.headers: dict[str, str] = {}
         self.informational = 0
+        self._most = 0
         self.ended = False
         self.keeps = False  # whether the server keeps the connection
         self.followed = False  # whether something came after the answer
@@ -146,9 +156,14 @@ class _Reading:
         self._in_vain = 0  # bytes since then
         self._parser: HttpResponseParser | None = HttpResponseParser(self)
 
-    def feed(self, data: bytes) -> None:
-        """What comes next; ``b""``: the end. :raises HttpParserError: it is not HTTP, or has no end."""
+    def feed(self, data: bytes, most: int) -> None:
+        """What comes next; ``b""``: the end.
+
+        :param most: answers with 1xx: with more it reads no further.
+        :raises HttpParserError: it is not HTTP, or has no end, or there are more.
+        """
         assert self._parser is not None
+        self._most = most
         if not data:
             self._end()
             return
@@ -177,7 +192,7 @@ class _Reading:
         return parts
 
     def on_message_begin(self) -> None:
-        if self.ended:
+        if self.ended or self.informational > self._most:
             raise ValueError  # to the parser, which stops
         self.headers = {}
 

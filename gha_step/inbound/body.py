@@ -14,7 +14,7 @@ from gha_step.inbound.room import SMALL, NoRoom, Place
 from gha_step.inbound.web import ClientDisconnect, Receive, Request, Response, Scope, Send
 
 MAX_BODY: Final = 4 << 20
-MAX_VALUES: Final = 200_000  # in a body, and keys: each takes some 70 bytes
+MAX_VALUES: Final = 50_000  # in a body, and keys: to make them all takes 25 ms, for which nobody else is served
 CROWDED: Final = "too many large bodies at once; call again"
 _AT_ONCE: Final = nullcontext()
 LINGER: Final = 2.0  # seconds for which the rest of a body is dropped …

@@ -11,12 +11,14 @@ from typing import Any, Final
 
 from gha_step.contract.request import Caller, StepRequest
 from gha_step.contract.result import Status, StepResult
+from gha_step.inbound.pace import Pace
 from gha_step.inbound.room import Room
 from gha_step.runtime import Clock, Workers
 from gha_step.steps.kind import BUSY, SOON, Underway
 from gha_step.steps.registry import Steps
 from gha_step.telemetry import UNKNOWN_KIND, Telemetry, log, subject
 
+LAST_TURN: Final = 0.9  # of the reply limit: a call that has not begun by then hears so
 READING: Final = "nothing is known about this step yet: its Secret or the ledger takes long to read"
 
 
@@ -27,7 +29,14 @@ class Execution:
     """
 
     def __init__(
-        self, steps: Steps, *, workers: Workers, clock: Clock, telemetry: Telemetry, reply_within: float
+        self,
+        steps: Steps,
+        *,
+        workers: Workers,
+        clock: Clock,
+        telemetry: Telemetry,
+        reply_within: float,
+        pace: Pace | None = None,
     ) -> None:
         self._steps = steps
         self._workers = workers
@@ -35,6 +44,7 @@ class Execution:
         self._telemetry = telemetry
         self.reply_within = reply_within
         self.room = Room()
+        self._pace = pace or Pace()
         self._count = _Count()
 
     @property
@@ -46,10 +56,26 @@ class Execution:
         """A call that a stop has to wait for: ``with`` it."""
         return self._count
 
-    async def execute(self, request: StepRequest, deadline: float | None = None) -> StepResult:
-        """The answer to one call, within the reply limit or by ``deadline``, monotonic seconds."""
+    async def turn(self, project: str, seconds: float) -> bool:
+        """Wait until a call of this project may begin, fairly; whether it may within so many seconds."""
+        return await self._pace.turn(project, seconds)
+
+    def hurry(self) -> None:
+        """The process stops: no call waits for its turn any more."""
+        self._pace.open()
+
+    async def execute(
+        self, request: StepRequest, deadline: float | None = None, *, in_turn: bool = False
+    ) -> StepResult:
+        """The answer to one call, within the reply limit or by ``deadline``, monotonic seconds.
+
+        :param in_turn: it has had its `turn` already.
+        """
         arrived = self._clock.monotonic()
-        result = await self._answer(request, arrived, arrived + self.reply_within if deadline is None else deadline)
+        until = arrived + self.reply_within if deadline is None else deadline
+        if not in_turn and not await self.turn(request.caller.project, (until - arrived) * LAST_TURN):
+            return BUSY
+        result = await self._answer(request, arrived, until)
         kind = request.step.kind if request.step.kind in self._steps.kinds else UNKNOWN_KIND
         self._telemetry.step(kind, result.status, self._clock.monotonic() - arrived)
         # The caller need not wait for a line to be written: it follows when the answer is on its way.

@@ -2,6 +2,7 @@
 
 import secrets as randomness
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Literal, Protocol
 
@@ -15,6 +16,7 @@ from gha_step.github.errors import BadEndpoint
 from gha_step.inbound.bearer import FileToken, TokenFileError, read_token_file
 from gha_step.inbound.execution import Execution
 from gha_step.inbound.http import http_app
+from gha_step.inbound.pace import Pace
 from gha_step.inbound.process import ListenError, ServerProcess
 from gha_step.inbound.readiness import Readiness
 from gha_step.inbound.refused_callers import RefusedCallers
@@ -123,12 +125,14 @@ def build(settings: Settings, environment: Mapping[str, str], clock: Clock | Non
     store = _ledger(settings.ledger, cluster, projects, environment, holds=settings.cancel_on_abort == "all")
     telemetry.watch_ledger(_census(settings, store, clock))
     egress = Egress(hosts=settings.github_hosts or frozenset(), shared=settings.project_api)
+    pace = Pace()
+    workers = partial(ThreadWorkers, spend=pace.spend)
     core = Core(
         store=store,
         secrets=secrets,
         connector=SocketConnector(egress, _api_server_hosts(environment, cluster), proxies=proxies),
         clock=clock,
-        workers=ThreadWorkers,
+        workers=workers,
         owner=Owner(pod=settings.pod_uid or None, incarnation=randomness.token_hex(16)),
         new_nonce=lambda: randomness.token_hex(16),
         settle=settings.settle,
@@ -139,9 +143,9 @@ def build(settings: Settings, environment: Mapping[str, str], clock: Clock | Non
         artifact_hosts=settings.artifact_hosts,
         look_back=settings.ledger != "kubernetes" and settings.ledger.lifetime_pod,
     )
-    calls = ThreadWorkers(CALLS, "call")
+    calls = workers(CALLS, "call")
     execution = Execution(
-        core.steps, workers=calls, clock=clock, telemetry=telemetry, reply_within=settings.reply_within
+        core.steps, workers=calls, clock=clock, telemetry=telemetry, reply_within=settings.reply_within, pace=pace
     )
     readiness = Readiness()
     refused = RefusedCallers(clock, telemetry)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from tests.abuse.in_kubernetes import ATTACKER, fat_leases, slow_webhook, write_aliases
-from tests.abuse.site import Site
+from tests.abuse.site import ELSEWHERE, Site
 from tests.support.calls import BEARER
 from tests.support.secrets import write_secret
 
@@ -35,7 +35,7 @@ def _calls(site: Site, threads: int, make: Callable[[int, int], dict[str, Any]])
     stop = threading.Event()
 
     def call(number: int) -> None:
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 10)  # see `tests.abuse.site.ELSEWHERE`
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), ELSEWHERE)
         turn = 0
         while not stop.is_set():
             turn += 1

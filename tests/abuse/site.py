@@ -21,7 +21,8 @@ from tests.support.cluster import Cluster
 from tests.support.process import Served
 from tests.support.secrets import write_secret
 
-ELSEWHERE: Final = ("nice", "-n", "10")  # in truth attackers, and their servers, have other machines' cores
+ELSEWHERE: Final = 19  # niceness: in truth attackers, and their servers, have other machines' cores
+_NICE: Final = ("nice", "-n", str(ELSEWHERE))
 
 
 class Site:
@@ -66,7 +67,7 @@ class Site:
     def hostile(self, kind: str) -> Iterator[str]:
         """A hostile server; its URL."""
         process = subprocess.Popen(
-            [*ELSEWHERE, sys.executable, "-m", "tests.abuse.hostile", kind], stdout=subprocess.PIPE, text=True
+            [*_NICE, sys.executable, "-m", "tests.abuse.hostile", kind], stdout=subprocess.PIPE, text=True
         )
         try:
             assert process.stdout is not None
@@ -80,8 +81,8 @@ class Site:
         """An attacker in a process of its own."""
         environ = os.environ | ({} if self.authority is None else {"ABUSE_CA": str(self.authority)})
         process = subprocess.Popen(
-            [*ELSEWHERE, sys.executable, "-m", "tests.abuse.attacker", name, *map(str, arguments)],
-            start_new_session=True,
+            [*_NICE, sys.executable, "-m", "tests.abuse.attacker", name, *map(str, arguments)],
+            process_group=0,  # no session of its own: to Linux's scheduler each is worth as much as all others
             env=environ,
         )
         try:

@@ -267,6 +267,17 @@ def test_of_an_answer_no_more_is_kept_than_it_can_need(status: bytes) -> None:
     assert answer.body == b"x" * MAX_KEPT
 
 
+@pytest.mark.parametrize(("status", "ends"), [(b"404 Not Found", True), (b"200 OK", False)])
+def test_a_long_error_need_not_be_read_to_its_end(status: bytes, ends: bool) -> None:
+    body = b"x" * (MAX_KEPT + 1)
+    head = b"HTTP/1.1 " + status + b"\r\nContent-Length: %d\r\n\r\n" % MAX_BODY
+    made = Exchange(ScriptedConnection(head + body, None), VirtualClock(), errors_whole=False)
+    made.send(REQUEST)
+    answer = made.receive(30.0)
+    assert (answer is not None) == ends
+    assert answer is None or answer.body == body[:MAX_KEPT]
+
+
 def _note(room: list[tuple[int, float]], size: int, left: float) -> None:
     room.append((size, left))
 

@@ -111,6 +111,24 @@ def test_too_many_calls_without_a_bearer_end_their_connection_and_none_that_has_
     asyncio.run(play())
 
 
+def test_who_asks_again_as_soon_as_it_is_refused_hears_only_in_the_next_second() -> None:
+    async def play() -> None:
+        made = Connections()
+        for _ in range(connections.REFUSED):
+            made.called("ipv4:192.0.2.1:40000")
+            await asyncio.wait_for(made.refusing("ipv4:192.0.2.1:40000"), LONG)
+        made.called("ipv4:192.0.2.1:40000")
+        waiting = [asyncio.create_task(made.refusing("ipv4:192.0.2.1:40000")) for _ in range(connections.PUT_OFF)]
+        await asyncio.sleep(0)
+        assert not any(task.done() for task in waiting)
+        await asyncio.wait_for(made.refusing("ipv4:192.0.2.1:40000"), LONG)  # as many as may wait do
+        await asyncio.wait_for(made.refusing("ipv4:192.0.2.2:40000"), LONG)  # another's address
+        made.leave()  # as with each second
+        await asyncio.wait_for(asyncio.gather(*waiting), LONG)
+
+    asyncio.run(play())
+
+
 def test_a_peer_as_grpc_names_it_has_the_address_that_http_tells() -> None:
     assert address_of("ipv4:192.0.2.1:40000") == "192.0.2.1"
     assert address_of("ipv6:%5B2001:db8::1%5D:40000") == "2001:db8::1"

@@ -19,6 +19,8 @@ from gha_step.telemetry import log
 
 UNPROVED: Final = 1024  # connections at once, of 4 to 40 kB
 CALLS: Final = 300  # in a second, of the connections of one address that have proved nothing
+REFUSED: Final = 50  # of them at once; who makes more without a bearer hears only in the next second
+PUT_OFF: Final = 256  # calls that wait for that: more are refused at once
 LOOK_EACH: Final = 1.0  # seconds
 LOOK_SHARE: Final = 20.0  # seconds apart, for each second that a look took
 _DESCRIPTORS: Final = "/dev/fd"
@@ -38,6 +40,8 @@ class Connections:
         self._proved: set[str] = set()
         self._calls: Counter[str] = Counter()  # in this second, by address
         self._closing: set[str] = set()
+        self._next_second = asyncio.Event()
+        self._put_off = 0
         self._rest_until = 0.0
         self._next: asyncio.TimerHandle | None = None
 
@@ -50,6 +54,7 @@ class Connections:
         """Look no more."""
         if self._next is not None:
             self._next.cancel()
+        self._next_second.set()
 
     def proved(self, peer: str) -> None:
         """A call with a valid bearer came."""
@@ -70,6 +75,16 @@ class Connections:
                 loop.call_at(max(loop.time(), self._rest_until), self._close)
             self._closing.add(peer)
 
+    async def refusing(self, peer: str) -> None:
+        """Before such a call is refused: whoever asks again as soon as it hears, is slowed down."""
+        if self._calls[address_of(peer)] <= REFUSED or self._put_off >= PUT_OFF:
+            return
+        self._put_off += 1
+        try:
+            await self._next_second.wait()
+        finally:
+            self._put_off -= 1
+
     def _close(self) -> None:
         self._look()
         for peer in self._closing & self._by_peer.keys():
@@ -81,6 +96,8 @@ class Connections:
             if count > CALLS:
                 log.warning("%d gRPC calls without a bearer within a second: from %s", count, address)
         self._calls.clear()
+        self._next_second.set()
+        self._next_second = asyncio.Event()
         loop = asyncio.get_running_loop()
         self._next = loop.call_later(LOOK_EACH, self._each_second)
         if loop.time() >= self._rest_until:

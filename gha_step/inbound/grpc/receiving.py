@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Final
 
-GRACE: Final = 0.25  # seconds for which a place is nobody else's
+GRACE: Final = 0.05  # seconds for which a place is nobody else's
 
 
 class GivenAway(Exception):

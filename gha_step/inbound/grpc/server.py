@@ -43,6 +43,7 @@ MAX_RUNS: Final = 2560  # Runs among them, of which one project has at most thre
 MAX_WATCHES: Final = 256  # health streams at once: they need no bearer, and must not crowd out steps
 MAX_CONVERSATIONS: Final = 16  # reflection streams at once, on which messages may come at any time
 MAX_RPCS: Final = 2 * MAX_CALLS  # of all kinds, so that health probes are still answered when all of the above are open
+TURN_WITHIN: Final = 60.0  # seconds for which a Run of a project that has many may wait before each look
 MESSAGE_WITHIN: Final = 10.0  # seconds from the start of a call to its message
 OPEN_MESSAGE_WITHIN: Final = 2.0  # the same, for methods that need no bearer
 MAX_OPEN_MESSAGE: Final = 4096  # bytes, for methods that need no bearer: their messages name a service
@@ -191,20 +192,23 @@ class _Servicer(step_pb2_grpc.StepServiceServicer):
         with self._execution.room.place("") as place:  # only for as long as it is read: it may wait for hours
             following = Following(await self._read(request, place, context))
         del request
-        with self._runs.of(following.request.caller.project), self._woken(following) as woken:
+        project = following.request.caller.project
+        with self._runs.of(project), self._woken(following) as woken:
             while following.wait is not None:
                 await _pause(following.wait, woken)
+                in_turn = await self._execution.turn(project, TURN_WITHIN)
                 if self._stopping:
                     raise service.Refused(grpc.StatusCode.UNAVAILABLE, service.STOPPING)
                 woken.clear()  # what is hinted at from here on may be too late for the look
                 with self._execution.counted():
-                    result = await self._execution.execute(following.request)
+                    result = await self._execution.execute(following.request, in_turn=in_turn)
                 if following.hear(result):
                     await context.write(service.fill(pb.RunEvent(), result))
 
     def end_runs(self) -> None:
         """The server stops."""
         self._stopping = True
+        self._execution.hurry()
         for woken in self._waiting:
             woken.set()
 
@@ -351,6 +355,7 @@ class _Edge(grpc.aio.ServerInterceptor):
             self._connections.called(context.peer())
             if refused.code is grpc.StatusCode.UNAUTHENTICATED:
                 self._refused.unproved("grpc", address_of(context.peer()), refused.message)
+            await self._connections.refusing(context.peer())
             await context.abort(refused.code, refused.message)
 
         return grpc.stream_stream_rpc_method_handler(refuse)  # without reading a message
