@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from datetime import datetime
+from functools import lru_cache
 from itertools import islice
 from typing import Any, Final, NamedTuple, TypeAlias
 
@@ -477,8 +478,8 @@ def _encode(record: Record) -> _Object:
     if record.run is not None:
         body["metadata"]["labels"][RUN_LABEL] = str(record.run.id)
     for part, names in _PARTS.items():
-        body[part] = _renamed({name: fields.pop(name) for name in names if name in fields}, to_camel)
-    body["progress"] = _renamed(fields, to_camel)
+        body[part] = _renamed({name: fields.pop(name) for name in names if name in fields}, _to_camel)
+    body["progress"] = _renamed(fields, _to_camel)
     return body
 
 
@@ -486,7 +487,7 @@ def _decode(found: _Object) -> Record:
     """:raises LedgerError: it is no record that this version can read."""
     metadata = found["metadata"]
     try:
-        parts = [_renamed(found[part], to_snake) for part in (*_PARTS, "progress")]
+        parts = [_renamed(found[part], _to_snake) for part in (*_PARTS, "progress")]
         fields = {name: value for part in parts for name, value in part.items()}
         fields |= {part: found[part] for part in _AS_IT_IS if part in found}
         fields |= {"held": FINALIZER in (metadata.get("finalizers") or ()), "deletion": _deletion(found)}
@@ -502,6 +503,10 @@ def _decode(found: _Object) -> Record:
         f"version of gha-step can read ({problems}): what it says is not known here, so nothing is sent; use the "
         "version that wrote it"
     )
+
+
+_to_camel: Final = lru_cache(256)(to_camel)  # of some forty names, each in every record
+_to_snake: Final = lru_cache(256)(to_snake)
 
 
 def _renamed(value: Any, rename: Callable[[str], str]) -> Any:
