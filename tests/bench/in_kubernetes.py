@@ -14,7 +14,7 @@ from tests.support.cluster import Cluster, missing
 from tests.support.cluster import running as running_cluster
 
 from .load import allow_many_files, at_once, throughput
-from .programs import PROJECT, Program, Room, StandIn, running, stand_in
+from .programs import PROJECT, Program, Room, StandIn, gha_step, running, stand_in
 from .table import p95, spread, table
 
 PROMOTIONS: Final = 1000
@@ -26,16 +26,7 @@ SECRET: Final = "github-credentials"
 
 def _command(room: Room, port: int, ledger: Path) -> list[str]:
     del ledger
-    return [
-        str(Path(sys.executable).with_name("gha-step")),
-        "serve",
-        f"--http-listen=127.0.0.1:{port}",
-        f"--token-file={room.token_file}",
-        "--secrets=kubernetes",
-        "--ledger=kubernetes",
-        f"--projects={PROJECT}",
-        "--log-level=warning",
-    ]
+    return gha_step(room, port, secrets="kubernetes", ledger="kubernetes", projects=PROJECT, log_level="warning")
 
 
 IN_KUBERNETES: Final = Program("gha-step, Secrets and ledger in Kubernetes", _command)

@@ -55,15 +55,15 @@ class Program:
     command: Callable[[Room, int, Path], list[str]] = field(repr=False)
 
 
+def gha_step(room: Room, port: int, **settings: str) -> list[str]:
+    """`gha-step serve` with these settings, from the environment as in a container."""
+    common = {"http_listen": f"127.0.0.1:{port}", "token_file": str(room.token_file)}
+    variables = [f"GHA_STEP_{name.upper()}={value}" for name, value in (common | settings).items()]
+    return ["env", *variables, str(Path(sys.executable).with_name("gha-step")), "serve"]
+
+
 def _gha_step(room: Room, port: int, ledger: Path) -> list[str]:
-    return [
-        str(Path(sys.executable).with_name("gha-step")),
-        "serve",
-        f"--http-listen=127.0.0.1:{port}",
-        f"--token-file={room.token_file}",
-        f"--secrets=dir:{room.secrets}",
-        f"--ledger=sqlite:{ledger}",
-    ]
+    return gha_step(room, port, secrets=f"dir:{room.secrets}", ledger=f"sqlite:{ledger}")
 
 
 def _relay(room: Room, port: int, ledger: Path) -> list[str]:
