@@ -11,7 +11,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcon
 from typing import Any, Final
 
 from gha_step.inbound.room import SMALL, NoRoom, Place
-from gha_step.inbound.web import ClientDisconnect, Receive, Request, Response, Scope, Send
+from gha_step.inbound.web import AT_ONCE, ClientDisconnect, Receive, Request, Response, Scope, Send
 
 MAX_BODY: Final = 4 << 20
 MAX_VALUES: Final = 50_000  # in a body, and keys: to make them all takes 25 ms, for which nobody else is served
@@ -88,7 +88,9 @@ def json_answer(status: int, content: Mapping[str, Any], *, close: bool = False)
 async def give(response: Response, scope: Scope, receive: Receive, send: Send) -> None:
     """Send the answer; if it ends the connection, drop what still comes, so that the answer arrives."""
     if response.headers.get("connection") != "close":
-        await response.send(send)
+        at_once = scope.get(AT_ONCE)
+        if at_once is None or not at_once(response.start(), response.body):
+            await response.send(send)
         return
     await send(response.start())
     await send({"type": "http.response.body", "body": response.body, "more_body": True})

@@ -15,10 +15,10 @@ from functools import partial
 from typing import Any, Final, Protocol
 
 from httptools import HttpParserInvalidMethodError
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from gha_step.inbound.room import SMALL
-from gha_step.inbound.web import WHOLE, Receive, Request, Scope, Send
+from gha_step.inbound.web import AT_ONCE, WHOLE, Message, Receive, Request, Scope, Send
 from gha_step.telemetry import log
 
 HEAD_WITHIN: Final = 10.0  # seconds from the connection, or from a head's first byte, to its end
@@ -107,7 +107,23 @@ class _Protocol(HttpToolsProtocol):
     async def _provable(self, scope: Scope, receive: Receive, send: Send) -> None:
         scope[_PROVE] = self._prove
         scope[WHOLE] = not (self.pipeline or self.cycle.more_body) and len(self.cycle.body) <= SMALL
+        scope[AT_ONCE] = partial(self._answer, send.__self__)  # type: ignore[attr-defined]  # uvicorn's bound method
         await self._serve(scope, receive, send)
+
+    def _answer(self, cycle: RequestResponseCycle, start: Message, body: bytes) -> bool:
+        """Send an answer in one segment: uvicorn would send two, each of which wakes the client. Whether it was sent.
+
+        What is unusual is left to uvicorn.
+        """
+        waits = self.flow.write_paused or cycle.waiting_for_100_continue
+        if waits or cycle.disconnected or not cycle.keep_alive or cycle.scope["method"] == "HEAD":
+            return False
+        fields = b"".join([b"%b: %b\r\n" % field for field in (*cycle.default_headers, *start["headers"])])
+        cycle.response_started = cycle.response_complete = True
+        self.transport.write(b"%b%b\r\n%b" % (STATUS_LINE[start["status"]], fields, body))
+        cycle.message_event.set()  # to whoever still waits for the request's body
+        cycle.on_response()
+        return True
 
     def _prove(self) -> None:
         self._unproved.leave(self, self._peer)

@@ -15,6 +15,7 @@ ASGIApp: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 JSON: Final = "application/json"
 WHOLE: Final = "gha_step.whole"  # in a scope: the body has arrived already, and is small
+AT_ONCE: Final = "gha_step.at_once"  # in a scope: sends a start and a body together, and tells whether it could
 
 
 class ClientDisconnect(Exception):

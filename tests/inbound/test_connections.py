@@ -138,6 +138,24 @@ def test_requests_far_ahead_of_their_answers_end_the_connection_and_a_few_are_an
         assert closed(eager)
 
 
+def test_an_answer_wakes_its_client_once(url: str) -> None:
+    with connected(url) as client:
+        for _ in range(20):
+            client.sendall(head("GET", "/healthz", None))
+            assert client.recv(65_536).endswith(b"\r\n\r\nok\n")
+
+
+@pytest.mark.parametrize("more", [{}, {"Connection": "close"}, {"Expect": "100-continue"}])
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+def test_an_answer_is_the_same_however_it_is_sent(url: str, method: str, more: dict[str, str]) -> None:
+    with connected(url) as client:
+        client.sendall(head(method, "/healthz", None, **more))
+        reply = read_reply(client, method)
+    assert (reply.status, reply.body) == (200, b"ok\n" if method == "GET" else b"")
+    assert reply.headers.keys() - {"connection"} == {"date", "content-length", "content-type"}
+    assert reply.closed is ("Connection" in more)
+
+
 def test_what_is_no_http_takes_no_answer_from_the_request_before_it(url: str) -> None:
     with connected(url) as odd:
         odd.sendall(head(Content_Length="2") + b"{}" + b"GARBAGE\r\n\r\n")
