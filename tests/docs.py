@@ -85,6 +85,7 @@ BOUNDS: Final = (  # what, the module below gha_step, its constant, and the unit
     ("threads for calls", "wiring.server", "CALLS", ""),
     ("threads for dispatches", "wiring.core", "TASKS", ""),
     ("threads for looks at runs", "wiring.core", "LOOKS", ""),
+    ("threads for runs that are cancelled", "wiring.core", "CANCELS", ""),
     ("threads for installation tokens", "wiring.core", "TOKENS", ""),
     ("threads for POSTs that are silent for long", "wiring.core", "LATE", ""),
     ("connecting to GitHub: all addresses, proxy, TLS", "github.connection", "CONNECT_SECONDS", "s"),
@@ -118,6 +119,7 @@ BOUNDS: Final = (  # what, the module below gha_step, its constant, and the unit
 )
 TESTED: Final = {  # by the test that shows it: the bounds
     "abuse": ("steps.dispatch.attempt.ANSWER_WITHIN",),
+    "cancel/test_cancelling.py": ("wiring.core.CANCELS",),
     "contract/test_dispatch_workflow.py": (
         "contract.values.MAX_KEYS",
         "contract.values.MAX_PROBLEMS",
@@ -145,16 +147,22 @@ TESTED: Final = {  # by the test that shows it: the bounds
         "github.large_answers.MOST_MARKS",
         "github.large_answers.MOST_ESCAPES",
     ),
-    "github/test_listings.py": ("github.listings.KEPT",),
+    "github/test_listings.py": (
+        "github.listings.KEPT",
+        "github.listings.MOST_RUNS",
+    ),
     "inbound/test_connections.py": (
         "inbound.connections.UNPROVED",
         "inbound.connections.AHEAD",
         "inbound.connections.HEAD_WITHIN",
         "inbound.connections.LONGEST_HEAD",
+        "inbound.process.KEEP_ALIVE",
     ),
     "inbound/test_grpc.py": ("inbound.grpc.server.MAX_CALLS",),
     "inbound/test_grpc_bounds.py": (
+        "inbound.grpc.server.MAX_CONNECTIONS",
         "inbound.grpc.server.MAX_RUNS",
+        "inbound.grpc.server.MAX_STREAMS",
         "inbound.grpc.server.READING",
         "inbound.grpc.server.READING_OPEN",
         "inbound.grpc.server.MAX_OPEN_MESSAGE",
@@ -192,7 +200,10 @@ TESTED: Final = {  # by the test that shows it: the bounds
         "wiring.core.LATE",
     ),
     "test_telemetry.py": ("telemetry.MOST_HOSTS",),
-    "wait/test_looks.py": ("steps.wait.run_poller.WATCHES",),
+    "wait/test_looks.py": (
+        "steps.wait.run_poller.WATCHES",
+        "steps.wait.run_reader.MOST_JOBS",
+    ),
     "wait/test_outcome.py": (
         "github.messages.LONGEST_TEXT",
         "github.messages.LONGEST_LINK",
@@ -295,7 +306,7 @@ def bounds_table() -> str:
     for what, module, name, unit in BOUNDS:
         value = getattr(import_module(f"gha_step.{module}"), name)
         size = f"{value >> 20} MiB" if unit == "B" and value >= 1 << 20 else f"{value >> 10} KiB" if unit == "B" else ""
-        test = next((f"`{test}`" for test, bounds in TESTED.items() if f"{module}.{name}" in bounds), "")
+        test = next(f"`{test}`" for test, bounds in TESTED.items() if f"{module}.{name}" in bounds)
         rows.append((what, size or f"{value:,.12g}{f' {unit}' if unit else ''}", f"`{module}.{name}`", test))
     return _table(("What", "At most", "Constant", "Shown by, in `tests/`"), rows)
 

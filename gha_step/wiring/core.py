@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 TASKS: Final = 256  # threads for dispatches: each may wait half a minute for GitHub
 LOOKS: Final = 64  # threads for looks at runs: each may wait ten seconds for GitHub
+CANCELS: Final = 64  # threads for runs that are cancelled: each may wait ten seconds for GitHub
 TOKENS: Final = 32  # threads for installation tokens: each may wait half a minute for GitHub
 ARTIFACT_HOSTS: Final = frozenset({"blob.core.windows.net", "actions.githubusercontent.com"})
 LATE: Final = 256  # threads for POSTs that have been silent for long
@@ -57,7 +58,7 @@ def _wait(parts: Parts) -> StepKind:
 def _cancel(parts: Parts) -> StepKind:
     from gha_step.steps.cancel.step import CancelWorkflow
 
-    workers = parts.workers(LOOKS, "cancel")
+    workers = parts.workers(CANCELS, "cancel")
     return CancelWorkflow(
         access=parts.access, client=parts.client, store=parts.store, clock=parts.clock, workers=workers
     )

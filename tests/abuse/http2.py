@@ -47,6 +47,7 @@ class Raw:
         self._window = 65535
         self._windows: dict[int, int] = {}
         self._initial = 65535
+        self.most = 0  # streams at once, as the server says
         self._changed = asyncio.Event()
         self.gone = False
         self.resets: list[int] = []
@@ -72,6 +73,8 @@ class Raw:
                 if kind == _SETTINGS and not flags & 1:
                     for at in range(0, size, 6):
                         name, value = struct.unpack(">HI", payload[at : at + 6])
+                        if name == 3:
+                            self.most = value
                         if name == 4:
                             for one in self._windows:
                                 self._windows[one] += value - self._initial
@@ -149,6 +152,12 @@ class Raw:
             raise OSError("gone")
         await self._writer.drain()
         await asyncio.sleep(0)
+
+    async def greeted(self) -> None:
+        """Wait for the server's settings, or the end of the connection."""
+        while not (self.most or self.gone):
+            self._changed.clear()
+            await self._changed.wait()
 
     async def until_closed(self) -> None:
         """Wait for the server to end the connection."""

@@ -1,17 +1,21 @@
 """The step against an emulated GitHub over real sockets, by a clock that moves only when told to."""
 
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from gha_step.contract.request import StepRequest
 from gha_step.contract.result import StepResult
 from gha_step.emulator import EXAMPLE_TOKEN, Reset, Token, bad_gateway
 from gha_step.ledger.record import Record
 from gha_step.ledger.shrinking import shrunk
 from gha_step.steps.cancel.record import cancels
-from tests.support.calls import output
+from tests.support.calls import body, output
+from tests.support.clock import LONG
+from tests.support.secrets import write_secret
 from tests.wait.follower import RUN, Follower, config, following
 
 KIND = "gha-cancel-workflow"
@@ -23,8 +27,8 @@ def here(tmp_path: Path) -> Iterator[Follower]:
         yield made
 
 
-def call(here: Follower, alias: str = "cancel", **changes: Any) -> StepResult:
-    return here.program.call(config(**changes), kind=KIND, alias=alias)
+def call(here: Follower, alias: str = "cancel", project: str = "demo", **changes: Any) -> StepResult:
+    return here.program.call(config(**changes), kind=KIND, alias=alias, project=project)
 
 
 def follow(here: Follower, **changes: Any) -> StepResult:
@@ -41,6 +45,21 @@ def test_a_run_is_cancelled_once_and_its_end_waited_for(here: Follower) -> None:
     assert (last.status, output(last)["conclusion"], output(last)["attempt"]) == ("Succeeded", "cancelled", 1)
     assert here.github.count("cancel-run") == 1
     assert here.github.count("force-cancel-run") == 0
+
+
+def test_a_project_whose_github_is_silent_leaves_threads_for_another(here: Follower) -> None:
+    here.restart(threads=8)
+    write_secret(here.folder, "other", accessToken=EXAMPLE_TOKEN, baseURL=here.url)
+    silent = threading.Event()
+    here.connector.on_send = lambda data: None if f"/{RUN}" in data.decode() else (silent.wait(LONG), None)[1]
+    try:
+        for number in range(8):
+            request = body(config(runID=number + 1), kind=KIND, alias=f"cancel-{number}")
+            here.program.steps.execute(StepRequest.parse(request), here.clock.monotonic())
+        here.run()
+        assert "is cancelled" in str(call(here, project="other").message)
+    finally:
+        silent.set()
 
 
 def test_a_run_that_had_ended_is_a_success_with_a_note(here: Follower) -> None:

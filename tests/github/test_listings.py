@@ -7,6 +7,7 @@ import pytest
 from gha_step.contract.memory import LARGEST, weight
 from gha_step.contract.secret import Token
 from gha_step.emulator import EXAMPLE_TOKEN, GitHub, serve
+from gha_step.github import listings as listings_module
 from gha_step.github.connection import SocketConnector
 from gha_step.github.listings import Listings
 from gha_step.runtime import SystemClock, ThreadWorkers
@@ -52,3 +53,15 @@ def test_what_is_kept_of_listings_is_bounded_by_what_they_hold(github: GitHub, u
     listings._flights._room = LARGEST * 1000
     listings.read(workflow(url), Token(EXAMPLE_TOKEN), None, max_age=0.0)
     assert not listings._flights
+
+
+def test_no_more_runs_are_read_for_one_look_than_may_be(
+    github: GitHub, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(listings_module, "MOST_RUNS", 200)
+    for _ in range(250):
+        github.start_run(actor="kargo-bot")
+    clock = SystemClock()
+    listings = Listings(client_over(SocketConnector(), clock), clock, ThreadWorkers(1, "test"))
+    found = listings.read(workflow(url), Token(EXAMPLE_TOKEN), 0.0, max_age=60.0)
+    assert (len(found.runs), github.count()) == (200, 2)

@@ -4,11 +4,13 @@ import asyncio
 import socket
 import time
 from contextlib import ExitStack
+from pathlib import Path
 
 import pytest
 
-from gha_step.inbound import connections
+from gha_step.inbound import connections, process
 from gha_step.inbound.connections import Unproved
+from tests.inbound.channels import live
 from tests.inbound.wire import connected, head, read_reply
 from tests.support.clock import LONG
 
@@ -96,6 +98,18 @@ def test_beyond_the_limit_the_oldest_that_has_proved_nothing_goes_and_whoever_ha
         assert closed(idle[1])
         for sock in (good, *idle[2:]):
             assert answers(sock)
+
+
+def test_an_idle_connection_is_closed_after_a_while_and_one_that_was_never_used_is_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(process, "KEEP_ALIVE", 0.3)
+    monkeypatch.setattr(connections, "HEAD_WITHIN", LONG)
+    with live(tmp_path) as running, connected(running.url) as idle:
+        assert answers(idle)
+        assert closed(idle)
+        with connected(running.url) as never_used:  # for which HEAD_WITHIN counts
+            assert answers(never_used)
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,8 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -12,7 +13,12 @@ from gha_step.inbound.grpc import messages as service
 from gha_step.inbound.grpc import receiving, server
 from gha_step.inbound.grpc.server import MAX_OPEN_MESSAGE, MAX_RUNS, _Reading, _Runs
 from gha_step.pb.v1 import step_pb2 as pb
+from tests.abuse.http2 import Raw
+from tests.inbound.channels import SERVICE, live
+from tests.support.calls import BEARER
+from tests.support.clock import LONG
 
+EXECUTE, KINDS = f"/{SERVICE}/Execute", f"/{SERVICE}/ListKinds"
 EXHAUSTED = grpc.StatusCode.RESOURCE_EXHAUSTED
 
 
@@ -130,3 +136,57 @@ def test_the_runs_of_one_project_leave_places_to_the_others() -> None:
             stack.enter_context(runs.of("other"))
     with runs.of("greedy"):
         pass
+
+
+def limited(monkeypatch: pytest.MonkeyPatch, option: str, constant: int, most: int) -> None:
+    """A server with a smaller limit. It is the option's real one that is in the table of docs/security.md."""
+    assert dict(server.OPTIONS)[option] == constant
+    monkeypatch.setattr(server, "OPTIONS", tuple((dict(server.OPTIONS) | {option: most}).items()))
+
+
+def test_there_are_no_more_connections_than_may_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    limited(monkeypatch, "grpc.max_allowed_incoming_connections", server.MAX_CONNECTIONS, 3)
+
+    async def play(target: str) -> None:
+        host, _, port = target.rpartition(":")
+        held = [await Raw.connect(host, int(port)) for _ in range(3)]
+        for one in held:
+            await one.whole(KINDS, BEARER)
+            await one.greeted()
+        refused = await Raw.connect(host, int(port))
+        with suppress(OSError):
+            await refused.until_closed()
+        assert refused.gone
+        assert not any(one.gone for one in held)
+        await held[0].close()
+        async with asyncio.timeout(LONG):
+            while True:  # until grpc has heard that one has left
+                other = await Raw.connect(host, int(port))
+                await other.greeted()
+                if not other.gone:
+                    break
+        for one in (*held[1:], other):
+            await one.close()
+
+    with live(tmp_path) as running:
+        asyncio.run(play(running.target))
+
+
+def test_there_are_no_more_calls_on_one_connection_than_may_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    limited(monkeypatch, "grpc.max_concurrent_streams", server.MAX_STREAMS, 4)
+
+    async def play(target: str) -> None:
+        host, _, port = target.rpartition(":")
+        raw = await Raw.connect(host, int(port))
+        await raw.greeted()
+        assert raw.most == 4
+        for _ in range(5):  # which is more than it was told
+            await raw.call(EXECUTE, BEARER, size=100, sent=99)
+        async with asyncio.timeout(LONG):
+            while not raw.resets:
+                await asyncio.sleep(0.01)
+        assert raw.resets == [9]
+        await raw.close()
+
+    with live(tmp_path) as running:
+        asyncio.run(play(running.target))

@@ -32,6 +32,7 @@ from gha_step.emulator import (
 from gha_step.github.endpoint import resolve_endpoint
 from gha_step.github.errors import Unreachable, Untrusted
 from gha_step.github.runs import RunReference
+from gha_step.steps.wait import run_reader
 from gha_step.steps.wait.run_poller import Look
 from gha_step.steps.wait.snapshot import Snapshot
 from gha_step.steps.wait.step import LookUnderway
@@ -244,6 +245,13 @@ def test_jobs_are_read_page_by_page(here: Follower) -> None:
     assert [entry.query for entry in here.log if entry.operation == "list-jobs"] == [
         {"per_page": "100", "page": str(page)} for page in (1, 2, 3)
     ]
+
+
+def test_no_more_jobs_of_a_run_are_read_than_may_be(here: Follower, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run_reader, "MOST_JOBS", 200)
+    here.run().finish("failure", jobs=[Job(f"failed-{number}", conclusion="failure") for number in range(230)])
+    told(here.call())
+    assert here.github.count("list-jobs") == 2
 
 
 def test_what_is_known_of_a_run_counts_once_a_look_has_shown_it(here: Follower) -> None:

@@ -7,6 +7,7 @@ for; when it was asked, and whether a look was refused, only this process rememb
 import threading
 from concurrent.futures import Future
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 from gha_step.contract.errors import StepError
@@ -70,7 +71,8 @@ class CancelWorkflow:
             turn = self._turns.get(key) or _Turn()
             self._turns[key] = turn
             if turn.job is None or turn.job.done():
-                turn.job = self._workers.spawn(lambda: self._job(turn, caller, config, repository, run))
+                job = partial(self._job, turn, caller, config, repository, run)
+                turn.job = self._workers.spawn(job, caller.project)
             return _Going(turn.job, run)
 
     def _job(
