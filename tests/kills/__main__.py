@@ -33,12 +33,13 @@ def main() -> int:
         "--replicas", action="store_true", help="two servers at once on a ledger in Kubernetes (KUBEBUILDER_ASSETS)"
     )
     parser.add_argument("--port", action="store_true", help="runs that an emulated Port gives, in one stream")
+    parser.add_argument("--waking", action="store_true", help="with --port: GitHub's webhook brings looks forward")
     parser.add_argument("--kafka", action="store_true", help="with --port: over a real Kafka (KAFKA_JARS, java)")
     options = parser.parse_args()
     if options.kafka and (absent := no_kafka(os.environ)):
         parser.error(absent)
     if options.port:
-        return play_port(options.rounds, options.seed, kafka=options.kafka)
+        return play_port(options.rounds, options.seed, kafka=options.kafka, waking=options.waking)
     if options.replicas and (absent := missing(os.environ)):
         parser.error(absent)
     begun, total, lock, left = time.monotonic(), Count(), threading.Lock(), [options.rounds]
@@ -74,14 +75,14 @@ def main() -> int:
     return 1 if broken or total.double or total.wrong else 0
 
 
-def play_port(kills: int, seed: int, *, kafka: bool) -> int:
+def play_port(kills: int, seed: int, *, kafka: bool, waking: bool) -> int:
     """So many kills, in lanes at once."""
     begun, lanes = time.monotonic(), min(PORT_LANES, kills)
 
     def play(number: int) -> PortCount:
         share = kills // lanes + (number < kills % lanes)
         topic = None if login is None else Topic(login, topic=topics[number])
-        with port_stream(Path(folder) / str(number), seed * lanes + number, topic) as stream:
+        with port_stream(Path(folder) / str(number), seed * lanes + number, topic, waking=waking) as stream:
             stream.play(share)
             return stream.count
 

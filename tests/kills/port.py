@@ -9,7 +9,7 @@ import random
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -27,12 +27,15 @@ from gha_step.emulator.port import (
     example,
     kafka_message,
 )
+from gha_step.emulator.webhook import delivering
 from gha_step.ledger.reading import FileReader, Query
 from gha_step.ledger.record import Record, State
 from tests.support.github import NAMED, PLAIN, WORKFLOW
 from tests.support.kafka import Topic
 from tests.support.port import PROJECT, port_secrets
 from tests.support.process import SERVE, Served
+
+from .rounds import free_port
 
 SETTINGS: Final = {
     "GHA_STEP_PORTIO": "claims",
@@ -48,6 +51,7 @@ SETTINGS: Final = {
 BY_SHORT_SESSIONS: Final = ("tests.support.short_sessions",)  # else each kill takes 45 seconds
 PORT_S: Final[tuple[OperationName, ...]] = ("claim", "ack", "get-run", "patch-run", "create-log", "claim-nodes")
 GITHUB_S: Final[tuple[GitHubOperation, ...]] = ("dispatch", "dispatch", "get-run")
+WEBHOOK_SECRET: Final = "webhook-secret-of-the-emulated-github"
 ENDS_WITHIN: Final = 240.0  # seconds after the last kill; a look may be a minute away
 WORKFLOWS: Final = {
     "named.yml": (NAMED, "success"),
@@ -85,8 +89,9 @@ class PortStream:
         port_url: str,
         seed: int,
         topic: Topic | None = None,
+        webhook: tuple[str, Path] | None = None,
     ) -> None:
-        """``topic``: runs come over it, not by claims."""
+        """``topic``: runs come over it, not by claims. ``webhook``: where its deliveries arrive, and their secret."""
         self.github = github
         self.topic = topic
         self.port = port
@@ -95,6 +100,12 @@ class PortStream:
         self.pressed: list[ActionRun | NodeRun] = []
         self._folder = folder
         self._settings = SETTINGS | {"GHA_STEP_PORTIO_API": port_url}
+        if webhook is not None:
+            listen, secret = webhook
+            self._settings |= {
+                "GHA_STEP_HTTP_LISTEN": listen,
+                "GHA_STEP_GITHUB_WEBHOOK_SECRET_FILE": str(secret),
+            }
         self._program: tuple[str, ...] = SERVE
         if topic is not None:
             login, self._program = topic.login, BY_SHORT_SESSIONS
@@ -273,13 +284,23 @@ def next_id(number: int) -> str:
 
 
 @contextmanager
-def port_stream(folder: Path, seed: int, topic: Topic | None = None) -> Iterator[PortStream]:
-    """Such a stream, on a GitHub that names the runs. ``topic``: runs come over it."""
+def port_stream(folder: Path, seed: int, topic: Topic | None = None, *, waking: bool = False) -> Iterator[PortStream]:
+    """Such a stream, on a GitHub that names the runs. ``topic``: runs come over it. ``waking``: GitHub's webhook is on.
+
+    Deliveries go on while the server is down, and are lost then.
+    """
     numbers = itertools.count()
     github, port = GitHub(), example(Port(new_id=lambda: next_id(next(numbers))))
     with serve(github) as github_url, serve(port) as port_url:
-        stream = PortStream(folder, github, github_url, port, port_url, seed, topic)
-        try:
-            yield stream
-        finally:
-            stream.close()
+        webhook = (f"127.0.0.1:{free_port()}", folder / "webhook") if waking else None
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "webhook").write_text(WEBHOOK_SECRET)
+        stream = PortStream(folder, github, github_url, port, port_url, seed, topic, webhook)
+        to = None if webhook is None else f"http://{webhook[0]}/github/webhook"
+        with delivering(github, to, WEBHOOK_SECRET) if to is not None else nullcontext([]) as answers:
+            try:
+                yield stream
+            finally:
+                stream.close()
+        if waking and 202 not in answers:
+            raise AssertionError(f"no delivery was taken: {Counter(answers)}")

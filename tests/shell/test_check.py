@@ -7,6 +7,7 @@ import pytest
 from gha_step.emulator import Token
 from gha_step.inbound.shell.check import check
 from gha_step.inbound.shell.errors import UsageError
+from gha_step.inbound.shell.yaml_lines import documents
 from tests.support.process import run_here
 
 from .commands import Shell
@@ -130,6 +131,8 @@ def test_credentials_are_needed_in_a_promotion_but_not_in_a_step_for_run() -> No
         ("[" * 200, "nested deeper"),
         ("x" * (1 << 20) + "y", "larger than"),
         ("\0", "is not YAML"),
+        ("a: {" + ",".join(f"k{n}: v" for n in range(30_000)) + "}", "more keys and values"),
+        ("a: " + "9" * 5000, "is not YAML"),
         (
             "a: &a [x,x,x,x,x,x,x,x,x,x]\n"
             + "".join(f"a{n + 1}: &a{n + 1} [{','.join(['*a' + str(n or '')] * 10)}]\n" for n in range(8)),
@@ -140,6 +143,26 @@ def test_credentials_are_needed_in_a_promotion_but_not_in_a_step_for_run() -> No
 def test_a_file_without_steps_or_that_is_no_template_is_refused(text: str, words: str) -> None:
     with pytest.raises(UsageError, match=words):
         check(text, "f")
+
+
+MERGED = """\
+- uses: gha-dispatch-workflow
+  config: &all
+    repoURL: https://github.com/a/b
+    workflowFile: d.yml
+    ref: main
+- uses: gha-dispatch-workflow
+  config:
+    ref: next
+    <<: [*all, {ref: other, timeout: 60}]
+"""
+
+
+def test_what_a_merge_key_brings_is_as_good_as_written() -> None:
+    assert check(MERGED, "f").problems == ()
+    (problem,) = check(MERGED.replace("timeout: 60", "timeout: 900"), "f").problems
+    assert (problem.line, problem.text.startswith("config.timeout: 900 is too large")) == (9, True)
+    assert [document.value[1]["config"]["ref"] for document in documents(MERGED, "f")] == ["next"]
 
 
 TASKS = """\
