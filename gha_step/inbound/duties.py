@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final, Protocol
 
-from gha_step.contract.errors import LedgerError, LedgerUnavailable
+from gha_step.contract.errors import LedgerError, LedgerUnavailable, StepError
 from gha_step.inbound.rounds import Bell, Rounds
 from gha_step.ledger.duties import Duty
 from gha_step.ledger.leader import Leader
@@ -118,7 +118,7 @@ class Duties:
                 except Exception as error:  # noqa: BLE001  whatever it is, nobody else would follow
                     pause = LEDGER_RETRY
                     if str(error) != trouble:  # and not again with every try
-                        unexpected = None if isinstance(error, LedgerError) else error
+                        unexpected = None if isinstance(error, StepError) else error
                         log.warning("what is owed cannot be listed: %s", error, exc_info=unexpected)
                     trouble = str(error)
                 if self._clock.monotonic() >= next_minute:

@@ -2,6 +2,7 @@
 
 import json
 import logging
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 
 from gha_step.contract.errors import LedgerUnavailable
 from gha_step.inbound.promotions import API
-from gha_step.inbound.rest.refresh import REFRESH, Refresh
+from gha_step.inbound.rest.refresh import REFRESH, NotAllowed, Refresh
 from gha_step.inbound.rest.refreshing import MOST_OF_ONE_RUN, Refreshing
 from gha_step.kube import connect
 from gha_step.ledger.record import Record, State
@@ -54,6 +55,13 @@ class World:
         metadata = {"name": name, "uid": f"uid of {name}"}
         self.server.objects[f"{API}/namespaces/demo/promotions/{name}"] = {"metadata": metadata, "status": whole}
 
+    def another_is_refreshed(self) -> None:
+        """As often as one is: what else was still to come has come meanwhile."""
+        self.promotion("another")
+        self.refreshing.waits(1, "demo", "another")
+        self.refreshing.hint(ENDED._replace(run_id=1))
+        eventually(lambda: len([patch for patch in self.patches if patch.path.endswith("/another")]) == 3)
+
     @property
     def patches(self) -> list[Request]:
         return [one for one in self.server.requests if one.method == "PATCH"]
@@ -88,6 +96,8 @@ def test_who_waits_is_refreshed_thrice_while_it_stands_where_it_stood(world: Wor
         assert set(change["metadata"]["annotations"]) == {REFRESH}
         values.add(change["metadata"]["annotations"][REFRESH])
     assert len(values) == 3, "Kargo looks at each new value"
+    world.another_is_refreshed()
+    assert len([patch for patch in world.patches if patch.path.endswith(NAME)]) == 3
 
 
 @pytest.mark.parametrize(
@@ -115,8 +125,8 @@ def test_one_that_has_gone_on_is_not_refreshed_again(world: World) -> None:
     assert len(world.patches) == 1
 
 
-def _recorded() -> Record:
-    return record(State.ACCEPTED, key_parts=("demo", "caller", NAME, "dispatch"), promotion=NAME)
+def _recorded(name: str = NAME) -> Record:
+    return record(State.ACCEPTED, key_parts=("demo", "caller", name, "dispatch"), promotion=name)
 
 
 def test_who_called_another_replica_is_known_from_the_ledger(world: World) -> None:
@@ -124,6 +134,16 @@ def test_who_called_another_replica_is_known_from_the_ledger(world: World) -> No
     world.records = lambda run_id: [_recorded()] if run_id == RUN else []
     world.refreshing.hint(ENDED)
     eventually(lambda: len(world.patches) == 3)
+
+
+def test_another_promotion_that_called_here_does_not_hide_the_one_that_dispatched(world: World) -> None:
+    world.promotion()
+    world.promotion("another")
+    world.records = lambda run_id: [_recorded()]
+    world.refreshing.waits(RUN, "demo", "another")
+    world.refreshing.hint(ENDED)
+    eventually(lambda: len(world.patches) == 6)
+    assert len({patch.path for patch in world.patches}) == 2
 
 
 @pytest.mark.parametrize(
@@ -146,7 +166,9 @@ def test_what_concerns_nobody_asks_for_nothing(world: World, hint: Hint) -> None
     assert {patch.path.rpartition("/")[2] for patch in world.patches} == {"other"}
 
 
-def test_a_ledger_that_is_away_changes_nothing_for_those_that_are_known(world: World) -> None:
+def test_a_ledger_that_is_away_changes_nothing_for_those_that_are_known(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
     def away(run_id: int) -> list[Record]:
         raise LedgerUnavailable("away")
 
@@ -156,6 +178,7 @@ def test_a_ledger_that_is_away_changes_nothing_for_those_that_are_known(world: W
     world.refreshing.waits(RUN, "demo", NAME)
     world.refreshing.hint(ENDED)
     eventually(lambda: len(world.patches) == 3)
+    assert "a turn failed" not in caplog.text
 
 
 def test_without_the_right_the_log_says_once_what_to_give(world: World, caplog: pytest.LogCaptureFixture) -> None:
@@ -171,9 +194,47 @@ def test_without_the_right_the_log_says_once_what_to_give(world: World, caplog: 
     assert "verbs: [promote]" in caplog.text
 
 
-def test_many_promotions_that_claim_one_run_are_bounded(world: World) -> None:
-    for number in range(3 * MOST_OF_ONE_RUN):
-        world.promotion(f"p-{number}", phase="Succeeded")
-        world.refreshing.waits(RUN, "demo", f"p-{number}")
+@pytest.mark.parametrize("by", ["calls", "records"])
+def test_many_promotions_that_claim_one_run_are_bounded(world: World, by: str) -> None:
+    names = [f"p-{number}" for number in range(3 * MOST_OF_ONE_RUN)]
+    for name in names:
+        world.promotion(name, phase="Succeeded")
+        if by == "calls":
+            world.refreshing.waits(RUN, "demo", name)
+    if by == "records":
+        world.records = lambda run_id: [_recorded(name) for name in names if run_id == RUN]
     world.refreshing.hint(ENDED)
-    eventually(lambda: world.counted("unneeded") == MOST_OF_ONE_RUN)
+    eventually(lambda: world.counted("unneeded") >= MOST_OF_ONE_RUN)
+    world.another_is_refreshed()
+    assert world.counted("unneeded") == MOST_OF_ONE_RUN
+
+
+def test_what_may_never_be_refreshed_is_asked_for_once() -> None:
+    asked: Counter[str] = Counter()
+
+    class Refusing(Refresh):
+        def __init__(self) -> None:
+            pass
+
+        def press(self, project: str, promotion: str, unless: object = None) -> object:
+            asked[promotion] += 1
+            if promotion == NAME:
+                raise NotAllowed("no")
+            return 1
+
+    refreshing = Refreshing(
+        Refusing(),
+        lambda run_id: [],
+        clock=SystemClock(),
+        workers=ThreadWorkers,
+        telemetry=Telemetry(),
+        presses=(0.05, 0.05),
+    )
+    refreshing.start()
+    for number, name in enumerate((NAME, "another")):
+        refreshing.waits(RUN + number, "demo", name)
+        refreshing.hint(ENDED._replace(run_id=RUN + number))
+        eventually(lambda name=name: asked[name] > 0)
+    eventually(lambda: asked["another"] == 3)
+    refreshing.stop()
+    assert asked[NAME] == 1

@@ -44,6 +44,11 @@ WEBHOOK: Final = "gha_step/inbound/webhook.py"
 ABORT_RULES: Final = "gha_step/inbound/abort/rules.py"
 ABORTS: Final = "gha_step/inbound/abort/follower.py"
 ABORTED: Final = "tests/inbound/abort"
+REFRESHING: Final = "gha_step/inbound/rest/refreshing.py"
+REFRESH: Final = "gha_step/inbound/rest/refresh.py"
+REFRESHED: Final = "tests/inbound/test_refreshing.py"
+REASONS: Final = "gha_step/steps/wait/reasons.py"
+EXPLAINED: Final = "tests/wait/test_reasons.py"
 
 _REPLACED: Final = (
     "                _REPLACE,\n                (stored.version, stored.state, body, record.key, record.version),"
@@ -1022,5 +1027,185 @@ MUTANTS: Final = (
         "    if found.run_id != run.run_id:\n",
         "    if False:\n",
         CANCELLED,
+    ),
+    Mutant(
+        "waking: a run that goes on is passed on as one that has ended",
+        REFRESHING,
+        "        if not hint.ended:\n",
+        "        if False:\n",
+        REFRESHED,
+    ),
+    Mutant(
+        "waking: who called another replica is not looked up",
+        REFRESHING,
+        "        if not hint.dispatched:\n",
+        "        if True:\n",
+        REFRESHED,
+    ),
+    Mutant(
+        "waking: who called here hides the Promotion that dispatched",
+        REFRESHING,
+        "        if not hint.dispatched:\n",
+        "        if found or not hint.dispatched:\n",
+        REFRESHED,
+    ),
+    Mutant(
+        "waking: the ledger is asked about runs that nobody dispatched",
+        REFRESHING,
+        "        if not hint.dispatched:\n",
+        "        if False:\n",
+        REFRESHED,
+    ),
+    Mutant(
+        "waking: a run of the same ID in another repository wakes",
+        REFRESHING,
+        " if one.promotion and one.target.repo == repo]",
+        " if one.promotion]",
+        REFRESHED,
+    ),
+    Mutant(
+        "waking: one run may wake any number of Promotions",
+        REFRESHING,
+        "[*itertools.islice(self._recorded(hint.run_id), MOST_OF_ONE_RUN)]",
+        "[*self._recorded(hint.run_id)]",
+        REFRESHED,
+    ),
+    Mutant(
+        "waking: a Promotion that has gone on is pressed again",
+        REFRESHING,
+        "self._refresh.press(one.project, one.promotion, series.step)",
+        "self._refresh.press(one.project, one.promotion)",
+        REFRESHED,
+    ),
+    Mutant(
+        "waking: it is pressed for ever",
+        REFRESHING,
+        "            self._series[one] = _Series(series.times + 1, step)\n        return self._presses[series.times]",
+        "            self._series[one] = _Series(0, step)\n        return self._presses[series.times]",
+        REFRESHED,
+    ),
+    Mutant(
+        "waking: a lasting refusal is asked again",
+        REFRESHING,
+        "            over = error.retry_after is None\n",
+        "            over = False\n",
+        REFRESHED,
+    ),
+    Mutant(
+        "waking: each refusal is a line",
+        REFRESHING,
+        '            if now - self._said.get(project, float("-inf")) < SAID_EVERY:\n',
+        "            if False:\n",
+        REFRESHED,
+    ),
+    Mutant(
+        "waking: a Promotion that does not run is pressed",
+        REFRESH,
+        ' or status.get("phase") != "Running":\n',
+        ":\n",
+        REFRESHED,
+    ),
+    Mutant(
+        "waking: the patch does not name the Promotion's UID",
+        REFRESH,
+        '{"metadata": {"uid": standing[0], "annotations"',
+        '{"metadata": {"annotations"',
+        REFRESHED,
+    ),
+    Mutant(
+        "waking: where a Promotion stands is not its UID and step",
+        REFRESH,
+        '(metadata.get("uid"), status.get("currentStep"))',
+        'metadata.get("uid")',
+        REFRESHED,
+    ),
+    Mutant(
+        "reasons: any number of jobs is asked about",
+        REASONS,
+        "[:MOST_EXPLAINED]",
+        "",
+        EXPLAINED,
+    ),
+    Mutant(
+        "reasons: each look asks anew",
+        REASONS,
+        "        if asked.attempt != run.attempt:\n",
+        "        if True:\n",
+        EXPLAINED,
+    ),
+    Mutant(
+        "reasons: a new attempt is told with the words of the last",
+        REASONS,
+        "        if asked.attempt != run.attempt:\n",
+        (
+            "        if not asked.attempt:\n"
+            "            asked.attempt = run.attempt\n"
+            "            asked.explained = self._with_annotations(at, failed)\n"
+            "        if False:\n"
+        ),
+        EXPLAINED,
+    ),
+    Mutant(
+        "reasons: a token that may not read checks asks with each run",
+        REASONS,
+        "                    self._may_not[key] = now\n",
+        "                    pass\n",
+        EXPLAINED,
+    ),
+    Mutant(
+        "reasons: annotations that cannot be had end the look",
+        REASONS,
+        "        except GitHubError:\n            pass\n        return tuple(explained)\n",
+        "        return tuple(explained)\n",
+        EXPLAINED,
+    ),
+    Mutant(
+        "reasons: a pending run's group is asked for with each look",
+        REASONS,
+        "now - asked.ahead_at < AHEAD_EVERY or ",
+        "",
+        EXPLAINED,
+    ),
+    Mutant(
+        "reasons: a server without groups is asked for ever",
+        REASONS,
+        "                self._servers.tells_no_groups(at.run.endpoint)\n",
+        "                pass\n",
+        EXPLAINED,
+    ),
+    Mutant(
+        "reasons: a hidden group counts as a server without groups",
+        REASONS,
+        "            if error.status == 404 and asked.group is None:",
+        "            if error.status == 404:",
+        EXPLAINED,
+    ),
+    Mutant(
+        "Port: a refusal that may pass ends the report",
+        FOLLOWING,
+        " and status in _FINAL_STATUSES:\n",
+        ":\n",
+        FOLLOWED,
+    ),
+    Mutant(
+        "Port: an ack that is refused holds up link and end",
+        FOLLOWING,
+        "        case Refusal() if isinstance(step, Ack):",
+        "        case Refusal() if False:",
+        FOLLOWED,
+    ),
+    Mutant(
+        "Port: a proxy's page counts as taken",
+        "gha_step/inbound/port/api.py",
+        "    if 200 <= answer.status < 300 and answer.body.strip():\n",
+        "    if False:\n",
+        "tests/inbound/port/test_client.py",
+    ),
+    Mutant(
+        "cancelOnAbort: a clock behind makes any attempt the current one",
+        ABORT_RULES,
+        "    if since_end < 0:  # it was",
+        "    if False:  # it was",
+        ABORTED,
     ),
 )

@@ -1,9 +1,9 @@
 """Presses Refresh on the Promotions that wait for a run of which GitHub's webhook says that it has ended.
 
 Stock Kargo (1.11 and later) then looks at once, and not only with its next poll. Who waits is known from the calls of
-this process, and from the ledger, where another one took them. It only ever adds a call, and believes nothing: a
-Promotion is read before; it is pressed while it is Running, and once more after each of `PRESSES` while it stands where
-it stood.
+this process, and of the Promotion that dispatched the run from the ledger, where another process took them. It only
+ever adds a call, and believes nothing: a Promotion is read before; it is pressed while it is Running, and once more
+after each of `PRESSES` while it stands where it stood.
 
 Source: facts/stock-kargo.md ("Faster than the 10 s floor").
 """
@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
-from gha_step.contract.errors import LedgerError, StepError
+from gha_step.contract.errors import StepError
 from gha_step.contract.memory import Memory
 from gha_step.inbound.rest.refresh import Refresh
 from gha_step.inbound.rounds import Rounds
@@ -120,15 +120,16 @@ class Refreshing:
         now = self._clock.monotonic()
         with self._lock:
             found = {one for one, at in self._waiting.get(hint.run_id, {}).items() if now - at < FRESH}
-        if found or not hint.dispatched:
+        if not hint.dispatched:
             return found
         try:
             records = [*itertools.islice(self._recorded(hint.run_id), MOST_OF_ONE_RUN)]
-        except LedgerError as error:
+        except StepError as error:  # it is away, or a record in it cannot be read
             log.info("who waits for run %d is not known now: %s", hint.run_id, error)
             return found
         repo = f"{hint.owner}/{hint.repo}".lower()
-        return {_Waiting(one.project, one.promotion) for one in records if one.promotion and one.target.repo == repo}
+        theirs = [one for one in records if one.promotion and one.target.repo == repo]
+        return found | {_Waiting(one.project, one.promotion) for one in theirs}
 
     def _begin(self, one: _Waiting) -> None:
         with self._lock:
