@@ -231,10 +231,11 @@ def test_what_may_never_be_refreshed_is_asked_for_once() -> None:
         presses=(0.05, 0.05),
     )
     refreshing.start()
-    for number, name in enumerate((NAME, "another")):
-        refreshing.waits(RUN + number, "demo", name)
-        refreshing.hint(ENDED._replace(run_id=RUN + number))
-        eventually(lambda name=name: asked[name] > 0)
+    refreshing.waits(RUN, "demo", NAME)
+    refreshing.hint(ENDED)
+    eventually(lambda: asked[NAME])
+    refreshing.waits(1, "demo", "another")
+    refreshing.hint(ENDED._replace(run_id=1))
     eventually(lambda: asked["another"] == 3)
     refreshing.stop()
     assert asked[NAME] == 1
