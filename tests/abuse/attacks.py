@@ -9,8 +9,9 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from tests.abuse.caller import ELSEWHERE
 from tests.abuse.in_kubernetes import ATTACKER, fat_leases, slow_webhook, write_aliases
-from tests.abuse.site import ELSEWHERE, Site
+from tests.abuse.site import Site
 from tests.support.calls import BEARER
 from tests.support.secrets import write_secret
 
@@ -19,7 +20,7 @@ from tests.support.secrets import write_secret
 class Attack:
     """``environment``: settings of the server that it needs. ``tls``: over gRPC with a certificate.
 
-    ``kubernetes``: Secrets and records are in a real API server.
+    ``kubernetes``: Secrets and records are in a real API server. ``before``: what it came to before there was a bound.
     """
 
     name: str
@@ -27,6 +28,7 @@ class Attack:
     environment: dict[str, str] = field(default_factory=dict)
     tls: bool = False
     kubernetes: bool = False
+    before: str = ""
 
 
 @contextmanager
@@ -165,23 +167,24 @@ def _fat_leases(site: Site) -> Iterator[None]:
 
 WAIT: Final[dict[str, Any]] = {"kind": "gha-wait-for-workflow"}
 ATTACKS: Final = (
-    Attack("memory: 32 MiB of [] for each look", _looks("arrays", **WAIT)),
+    Attack("memory: 32 MiB of [] for each look", _looks("arrays", **WAIT), before="900 MiB"),
     Attack("memory: as many [] as a look may have", _looks("arrays_within_bounds", **WAIT)),
     Attack("memory: a message of 1 MiB in each answer", _looks("long_name", **WAIT)),
-    Attack("memory: listings of 22 MiB", _looks("listings")),
-    Attack("memory: rotating tokens", _rotating),
-    Attack("memory: 90,000 unknown keys, 8 at once", _unknown_keys),
+    Attack("memory: listings of 22 MiB", _looks("listings"), before="574 MiB"),
+    Attack("memory: rotating tokens", _rotating, before="85 KiB more with each"),
+    Attack("memory: 90,000 unknown keys, 8 at once", _unknown_keys, before="603 MiB, `/healthz` 4.4 s"),
     Attack("memory: 4 MiB of [] in 16 calls", _many_values),
-    Attack("memory: one pipelining connection", _program("pipeline")),
+    Attack("memory: one pipelining connection", _program("pipeline"), before="1.2 GiB"),
     Attack(
         "memory: 240 health checks that withhold 4 MiB",
         _program("withheld", "/grpc.health.v1.Health/Check", "", 12, 20, grpc=True),
+        before="1,069 MiB",
     ),
     Attack("time: titles of escapes", _looks("escapes")),
-    Attack("time: endless 1xx", _looks("informational", **WAIT)),
+    Attack("time: endless 1xx", _looks("informational", **WAIT), before="94 % of the CPU"),
     Attack("time: endless 1xx to dispatches", _looks("informational")),
     Attack("time: dripping answers", _looks("dripping", 64, **WAIT)),
-    Attack("time: 320 silent dispatches", _looks("silent", 320)),
+    Attack("time: 320 silent dispatches", _looks("silent", 320), before="everybody waits 21 s"),
     Attack("connections: 2,000 heads that never end", _program("heads", 2000)),
     Attack("connections: 2,000 idle connections", _program("idle", 2000)),
     Attack(
@@ -192,19 +195,34 @@ ATTACKS: Final = (
     Attack("connections: rapid reset", _program("resets", "", grpc=True)),
     Attack("connections: refused gRPC calls", _program("refused", grpc=True)),
     Attack("connections: gRPC, 2,000 idle connections", _program("idle", 2000, grpc=True)),
-    Attack("connections: 252 guesses a second", _guesses, {"GHA_STEP_PROJECT_API": "on"}),
-    Attack("growth: eight scrapers", _program("scrapes", 8)),
-    Attack("TLS: 2,000 idle connections", _program("idle", 2000, grpc=True), tls=True),
-    Attack("TLS: 4,500 Runs", _many_runs, tls=True),
+    Attack(
+        "connections: 252 guesses a second", _guesses, {"GHA_STEP_PROJECT_API": "on"}, before="99 % of calls refused"
+    ),
+    Attack("growth: eight scrapers", _program("scrapes", 8), before="p50 58 → 7,296 ms"),
+    Attack("TLS: 2,000 idle connections", _program("idle", 2000, grpc=True), tls=True, before="8,700: 216 MiB"),
+    Attack("TLS: 4,500 Runs", _many_runs, tls=True, before="p95 4.6 ×"),
     Attack(
         "TLS: gRPC calls with a bearer that withhold 4 MiB",
         _program("withheld", "/gha_step.v1.StepService/Execute", BEARER, 12, 20, grpc=True),
         tls=True,
+        before="p95 9.7 s",
     ),
-    Attack("TLS: rapid reset", _program("resets", "", grpc=True), tls=True),
+    Attack("TLS: rapid reset", _program("resets", "", grpc=True), tls=True, before="p95 42 → 282 ms"),
     Attack("TLS: refused gRPC calls", _program("refused", grpc=True), tls=True),
-    Attack("Kubernetes: a webhook of one namespace that takes 9 s", _slow_webhook, kubernetes=True),
-    Attack("Kubernetes: a link that no record may hold", _looks("long_link", 8), kubernetes=True),
-    Attack("Kubernetes: 3,000 aliases under one Promotion", _many_aliases, kubernetes=True),
-    Attack("Kubernetes: Leases of 1 MiB that change", _fat_leases, kubernetes=True),
+    Attack(
+        "Kubernetes: a webhook of one namespace that takes 9 s", _slow_webhook, kubernetes=True, before="p95 21.7 s"
+    ),
+    Attack(
+        "Kubernetes: a link that no record may hold",
+        _looks("long_link", 8),
+        kubernetes=True,
+        before="p95 29 ms → 20.6 s",
+    ),
+    Attack(
+        "Kubernetes: 3,000 aliases under one Promotion",
+        _many_aliases,
+        kubernetes=True,
+        before="339 MiB, p95 51 → 3,386 ms",
+    ),
+    Attack("Kubernetes: Leases of 1 MiB that change", _fat_leases, kubernetes=True, before="268 MiB"),
 )

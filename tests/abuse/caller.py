@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from tests.support.calls import BEARER
 
+ELSEWHERE: Final = 19  # niceness: in truth attackers, and their servers, have other machines' cores
 PROJECT_TOKEN: Final = "the-victims-own-project-token"
 
 

@@ -2,6 +2,7 @@
 
 import base64
 import json
+import os
 import ssl
 import threading
 import time
@@ -16,6 +17,7 @@ from gha_step.kube import AlreadyExists, KubeError
 from gha_step.ledger.keys import step_key
 from gha_step.ledger.kubernetes import GATES, RECORDS, KubernetesStore
 from gha_step.ledger.record import Record, State, Target
+from tests.abuse.caller import ELSEWHERE
 from tests.abuse.victim import VICTIM
 from tests.ledger.clusters import LEDGER_RULES, install
 from tests.support.certificates import Authority
@@ -88,6 +90,7 @@ def fat_leases(cluster: Cluster) -> Iterator[None]:
     stop = threading.Event()
 
     def fatten() -> None:
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), ELSEWHERE)
         path, turn = GATES.path(ATTACKER), 0
         while not stop.wait(0.1):
             with suppress(KubeError):

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
-from tests.abuse.caller import PROJECT_TOKEN, Caller
+from tests.abuse.caller import ELSEWHERE, PROJECT_TOKEN, Caller
 from tests.abuse.in_kubernetes import in_cluster, put_secret
 from tests.abuse.victim import VICTIM, Measured
 from tests.bench.programs import StandIn, stand_in
@@ -21,7 +21,6 @@ from tests.support.cluster import Cluster
 from tests.support.process import Served
 from tests.support.secrets import write_secret
 
-ELSEWHERE: Final = 19  # niceness: in truth attackers, and their servers, have other machines' cores
 _NICE: Final = ("nice", "-n", str(ELSEWHERE))
 
 
