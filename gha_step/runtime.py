@@ -46,8 +46,7 @@ class SystemClock:
         self._booted = max(self._booted, self._wall() - since_boot)
         return since_boot + self._booted
 
-    def monotonic(self) -> float:
-        return time.monotonic()
+    monotonic = staticmethod(time.monotonic)  # asked 17 times in a dispatch
 
     def boottime(self) -> float:
         # Only Linux has it; elsewhere (a developer's laptop) a suspended machine may fence too late.

@@ -64,7 +64,7 @@ class ServerCapabilities:
         """As `dialect`, but once an hour with a version that was refused. Never for a dispatch: it may go unnamed."""
         with self._lock:
             server, usual = self._of(endpoint), self._dialect(endpoint)
-            for version in self._versions(endpoint):
+            for version in self._versions(endpoint, server):
                 if version == usual.version:
                     break
                 if self._is_old(server.refused[version]):
@@ -74,13 +74,12 @@ class ServerCapabilities:
 
     def _dialect(self, endpoint: Endpoint) -> Dialect:
         server = self._of(endpoint)
-        version = next((one for one in self._versions(endpoint) if one not in server.refused), None)
+        version = next((one for one in self._versions(endpoint, server) if one not in server.refused), None)
         # Our key is simply sent again: a dispatch that is refused for it has started nothing.
         return Dialect(version, key_known=self._is_old(server.keyless.get(version)))
 
-    def _versions(self, endpoint: Endpoint) -> tuple[str, ...]:
+    def _versions(self, endpoint: Endpoint, server: _Server) -> tuple[str, ...]:
         """What may be asked, the best first."""
-        server = self._of(endpoint)
         # A dispatch whose header is lost on the way goes unnamed: an Enterprise Server has shown before that it is not.
         new = endpoint.names_runs or (server.selects and (server.version or (0, 0)) >= NAMES_RUNS_SINCE)
         return (API_2026, API_2022) if new else (API_2022, API_2026)

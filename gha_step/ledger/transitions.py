@@ -353,7 +353,8 @@ def adopt(record: Record, payload: Payload, duty: Duty | None = None) -> Record:
     """
     if record.state is not RESERVED:
         raise IllegalMove(f"the record {record.key[:12]} in state {record.state} keeps its payload")
-    adopted = record.model_copy(update=vars(payload))
+    known = vars(payload).items() <= vars(record).items()  # as in a record that was just made for it
+    adopted = record if known else record.model_copy(update=vars(payload))
     if duty is None:
         return adopted
     return adopted.owing(duty if record.duty is None else record.duty.adopting(duty))

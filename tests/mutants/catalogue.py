@@ -624,8 +624,8 @@ MUTANTS: Final = (
     Mutant(
         "API versions: a dispatch asks for a refused version again",
         "gha_step/github/server_capabilities.py",
-        "next((one for one in self._versions(endpoint) if one not in server.refused), None)",
-        "next((one for one in self._versions(endpoint) if self._is_old(server.refused.get(one))), None)",
+        "next((one for one in self._versions(endpoint, server) if one not in server.refused), None)",
+        "next((one for one in self._versions(endpoint, server) if self._is_old(server.refused.get(one))), None)",
         "tests/github",
     ),
     Mutant(
