@@ -149,7 +149,7 @@ def _size(record: Record) -> int:
     names = (*record.key_parts, record.promotion, target.api_base, target.repo, target.workflow, target.ref)
     asked = () if record.asked is None else vars(record.asked).values()
     texts = (*names, *asked, record.reason, record.actor, record.marker_input, record.run and record.run.url)
-    long = sum(len(text) for text in texts if text) + sum(400 + len(run.url) for run in runs)
+    long = sum(map(len, filter(None, texts))) + sum(400 + len(run.url) for run in runs)
     return 4_000 + long + 40 * len(record.baseline_ids)
 
 
