@@ -229,6 +229,16 @@ def test_a_server_that_does_not_tell_of_groups_is_asked_once_an_hour(tmp_path: P
             here.clock.sleep(3_600 if asked == 1 and run.id > RUN else 0)
 
 
+def test_a_group_that_has_gone_meanwhile_is_no_server_without_groups(here: Follower) -> None:
+    first = here.run()
+    first.group = "deploy/test"
+    first.set_status("pending")
+    _, second = queue(here, 2)
+    here.github.faults.add(Answer(Response.of(404, {"message": "Not Found"})), "get-group")
+    assert "another run of its concurrency group goes first" in words(here.call(runID=first.id))
+    assert "waits behind run" in words(here.call(runID=second.id))
+
+
 HOSTILE: list[Any] = [
     *(None, [], {}, {"concurrency_groups": 1}, {"concurrency_groups": [{}]}),
     {"concurrency_groups": [{"group_name": "x" * 5_000, "group_members": [{"run_id": RUN, "status": "pending"}]}]},
