@@ -59,6 +59,11 @@ class Token:
             raw = plain
         return False
 
+    @cached_property
+    def needs_escapes(self) -> bool:
+        """Whether JSON cannot hold this value as it is: then `is_in` finds it in strings only, once they were read."""
+        return any(character in '"\\' or character < " " for character in self._value)
+
     def hide(self, text: str) -> str:
         """``text`` with this value taken out: whatever somebody else says may repeat it.
 

@@ -106,11 +106,17 @@ def dispatch_request(workflow: Workflow, inputs: Mapping[str, str], token: Token
 
 
 def decipher_dispatch(
-    answer: Answer, workflow: Workflow, inputs: Mapping[str, str], token: Token, dialect: Dialect
+    answer: Answer,
+    workflow: Workflow,
+    inputs: Mapping[str, str],
+    token: Token,
+    dialect: Dialect,
+    secrets: tuple[Token, ...] = (),
 ) -> StartedRun | AcceptedWithoutRun:
     """What the answer to a dispatch proves.
 
     :param inputs: as they were sent; so was everything in ``dialect``.
+    :param secrets: those of them that no message shows: GitHub quotes a value that an input does not take.
     :raises RateLimited: nothing was dispatched; GitHub says when to come again.
     :raises Unsupported: nothing was dispatched; the server does not know one of our two extras.
     :raises Refused: nothing was dispatched, for good.
@@ -122,6 +128,7 @@ def decipher_dispatch(
         return AcceptedWithoutRun(date(answer))
     if status == 200:
         return _started(answer, workflow)
+    answer = answer._replace(secrets=(*answer.secrets, *secrets))
     asked = asked_to_dispatch(workflow, inputs)
     body = error_body(answer)
     if limited := rate_limit(answer, body, asked):

@@ -74,7 +74,9 @@ class Answer(NamedTuple):
         """
         value = parse_json(self.body, unique=unique)
         text = self.body.decode()
-        if any(secret.is_in(text) for secret in self.secrets) or re.search(r"\\u[dD][89a-fA-F]", text):
+        if any(secret.needs_escapes or secret.is_in(text) for secret in self.secrets) or re.search(
+            r"\\u[dD][89a-fA-F]", text
+        ):
             try:
                 return self._cleaned(value)
             except RecursionError:  # it takes more frames than parsing

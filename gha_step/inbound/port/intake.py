@@ -17,6 +17,7 @@ from typing import Final, Literal, Protocol, TypeAlias
 from gha_step.contract.errors import ConfigError, LedgerError, LedgerUnavailable, StepError, Unavailable
 from gha_step.contract.request import Asked, Caller
 from gha_step.contract.result import StepResult
+from gha_step.contract.secret import Token
 from gha_step.github.dispatch import Workflow
 from gha_step.github.errors import RateLimited
 from gha_step.inbound.port.errors import PortError
@@ -409,6 +410,9 @@ class Door:
             correlation_input=None,
             renew=repository.renew,
             may_send=lambda: self._is_fresh(held),
+            secrets=tuple(
+                Token(value, f"the input {name}") for name, value in run.inputs.items() if name in run.secret
+            ),
         )
 
     def _is_fresh(self, held: _Held) -> bool:

@@ -527,7 +527,8 @@ class Kafka:
     def _decrypted(self, run: PortRun) -> PortRun | Unusable:
         assert self._trust.secret is not None
         try:
-            return replace(run, inputs=decrypted(run.inputs, self._topic.decrypt, self._trust.secret))
+            clear = decrypted(run.inputs, self._topic.decrypt, self._trust.secret)
+            return replace(run, inputs=clear, secret=frozenset(self._topic.decrypt))
         except Undecryptable as error:
             return Unusable(run.kind, run.id, run.action, f"action {run.action}: {error}", run.wanted)
 

@@ -8,7 +8,7 @@ Source: facts/port.md 1 and 4.
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final, Literal, TypeAlias
 
 from gha_step.contract.values import (
@@ -36,7 +36,8 @@ class PortRun:
     """One run of an action, or of a workflow's node, that asks for a dispatch.
 
     ``org``, ``ref``: ``None`` where Port names none: the configured organisation, the repository's default branch.
-    ``inputs`` are as GitHub gets them. ``wanted``: whether Port wants to hear how the workflow ended.
+    ``inputs`` are as GitHub gets them. ``wanted``: whether Port wants to hear how the workflow ended. ``secret``: names
+    of inputs that were decrypted.
     """
 
     kind: Kind
@@ -46,8 +47,9 @@ class PortRun:
     repo: str
     workflow: str
     ref: str | None
-    inputs: Mapping[str, str]
+    inputs: Mapping[str, str] = field(repr=False)
     wanted: bool
+    secret: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)

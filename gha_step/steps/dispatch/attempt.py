@@ -202,7 +202,9 @@ class Attempts:
         self._servers.saw(request.endpoint, answer.headers, post.dialect)
         budget = (request.endpoint, request.token)
         try:
-            result = decipher_dispatch(answer, request.workflow, request.inputs, request.token, post.dialect)
+            result = decipher_dispatch(
+                answer, request.workflow, request.inputs, request.token, post.dialect, request.secrets
+            )
         except RateLimited as error:
             now = self._clock.monotonic()
             self._rate_limits.limited(*budget, error.wait, now, kind=DISPATCHES, why=str(error))

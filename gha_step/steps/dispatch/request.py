@@ -45,6 +45,7 @@ class DispatchRequest:
     """What to dispatch for a key. ``renew``: as of `gha_step.steps.access.Repository`.
 
     ``may_send``: asked just before a send; where it says no, nothing is sent, and the call may come again.
+    ``secrets``: inputs that no message shows.
     """
 
     key: Key
@@ -55,6 +56,7 @@ class DispatchRequest:
     validate_inputs: bool = False
     renew: Callable[[Token], Token] | None = field(default=None, repr=False, compare=False)
     may_send: Callable[[], bool] = field(default=lambda: True, repr=False, compare=False)
+    secrets: tuple[Token, ...] = ()
 
     @classmethod
     def of(
@@ -69,6 +71,7 @@ class DispatchRequest:
         validate_inputs: bool = False,
         renew: Callable[[Token], Token] | None = None,
         may_send: Callable[[], bool] = lambda: True,
+        secrets: tuple[Token, ...] = (),
     ) -> "DispatchRequest":
         marker = marker_of(key.hash) if correlation_input is not None else None
         sent = dict(inputs)
@@ -82,7 +85,7 @@ class DispatchRequest:
             marker_input=correlation_input,
             names_promotion=marker is None and any(shows(key.caller.promotion, text) for text in inputs.values()),
         )
-        return cls(key, workflow, token, sent, payload, validate_inputs, renew, may_send)
+        return cls(key, workflow, token, sent, payload, validate_inputs, renew, may_send, secrets)
 
     @classmethod
     def to_look(

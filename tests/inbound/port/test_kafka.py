@@ -694,6 +694,8 @@ def test_inputs_that_port_encrypted_are_decrypted_and_are_nowhere_else(
     assert isinstance(run, PortRun)
     assert run.inputs["secret_input"] == "s3cret-value"
     assert run.inputs["other"] != "x"
+    assert run.secret == {"secret_input"}
+    assert "s3cret-value" not in repr(run)
     assert "s3cret-value" not in caplog.text
 
 

@@ -1,5 +1,6 @@
 """What the intake keeps, forgets and bounds."""
 
+import logging
 from dataclasses import replace
 
 import pytest
@@ -18,6 +19,10 @@ from tests.support.ledger import FaultyStore
 from .conftest import Begin
 
 INPUTS = {"environment": "prod", "image_tag": "1.10"}
+CHOICE = """\
+on: {workflow_dispatch: {inputs: {to: {type: choice, options: [test]}}}}
+jobs: {}
+"""
 
 
 def run(run_id: str, action: str = "deploy", **inputs: str) -> PortRun:
@@ -88,6 +93,22 @@ def test_what_waits_counts_though_it_has_no_inputs(begin: Begin, monkeypatch: py
     waiting = [door.take(Press(one, "kafka", None)) for one in bare]
     eventually(lambda: all(one.waiting for one in waiting))
     assert door.free == 0
+
+
+@pytest.mark.parametrize("value", ["tr0ub4dor & <3", "x1", 'p\u00e4ss"w\\ord\n'])
+def test_what_was_decrypted_is_in_no_message_though_github_quotes_it(
+    begin: Begin, port: Port, github: GitHub, store: FaultyStore, caplog: pytest.LogCaptureFixture, value: str
+) -> None:
+    caplog.set_level(logging.DEBUG, "gha_step")
+    github.repository("myorg/my-app").add_workflow("choice.yml", CHOICE)
+    pressed = port.press("deploy", INPUTS)
+    asked = replace(run(pressed.id), workflow="choice.yml", inputs={"to": value}, secret=frozenset({"to"}))
+    begin(claims=False).parts.intake.take(Press(asked, "kafka", None))
+    eventually(lambda: pressed.ended)
+    (record,) = store.records()
+    said = f"{record.model_dump_json()} {pressed.summary} {pressed.messages} {caplog.text}"
+    assert "Provided value '***" in said
+    assert value.split()[0] not in said
 
 
 def test_nothing_is_begun_once_the_process_stops(begin: Begin, github: GitHub) -> None:
