@@ -362,6 +362,26 @@ def test_a_first_contact_that_goes_on_failing_ends_the_step_with_nothing_dispatc
     assert nothing_dispatched(github)
 
 
+@pytest.mark.parametrize(
+    ("fault", "words"),
+    [(Reset("before"), "no matching run appeared in time"), (Reset("after"), "possibly none of these runs")],
+    ids=["nothing ran", "something runs"],
+)
+def test_what_a_clock_an_hour_ahead_has_written_is_waited_for_no_longer_than_its_timeout(
+    process: Start, github: GitHub, clock: VirtualClock, fault: Fault, words: str
+) -> None:
+    """As after our own clock was set back: times in the record lie an hour from now."""
+    github.faults.add(fault, "dispatch")
+    ahead = VirtualClock(clock.now() + 3600.0)
+    assert process(clock=ahead).call(config(timeout=60)).status == "Running"
+    begun = clock.now()
+    result = process().follow(config(timeout=60))
+    assert result.status == "Failed"
+    assert words in str(result.message)
+    assert clock.now() - begun < 120.0
+    assert github.count("dispatch") == 1
+
+
 # ---------------------------------------------------------------- refused, may retry
 
 

@@ -79,10 +79,21 @@ def over_rest(url: str, target: str, shown: str | None) -> None:
     assert put(url, config(), token=shown).status == 200
 
 
-def over_grpc(url: str, target: str, shown: str | None) -> None:
+def over_rest_with_actor(url: str, target: str, shown: str | None) -> None:
+    for actor in (ACTOR, "email:b@example.com"):
+        assert put(url, config(), token=shown, X_Promotion_Actor=actor).status == 200
+
+
+def over_grpc(url: str, target: str, shown: str | None, actor: str = "") -> None:
     with stub(target) as client:
         proof = None if shown is None else (("authorization", f"Bearer {shown}"),)
-        client.Execute(request(pb.ExecuteRequest), metadata=proof, timeout=WITHIN)
+        message = request(pb.ExecuteRequest)
+        message.context.promotion_actor = actor
+        client.Execute(message, metadata=proof, timeout=WITHIN)
+
+
+def over_grpc_with_actor(url: str, target: str, shown: str | None) -> None:
+    over_grpc(url, target, shown, ACTOR)
 
 
 Way = Callable[[str, str, str | None], None]
@@ -99,7 +110,9 @@ HTTP, REST, GRPC = (f"{way} from 127.0.0.1" for way in ("step.execute", "REST", 
         (over_rest, OF_CONTROLLER, OF_CONTROLLER, Asked("", REST, CONTROLLER)),
         (over_rest, "opaque", "opaque", Asked("", REST, "the Secret gha-step of demo")),
         (over_grpc, OF_CONTROLLER, OF_CONTROLLER, Asked("", GRPC, CONTROLLER)),
+        (over_rest_with_actor, "opaque", "opaque", Asked(ACTOR, REST, "the Secret gha-step of demo")),
         (over_grpc, "opaque", "opaque", Asked("", GRPC, "the host's bearer")),
+        (over_grpc_with_actor, "opaque", "opaque", Asked(ACTOR, GRPC, "the host's bearer")),
         (over_grpc, None, OF_CONTROLLER, Asked("", GRPC)),
     ],
 )

@@ -17,9 +17,10 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from gha_step.emulator import EXAMPLE_TOKEN, GitHub, Hold, Silence
+from gha_step.emulator import EXAMPLE_TOKEN, GitHub, Hold, Silence, serve
 from tests.inbound.wire import connected, get, head, post, read_reply
 from tests.support.calls import BEARER, body
+from tests.support.certificates import Authority
 from tests.support.clock import LONG, eventually
 from tests.support.process import Served, clean_environment, served
 from tests.support.secrets import example_secret
@@ -245,3 +246,65 @@ def test_a_server_without_file_descriptors_is_not_ready_and_is_again_once_there_
         assert ready() == (503, b"not ready: no file descriptors are left\n")
         resource.prlimit(number, own, before)
         assert ready() == (200, b"ready\n")
+
+
+def test_a_server_whose_log_nobody_reads_goes_on(tmp_path: Path, server: Served) -> None:
+    folder = tmp_path / "unread"
+    folder.mkdir()
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        url = f"http://127.0.0.1:{free.getsockname()[1]}"
+    environment = {
+        "GHA_STEP_HTTP_LISTEN": url.removeprefix("http://"),
+        "GHA_STEP_TOKEN_FILE": "none",
+        "GHA_STEP_SECRETS": f"dir:{server.secrets}",
+        "GHA_STEP_LEDGER": f"sqlite:{folder / 'ledger.db'}",
+    }
+    command = [sys.executable, "-m", "gha_step", "serve"]
+    with subprocess.Popen(command, env=clean_environment(**environment), stderr=subprocess.PIPE) as process:
+
+        def ready() -> bool:
+            try:
+                return get(url, "/readyz").status == 200
+            except OSError:
+                return False
+
+        eventually(ready)
+        unread = "x" * 4_000  # of which a line of the log holds some
+        for number in range(300):  # a pipe takes 64 KiB
+            assert post(url, body({unread: number}, alias=f"bad-{number}")).json["status"] == "Failed"
+        assert post(url, body(alias="good")).json["status"] == "Succeeded"
+        assert get(url, "/readyz").status == 200
+        process.terminate()
+        assert process.wait(LONG) == 0
+        assert process.stderr is not None
+        assert 30_000 < len(process.stderr.read()) <= 1 << 17
+
+
+@pytest.mark.parametrize("left", [0, 1, 2, 3])
+def test_what_fails_for_lack_of_a_descriptor_is_tried_again_and_no_context_without_authorities_is_kept(
+    left: int, tmp_path: Path, github: GitHub
+) -> None:
+    authority = Authority(tmp_path / "ca")
+    issued = authority.issue("github")
+    with (
+        serve(github, tls=(issued.certificate, issued.key)) as url,
+        served(tmp_path / "server", SSL_CERT_FILE=str(authority.certificate)) as running,
+    ):
+        example_secret(running.secrets, url.replace("127.0.0.1", "localhost"))
+        number, own = running.process.pid, resource.RLIMIT_NOFILE
+        before = resource.prlimit(number, own)
+        content = json.dumps(body()).encode()
+        with connected(running.url) as kept:  # no other would be accepted
+            kept.sendall(head("GET", "/healthz", None))
+            assert read_reply(kept, "GET").status == 200
+            open_ones = {int(name) for name in os.listdir(f"/proc/{number}/fd")}
+            free = (number for number in range(1 << 16) if number not in open_ones)
+            most = [next(free) for _ in range(left + 1)][-1]  # the first that must not be had
+            resource.prlimit(number, own, (most, before[1]))
+            kept.settimeout(LONG)
+            kept.sendall(head(Content_Length=str(len(content))) + content)
+            first = read_reply(kept).json
+            assert first["status"] in ("Running", "Succeeded"), first
+            resource.prlimit(number, own, before)
+        eventually(lambda: post(running.url, body()).json["status"] == "Succeeded")
+        assert github.count("dispatch") == 1

@@ -90,10 +90,13 @@ def raw(url: str, *pieces: bytes) -> Reply:
         return read_reply(sock, pieces[0].split(b" ")[0].decode("latin-1"))
 
 
-def post(url: str, content: Any, *, token: str | None = BEARER, path: str = EXECUTE, method: str = "POST") -> Reply:
-    """One call; content that is no bytes becomes JSON."""
+def post(
+    url: str, content: Any, *, token: str | None = BEARER, path: str = EXECUTE, method: str = "POST", **headers: str
+) -> Reply:
+    """One call; content that is no bytes becomes JSON. ``headers``: as for `head`."""
     data = content if isinstance(content, bytes) else json.dumps(content).encode()
-    return raw(url, head(method, path, token, Content_Length=str(len(data)), Content_Type="application/json") + data)
+    headers |= {"Content_Length": str(len(data)), "Content_Type": "application/json"}
+    return raw(url, head(method, path, token, **headers) + data)
 
 
 def put(
@@ -105,10 +108,11 @@ def put(
     promotion: str = "test.01abc.def5678",
     alias: str = "dispatch::call",
     token: str | None = PROJECT_TOKEN,
+    **headers: str,
 ) -> Reply:
     """One call to the REST resource, the names in its path as they are."""
     path = f"/api/v1/projects/{project}/{resource}/{promotion}/{alias}"
-    return post(url, content, token=token, path=path, method="PUT")
+    return post(url, content, token=token, path=path, method="PUT", **headers)
 
 
 def get(url: str, path: str, method: str = "GET") -> Reply:

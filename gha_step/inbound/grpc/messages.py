@@ -37,7 +37,11 @@ _STATUS: Final = {
     Status.SUCCEEDED: pb.STATUS_SUCCEEDED,
     Status.FAILED: pb.STATUS_FAILED,
 }
-_FIELDS: Final = {"promotionUID": "promotion_uid", "sharedState": "shared_state"}  # as HTTP and as we call them
+_FIELDS: Final = {  # as HTTP and as we call them
+    "promotionUID": "promotion_uid",
+    "promotionActor": "promotion_actor",
+    "sharedState": "shared_state",
+}
 
 
 class Refused(Exception):
@@ -110,6 +114,7 @@ def step_request(message: pb.ExecuteRequest | pb.RunRequest, via: str = "gRPC", 
             "alias": sent.alias,
             "promotion": sent.promotion,
             "stage": sent.stage,
+            "promotionActor": sent.promotion_actor,
         }
         body["context"] = {name: text for name, text in texts.items() if text}  # '' is how proto3 says: unset
         body["context"]["sharedState"] = make.struct(sent.shared_state, "context.shared_state", violations)

@@ -38,6 +38,9 @@ from gha_step.steps.wait import config as wait_for_workflow
 from gha_step.telemetry import Telemetry, log, subject
 
 ROOT: Final = b"/api/v1/projects/"
+ACTOR: Final = (
+    "x-promotion-actor"  # a template may send ctx.meta.promotion.actor: Kargo's http step says nothing itself
+)
 ANSWER_WITHIN: Final = 0.9  # seconds, without the time to read the body: Kargo blocks one of four workers meanwhile
 MAX_CONFIG: Final = 1 << 20  # bytes of a step's config, whose inputs have 65,535 characters: memory is shared by all
 LATE_UID: Final = 30.0  # seconds for which a UID that came too late serves the next call: Kargo's comes after 10
@@ -206,7 +209,7 @@ class ProjectApi:
                 log.warning("a call was answered 503: %s", error, extra=whose)
                 return _told(503, f"{error}: call again")
         whose_token = subject_of(given or "", f"the Secret {SECRET} of {address.project}")
-        asked_by = Asked(via=f"REST from {peer}", subject=whose_token)
+        asked_by = Asked(request.headers.get(ACTOR, ""), f"REST from {peer}", whose_token)
         call = StepRequest(address.caller(uid, asked_by), Step(kind=address.kind, config=config))
         result = await self._execution.execute(call, deadline)
         if result.waits_for is not None:

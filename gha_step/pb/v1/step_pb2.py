@@ -26,33 +26,33 @@ from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb
 from google.protobuf import struct_pb2 as google_dot_protobuf_dot_struct__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16gha_step/v1/step.proto\x12\x0bgha_step.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1cgoogle/protobuf/struct.proto\"\x95\x01\n\x0bStepContext\x12\x0f\n\x07project\x18\x01 \x01(\t\x12\x15\n\rpromotion_uid\x18\x02 \x01(\t\x12\r\n\x05\x61lias\x18\x03 \x01(\t\x12\x11\n\tpromotion\x18\x04 \x01(\t\x12\r\n\x05stage\x18\x05 \x01(\t\x12-\n\x0cshared_state\x18\x06 \x01(\x0b\x32\x17.google.protobuf.Struct\"=\n\x04Step\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\'\n\x06\x63onfig\x18\x02 \x01(\x0b\x32\x17.google.protobuf.Struct\"\\\n\x0e\x45xecuteRequest\x12)\n\x07\x63ontext\x18\x01 \x01(\x0b\x32\x18.gha_step.v1.StepContext\x12\x1f\n\x04step\x18\x02 \x01(\x0b\x32\x11.gha_step.v1.Step\"\xd2\x01\n\x0f\x45xecuteResponse\x12#\n\x06status\x18\x01 \x01(\x0e\x32\x13.gha_step.v1.Status\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\'\n\x06output\x18\x03 \x01(\x0b\x32\x17.google.protobuf.Struct\x12.\n\x0bretry_after\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x10\n\x08terminal\x18\x05 \x01(\x08\x12\x13\n\x06run_id\x18\x06 \x01(\x03H\x00\x88\x01\x01\x42\t\n\x07_run_id\"X\n\nRunRequest\x12)\n\x07\x63ontext\x18\x01 \x01(\x0b\x32\x18.gha_step.v1.StepContext\x12\x1f\n\x04step\x18\x02 \x01(\x0b\x32\x11.gha_step.v1.Step\"\xcb\x01\n\x08RunEvent\x12#\n\x06status\x18\x01 \x01(\x0e\x32\x13.gha_step.v1.Status\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\'\n\x06output\x18\x03 \x01(\x0b\x32\x17.google.protobuf.Struct\x12.\n\x0bretry_after\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x10\n\x08terminal\x18\x05 \x01(\x08\x12\x13\n\x06run_id\x18\x06 \x01(\x03H\x00\x88\x01\x01\x42\t\n\x07_run_id\"\x12\n\x10ListKindsRequest\"9\n\x11ListKindsResponse\x12$\n\x05kinds\x18\x01 \x03(\x0b\x32\x15.gha_step.v1.StepKind\"H\n\x08StepKind\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12.\n\rconfig_schema\x18\x02 \x01(\x0b\x32\x17.google.protobuf.Struct*]\n\x06Status\x12\x16\n\x12STATUS_UNSPECIFIED\x10\x00\x12\x12\n\x0eSTATUS_RUNNING\x10\x01\x12\x14\n\x10STATUS_SUCCEEDED\x10\x02\x12\x11\n\rSTATUS_FAILED\x10\x03\x32\xd8\x01\n\x0bStepService\x12\x44\n\x07\x45xecute\x12\x1b.gha_step.v1.ExecuteRequest\x1a\x1c.gha_step.v1.ExecuteResponse\x12\x37\n\x03Run\x12\x17.gha_step.v1.RunRequest\x1a\x15.gha_step.v1.RunEvent0\x01\x12J\n\tListKinds\x12\x1d.gha_step.v1.ListKindsRequest\x1a\x1e.gha_step.v1.ListKindsResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16gha_step/v1/step.proto\x12\x0bgha_step.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1cgoogle/protobuf/struct.proto\"\xae\x01\n\x0bStepContext\x12\x0f\n\x07project\x18\x01 \x01(\t\x12\x15\n\rpromotion_uid\x18\x02 \x01(\t\x12\r\n\x05\x61lias\x18\x03 \x01(\t\x12\x11\n\tpromotion\x18\x04 \x01(\t\x12\r\n\x05stage\x18\x05 \x01(\t\x12-\n\x0cshared_state\x18\x06 \x01(\x0b\x32\x17.google.protobuf.Struct\x12\x17\n\x0fpromotion_actor\x18\x07 \x01(\t\"=\n\x04Step\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\'\n\x06\x63onfig\x18\x02 \x01(\x0b\x32\x17.google.protobuf.Struct\"\\\n\x0e\x45xecuteRequest\x12)\n\x07\x63ontext\x18\x01 \x01(\x0b\x32\x18.gha_step.v1.StepContext\x12\x1f\n\x04step\x18\x02 \x01(\x0b\x32\x11.gha_step.v1.Step\"\xd2\x01\n\x0f\x45xecuteResponse\x12#\n\x06status\x18\x01 \x01(\x0e\x32\x13.gha_step.v1.Status\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\'\n\x06output\x18\x03 \x01(\x0b\x32\x17.google.protobuf.Struct\x12.\n\x0bretry_after\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x10\n\x08terminal\x18\x05 \x01(\x08\x12\x13\n\x06run_id\x18\x06 \x01(\x03H\x00\x88\x01\x01\x42\t\n\x07_run_id\"X\n\nRunRequest\x12)\n\x07\x63ontext\x18\x01 \x01(\x0b\x32\x18.gha_step.v1.StepContext\x12\x1f\n\x04step\x18\x02 \x01(\x0b\x32\x11.gha_step.v1.Step\"\xcb\x01\n\x08RunEvent\x12#\n\x06status\x18\x01 \x01(\x0e\x32\x13.gha_step.v1.Status\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\'\n\x06output\x18\x03 \x01(\x0b\x32\x17.google.protobuf.Struct\x12.\n\x0bretry_after\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x10\n\x08terminal\x18\x05 \x01(\x08\x12\x13\n\x06run_id\x18\x06 \x01(\x03H\x00\x88\x01\x01\x42\t\n\x07_run_id\"\x12\n\x10ListKindsRequest\"9\n\x11ListKindsResponse\x12$\n\x05kinds\x18\x01 \x03(\x0b\x32\x15.gha_step.v1.StepKind\"H\n\x08StepKind\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12.\n\rconfig_schema\x18\x02 \x01(\x0b\x32\x17.google.protobuf.Struct*]\n\x06Status\x12\x16\n\x12STATUS_UNSPECIFIED\x10\x00\x12\x12\n\x0eSTATUS_RUNNING\x10\x01\x12\x14\n\x10STATUS_SUCCEEDED\x10\x02\x12\x11\n\rSTATUS_FAILED\x10\x03\x32\xd8\x01\n\x0bStepService\x12\x44\n\x07\x45xecute\x12\x1b.gha_step.v1.ExecuteRequest\x1a\x1c.gha_step.v1.ExecuteResponse\x12\x37\n\x03Run\x12\x17.gha_step.v1.RunRequest\x1a\x15.gha_step.v1.RunEvent0\x01\x12J\n\tListKinds\x12\x1d.gha_step.v1.ListKindsRequest\x1a\x1e.gha_step.v1.ListKindsResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'gha_step.pb.v1.step_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_STATUS']._serialized_start=1072
-  _globals['_STATUS']._serialized_end=1165
+  _globals['_STATUS']._serialized_start=1097
+  _globals['_STATUS']._serialized_end=1190
   _globals['_STEPCONTEXT']._serialized_start=102
-  _globals['_STEPCONTEXT']._serialized_end=251
-  _globals['_STEP']._serialized_start=253
-  _globals['_STEP']._serialized_end=314
-  _globals['_EXECUTEREQUEST']._serialized_start=316
-  _globals['_EXECUTEREQUEST']._serialized_end=408
-  _globals['_EXECUTERESPONSE']._serialized_start=411
-  _globals['_EXECUTERESPONSE']._serialized_end=621
-  _globals['_RUNREQUEST']._serialized_start=623
-  _globals['_RUNREQUEST']._serialized_end=711
-  _globals['_RUNEVENT']._serialized_start=714
-  _globals['_RUNEVENT']._serialized_end=917
-  _globals['_LISTKINDSREQUEST']._serialized_start=919
-  _globals['_LISTKINDSREQUEST']._serialized_end=937
-  _globals['_LISTKINDSRESPONSE']._serialized_start=939
-  _globals['_LISTKINDSRESPONSE']._serialized_end=996
-  _globals['_STEPKIND']._serialized_start=998
-  _globals['_STEPKIND']._serialized_end=1070
-  _globals['_STEPSERVICE']._serialized_start=1168
-  _globals['_STEPSERVICE']._serialized_end=1384
+  _globals['_STEPCONTEXT']._serialized_end=276
+  _globals['_STEP']._serialized_start=278
+  _globals['_STEP']._serialized_end=339
+  _globals['_EXECUTEREQUEST']._serialized_start=341
+  _globals['_EXECUTEREQUEST']._serialized_end=433
+  _globals['_EXECUTERESPONSE']._serialized_start=436
+  _globals['_EXECUTERESPONSE']._serialized_end=646
+  _globals['_RUNREQUEST']._serialized_start=648
+  _globals['_RUNREQUEST']._serialized_end=736
+  _globals['_RUNEVENT']._serialized_start=739
+  _globals['_RUNEVENT']._serialized_end=942
+  _globals['_LISTKINDSREQUEST']._serialized_start=944
+  _globals['_LISTKINDSREQUEST']._serialized_end=962
+  _globals['_LISTKINDSRESPONSE']._serialized_start=964
+  _globals['_LISTKINDSRESPONSE']._serialized_end=1021
+  _globals['_STEPKIND']._serialized_start=1023
+  _globals['_STEPKIND']._serialized_end=1095
+  _globals['_STEPSERVICE']._serialized_start=1193
+  _globals['_STEPSERVICE']._serialized_end=1409
 # @@protoc_insertion_point(module_scope)

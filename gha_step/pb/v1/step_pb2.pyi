@@ -77,6 +77,7 @@ class StepContext(_message.Message):
     PROMOTION_FIELD_NUMBER: _builtins.int
     STAGE_FIELD_NUMBER: _builtins.int
     SHARED_STATE_FIELD_NUMBER: _builtins.int
+    PROMOTION_ACTOR_FIELD_NUMBER: _builtins.int
     project: _builtins.str
     """Namespace of the Kargo project, in which the step's Secrets lie. Required."""
     promotion_uid: _builtins.str
@@ -87,6 +88,10 @@ class StepContext(_message.Message):
     """Name of the Promotion. Where GitHub names no runs, a run whose title shows this name is recognised by it."""
     stage: _builtins.str
     """Name of the Stage."""
+    promotion_actor: _builtins.str
+    """Who began the promotion, as Kargo names it in promotionActor. For people who look into it later: it is recorded with
+    the dispatch, and decides nothing.
+    """
     @_builtins.property
     def shared_state(self) -> _struct_pb2.Struct:
         """The last output of each step of the promotion, by alias. Hand back what was answered for this step: it is a second
@@ -102,10 +107,11 @@ class StepContext(_message.Message):
         promotion: _builtins.str = ...,
         stage: _builtins.str = ...,
         shared_state: _struct_pb2.Struct | None = ...,
+        promotion_actor: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["shared_state", b"shared_state"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["alias", b"alias", "project", b"project", "promotion", b"promotion", "promotion_uid", b"promotion_uid", "shared_state", b"shared_state", "stage", b"stage"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["alias", b"alias", "project", b"project", "promotion", b"promotion", "promotion_actor", b"promotion_actor", "promotion_uid", b"promotion_uid", "shared_state", b"shared_state", "stage", b"stage"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

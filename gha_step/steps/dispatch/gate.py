@@ -181,7 +181,8 @@ class Gate:
         settle = self._run_finder.settle
         if holder.state is State.UNKNOWN and self._run_finder.stands_still(holder.key, holder.nonce) >= settle:
             return True
-        return holder.state in LOOKING and time_left(holder, settle, self._clock.now()) + WAIT_FOR_OTHERS < 0
+        now = self._run_finder.now_of(holder)
+        return holder.state in LOOKING and time_left(holder, settle, now) + WAIT_FOR_OTHERS < 0
 
     def _help(self, holder: Record, request: DispatchRequest) -> Record:
         """Do one turn of another key's work, whose own host may never ask again."""

@@ -50,6 +50,14 @@ class RunFinder:
                 self._watched[name] = (stamp, now)
         return now - since
 
+    def now_of(self, record: Record) -> float:
+        """The local wall clock, unless it says that a dispatch was sent later than this process has known of it.
+
+        Whoever wrote that had a clock ahead of ours, or ours was set back: for so long nothing would ever end.
+        """
+        known_for = self.stands_still(f"sent {record.key}", record.nonce)
+        return max(self._clock.now(), (record.sending_at or 0.0) + known_for)
+
     def watch(self, task: Task, record: Record) -> bool:
         """From `sending`, where nobody here is sending: is the process that was gone? True if that is decided."""
         owner, nonce = record.owner, record.nonce
@@ -89,7 +97,7 @@ class RunFinder:
             transient = isinstance(error, Unreachable | RateLimited | Unclear)
             patience = LAST_LOOK_WITHIN if transient else 0.0
             failing = self.stands_still(f"listing {record.key}", "failed")
-            if failing >= patience and time_left(record, self.settle, self._clock.now()) + patience <= 0:
+            if failing >= patience and time_left(record, self.settle, self.now_of(record)) + patience <= 0:
                 self._end(task, record, str(error))
                 return 0.0
             task.note = Note(str(error), min(max(2.0, error.retry_after or 2.0), HOLD_LIMIT))
@@ -102,7 +110,7 @@ class RunFinder:
 
         :raises GitHubError: there is no listing now.
         """
-        now = self._clock.now() - SHARED_FOR  # a listing that is shared was begun before
+        now = self.now_of(record) - SHARED_FOR  # a listing that is shared was begun before
         listing = self._listings.read(request.workflow, request.token, record.floor, SHARED_FOR)
         others = self._others(record, listing)
         self._journal.move(task, record, attribute(record, listing, others, settle=self.settle, now=now))
