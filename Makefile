@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check install --quiet
+# One more than there are cores: some tests wait, but each worker takes 7 s of CPU to collect all tests.
+WORKERS := $(shell expr $$(nproc 2>/dev/null || echo 2) + 1)
 .DEFAULT_GOAL := help
 unexport PYTHONDONTWRITEBYTECODE # without its cache, pytest rewrites every test anew in each worker
 .PHONY: help install demo demo-grpc demo-port test test-alarms test-cluster test-image test-kafka check dist fix proto soak mutants bench abuse lock clean
@@ -38,7 +40,7 @@ demo-port: install ## a button in Port, its workflow and a killed server, on thi
 	$(BIN)/gha-step demo --port
 
 test: $(VENV)/.installed-dev  ## all tests but those of test-alarms, test-cluster, test-image and test-kafka
-	$(BIN)/python -m pytest -n 4 --dist worksteal -m "not soak and not cluster and not image and not alarms and not kafka"
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m "not soak and not cluster and not image and not alarms and not kafka"
 	@echo "Left out: make test-cluster (needs a kube-apiserver), make test-alarms (needs promtool), make test-image (installs"
 	@echo "what the image holds), make test-kafka (needs java)."
 

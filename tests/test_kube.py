@@ -37,6 +37,7 @@ from tests.support.api_server import (
     closed,
     cut_short,
     dripping,
+    patience,
     reset,
     serving,
     silent,
@@ -93,11 +94,6 @@ def client(url: str, folder: Path, token: str | None = BEARER, timeout: float = 
     return connect({"KUBECONFIG": str(kubeconfig)}, SystemClock(), timeout=timeout)
 
 
-def patience(trouble: Scripted) -> float:
-    """For a client whose request ends by time alone, or not by time: a busy machine answers late."""
-    return 1.0 if trouble.__name__ in ("silent", "dripping") else LONG
-
-
 @pytest.fixture
 def api(server: ApiServer, tmp_path: Path) -> KubeApi:
     return client(server.url, tmp_path)
@@ -115,6 +111,7 @@ def test_a_request_without_a_clear_answer_is_sent_once(
     expected = Invalid if trouble.__name__ == "answer 413" else KubeUnavailable
     with pytest.raises(expected):
         CALLS[call](client(server.url, tmp_path, timeout=patience(trouble)))
+    eventually(lambda: server.requests)
     time.sleep(0.01)  # for a second one to arrive
     assert len(server.requests) == 1
 
@@ -185,7 +182,7 @@ def test_a_connection_is_kept_for_the_next_request(server: ApiServer, api: KubeA
 def test_a_kept_connection_that_the_server_has_closed_meanwhile_is_replaced(server: ApiServer, api: KubeApi) -> None:
     server.scripted.extend([then_closed(answer(200, STORED)), answer(200, STORED)])
     api.get(OBJECT)
-    time.sleep(0.05)
+    eventually(lambda: server.ended)
     assert api.replace(OBJECT, STORED) == STORED
     assert (len(server.requests), server.connections) == (2, 2)
 

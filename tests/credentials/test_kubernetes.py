@@ -21,6 +21,7 @@ from tests.support.api_server import (
     closed,
     cut_short,
     dripping,
+    patience,
     reset,
     serving,
     silent,
@@ -36,7 +37,7 @@ VALUE = b"ghp_0123456789abcdefghijklmnopqrstuvwxyz"
 SUBJECT = "system:serviceaccount:project-a:default"
 
 
-def reader(server: ApiServer, folder: Path, timeout: float = 2.0, clock: Clock | None = None) -> KubernetesSecrets:
+def reader(server: ApiServer, folder: Path, timeout: float = LONG, clock: Clock | None = None) -> KubernetesSecrets:
     """Under the identity that ``BEARER`` stands for."""
     server.users = {BEARER: SUBJECT}
     kubeconfig = write_kubeconfig(folder / "kubeconfig", server.url, token=BEARER)
@@ -184,9 +185,10 @@ def test_without_a_clear_answer_nothing_is_said_of_the_secret(
 ) -> None:
     server.scripted.append(trouble)
     with pytest.raises(SecretsUnavailable, match="project project-a: the Secret github cannot be read now") as caught:
-        reader(server, tmp_path, timeout=0.4).read("project-a", "github")
+        reader(server, tmp_path, timeout=patience(trouble)).read("project-a", "github")
     assert caught.value.retry_after is not None
     assert caught.value.retry_after > 0
+    eventually(lambda: server.requests)
     assert len(server.requests) == 1
 
 

@@ -189,7 +189,8 @@ def test_after_a_lost_answer_nothing_is_sent_again_and_no_run_is_claimed(
 ) -> None:
     github.faults.add(LOST[lost], "dispatch")
     program = process()
-    first = program.call(reply_within=0.5, promotion="")
+    eventually(lambda: (program.call(reply_within=0.1, promotion=""), github.count("dispatch"))[1])
+    first = program.call(reply_within=0.1, promotion="")
     if first.status == "Running":
         assert first.message is not None
         assert "may have been dispatched" in first.message

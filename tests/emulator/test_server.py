@@ -169,7 +169,7 @@ def test_silence_lasts_until_the_client_gives_up(github: GitHub, url: str, when:
 
 
 def test_a_delay_before_processing_survives_the_client(github: GitHub, url: str) -> None:
-    github.faults.add(Delay(0.5), "dispatch")
+    github.faults.add(Delay(2.0), "dispatch")
     with pytest.raises(TimeoutError):
         posted(url, timeout=0.05)
     assert github.runs == []

@@ -12,6 +12,7 @@ from gha_step.emulator import (
     Answer,
     Delay,
     GitHub,
+    Hold,
     Response,
     serve,
 )
@@ -153,11 +154,13 @@ def test_three_hosts_at_once_get_one_run(scene: Scene) -> None:
 
 
 def test_a_call_that_the_host_gives_up_and_posts_three_times_is_one_dispatch(scene: Scene) -> None:
-    scene.github.faults.add(Delay(1.5), "dispatch")
+    held = Hold()
+    scene.github.faults.add(held, "dispatch")
     hasty = scene.another_host(timeout=0.3)
     lost = hasty.call(scene.promotion, step())
     assert (lost.status, lost.answer) == ("Running", None)
     assert scene.promotion.shared_state == {"dispatch": None}
+    held.release()
     assert scene.host.run(scene.promotion, step()).run_id == scene.github.runs[0].id
     assert scene.github.count("dispatch") == 1
 

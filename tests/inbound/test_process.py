@@ -43,8 +43,14 @@ def test_an_idle_server_ends_at_once_and_with_success(server: Served, number: si
     assert server.process.wait(LONG) == 0
 
 
-def test_an_idle_connection_holds_up_no_end(server: Served) -> None:
-    with connected(server.url) as idle, connected(server.url) as half, connected(server.url) as slow:
+def test_an_idle_connection_holds_up_no_end(tmp_path: Path) -> None:
+    """A call whose body does not come is waited for as long as any other call: the reply limit."""
+    with (
+        served(tmp_path, GHA_STEP_REPLY_WITHIN="2s") as server,
+        connected(server.url) as idle,
+        connected(server.url) as half,
+        connected(server.url) as slow,
+    ):
         idle.sendall(head("GET", "/healthz", None))
         assert read_reply(idle).status == 200
         half.sendall(b"POST /api/v1/step.execute HTTP/1.1\r\nHost: x\r\n")

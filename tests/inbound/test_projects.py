@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from gha_step.contract.errors import LedgerUnavailable
-from gha_step.emulator import Delay, GitHub
+from gha_step.emulator import Delay, GitHub, Hold
 from gha_step.inbound.rest.resource import MAX_CONFIG, UNPROVED
 from tests.inbound.slow_secrets import Slow
 from tests.inbound.wire import EXECUTE, PROJECT_TOKEN, Reply, connected, get, head, post, put, raw, read_reply
@@ -196,10 +196,11 @@ def test_a_look_that_takes_longer_than_the_answer_serves_the_next_call(live: str
     follow(live, config())
     github.runs[0].finish()
     before = github.count("get-run")
-    github.faults.add(Delay(1.5), "get-run")
+    held = Hold()
+    github.faults.add(held, "get-run")
     assert timed(live, wait_config(github), resource="waits").json["status"] == "Running"
-    time.sleep(1.0)
-    assert timed(live, wait_config(github), resource="waits").json["conclusion"] == "success"
+    held.release()
+    assert follow(live, wait_config(github), resource="waits")["conclusion"] == "success"
     assert github.count("get-run") == before + 1
 
 

@@ -17,6 +17,7 @@ from gha_step.ledger.keys import step_key
 from gha_step.ledger.record import Record
 from gha_step.settings import Settings
 from gha_step.wiring.server import build
+from tests.support.clock import LONG
 from tests.support.github import PLAIN, WORKFLOW
 from tests.support.host import Heard, KargoHost, Promotion, Step
 
@@ -202,7 +203,13 @@ class Site:
         connection.close()
         assert deleted == 1
 
-    def await_state(self, promotion: Promotion, step: Step, state: str, within: float = 10.0) -> None:
+    def begin(self, promotion: Promotion, step: Step) -> None:
+        """Call until its POST is on its way; a busy machine may put the first call off."""
+        while self.record(promotion, step) is None:
+            self.host.call(promotion, step)
+        self.await_state(promotion, step, "sending")
+
+    def await_state(self, promotion: Promotion, step: Step, state: str, within: float = LONG) -> None:
         """Until the record stands so."""
         deadline = time.monotonic() + within
         while (record := self.record(promotion, step)) is None or record.state != state:

@@ -2,7 +2,7 @@
 
 import time
 
-from gha_step.emulator import Delay
+from gha_step.emulator import Hold
 
 from .site import Site
 
@@ -12,13 +12,13 @@ def dispatches(made: Site) -> int:
 
 
 def test_deleted_while_the_post_is_on_the_wire_its_answer_makes_the_record_anew(github_com: Site) -> None:
-    github_com.github.faults.add(Delay(1.0), "dispatch")
+    held = Hold()
+    github_com.github.faults.add(held, "dispatch")
     promotion = github_com.promotion()
     step = github_com.step(promotion, github_com.workflow("deleted.yml"))
-    while github_com.record(promotion, step) is None:  # a busy machine may put the first call off
-        github_com.host.call(promotion, step)
-    github_com.await_state(promotion, step, "sending")
+    github_com.begin(promotion, step)
     github_com.delete_record(promotion, step)
+    held.release()
     assert github_com.follow(promotion, step).source == "response"
     github_com.await_state(promotion, step, "accepted")
     assert dispatches(github_com) == 1
@@ -51,10 +51,13 @@ def test_deleted_and_restarted_the_run_that_the_host_remembers_counts(github_com
 
 
 def test_deleted_and_restarted_nothing_is_sent_if_the_host_remembers_that_something_was(github_com: Site) -> None:
-    github_com.github.faults.add(Delay(1.0), "dispatch")
+    held = Hold()
+    github_com.github.faults.add(held, "dispatch")
     promotion = github_com.promotion()
     step = github_com.step(promotion, github_com.workflow("deleted.yml"))
+    github_com.begin(promotion, step)
     assert github_com.host.call(promotion, step).status == "Running"
+    held.release()
     github_com.await_state(promotion, step, "accepted")
     github_com.stop()
     github_com.delete_record(promotion, step)

@@ -9,12 +9,16 @@ from .site import Site
 
 
 def test_the_host_hears_running_while_the_post_goes_on(github_com: Site) -> None:
-    github_com.github.faults.add(Delay(1.0), "dispatch")
+    held = Hold()
+    github_com.github.faults.add(held, "dispatch")
     promotion = github_com.promotion()
-    followed = github_com.follow(promotion, github_com.step(promotion, github_com.workflow("slow.yml")))
+    step = github_com.step(promotion, github_com.workflow("slow.yml"))
+    github_com.begin(promotion, step)
+    running = github_com.host.call(promotion, step)
+    held.release()
+    followed = github_com.follow(promotion, step)
     assert followed.source == "response"
     assert github_com.github.count("dispatch") == 1
-    running = followed.heard[0]
     assert running.status == "Running"
     assert "may have been dispatched" in running.message
     assert running.output is not None
@@ -49,25 +53,30 @@ def test_calls_for_the_same_key_at_once_join_the_one_dispatch(github_com: Site) 
 
 
 def test_a_host_that_gives_up_and_sends_again_starts_nothing_twice(github_com: Site) -> None:
-    github_com.github.faults.add(Delay(1.0), "dispatch")
+    held = Hold()
+    github_com.github.faults.add(held, "dispatch")
     promotion = github_com.promotion()
     step = github_com.step(promotion, github_com.workflow("slow.yml"))
     github_com.host._timeout = 0.1  # less than the reply limit: every attempt is given up and sent again
     github_com.host._pace = 0.1
     assert github_com.host.call(promotion, step).status == "Running"
     assert promotion.shared_state == {"dispatch": None}
+    held.release()
     github_com.host._timeout = 30.0
     assert github_com.follow(promotion, step).source == "response"
     assert github_com.github.count("dispatch") == 1
 
 
 def test_a_server_that_is_told_to_stop_awaits_the_answer_and_the_next_one_knows_it(github_com: Site) -> None:
-    github_com.github.faults.add(Delay(1.0, "after"), "dispatch")
+    held = Hold(when="after")
+    github_com.github.faults.add(held, "dispatch")
     promotion = github_com.promotion()
     step = github_com.step(promotion, github_com.workflow("slow.yml"))
-    assert github_com.host.call(promotion, step).status == "Running"
-    github_com.await_state(promotion, step, "sending")
+    github_com.begin(promotion, step)
+    release = threading.Timer(0.5, held.release)
+    release.start()
     github_com.stop()
+    release.join()
     record = github_com.record(promotion, step)
     assert record is not None
     assert record.state == "accepted"

@@ -17,6 +17,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, TypeAlias
 
 from tests.support.certificates import Issued
+from tests.support.clock import LONG
 
 Scripted: TypeAlias = Callable[["_Handler"], None]
 
@@ -112,6 +113,11 @@ def silent(handler: "_Handler") -> None:
     handler.close_connection = True
 
 
+def patience(trouble: Scripted) -> float:
+    """For a client whose request ends by time alone, or not by time: a busy machine answers late."""
+    return 1.0 if trouble.__name__ in ("silent", "dripping") else LONG
+
+
 class ApiServer(ThreadingHTTPServer):
     """Counts connections, keeps requests; ``scripted`` answers come first, then what lies in ``objects``."""
 
@@ -120,6 +126,7 @@ class ApiServer(ThreadingHTTPServer):
     def __init__(self, issued: Issued | None = None) -> None:
         self.requests: list[Request] = []
         self.connections = 0
+        self.ended = 0  # of them
         self.scripted: deque[Scripted] = deque()
         self.objects: dict[str, Mapping[str, Any]] = {}
         self.users: dict[str, str] = {}  # token → user; nobody known: no token is asked
@@ -144,6 +151,10 @@ class ApiServer(ThreadingHTTPServer):
         finally:
             if self._tls:
                 request.close()
+
+    def shutdown_request(self, request: Any) -> None:
+        super().shutdown_request(request)
+        self.ended += 1
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """A client that goes away, or trusts nobody, is what many a test is about."""

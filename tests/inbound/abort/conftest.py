@@ -13,7 +13,7 @@ from gha_step.ledger.duties import Cancellation
 from gha_step.ledger.record import Record
 from tests.support.api_server import ApiServer
 from tests.support.calls import config
-from tests.support.clock import VirtualClock
+from tests.support.clock import LONG, VirtualClock
 from tests.support.cluster import write_kubeconfig
 from tests.support.core import Start
 from tests.support.ledger import FaultyStore
@@ -46,7 +46,7 @@ class Watched:
     def _follower(self) -> Aborts:
         core = self.program.core
         return Aborts(
-            promotions=Promotions(connect({"KUBECONFIG": str(self._kubeconfig)}, self.clock, timeout=0.5)),
+            promotions=Promotions(connect({"KUBECONFIG": str(self._kubeconfig)}, self.clock, timeout=LONG)),
             access=core.access,
             client=core.client,
             dispatches=core.dispatches,
