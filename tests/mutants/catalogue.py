@@ -1208,4 +1208,18 @@ MUTANTS: Final = (
         "    if False:  # it was",
         ABORTED,
     ),
+    Mutant(
+        "Port: what was decrypted is quoted with GitHub's refusal",
+        "gha_step/github/dispatch.py",
+        "secrets=(*answer.secrets, *secrets)",
+        "secrets=answer.secrets",
+        "tests/inbound/port/whole/test_intake.py",
+    ),
+    Mutant(
+        "a secret with quotes is not looked for in JSON's strings",
+        "gha_step/github/messages.py",
+        "secret.needs_escapes or secret.is_in(text)",
+        "secret.is_in(text)",
+        "tests/inbound/port/whole/test_intake.py",
+    ),
 )
