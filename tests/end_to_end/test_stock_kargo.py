@@ -185,11 +185,13 @@ def test_without_a_proof_the_promotion_fails_with_our_words(service: Service, pr
 
 
 def test_a_token_is_rotated_in_the_middle_of_a_promotion(service: Service) -> None:
-    service.github.faults.add(Delay(2.0), "dispatch")
+    held = Hold()
+    service.github.faults.add(held, "dispatch")
     step = HttpStep(service)
     assert step.poll() is None
     write_secret(service.secrets, "shop", "gha-step", token="the-next-one")
     step.token = "the-next-one"
+    held.release()
     assert step.follow()["runID"] == str(service.github.runs[0].id)
     step.token = TOKEN
     assert "HTTP 401" in step.follow()["message"]
@@ -233,7 +235,8 @@ def test_the_operator_names_the_githubs(service: Service) -> None:
 
 
 def test_on_sigterm_calls_in_flight_are_answered_and_new_ones_asked_to_come_again(service: Service) -> None:
-    service.github.faults.add(Delay(6.0), "dispatch")
+    held = Hold()
+    service.github.faults.add(held, "dispatch")
     step = HttpStep(service)
     assert step.poll() is None
     service.server.terminate()
@@ -241,6 +244,7 @@ def test_on_sigterm_calls_in_flight_are_answered_and_new_ones_asked_to_come_agai
     while (answer := service.server.ask("PUT", path, step.config, TOKEN))[0] == 200:
         time.sleep(0.05)
     assert (answer[0], json.loads(answer[1])) == (503, {"message": "this server is stopping; call again"})
+    held.release()
     assert service.server.process.wait(30) == 0
     service.start()
     assert step.follow()["runID"] == str(service.github.runs[0].id)

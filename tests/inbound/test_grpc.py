@@ -17,7 +17,7 @@ from grpc._cython import cygrpc  # type: ignore[attr-defined]
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
-from gha_step.emulator import Delay, GitHub
+from gha_step.emulator import Delay, GitHub, Hold
 from gha_step.inbound.grpc import server as servers_grpc
 from gha_step.inbound.grpc.server import MAX_WATCHES, OPTIONS
 from gha_step.pb.v1 import step_pb2 as pb
@@ -25,7 +25,7 @@ from tests.inbound.channels import PROOF, SERVICE, WITHIN, Live, as_http, channe
 from tests.inbound.wire import get, post
 from tests.support.calls import BEARER, body, config
 from tests.support.certificates import Authority
-from tests.support.clock import eventually, soon
+from tests.support.clock import LONG, eventually, soon
 from tests.support.github import github_at
 from tests.support.process import Served, clean_environment, served
 from tests.support.secrets import example_secret
@@ -599,13 +599,14 @@ def process(tmp_path: Path, github_url: str) -> Iterator[Served]:
 
 def test_an_idle_server_with_grpc_ends_at_once_and_with_success(process: Served) -> None:
     assert health(process.grpc_target) == SERVING
-    assert process.stop(4) == 0
+    assert process.stop() == 0
 
 
 def test_on_sigterm_it_is_not_serving_first_answers_what_is_in_flight_and_sends_runs_away(
     process: Served, github: GitHub
 ) -> None:
-    github.faults.add(Delay(1.0), "dispatch")
+    held = Hold()
+    github.faults.add(held, "dispatch")
     target = process.grpc_target
     with channel(target) as watching, stub(target) as client, stub(target) as follower, ThreadPoolExecutor(2) as pool:
         made: Any = health_pb2_grpc.HealthStub(watching)
@@ -625,8 +626,9 @@ def test_on_sigterm_it_is_not_serving_first_answers_what_is_in_flight_and_sends_
         assert fails(lambda: client.Execute(new, timeout=WITHIN, metadata=PROOF))[:2] == (code, said)
         assert health(target) == health(target, SERVICE) == NOT_SERVING
         assert fails(lambda: client.Execute(new, timeout=WITHIN))[0] is Code.UNAUTHENTICATED
+        held.release()
         assert executing.result().run_id == github.runs[-1].id
-        assert process.process.wait(6) == 0
+        assert process.process.wait(LONG) == 0
     assert github.count("dispatch") == 1
 
 

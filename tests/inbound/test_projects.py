@@ -208,8 +208,10 @@ def test_a_look_that_takes_longer_than_the_answer_serves_the_next_call(live: str
 
 
 def test_a_post_that_takes_long_goes_on_while_the_caller_hears_running(live: str, github: GitHub) -> None:
-    github.faults.add(Delay(2.5), "dispatch")
+    held = Hold()
+    github.faults.add(held, "dispatch")
     first = timed(live, config()).json
+    held.release()
     assert first["status"] == "Running"
     assert "runID" not in first
     answer = follow(live, config())

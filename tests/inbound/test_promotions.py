@@ -1,6 +1,7 @@
 """The UID of a Promotion by its name: from a stand-in that says what it is told, and from a real API server."""
 
 import json
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from gha_step.runtime import SystemClock
 from tests.inbound.wire import PROJECT_TOKEN, put
 from tests.support.api_server import ApiServer, Scripted, answer, as_secret, dripping, patience, reset, silent, status
 from tests.support.calls import config
-from tests.support.clock import VirtualClock, eventually
+from tests.support.clock import LONG, VirtualClock, eventually
 from tests.support.cluster import Cluster, write_kubeconfig
 from tests.support.core import Start
 from tests.support.denials import told_at_last
@@ -53,10 +54,9 @@ def clock() -> VirtualClock:
 
 
 @pytest.fixture
-def promotions(request: pytest.FixtureRequest, server: ApiServer, tmp_path: Path, clock: VirtualClock) -> Promotions:
+def promotions(server: ApiServer, tmp_path: Path, clock: VirtualClock) -> Promotions:
     kubeconfig = write_kubeconfig(tmp_path / "kubeconfig", server.url)
-    timeout = getattr(request, "param", 0.5)
-    return Promotions(connect({"KUBECONFIG": str(kubeconfig)}, clock, timeout=timeout))
+    return Promotions(connect({"KUBECONFIG": str(kubeconfig)}, clock, timeout=LONG))
 
 
 def test_a_uid_is_asked_for_anew(server: ApiServer, promotions: Promotions) -> None:
@@ -199,16 +199,18 @@ def test_a_promotion_replaced_while_its_step_is_under_way_does_not_get_its_run(
     assert "runID" not in answered
 
 
-@pytest.mark.parametrize("promotions", [4.0], indirect=True)
 def test_a_uid_that_came_too_late_serves_the_next_call_once(live: str, server: ApiServer, github: GitHub) -> None:
+    free = threading.Event()
+
     def slow(handler: Any) -> None:
-        server.ending.wait(1.2)
+        free.wait(LONG)
         answer(200, PROMOTION)(handler)
 
     assert put(live, {}, promotion="another").status == 200  # so that the token is known
     server.scripted.append(slow)
     reply = put(live, config(), promotion=NAME)
     assert (reply.status, "takes too long" in reply.message) == (503, True)
+    free.set()
     server.ending.wait(0.6)
     assert put(live, config(), promotion=NAME).json["runID"] == str(github.runs[0].id), "not asked for again"
     assert "has no Promotion" in put(live, config(), promotion=NAME).json["message"]
