@@ -13,7 +13,16 @@ from gha_step import kube
 from gha_step.contract.errors import LedgerError, LedgerUnavailable
 from gha_step.kube import Invalid, KubeApi
 from gha_step.ledger.duties import Duty
-from gha_step.ledger.kubernetes import FINALIZER, GATES, RECORDS, STATE_LABEL, WORKFLOW_LABEL, KubernetesStore, Resource
+from gha_step.ledger.kubernetes import (
+    FINALIZER,
+    GATES,
+    RECORDS,
+    RUN_LABEL,
+    STATE_LABEL,
+    WORKFLOW_LABEL,
+    KubernetesStore,
+    Resource,
+)
 from gha_step.ledger.lease import Lease
 from gha_step.ledger.record import FINAL, Record, Run, State
 from gha_step.ledger.store import Conflict
@@ -624,6 +633,27 @@ def test_records_without_the_label_of_their_state_are_counted_by_their_content(p
     place.cluster.admin.replace(place.path(RECORDS, "demo", made.key), body)
     assert place.store.census()[State.ACCEPTED].records == 1
     assert place.store.others(fresh("mine", State.SENDING), [made.run.id if made.run else 0]) != []
+
+
+@pytest.mark.parametrize("labelled", [State.SENDING, State.UNKNOWN, State.AMBIGUOUS])
+def test_labels_that_an_older_replica_left_as_they_were_hide_no_run_and_are_put_right_by_the_next_write(
+    place: Granted, labelled: State
+) -> None:
+    """It keeps labels that it does not know as it keeps those of others: here those of the state and the run."""
+    made = place.store.write(whole(State.ACCEPTED, run=run(run_id=4711)))
+    body = stands(place, made)
+    body["metadata"]["labels"][STATE_LABEL] = labelled
+    del body["metadata"]["labels"][RUN_LABEL]
+    place.cluster.admin.replace(place.path(RECORDS, "demo", made.key), body)
+    mine = fresh("mine", State.SENDING)
+    assert [other.run for other in place.store.others(mine, [4711])] == [made.run]
+    counted = {state for state, standing in place.store.census().items() if standing.records}
+    assert counted == {State.ACCEPTED if labelled not in FINAL else labelled}  # of those that are over by their label
+    found = place.store.read("demo", made.key)
+    assert found is not None
+    place.store.write(found)
+    assert list(place.store.of_run(4711)) != []
+    assert {state for state, standing in place.store.census().items() if standing.records} == {State.ACCEPTED}
 
 
 def test_a_look_does_not_read_what_its_promotion_has_finished(place: Granted) -> None:
