@@ -95,7 +95,7 @@ BOUNDS: Final = (  # what, the module below gha_step, its constant, and the unit
     ("the head of an answer", "github.exchange", "MAX_HEAD", "B"),
     ("parts of an answer", "github.exchange", "MAX_EVENTS", ""),
     ("the body of an answer, but listings", "github.client", "MAX_BODY_ELSEWHERE", "B"),
-    ("what is kept of a dispatch's answer, and of any error", "github.exchange", "MAX_KEPT", "B"),
+    ("what is kept of an answer that is no 200", "github.exchange", "MAX_KEPT", "B"),
     ("large answers of all servers together; one server a quarter", "github.large_answers", "ROOM", "B"),
     ("marks (`,:[{`) in a large answer", "github.large_answers", "MOST_MARKS", ""),
     ("escapes in a large answer", "github.large_answers", "MOST_ESCAPES", ""),

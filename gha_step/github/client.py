@@ -16,7 +16,7 @@ from gha_step.github.endpoint import Endpoint
 from gha_step.github.errors import RateLimited, TooLarge, Unclear
 from gha_step.github.exchange import Exchange, Unfit
 from gha_step.github.fresh_tokens import may_pass, pause
-from gha_step.github.large_answers import SMALL, LargeAnswers, Place, is_too_much
+from gha_step.github.large_answers import LargeAnswers, Place, is_too_much
 from gha_step.github.messages import (
     USER_AGENT,
     VERSION_HEADER,
@@ -81,6 +81,10 @@ class Client:
         self._rate_limits = rate_limits
         self._telemetry = telemetry
         self._large = LargeAnswers(clock)
+
+    def place(self, endpoint: Endpoint) -> Place:
+        """For one answer of that server that may be large, and is read by others than this; to be left."""
+        return self._large.place(endpoint.authority)
 
     def get(
         self,
@@ -261,6 +265,6 @@ class Client:
             exchange.close()
         if answer is None:
             raise Unclear(f"{endpoint.host} did not answer within {ANSWER_WITHIN:.0f} s")
-        if len(answer.body) > SMALL and is_too_much(answer.body):
+        if is_too_much(answer.body):
             raise TooLarge(f"{endpoint.host} answers with more values than such an answer has")
         return answer

@@ -15,7 +15,7 @@ from gha_step.runtime import Clock
 
 MAX_HEAD: Final = 1 << 16  # GitHub's headers take about 5 kB
 MAX_BODY: Final = 1 << 20  # a dispatch's answer is a few hundred bytes
-MAX_KEPT: Final = 1 << 16  # bytes of the body of a dispatch's answer, and of any error: more is no JSON of GitHub's
+MAX_KEPT: Final = 1 << 16  # bytes of the body of anything but a 200: more is no JSON of GitHub's
 MAX_EVENTS: Final = 20_000  # parts, however small: 4 MiB over a network take some 3,000
 MAX_INFORMATIONAL: Final = 20  # at once, and two a second: some servers say 102 while they are at work
 Grow: TypeAlias = Callable[[int, float], None]

@@ -25,6 +25,8 @@ _TICK: Final = 0.05  # seconds
 
 def is_too_much(body: bytes) -> bool:
     """Whether making values of ``body`` would take more time and memory than any answer of GitHub's does."""
+    if len(body) <= SMALL:
+        return False
     marks = sum(map(body.count, (b",", b":", b"[", b"{")))
     escapes = sum(map(body.count, (b"\\", b"%", b"&")))
     return marks > MOST_MARKS or escapes > MOST_ESCAPES
@@ -44,11 +46,15 @@ class LargeAnswers:
     @contextmanager
     def one(self, server: str) -> "Iterator[Place]":
         """The place of one answer of ``server``, from its first byte until what it says has been read."""
-        place = Place(self, server)
+        place = self.place(server)
         try:
             yield place
         finally:
             place.leave()
+
+    def place(self, server: str) -> "Place":
+        """As `one`, for who leaves it himself."""
+        return Place(self, server)
 
     def take(self, server: str, size: int, seconds: float) -> bool:
         """Wait for room; whether it came."""

@@ -85,6 +85,13 @@ def test_a_dispatch_is_one_post_and_its_answer_names_the_run(
     assert github.count() == 2, "the first contact with an unknown server lists its runs"
 
 
+def test_an_answer_of_up_to_1_mib_names_the_run(program: Program, github: GitHub) -> None:
+    """ledger.md, the table of answers."""
+    padded = Response.of(200, {"workflow_run_id": 17, "more": "x" * ((1 << 20) - 100)})
+    github.faults.add(Answer(padded, "after"), "dispatch")
+    assert (output(program.call())["runID"], github.count("dispatch")) == (17, 1)
+
+
 def test_the_first_contact_is_made_once_per_process(program: Program, github: GitHub) -> None:
     program.call()
     program.call(alias="second")
@@ -177,6 +184,8 @@ LOST: dict[str, Fault] = {
     "200 without an ID": Answer(Response.of(200, {}), "after"),
     "200 with an ID that is none": Answer(Response.of(200, {"workflow_run_id": "17"}), "after"),
     "200 that is no JSON": Answer(Response(200, (), b"<html>"), "after"),
+    "200 of more than 1 MiB": Answer(Response.of(200, {"workflow_run_id": 17, "more": "x" * (1 << 20)}), "after"),
+    "200 with more values than any": Answer(Response.of(200, {"workflow_run_id": 17, "more": [0] * 200_000}), "after"),
     "cut off": Truncate(10),
     "cut off by a reset": Truncate(10, reset=True),
     "no end": Endless(chunk=b" " * (1 << 20)),

@@ -20,8 +20,9 @@ from gha_step.github.dispatch import (
     dispatch_request,
 )
 from gha_step.github.errors import RateLimited, Refused, Unclear, Unsupported
-from gha_step.github.exchange import Exchange
+from gha_step.github.exchange import MAX_BODY, Exchange
 from gha_step.github.fresh_tokens import may_pass
+from gha_step.github.large_answers import Place, is_too_much
 from gha_step.github.messages import Answer, Dialect
 from gha_step.github.rate_limits import DISPATCHES, RateLimits
 from gha_step.github.server_capabilities import ServerCapabilities
@@ -62,6 +63,7 @@ class _Post:
     dialect: Dialect
     actor: str | None
     begun: float  # monotonic
+    place: Place
     refusals: list[Refused] = field(default_factory=list)
 
 
@@ -168,9 +170,10 @@ class Attempts:
         self, task: Task, nonce: str, request: DispatchRequest, connection: Connection, actor: str | None
     ) -> None:
         """The one POST of this attempt, and what comes of it."""
-        exchange = Exchange(connection, self._clock)
+        place = self._client.place(request.endpoint)
+        exchange = Exchange(connection, self._clock, max_kept=MAX_BODY, grow=place.grow)
         dialect = self._servers.dialect(request.endpoint)
-        post = _Post(request, nonce, dialect, actor, self._clock.monotonic())
+        post = _Post(request, nonce, dialect, actor, self._clock.monotonic(), place)
         silent = False
         try:
             exchange.send(dispatch_request(request.workflow, request.inputs, request.token, dialect))
@@ -185,6 +188,7 @@ class Attempts:
         finally:
             if not silent:
                 exchange.close()
+                place.leave()
         if silent:
             self._count_wire(+1)
             self._late_readers.spawn(lambda: self._read_late(task, post, exchange), task.record.project)
@@ -197,6 +201,9 @@ class Attempts:
         """The event that an answer to our POST amounts to. :raises Unclear: it proves nothing."""
         request, nonce = post.request, post.nonce
         seconds = self._clock.monotonic() - post.begun
+        post.place.read()
+        if is_too_much(answer.body):
+            raise Unclear(f"{request.endpoint.host} answers with more values than such an answer has")
         self._telemetry.github_request("dispatch", str(answer.status), seconds)
         self._telemetry.github_budget(request.endpoint.host, answer.headers)
         self._servers.saw(request.endpoint, answer.headers, post.dialect)
@@ -253,6 +260,7 @@ class Attempts:
             log.error("a late answer could not be recorded: %s", error, extra=subject_of(task.record))
         finally:
             exchange.close()
+            post.place.leave()
             self._count_wire(-1)
 
     def _count_wire(self, change: int) -> None:
