@@ -377,10 +377,28 @@ def test_what_the_definition_does_not_know_is_refused_and_not_dropped(place: Gra
 def test_kubectl_shows_whose_dispatch_it_is_and_where_it_stands(place: Granted, asked: str) -> None:
     made = place.store.write(whole(State.ACCEPTED, key_parts=("demo", "caller", "test.01abc", "deploy::call")))
     shown = place.cluster.kubectl("get", asked, "--namespace", place.namespaces["demo"]).splitlines()
-    assert shown[0].split() == ["NAME", "STATE", "PROMOTION", "ALIAS", "RUN", "REPO", "WORKFLOW", "REF", "AGE"]
-    assert shown[1].split()[:-1] == [
+    assert shown[0].split() == [
+        "NAME",
+        "STATE",
+        "PROMOTION",
+        "ALIAS",
+        "RUN",
+        "REPO",
+        "WORKFLOW",
+        "REF",
+        "AGE",
+        "REASON",
+    ]
+    assert shown[1].split()[:8] == [
         made.key, "accepted", "test.01abc", "deploy::call", "7", "myorg/my-app", "deploy.yml", "main",
     ]  # fmt: skip
+
+
+def test_kubectl_shows_what_a_cancel_step_cancels(place: Granted) -> None:
+    reason = "this step cancels attempt 1 of run 17000000001"
+    place.store.write(fresh(state=State.REJECTED, reason=reason))
+    (_, row) = place.cluster.kubectl("get", "wfd", "--namespace", place.namespaces["demo"]).splitlines()
+    assert row.rstrip().endswith(reason)
 
 
 def test_the_promotion_owns_its_record(place: Granted) -> None:
