@@ -73,9 +73,8 @@ class Execution:
         """
         arrived = self._clock.monotonic()
         until = arrived + self.reply_within if deadline is None else deadline
-        if not in_turn and not await self.turn(request.caller.project, (until - arrived) * LAST_TURN):
-            return BUSY
-        result = await self._answer(request, arrived, until)
+        begins = in_turn or await self.turn(request.caller.project, (until - arrived) * LAST_TURN)
+        result = await self._answer(request, arrived, until) if begins else BUSY
         kind = request.step.kind if request.step.kind in self._steps.kinds else UNKNOWN_KIND
         self._telemetry.step(kind, result.status, self._clock.monotonic() - arrived)
         # The caller need not wait for a line to be written: it follows when the answer is on its way.
