@@ -20,11 +20,17 @@ def put_off_what_a_start_does_not_use() -> None:
 
 
 def catch_up() -> None:
-    """Import what the first dispatch will ask for: for a server that is ready, and has nothing to do yet."""
+    """Import and build what the first dispatch will ask for: for a server that is ready, and has nothing to do yet."""
     import h11
+    from pydantic import BaseModel
 
     h11.Connection(h11.CLIENT)
     codecs.lookup("idna")  # to resolve names
+    models: list[type[BaseModel]] = [BaseModel]
+    for model in models:  # all that there are, as they are found
+        models += model.__subclasses__()
+        if model is not BaseModel:
+            model.model_rebuild()  # nothing, where it is built
 
 
 def put_off(name: str, *called: str) -> None:

@@ -84,7 +84,12 @@ class Caller:
 
 class _Received(BaseModel):
     model_config = ConfigDict(
-        frozen=True, extra="ignore", validate_by_alias=True, validate_by_name=True, hide_input_in_errors=True
+        frozen=True,
+        extra="ignore",
+        validate_by_alias=True,
+        validate_by_name=True,
+        hide_input_in_errors=True,
+        defer_build=True,
     )
 
     @model_validator(mode="before")
@@ -100,7 +105,7 @@ Text = Annotated[StrictStr, AfterValidator(encodable)]
 NonEmpty = Annotated[StrictStr, StringConstraints(min_length=1), AfterValidator(encodable)]
 
 
-class StepContext(_Received, defer_build=True):  # validated by what holds it
+class StepContext(_Received):
     """Where a promotion stands, as a host sends it. Strings are absent where the host has nothing to say."""
 
     project: NonEmpty = Field(alias="project", description="Namespace of the Kargo project.")
@@ -114,7 +119,7 @@ class StepContext(_Received, defer_build=True):  # validated by what holds it
     )
 
 
-class Step(_Received, defer_build=True):
+class Step(_Received):
     """Which step, with its config after expressions were evaluated."""
 
     kind: NonEmpty = Field(alias="kind")

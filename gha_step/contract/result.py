@@ -17,7 +17,7 @@ class Status(StrEnum):
 
 
 class _Sent(BaseModel):
-    model_config = ConfigDict(frozen=True, validate_by_alias=True, validate_by_name=True)
+    model_config = ConfigDict(frozen=True, validate_by_alias=True, validate_by_name=True, defer_build=True)
 
 
 class Link(_Sent):

@@ -223,7 +223,9 @@ def _crowded(config: Mapping[str, Any]) -> Problem | None:
 class ConfigModel(BaseModel):
     """The base of every config: frozen, read by the wire's names, unknown keys refused."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_by_alias=True, hide_input_in_errors=True)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", validate_by_alias=True, hide_input_in_errors=True, defer_build=True
+    )
 
     @classmethod
     def parse(cls, config: dict[str, Any]) -> Self:

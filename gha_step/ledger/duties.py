@@ -27,14 +27,14 @@ Outcome: TypeAlias = Literal[
 ]
 
 
-class Report(BaseModel, defer_build=True):
+class Report(BaseModel):
     """A report to Port of one of its runs. Its parts only go from open to closed.
 
     ``wanted``: whether Port wants to hear how the workflow ended. ``ack``: of the claim; ``none``: it came otherwise.
     ``linked``, ``said``, ``label``: what Port has taken so far. ``cancel``: of the run, where a person withdrew it.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
     via: Literal["claims", "kafka"]
     kind: Literal["run", "node"]
@@ -72,7 +72,7 @@ _WANTED: Final = ("mode", "secret", "url", "insecure")  # what the step's config
 _ONCE: Final = ("end", "ended", "attempt", "asked")
 
 
-class Cancellation(BaseModel, defer_build=True):
+class Cancellation(BaseModel):
     """The cancelling of a run whose Promotion ends without success. Its parts are written once each.
 
     ``secret``, ``url``, ``insecure``: where the credentials are, as the step's config names them; no token is kept.
@@ -80,7 +80,7 @@ class Cancellation(BaseModel, defer_build=True):
     was current then. ``asked``: when GitHub took the cancel, where a force-cancel may follow.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
     mode: Literal["cancel", "force"]
     secret: str | None = Field(default=None, min_length=1, max_length=LONGEST_REFERENCE)

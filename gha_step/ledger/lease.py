@@ -8,7 +8,7 @@ from pydantic import ConfigDict
 from gha_step.ledger.record import Frozen, Target, Version
 
 
-class Lease(Frozen, defer_build=True):
+class Lease(Frozen):
     """One dispatch at a time per project and target (by its short ref)."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")  # 0.1.0 wrote whose runs are whose, as well

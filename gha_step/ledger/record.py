@@ -42,7 +42,7 @@ OPEN: Final = LOOKING | {State.SENDING}  # sent, and not ended
 
 
 class Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
 
 class Target(Frozen):
@@ -119,7 +119,7 @@ class Run(Frozen):
     source: Literal["response", "marker", "promotion-name", "only-candidate", "host"]
 
 
-class Candidate(Frozen, defer_build=True):
+class Candidate(Frozen):
     """A run that may be ours, and whether its title has shown our marker or our promotion's name."""
 
     id: int

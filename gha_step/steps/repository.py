@@ -34,7 +34,7 @@ def _repo_url(value: object) -> RepoUrl:
         raise refusal(str(error)) from None
 
 
-class Credentials(ConfigModel, defer_build=True):
+class Credentials(ConfigModel):
     """Where the token comes from."""
 
     secret_name: Text = Field(

@@ -84,7 +84,7 @@ class DispatchWorkflowConfig(RepositoryConfig):
 class DispatchEvidence(BaseModel):
     """What a later call finds of this dispatch in ``sharedState``, if our own memory is gone."""
 
-    model_config = ConfigDict(frozen=True, validate_by_alias=True, validate_by_name=True)
+    model_config = ConfigDict(frozen=True, validate_by_alias=True, validate_by_name=True, defer_build=True)
 
     record: str = Field(alias="record", description="Key of the ledger record.")
     target: str = Field(alias="target", description="Hash of API base, repository, workflow and ref.")
