@@ -47,6 +47,19 @@ def test_a_start_imports_nothing_that_no_server_uses(tmp_path: Path) -> None:
     assert UNUSED.intersection(loaded) == set()
 
 
+def test_a_server_that_is_ready_has_what_the_first_dispatch_asks_for(tmp_path: Path) -> None:
+    built = """
+from gha_step.late_imports import catch_up
+from gha_step.ledger.record import Record
+from gha_step.steps.dispatch.config import DispatchOutput, DispatchWorkflowConfig
+before = [one.__pydantic_complete__ for one in (Record, DispatchOutput, DispatchWorkflowConfig)]
+catch_up()
+after = [one.__pydantic_complete__ for one in (Record, DispatchOutput, DispatchWorkflowConfig)]
+print(json.dumps([before, after, "h11._connection" in sys.modules]))
+"""
+    assert told(START + built, tmp_path) == [[False] * 3, [True] * 3, True]
+
+
 @pytest.mark.parametrize(
     ("asked", "answer"),
     [
