@@ -1,4 +1,4 @@
-"""Packages that are imported with far more than is used of them: the rest is imported when it is first asked for.
+"""What a start leaves for later: packages run when they are first asked for, the first dispatch's when it is ready.
 
 importlib's LazyLoader does this for modules alone: the first submodule that is imported runs its whole package.
 """
@@ -11,8 +11,7 @@ from typing import Any
 
 
 def put_off_what_a_start_does_not_use() -> None:
-    """Before those packages are imported. They are an eighth of a start."""
-    put_off("h11")  # for requests to GitHub and Port: the first one needs it
+    """Before those packages are imported. They are a tenth of a start."""
     put_off("importlib.metadata", "entry_points")  # for pydantic's plugins, which are off; needs email and zipfile
     put_off("logging.config")  # for uvicorn's log_config, which is None; needs pickle and socketserver
     put_off("configparser", "RawConfigParser")  # likewise
@@ -21,10 +20,8 @@ def put_off_what_a_start_does_not_use() -> None:
 
 def catch_up() -> None:
     """Import and build what the first dispatch will ask for: for a server that is ready, and has nothing to do yet."""
-    import h11
     from pydantic import BaseModel
 
-    h11.Connection(h11.CLIENT)
     codecs.lookup("idna")  # to resolve names
     models = BaseModel.__subclasses__()
     for model in models:
