@@ -1,6 +1,7 @@
 """An HTTP proxy that opens tunnels, and can lead any name anywhere."""
 
 import base64
+import select
 import socket
 import ssl
 import threading
@@ -51,18 +52,26 @@ class Proxy:
         address = ("127.0.0.1", self.leads[target]) if target in self.leads else (host, int(port))
         with socket.create_connection(address, timeout=10) as server:
             client.sendall(b"HTTP/1.1 200 Connection established\r\n\r\n")
-            back = threading.Thread(target=_pump, args=(server, client))
-            back.start()
-            _pump(client, server)
-            back.join()
+            _relay(client, server)
 
 
-def _pump(source: socket.socket, sink: socket.socket) -> None:
-    with suppress(OSError):
-        while data := source.recv(65_536):
-            sink.sendall(data)
-    with suppress(OSError):
-        sink.shutdown(socket.SHUT_WR)
+def _relay(client: socket.socket, server: socket.socket) -> None:
+    """Both ways until both have ended, by one thread: two must not read and write one TLS connection at once."""
+    sinks = {client: server, server: client}
+    while sinks:
+        for source in select.select(list(sinks), [], [])[0]:
+            sink, more = sinks[source], True
+            while more:
+                try:
+                    data = source.recv(65_536)
+                    sink.sendall(data)
+                except OSError:
+                    data = b""
+                more = bool(data) and isinstance(source, ssl.SSLSocket) and source.pending() > 0
+            if not data:
+                del sinks[source]
+                with suppress(OSError):
+                    sink.shutdown(socket.SHUT_WR)
 
 
 @contextmanager
