@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 # One more than there are cores: some tests wait, but each worker takes 7 s of CPU to collect all tests.
-WORKERS := $(shell expr $$(nproc 2>/dev/null || echo 2) + 1)
+WORKERS := $(shell expr $$(nproc 2>/dev/null || echo 2) + 4)
 .DEFAULT_GOAL := help
 unexport PYTHONDONTWRITEBYTECODE # without its cache, pytest rewrites every test anew in each worker
 .PHONY: help install demo demo-grpc demo-port test test-alarms test-cluster test-image test-kafka check dist fix proto soak mutants bench abuse lock clean
