@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check install --quiet
-# One more than there are cores: some tests wait, but each worker takes 7 s of CPU to collect all tests.
+# More than there are cores, because some tests wait; not many more: each worker takes 5 s of CPU to collect all tests.
 WORKERS := $(shell expr $$(nproc 2>/dev/null || echo 2) + 4)
 .DEFAULT_GOAL := help
 unexport PYTHONDONTWRITEBYTECODE # without its cache, pytest rewrites every test anew in each worker
