@@ -308,6 +308,13 @@ def test_a_text_of_the_user_that_github_repeats_in_part_or_in_another_case_is_st
         assert refusal(given, inputs={"x": change(theirs) + "y" * 500}).status == status
 
 
+@pytest.mark.parametrize("theirs", [KEY, OLD_VERSION])
+def test_the_end_of_a_users_text_in_the_midst_of_a_message_teaches_nothing(theirs: str) -> None:
+    for status in (400, 422):
+        given = said(status, f"No ref found for: …{theirs}")
+        assert refusal(given, names={"ref": f"{'a' * 50}{theirs}"}).status == status
+
+
 def test_a_message_is_read_without_taking_the_square_of_its_length() -> None:
     for filling in (" ", "\n", "\\", "a "):
         words = f"Invalid request.{filling * 100_000}"
