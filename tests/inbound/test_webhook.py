@@ -1,12 +1,12 @@
 """GitHub's webhook: what is signed becomes a hint at a run, and all else becomes nothing."""
 
+import asyncio
 import json
 import logging
 import re
 import socket
-import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from gha_step.emulator import GitHub
 from gha_step.emulator.webhook import Delivery, delivering, signed
 from gha_step.inbound.bearer import read_token_file
 from gha_step.inbound.refused_callers import RefusedCallers
+from gha_step.inbound.web import Message, Request
 from gha_step.inbound.webhook import AT_ONCE, MAX_DELIVERY, Webhook, signature
 from gha_step.pb.v1 import step_pb2 as pb
 from gha_step.settings import Settings
@@ -215,14 +216,51 @@ def test_those_that_send_no_end_shut_nobody_out_but_other_deliveries(here: Here)
     eventually(lambda: here.send(good()).status == 202)
 
 
-def test_one_run_is_hinted_at_at_most_once_a_second_and_once_more_for_all_that_came_meanwhile(here: Here) -> None:
-    begun = time.monotonic()
-    for number in range(20):
-        assert here.send(good()).status == 202
-        assert here.send(good(workflow_run={"id": number + 1})).status == 202
-    eventually(lambda: [hint.run_id for hint in here.hints].count(RUN) >= 2)
-    assert [hint.run_id for hint in here.hints].count(RUN) <= time.monotonic() - begun + 1
-    assert sorted({hint.run_id for hint in here.hints}) == [*range(1, 21), RUN]
+class Standing(asyncio.SelectorEventLoop):
+    """Its clock stands still but for `pass_seconds`."""
+
+    now = 1_000.0
+
+    def time(self) -> float:
+        return self.now
+
+    async def pass_seconds(self, seconds: int) -> None:
+        for _ in range(seconds):
+            self.now += 1
+            for _ in range(3):
+                await asyncio.sleep(0)  # what is due is done
+
+
+def test_one_run_is_hinted_at_at_most_once_a_second_and_once_more_for_all_that_came_meanwhile(program: Program) -> None:
+    hinted: list[tuple[float, int]] = []
+    webhook = Webhook(
+        secret=lambda: Token(SECRET),
+        hint=lambda hint: hinted.append((loop.now - 1_000, hint.run_id)),
+        telemetry=program.telemetry,
+        refused=RefusedCallers(program.clock, program.telemetry),
+    )
+
+    async def deliver(run_id: int) -> None:
+        delivery = good(workflow_run={"id": run_id})
+
+        async def receive() -> Message:
+            return {"type": "http.request", "body": delivery.body}
+
+        headers = [(name.lower().encode(), value.encode()) for name, value in delivery.headers.items()]
+        assert (await webhook.answer(Request({"method": "POST", "headers": headers}, receive))).status == 202
+
+    async def busy_then_quiet() -> None:
+        for number in range(1, 21):
+            await deliver(RUN)
+            await deliver(number)
+        await loop.pass_seconds(5)
+        await deliver(RUN)
+        await loop.pass_seconds(5)
+
+    with closing(Standing()) as loop:
+        loop.run_until_complete(busy_then_quiet())
+    assert [when for when, run_id in hinted if run_id == RUN] == [0, 1, 5]
+    assert sorted(run_id for _, run_id in hinted if run_id != RUN) == [*range(1, 21)]
 
 
 # ---------------------------------------------------------------- the whole server
