@@ -67,8 +67,22 @@ def test_a_run_that_had_ended_is_a_success_with_a_note(here: Follower) -> None:
     result = call(here)
     assert (result.status, output(result)["conclusion"]) == ("Succeeded", "success")
     assert "had ended before, so nothing was cancelled" in str(result.message)
+    assert result.message == call(here).message
     assert here.github.count("cancel-run") == 0
-    assert list(here.store.records()) == []
+
+
+def test_an_attempt_that_began_after_a_run_was_found_ended_is_never_cancelled(here: Follower) -> None:
+    run = here.run()
+    run.finish("failure")
+    call(here)
+    run.rerun()
+    run.set_status("in_progress")
+    for _ in range(2):
+        result = call(here)
+        assert (result.status, run.status) == ("Succeeded", "in_progress")
+        assert "attempt 2 has begun since and is left alone" in str(result.message)
+        here.restart()
+    assert here.github.count("cancel-run") == 0
 
 
 def test_a_later_attempt_is_never_cancelled_whoever_asks(here: Follower) -> None:

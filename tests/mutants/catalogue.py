@@ -1008,10 +1008,10 @@ MUTANTS: Final = (
         CANCELLED,
     ),
     Mutant(
-        "cancel: a run that had ended is recorded as cancelled",
+        "cancel: of a run that had ended nothing is recorded",
         CANCELLING,
-        "        if meant is None and ended:\n",
-        "        if meant is None and ended and not observed.conclusion:\n",
+        "        if meant is None:  #",
+        "        if meant is None and not ended:  #",
         CANCELLED,
     ),
     Mutant(

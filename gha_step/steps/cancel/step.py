@@ -38,6 +38,7 @@ class _Turn:
     """What this process remembers of one step. Its one job writes it."""
 
     job: "Future[StepResult] | None" = None
+    found_ended: bool = False
     asked_at: float | None = None  # monotonic
     forced: bool = False
     refused_since: float | None = None
@@ -97,15 +98,12 @@ class CancelWorkflow:
         meant = None if record is None else attempt_of(record, caller, work.run)
         observed = work.look()
         ended = observed.phase is Phase.COMPLETED
-        if meant is None and ended:
-            note = "had ended before, so nothing was cancelled"
-            return StepResult.succeeded(f"{work.run} {note}: {observed.url}", _output(observed))
-        if meant is None:
+        if meant is None:  # of a run that has ended, too: somebody may run it again before the host calls once more
             try:
                 self._store.write(new_record(caller, work.run, observed.attempt, self._clock.now()))
             except Conflict:
-                return StepResult.running(f"{work.run} is about to be cancelled", SOON, _output(observed))
-            meant = observed.attempt
+                return StepResult.running(f"{work.run} is looked at once more", SOON, _output(observed))
+            meant, turn.found_ended = observed.attempt, ended
         if observed.attempt != meant:
             return StepResult.succeeded(
                 f"attempt {meant} of {work.run} has ended; attempt {observed.attempt} has begun since and is "
@@ -113,9 +111,9 @@ class CancelWorkflow:
                 CancelWorkflowOutput(url=observed.url, attempt=meant),
             )
         if ended:
-            return StepResult.succeeded(
-                f"{work.run} ended with {observed.conclusion}: {observed.url}", _output(observed)
-            )
+            how = f"ended with {observed.conclusion}"
+            note = "had ended before, so nothing was cancelled" if turn.found_ended else how
+            return StepResult.succeeded(f"{work.run} {note}: {observed.url}", _output(observed))
         return self._ask(turn, config, work, observed)
 
     def _ask(self, turn: _Turn, config: CancelWorkflowConfig, work: RunControl, observed: ObservedRun) -> StepResult:
