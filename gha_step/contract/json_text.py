@@ -33,22 +33,26 @@ _COMPACT = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan
 _CANONICAL = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False, sort_keys=True)
 
 
-def _has_more_values(text: bytes, most: int) -> bool:
-    """Whether there are more values and keys, found out without making any."""
-    if _marks(text) <= most:
+def _has_more_values(text: bytes | bytearray, most: int) -> bool:
+    """Whether there are more values and keys, found out without making any, and mostly from the beginning alone."""
+    if len(text) <= most:
         return False
-    # Commas and brackets within strings do not count.
-    outside = text.replace(rb"\\", b"").replace(rb"\"", b"")
-    if outside.count(b'"') > 4 * most:
-        return True
-    return sum(map(_marks, outside.split(b'"')[::2])) > most
+    for end in (8 * most, len(text)):
+        begun = text[:end]
+        if _marks(begun) <= most:
+            continue
+        # Commas and brackets within strings do not count.
+        outside = begun.replace(rb"\\", b"").replace(rb"\"", b"")
+        if outside.count(b'"') > 2 * most + 1 or _marks(b"".join(outside.split(b'"')[::2])) > most:
+            return True
+    return False
 
 
-def _marks(text: bytes) -> int:
-    return text.count(b",") + text.count(b":") + text.count(b"[") + text.count(b"{")
+def _marks(text: bytes | bytearray) -> int:
+    return len(text) - len(text.translate(None, b",:[{"))
 
 
-def parse_json(text: str | bytes, *, unique: bool = False, most: int | None = None) -> Any:
+def parse_json(text: str | bytes | bytearray, *, unique: bool = False, most: int | None = None) -> Any:
     """The value of a JSON document.
 
     :param unique: refuse an object that holds a key twice: of what a person wrote, one would be dropped unseen.

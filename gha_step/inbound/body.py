@@ -34,7 +34,9 @@ def peer_of(request: Request) -> str:
     return request.client[0] if request.client is not None else "unknown"
 
 
-async def read_body(request: Request, within: float, most: int = MAX_BODY, *, place: Place | None = None) -> bytes:
+async def read_body(
+    request: Request, within: float, most: int = MAX_BODY, *, place: Place | None = None
+) -> bytes | bytearray:
     """The whole body.
 
     :param within: seconds.
@@ -63,7 +65,7 @@ async def read_body(request: Request, within: float, most: int = MAX_BODY, *, pl
         raise BodyRefused(503, CROWDED) from None
     except TimeoutError:
         raise BodyRefused(503, f"the body did not arrive within {within:g} s; call again") from None
-    return bytes(body)
+    return body
 
 
 def making(place: Place, within: float) -> AbstractAsyncContextManager[None]:

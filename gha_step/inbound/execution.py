@@ -65,12 +65,15 @@ class Execution:
         self._pace.open()
 
     async def execute(
-        self, request: StepRequest, deadline: float | None = None, *, in_turn: bool = False
+        self, request: StepRequest, deadline: float | None = None, *, in_turn: bool = False, worked: float = 0.0
     ) -> StepResult:
         """The answer to one call, within the reply limit or by ``deadline``, monotonic seconds.
 
         :param in_turn: it has had its `turn` already.
+        :param worked: seconds that it took to read, if it is large.
         """
+        if worked:
+            self._pace.spend(request.caller.project, worked)
         arrived = self._clock.monotonic()
         until = arrived + self.reply_within if deadline is None else deadline
         begins = in_turn or await self.turn(request.caller.project, (until - arrived) * LAST_TURN)

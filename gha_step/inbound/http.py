@@ -16,6 +16,7 @@ from gha_step.inbound.connections import proved
 from gha_step.inbound.execution import Execution
 from gha_step.inbound.readiness import Readiness
 from gha_step.inbound.refused_callers import RefusedCallers
+from gha_step.inbound.room import Place
 from gha_step.inbound.scrapes import Scrapes
 from gha_step.inbound.web import ASGIApp, Receive, Request, Response, Scope, Send
 from gha_step.runtime import shortage
@@ -97,19 +98,26 @@ async def _execute(
     # From here on, so that a stop waits for a body that is still arriving.
     with execution.counted(), execution.room.place("") as place:
         try:
-            body = await read_body(request, execution.reply_within, place=place)
-            async with making(place, execution.reply_within):
-                content = parse_json(body, unique=True, most=MAX_VALUES)
-                step = StepRequest.parse(content, f"step.execute from {peer_of(request)}", subject)
-            del body
+            step = await _step(request, execution.reply_within, place, subject)
         except BodyRefused as error:
             refused.refused(peer_of(request), error)
-            return _error(error.status, str(error), close=True)
+            answer = _error(error.status, str(error), close=True)
         except (EnvelopeError, ValueError) as error:
             refused.malformed("http", peer_of(request), f"not a step.execute request: {error}")
-            return _error(400, f"not a step.execute request: {error}")
-        result = await execution.execute(step)
-        return Response(result.to_wire())
+            answer = _error(400, f"not a step.execute request: {error}")
+        else:
+            result = await execution.execute(step, worked=place.worked)
+            return Response(result.to_wire())
+        await place.put_off()
+        return answer
+
+
+async def _step(request: Request, within: float, place: Place, subject: str) -> StepRequest:
+    """:raises BodyRefused, EnvelopeError, ValueError: the body cannot be read, or is no such request."""
+    body = await read_body(request, within, place=place)
+    async with making(place, within):
+        content = parse_json(body, unique=True, most=MAX_VALUES)
+        return StepRequest.parse(content, f"step.execute from {peer_of(request)}", subject)
 
 
 def _text(status: int, text: str) -> Response:

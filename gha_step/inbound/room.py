@@ -14,6 +14,7 @@ SMALL: Final = 1 << 16  # bytes
 ROOM: Final = 12 << 20  # bytes: with the values that are made of them some 100 MiB
 REST: Final = 4.0  # seconds without work on a large body, for each second that the last one took
 SHARE: Final = ROOM // 4  # for one project, while others wait
+REFUSED_AFTER: Final = 0.8  # seconds, for a large body: who sends it again at once costs others little
 
 
 class NoRoom(Exception):
@@ -49,7 +50,7 @@ class Room:
         self._held[whose] += size
 
     @asynccontextmanager
-    async def turn(self, seconds: float) -> AsyncIterator[None]:
+    async def turn(self, place: "Place", seconds: float) -> AsyncIterator[None]:
         """Make values of a large body: meanwhile nobody else is served. :raises NoRoom: its turn did not come."""
         try:
             async with asyncio.timeout(seconds):
@@ -63,7 +64,9 @@ class Room:
             try:
                 yield
             finally:
-                self._rests_until = clock.time() + REST * (clock.time() - begun)
+                ended = clock.time()
+                place.worked = ended - begun
+                self._rests_until = ended + REST * place.worked
         finally:
             self._turn.release()
 
@@ -88,6 +91,7 @@ class Place:
         self._room = room
         self._whose = whose
         self.size = 0
+        self.worked = 0.0  # seconds that it took to make the values of a large body
 
     def __enter__(self) -> "Place":
         return self
@@ -95,10 +99,17 @@ class Place:
     def __exit__(self, *_: object) -> None:
         if self.size:
             self._room.give(self._whose, self.size)
+            self.size = 0
 
     def reading(self, seconds: float) -> AbstractAsyncContextManager[None]:
         """Values are made of the body. :raises NoRoom: see `Room.turn`."""
-        return self._room.turn(seconds) if self.size else _SMALL_WORK
+        return self._room.turn(self, seconds) if self.size else _SMALL_WORK
+
+    async def put_off(self) -> None:
+        """Before a refusal is told: what a large body held is free, and whoever sent it waits for a moment."""
+        if self.size:
+            self.__exit__()
+            await asyncio.sleep(REFUSED_AFTER)
 
     async def grow(self, size: int, seconds: float) -> None:
         """The body is larger than `SMALL`, and has at most ``size`` bytes. :raises NoRoom: see `Room.take`."""

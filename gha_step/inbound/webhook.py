@@ -96,7 +96,7 @@ class Webhook:
             raise _Refused(503, "refused", "too many deliveries at once")
         self._receiving += 1
         try:
-            body = await read_body(request, WITHIN, MAX_DELIVERY)
+            body = bytes(await read_body(request, WITHIN, MAX_DELIVERY))
         except BodyRefused as error:
             raise _Refused(error.status, "refused", str(error)) from None
         finally:

@@ -1,5 +1,6 @@
 """The gRPC server over real channels: who gets in, what is refused with which code, and what a Run leaves behind."""
 
+import math
 import os
 import signal
 import subprocess
@@ -20,6 +21,7 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from gha_step.emulator import Delay, GitHub, Hold
 from gha_step.inbound.grpc import server as servers_grpc
 from gha_step.inbound.grpc.server import MAX_WATCHES, OPTIONS
+from gha_step.inbound.room import REFUSED_AFTER, SMALL
 from gha_step.pb.v1 import step_pb2 as pb
 from tests.inbound.channels import PROOF, SERVICE, WITHIN, Live, as_http, channel, live, refusal, request, stub
 from tests.inbound.wire import get, post
@@ -190,6 +192,13 @@ def test_a_message_over_the_limit_is_refused_and_one_below_it_is_not(shut: Live)
     message.context.shared_state["x"] = "y" * (4_000_000)
     answer = pb.ExecuteResponse.FromString(raw(shut.target, "Execute", message.SerializeToString()))
     assert answer.status == pb.STATUS_FAILED
+
+
+def test_a_large_message_that_is_malformed_is_refused_after_a_pause(shut: Live) -> None:
+    message, begun = request(pb.ExecuteRequest, body({"ref": "x" * SMALL})), time.monotonic()
+    message.step.config["x"] = math.nan
+    assert fails(lambda: raw(shut.target, "Execute", message.SerializeToString()))[0] is Code.INVALID_ARGUMENT
+    assert time.monotonic() - begun >= REFUSED_AFTER
 
 
 def test_a_method_that_is_none_is_unimplemented(shut: Live) -> None:

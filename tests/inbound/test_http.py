@@ -12,6 +12,7 @@ import pytest
 from gha_step.contract.errors import LedgerUnavailable
 from gha_step.emulator import EXAMPLE_TOKEN, Delay, GitHub, Hold
 from gha_step.inbound.body import MAX_BODY
+from gha_step.inbound.room import REFUSED_AFTER, SMALL
 from gha_step.ledger.store import Standing
 from tests.inbound.wire import EXECUTE, Reply, connected, get, head, post, raw, read_reply
 from tests.support.calls import BEARER, body, config
@@ -211,6 +212,12 @@ def test_a_call_by_the_word_expect_is_told_to_go_on(live: str) -> None:
 )
 def test_a_wrong_envelope_is_400_and_names_the_field(url: str, content: Any, words: str) -> None:
     refused(post(url, content), words)
+
+
+def test_a_large_body_that_is_refused_is_answered_after_a_pause(live: str) -> None:
+    begun = time.monotonic()
+    assert post(live, b" " * SMALL + b"{").status == 400
+    assert time.monotonic() - begun >= REFUSED_AFTER
 
 
 def test_a_400_leaves_the_connection_usable(url: str) -> None:

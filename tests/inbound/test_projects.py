@@ -14,6 +14,7 @@ import pytest
 from gha_step.contract.errors import LedgerUnavailable
 from gha_step.emulator import Delay, GitHub, Hold
 from gha_step.inbound.rest.resource import MAX_CONFIG, UNPROVED
+from gha_step.inbound.room import REFUSED_AFTER, SMALL
 from tests.inbound.slow_secrets import Slow
 from tests.inbound.wire import EXECUTE, PROJECT_TOKEN, Reply, connected, get, head, post, put, raw, read_reply
 from tests.support.calls import BEARER, INPUTS, body, config
@@ -346,6 +347,12 @@ def test_the_projects_that_hosts_are_served_for_do_not_narrow_it(secrets: Path, 
     with serving(process(projects=frozenset({"another"})), projects=True) as url:
         assert "GHA_STEP_PROJECTS" in post(url, body()).json["message"]
         assert follow(url, config())["runID"] == str(github.runs[0].id)
+
+
+def test_a_large_body_that_is_refused_is_answered_after_a_pause(live: str) -> None:
+    begun = time.monotonic()
+    assert put(live, "x" * (SMALL + 1)).json["status"] == "Failed"
+    assert time.monotonic() - begun >= REFUSED_AFTER
 
 
 def test_a_body_over_one_mebibyte_is_413(live: str) -> None:

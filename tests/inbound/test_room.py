@@ -68,6 +68,20 @@ def test_a_project_gets_no_more_than_its_share_while_another_waits() -> None:
     in_a_loop(play)
 
 
+def test_a_large_body_that_is_refused_gives_its_room_back_before_its_caller_hears() -> None:
+    async def play() -> None:
+        room = Room()
+        with room.place("a") as large, room.place("b") as small, room.place("c") as next_one:
+            await small.put_off()
+            await large.grow(ROOM, NOW)
+            refused = asyncio.create_task(large.put_off())
+            await next_one.grow(ROOM, 30)
+            assert not refused.done()
+            refused.cancel()
+
+    in_a_loop(play)
+
+
 def test_what_was_given_up_or_is_answered_leaves_nothing_behind() -> None:
     async def play() -> None:
         room = Room()
@@ -85,7 +99,13 @@ def test_what_was_given_up_or_is_answered_leaves_nothing_behind() -> None:
 
 @pytest.mark.parametrize(
     "text",
-    [b"[" + b"[]," * 100 + b"1]", b'{"a":' * 60 + b"1" + b"}" * 60, b'["a"' + b',""' * 101 + b"]", b'["' * 1000],
+    [
+        b"[" + b"[]," * 100 + b"1]",
+        b'{"a":' * 60 + b"1" + b"}" * 60,
+        b'["a"' + b',""' * 101 + b"]",
+        b'["' * 1000,
+        b'["' + b"," * 1000 + b'"' + b",1" * 101 + b"]",
+    ],
 )
 def test_more_values_than_may_come_are_refused_before_any_is_made(text: bytes) -> None:
     with pytest.raises(ValueError, match="more than 100 values"):

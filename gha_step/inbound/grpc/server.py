@@ -186,7 +186,8 @@ class _Servicer(step_pb2_grpc.StepServiceServicer):
     async def Execute(self, request: pb.ExecuteRequest, context: Context) -> pb.ExecuteResponse:  # noqa: N802
         with self._execution.counted(), self._execution.room.place("") as place:
             step = await self._read(request, place, context)
-            return service.fill(pb.ExecuteResponse(), await self._execution.execute(step))
+            result = await self._execution.execute(step, worked=place.worked)
+            return service.fill(pb.ExecuteResponse(), result)
 
     async def Run(self, request: pb.RunRequest, context: Context) -> None:  # type: ignore[override]  # noqa: N802  it writes
         with self._execution.room.place("") as place:  # only for as long as it is read: it may wait for hours
@@ -222,6 +223,9 @@ class _Servicer(step_pb2_grpc.StepServiceServicer):
                 return service.step_request(request, *asked)
         except NoRoom:
             raise service.Refused(grpc.StatusCode.RESOURCE_EXHAUSTED, CROWDED) from None
+        except service.Malformed:
+            await place.put_off()
+            raise
 
     async def ListKinds(self, request: pb.ListKindsRequest, context: Context) -> pb.ListKindsResponse:  # noqa: N802
         return self._kinds

@@ -189,15 +189,17 @@ class ProjectApi:
             return _told(401, UNPROVED, close=True)
         proved(request)
         asked = self._clock.monotonic()
+        refusal: Response | None = None
         try:
-            body = await read_body(request, self._execution.reply_within, MAX_CONFIG, place=place)
-            async with making(place, self._execution.reply_within):
-                config = _config(body)
+            config = await _config(request, self._execution.reply_within, place)
         except BodyRefused as error:
             self._refused.refused(peer, error, whose)
-            return _told(error.status, str(error), close=True)
+            refusal = _told(error.status, str(error), close=True)
         except ValueError as error:
-            return self._failed(address, whose, str(error))
+            refusal = self._failed(address, whose, str(error))
+        if refusal is not None:
+            await place.put_off()
+            return refusal
         deadline += self._clock.monotonic() - asked
         uid = ""
         if self._promotions is not None and address.kind in RECORDED:
@@ -211,7 +213,7 @@ class ProjectApi:
         whose_token = subject_of(given or "", f"the Secret {SECRET} of {address.project}")
         asked_by = Asked(request.headers.get(ACTOR, ""), f"REST from {peer}", whose_token)
         call = StepRequest(address.caller(uid, asked_by), Step(kind=address.kind, config=config))
-        result = await self._execution.execute(call, deadline)
+        result = await self._execution.execute(call, deadline, worked=place.worked)
         if result.waits_for is not None:
             self._waits(result.waits_for, address.project, address.promotion)
         return _result(result)
@@ -245,10 +247,12 @@ class ProjectApi:
         raise Unavailable(f"project {address.project}: reading the Promotion {address.promotion} takes too long")
 
 
-def _config(body: bytes) -> dict[str, Any]:
-    """:raises ValueError: the body is no config; the words are for the caller."""
+async def _config(request: Request, within: float, place: Place) -> dict[str, Any]:
+    """:raises BodyRefused: see `read_body`. :raises ValueError: it is no config; the words are for the caller."""
+    body = await read_body(request, within, MAX_CONFIG, place=place)
     try:
-        config = parse_json(body, unique=True, most=MAX_VALUES)
+        async with making(place, within):
+            config = parse_json(body, unique=True, most=MAX_VALUES)
     except ValueError as error:
         raise ValueError(f"the body must be the step's config as JSON: {error}") from None
     if not isinstance(config, dict):
