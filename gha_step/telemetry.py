@@ -8,6 +8,7 @@ import re
 import select
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from functools import cached_property
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, TextIO
 
 from gha_step import __version__
 from gha_step.contract.errors import StepError
+from gha_step.contract.json_text import one_shot
 from gha_step.contract.result import Status
 from gha_step.metrics import Counts, Labels, Level, Times
 
@@ -271,19 +273,22 @@ class _OneLine(logging.Formatter):
         return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)
 
 
-_ENCODE: Final = json.JSONEncoder(default=str).encode  # json.dumps makes an encoder for each line
+_ENCODE: Final = one_shot(json.JSONEncoder(default=str))
 
 
 class _JsonLine(logging.Formatter):
-    """One JSON object a line. Libraries for it take four times as long, and each dispatch writes two lines."""
+    """One JSON object a line. Libraries for it take four times as long."""
 
     def format(self, record: logging.LogRecord) -> str:
-        line = {"level": record.levelname, "logger": record.name, "message": record.getMessage()}
-        line |= {name: getattr(record, name) for name in _FIELDS}
+        fields = {name: getattr(record, name) for name in _FIELDS}
         if record.exc_info:
-            line["exc_info"] = self.formatException(record.exc_info)
-        line["time"] = datetime.fromtimestamp(record.created, UTC).isoformat()
-        return _ENCODE(line)
+            fields["exc_info"] = self.formatException(record.exc_info)
+        return _json_line(record.levelname, record.name, record.getMessage(), fields, record.created)
+
+
+def _json_line(level: str, logger: str, message: str, fields: Mapping[str, Any], created: float) -> str:
+    time_of_day = datetime.fromtimestamp(created, UTC).isoformat()
+    return _ENCODE({"level": level, "logger": logger, "message": message, **fields, "time": time_of_day})
 
 
 class _Stderr(logging.StreamHandler[TextIO]):
@@ -291,29 +296,47 @@ class _Stderr(logging.StreamHandler[TextIO]):
 
     def __init__(self, stream: TextIO) -> None:
         super().__init__(stream)
+        self._descriptor = _descriptor(stream)
         self._dropped = 0
         self._torn = False  # whether the last line was not written to its end
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
-            descriptor = _descriptor(self.stream)
-            if descriptor is None:  # a test's stream
+            if self._descriptor is None:  # a test's stream
                 super().emit(record)
-            elif _takes_some(descriptor, 0.0 if self._dropped else PATIENCE):
-                if lost := self._dropped:
-                    self._dropped = 0
-                    words = "%d lines of the log were lost: nobody read them"
-                    told = logging.LogRecord(log.name, logging.WARNING, "", 0, words, (lost,), None)
-                    self.filter(told)
-                    self._write(descriptor, told, room=True)
-                self._write(descriptor, record, room=not lost)
             else:
-                self._dropped += 1
+                self._offer(self._descriptor, lambda: self.format(record))
         except Exception:  # noqa: BLE001  as every handler of the library does
             self.handleError(record)
 
-    def _write(self, descriptor: int, record: logging.LogRecord, *, room: bool) -> None:
-        line = ("\n" if self._torn else "") + self.format(record) + "\n"
+    def tell(self, level: int, message: str, fields: Mapping[str, Any]) -> bool:
+        """Write a JSON line of ours without the library's record; whether that could be done."""
+        if self._descriptor is None or not isinstance(self.formatter, _JsonLine):
+            return False
+        try:
+            with self.lock:  # type: ignore[union-attr]  # which every handler has
+                self._offer(
+                    self._descriptor,
+                    lambda: _json_line(logging.getLevelName(level), log.name, message, fields, time.time()),
+                )
+        except Exception:  # noqa: BLE001  whoever dispatches need not know of it: the library's way says what is wrong
+            return False
+        return True
+
+    def _offer(self, descriptor: int, form: Callable[[], str]) -> None:
+        if not _takes_some(descriptor, 0.0 if self._dropped else PATIENCE):
+            self._dropped += 1
+            return
+        if lost := self._dropped:
+            self._dropped = 0
+            words = "%d lines of the log were lost: nobody read them"
+            told = logging.LogRecord(log.name, logging.WARNING, "", 0, words, (lost,), None)
+            self.filter(told)
+            self._write(descriptor, self.format(told), room=True)
+        self._write(descriptor, form(), room=not lost)
+
+    def _write(self, descriptor: int, text: str, *, room: bool) -> None:
+        line = ("\n" if self._torn else "") + text + "\n"
         rest = line.encode(errors="backslashreplace")
         while rest and (room or _takes_some(descriptor, PATIENCE)):
             os.write(descriptor, rest[:PIECE])
@@ -349,6 +372,19 @@ def configure_logging(level: str, form: str) -> None:
     root.handlers[:] = [handler]
     root.setLevel(logging.WARNING)
     log.setLevel(level.upper())
+
+
+def tell(level: int, message: str, whose: Mapping[str, Any]) -> None:
+    """``log.log(level, "%s", message, extra=whose)``, which takes four times as long: each dispatch has two such lines.
+
+    Where anybody else listens, or looks at records, it is that.
+    """
+    if not log.isEnabledFor(level):
+        return
+    handlers = logging.root.handlers
+    ours = handlers[0] if len(handlers) == 1 and not log.handlers and not log.filters else None
+    if not (isinstance(ours, _Stderr) and ours.tell(level, message, whose)):
+        log.log(level, "%s", message, extra=whose)
 
 
 def subject(parts: tuple[str, ...], promotion: str, run: int | None = None) -> dict[str, Any]:

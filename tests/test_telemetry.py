@@ -7,6 +7,7 @@ import platform
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
@@ -14,7 +15,7 @@ import pytest
 
 from gha_step import __version__
 from gha_step.emulator import GitHub, serve
-from gha_step.telemetry import MOST_HOSTS, Telemetry, configure_logging, log
+from gha_step.telemetry import MOST_HOSTS, Telemetry, configure_logging, log, tell
 from tests.support.calls import BEARER, config
 from tests.support.host import KargoHost, Promotion, Step
 from tests.support.process import Served, served
@@ -23,10 +24,12 @@ from tests.support.secrets import example_secret
 LOG = """
 import logging
 import sys
-from gha_step.telemetry import configure_logging, log, subject
+from gha_step.telemetry import configure_logging, log, subject, tell
 for how in sys.argv[1:]:
     configure_logging(*how.split())
     log.info("hello %s", "x\\ny", extra=subject(("demo", "uid", "a::b"), "test.01", 17))
+    tell(20, "hello %s x\\ny", subject(("demo", "uid", "a::b"), "test.01", 17))
+    tell(10, "quiet", subject(("demo", "uid", "a::b"), "test.01"))
     log.debug("quiet")
     logging.getLogger("github.Requester").info("not ours")
     logging.getLogger("other").warning("theirs")
@@ -53,7 +56,12 @@ def logged(level: str, form: str) -> list[str]:
 
 
 def test_each_json_line_is_one_object_with_level_time_logger_and_subject() -> None:
-    ours, theirs, failed = (json.loads(line) for line in logged("info", "json"))
+    ours, short, theirs, failed = (json.loads(line) for line in logged("info", "json"))
+    assert short | {"message": "hello x\ny", "time": ours["time"]} == ours, (
+        "the short way writes what the long one does"
+    )
+    assert short["message"] == "hello %s x\ny"
+    assert list(short) == list(ours)
     assert ours["message"] == "hello x\ny"
     assert (ours["level"], ours["logger"]) == ("INFO", "gha_step")
     assert (ours["project"], ours["promotion"], ours["alias"], ours["run"]) == ("demo", "test.01", "a::b", 17)
@@ -62,7 +70,7 @@ def test_each_json_line_is_one_object_with_level_time_logger_and_subject() -> No
     assert "ValueError: inside" in failed["exc_info"]
 
 
-@pytest.mark.parametrize(("level", "number"), [("debug", 4), ("info", 3), ("warning", 2), ("error", 1)])
+@pytest.mark.parametrize(("level", "number"), [("debug", 6), ("info", 4), ("warning", 2), ("error", 1)])
 def test_the_level_hides_our_own_lines_and_others_are_told_from_warnings_on(level: str, number: int) -> None:
     lines = [json.loads(line)["message"] for line in logged(level, "json")]
     assert "not ours" not in lines
@@ -163,8 +171,9 @@ def test_every_counter_of_the_rest_resource_is_there_before_its_first_event(tmp_
 # ---------------------------------------------------------------- a log that nobody reads
 
 
+@pytest.mark.parametrize("say", [log.info, lambda text: tell(logging.INFO, text, {})], ids=["log", "tell"])
 def test_a_log_that_nobody_reads_holds_nobody_up_and_says_later_how_much_was_lost(
-    monkeypatch: pytest.MonkeyPatch,
+    say: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     root = logging.getLogger()
     handlers, level, own = list(root.handlers), root.level, log.level
@@ -174,9 +183,9 @@ def test_a_log_that_nobody_reads_holds_nobody_up_and_says_later_how_much_was_los
         configure_logging("info", "json")
         try:
             for number in range(500):  # a pipe takes 64 KiB
-                log.info("%d %s", number, "x" * 2000)
+                say(f"{number} {'x' * 2000}")
             read = os.read(reading, 1 << 20)
-            log.info("%s", "y" * 10_000)
+            say("y" * 10_000)
             read += os.read(reading, 1 << 20)
         finally:
             root.handlers[:] = handlers

@@ -2,6 +2,8 @@
 
 import json
 import math
+from collections.abc import Callable
+from json import encoder as in_c
 from typing import Any, NoReturn
 
 
@@ -29,8 +31,21 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 _DECODER = json.JSONDecoder(parse_constant=_no_constant, parse_float=_finite)
 _UNIQUE = json.JSONDecoder(parse_constant=_no_constant, parse_float=_finite, object_pairs_hook=_unique)
-_COMPACT = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False)
-_CANONICAL = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False, sort_keys=True)
+
+
+def one_shot(whole: json.JSONEncoder) -> Callable[[Any], str]:
+    """``whole.encode``, but for what holds itself. The library makes an encoder anew for each value: most take less."""
+    make = getattr(in_c, "c_make_encoder", None)  # as the library calls it; only CPython has it
+    if make is None:
+        return whole.encode
+    text = in_c.encode_basestring_ascii if whole.ensure_ascii else in_c.encode_basestring
+    marks = whole.key_separator, whole.item_separator
+    pieces = make(None, whole.default, text, None, *marks, whole.sort_keys, whole.skipkeys, whole.allow_nan)
+    return lambda value: "".join(pieces(value, 0))
+
+
+_COMPACT = one_shot(json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False))
+_CANONICAL = one_shot(json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False, sort_keys=True))
 
 
 def _has_more_values(text: bytes | bytearray, most: int) -> bool:
@@ -78,11 +93,11 @@ def compact_json(value: Any) -> str:
     :raises ValueError: nested too deeply, or not a JSON value.
     """
     try:
-        return _COMPACT.encode(value)
+        return _COMPACT(value)
     except RecursionError:
         raise ValueError("nested too deeply") from None
 
 
 def canonical_json(value: Any) -> str:
     """``value`` as compact JSON with sorted keys: equal values give equal text."""
-    return _CANONICAL.encode(value)
+    return _CANONICAL(value)

@@ -16,7 +16,7 @@ from gha_step.inbound.room import Room
 from gha_step.runtime import Clock, Workers
 from gha_step.steps.kind import BUSY, SOON, Underway
 from gha_step.steps.registry import Steps
-from gha_step.telemetry import UNKNOWN_KIND, Telemetry, log, subject
+from gha_step.telemetry import UNKNOWN_KIND, Telemetry, subject, tell
 
 LAST_TURN: Final = 0.9  # of the reply limit: a call that has not begun by then hears so
 READING: Final = "nothing is known about this step yet: its Secret or the ledger takes long to read"
@@ -161,4 +161,4 @@ def _log(kind: str, caller: Caller, result: StepResult) -> None:
     run = getattr(result.output, "run_id", None)
     level = logging.WARNING if result.status is Status.FAILED else logging.INFO
     whose = subject(caller.key_parts, caller.promotion, run)
-    log.log(level, "%s: %s %s", kind, result.status, result.message, extra=whose)
+    tell(level, f"{kind}: {result.status} {result.message}", whose)

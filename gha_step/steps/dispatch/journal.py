@@ -1,5 +1,6 @@
 """The ledger as the tasks use it: compare-and-set moves, and what to believe when a record has vanished."""
 
+import logging
 import threading
 from dataclasses import replace
 from typing import Any, Final
@@ -14,14 +15,14 @@ from gha_step.runtime import Clock
 from gha_step.steps.dispatch.answers import run_page
 from gha_step.steps.dispatch.request import Key, Witness, blank
 from gha_step.steps.dispatch.task import Task
-from gha_step.telemetry import Telemetry, log, subject
+from gha_step.telemetry import Telemetry, log, subject, tell
 
 _LEVELS: Final = {
-    State.SENDING: log.debug,
-    State.UNKNOWN: log.warning,
-    State.REJECTED: log.warning,
-    State.AMBIGUOUS: log.warning,
-    State.UNRESOLVED: log.warning,
+    State.SENDING: logging.DEBUG,
+    State.UNKNOWN: logging.WARNING,
+    State.REJECTED: logging.WARNING,
+    State.AMBIGUOUS: logging.WARNING,
+    State.UNRESOLVED: logging.WARNING,
 }
 LEDGER_RETRY: Final = 10.0  # seconds
 WITNESSES: Final = 16 << 20  # bytes
@@ -136,21 +137,26 @@ class Journal:
         if before.state is after.state:
             return
         self._telemetry.dispatch(after.state)
-        level = _LEVELS.get(after.state, log.info)
+        level = _LEVELS.get(after.state, logging.INFO)
         why = f": {after.reason}" if after.reason else ""
         if after.asked is not None and before.state in (State.RESERVED, State.SENDING):
             why += f"; asked for by {after.asked}"
-        level("dispatch %s%s", after.state, why, extra=subject_of(after))
+        tell(level, f"dispatch {after.state}{why}", subject_of(after))
 
 
 def _size(record: Record) -> int:
     """About how many bytes it takes, by what may be long: to look at all of it takes longer than to keep it."""
-    target, runs = record.target, (*record.seen, *record.candidates)
-    names = (*record.key_parts, record.promotion, target.api_base, target.repo, target.workflow, target.ref)
-    asked = () if record.asked is None else vars(record.asked).values()
-    texts = (*names, *asked, record.reason, record.actor, record.marker_input, record.run and record.run.url)
-    long = sum(map(len, filter(None, texts))) + sum(400 + len(run.url) for run in runs)
-    return 4_000 + long + 40 * len(record.baseline_ids)
+    target, asked, run = record.target, record.asked, record.run
+    names = f"{record.key_parts}{record.promotion}{target.api_base}{target.repo}{target.workflow}{target.ref}"
+    texts = f"{record.reason}{record.actor}{record.marker_input}"
+    if asked is not None:
+        texts += f"{asked.actor}{asked.via}{asked.subject}"
+    if run is not None:
+        texts += run.url
+    size = 4_000 + len(names) + len(texts) + 40 * len(record.baseline_ids)
+    if runs := (*record.seen, *record.candidates):
+        size += sum(400 + len(run.url) for run in runs)
+    return size
 
 
 def refuse_foreign(record: Record, key: Key) -> None:
