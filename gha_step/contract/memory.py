@@ -30,7 +30,7 @@ class Memory(OrderedDict[K, V]):
         self.size = 0
 
     def __setitem__(self, key: K, value: V) -> None:
-        size = weight(key) + self._weigh(value)
+        size = (getsizeof(key) if type(key) is str else weight(key)) + self._weigh(value)
         if size > self._room // LARGEST:
             self.pop(key, None)
             return

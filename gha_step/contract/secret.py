@@ -20,6 +20,7 @@ _ESCAPE: Final = re.compile(
     rb"|%(?:25){0,16}[0-9a-fA-F]{2}"
     rb"|&(?:#(?:[xX][0-9a-fA-F]{1,8}|[0-9]{1,8});?|[a-zA-Z]{2,8};)"
 )
+_NEEDS_ESCAPES: Final = re.compile('["\\\\\x00-\x1f]')
 _EDGE: Final = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/-_="
 
 
@@ -62,7 +63,7 @@ class Token:
     @cached_property
     def needs_escapes(self) -> bool:
         """Whether JSON cannot hold this value as it is: then `is_in` finds it in strings only, once they were read."""
-        return any(character in '"\\' or character < " " for character in self._value)
+        return _NEEDS_ESCAPES.search(self._value) is not None
 
     def hide(self, text: str) -> str:
         """``text`` with this value taken out: whatever somebody else says may repeat it.

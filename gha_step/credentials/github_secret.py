@@ -4,6 +4,7 @@ Source: Kargo's public step reference (facts: kargo-host, "Contract of the steps
 """
 
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Final, NamedTuple
 
 from gha_step.contract.errors import CredentialsError
@@ -14,6 +15,7 @@ from gha_step.credentials.token_shape import unfit
 ACCESS_TOKEN: Final = "accessToken"  # noqa: S105  the name of a key
 BASE_URL: Final = "baseURL"
 UPLOAD_URL: Final = "uploadURL"
+_SMALL: Final = 4_096  # bytes: a larger one is not remembered
 
 
 class GitHubSecret(NamedTuple):
@@ -31,7 +33,13 @@ def read_github_secret(secrets: SecretReader, project: str, name: str) -> GitHub
     :raises SecretsUnavailable: they cannot be read now.
     """
     data = secrets.read(project, name)
-    subject = f"project {project}: the Secret {name}"
+    small = sum(map(len, data.values())) + sum(map(len, data)) <= _SMALL
+    return (_made if small else _made.__wrapped__)(project, name, tuple(data.items()))
+
+
+@lru_cache(256)  # of its bytes: a changed Secret has others, and a token is looked at once
+def _made(project: str, name: str, content: tuple[tuple[str, bytes], ...]) -> GitHubSecret:
+    data, subject = dict(content), f"project {project}: the Secret {name}"
     token = _text(data, ACCESS_TOKEN, subject)
     if token is None:
         near = next((key for key in data if key.lower().replace("-", "").replace("_", "") in _MISNAMED), None)

@@ -6,6 +6,7 @@ a success misread as refusal costs a second deployment.
 """
 
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any, Final, NamedTuple
 from urllib.parse import quote
 
@@ -31,6 +32,11 @@ RUN_DETAILS: Final = "return_run_details"
 _REFUSED: Final = frozenset({400, 401, 403, 404, 405, 406, 407, 410, 413, 415, 421, 422, 451})
 
 
+@lru_cache(256)
+def _segment(name: str) -> str:
+    return quote(name, safe="")
+
+
 class Workflow(NamedTuple):
     """The subject of every message: which workflow, where, on which ref.
 
@@ -49,17 +55,17 @@ class Workflow(NamedTuple):
     @property
     def repository_path(self) -> str:
         """Path of the repository below the API base, escaped."""
-        return f"/repos/{quote(self.owner, safe='')}/{quote(self.repo, safe='')}"
+        return f"/repos/{_segment(self.owner)}/{_segment(self.repo)}"
 
     @property
     def path(self) -> str:
         """Path below the API base, escaped."""
-        return f"{self.repository_path}/actions/workflows/{quote(self.file, safe='')}"
+        return f"{self.repository_path}/actions/workflows/{_segment(self.file)}"
 
     @property
     def page(self) -> str:
         """The workflow's page, for people. GitHub's answers to a dispatch hold no link to it."""
-        return f"{self._actions}/workflows/{quote(self.file, safe='')}"
+        return f"{self._actions}/workflows/{_segment(self.file)}"
 
     def run_page(self, run_id: int) -> str:
         """A run's page, where GitHub gives no link to it that leads there."""
@@ -67,7 +73,7 @@ class Workflow(NamedTuple):
 
     @property
     def _actions(self) -> str:
-        return f"{self.endpoint.web}/{quote(self.owner, safe='')}/{quote(self.repo, safe='')}/actions"
+        return f"{self.endpoint.web}/{_segment(self.owner)}/{_segment(self.repo)}/actions"
 
 
 class StartedRun(NamedTuple):

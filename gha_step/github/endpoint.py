@@ -6,7 +6,7 @@ The dispatch and every other request use what is decided here.
 import ipaddress
 import re
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Final
 from urllib.parse import SplitResult, urlsplit
 
@@ -50,18 +50,18 @@ class Endpoint:
         """The question and the fix for an answer that does not come from GitHub's API."""
         return f"is {self.base} the API of a GitHub? Correct {self.named_by}"
 
-    @property
+    @cached_property
     def authority(self) -> str:
         """As in a Host header: the host, and the port unless it is the scheme's default."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         return host if self.port == (443 if self.tls else 80) else f"{host}:{self.port}"
 
-    @property
+    @cached_property
     def names_runs(self) -> bool:
         """Whether this server is known to answer every dispatch with the run's ID."""
         return self.host == "api.github.com" or (self.host.startswith("api.") and self.host.endswith(".ghe.com"))
 
-    @property
+    @cached_property
     def web(self) -> str:
         """The base URL of this server's web pages, for links that GitHub's answer does not contain."""
         return f"{'https' if self.tls else 'http'}://{self.authority.removeprefix('api.')}"

@@ -83,7 +83,7 @@ def fitted(record: Record, page: Callable[[int], str]) -> Record:
     if record.run is not None and len(record.run.url) > LINK:
         changes["run"] = record.run.model_copy(update={"url": page(record.run.id)})
     for name, runs in (("seen", record.seen), ("candidates", record.candidates)):
-        if len(runs) > RUNS or any(len(run.url) > LINK for run in runs):
+        if runs and (len(runs) > RUNS or any(len(run.url) > LINK for run in runs)):
             changes[name] = tuple(_linked(run, page) for run in runs[:RUNS])
     return record.model_copy(update=changes) if changes else record
 

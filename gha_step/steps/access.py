@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 from gha_step.contract.errors import ConfigError, CredentialsError
@@ -99,7 +100,7 @@ class Access:
         missing = "" if url else " (missing: github.com)"
         named_by = f"the key {field} of the Secret {name} in project {project}{missing}"
         try:
-            endpoint = replace(resolve_endpoint(url, allow_http=self._allow_http), named_by=named_by)
+            endpoint = _endpoint_named_by(named_by, url, self._allow_http)
         except BadEndpoint as error:
             raise CredentialsError(f"project {project}: the Secret {name}: the key {field} {error}") from None
         if field == BASE_URL:
@@ -138,6 +139,11 @@ class Access:
             raise CredentialsError(f"{found.subject}: the key {found.private_key_key} {error}") from None
         except GitHubError as error:
             raise CredentialsError(f"{found.subject}: {error}") from None
+
+
+@lru_cache(256)  # of texts alone, as `resolve_endpoint`
+def _endpoint_named_by(named_by: str, url: str | None, allow_http: bool) -> Endpoint:
+    return replace(resolve_endpoint(url, allow_http=allow_http), named_by=named_by)
 
 
 def _endpoint_by_url(named: RepositoryByUrl, allow_http: bool) -> Endpoint:
