@@ -1,7 +1,8 @@
 """The flags of each command. Only argparse knows them, and `gha-step serve` starts without it where it has none."""
 
 import argparse
-from typing import NoReturn
+from difflib import get_close_matches
+from typing import Any, NoReturn
 
 from gha_step import __version__
 
@@ -10,6 +11,15 @@ class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """A failed start is exactly one line."""
         self.exit(2, f"gha-step: {message} (see {self.prog} --help)\n")
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Of a command's flags the command itself tells which one it does not know, and its help helps."""
+        found, unknown = super().parse_known_args(args, namespace)
+        if unknown:
+            close = get_close_matches(unknown[0].partition("=")[0], self._option_string_actions, n=1)
+            meant = f"; did you mean {close[0]}?" if close and unknown[0].startswith("-") else ""
+            self.error(f"unrecognized arguments: {' '.join(unknown)}{meant}")
+        return found, unknown
 
 
 def parser() -> argparse.ArgumentParser:
@@ -44,7 +54,7 @@ def parser() -> argparse.ArgumentParser:
         "ClusterPromotionTask or Stage. Prints each problem with its line. Exit codes: 0 none, 1 some, 2 none, but a "
         "file could not be read.",
     )
-    check.add_argument("files", metavar="FILE", nargs="+")
+    check.add_argument("files", metavar="FILE", nargs="+", help="-: what comes in on stdin")
     check.add_argument(
         "--online", action="store_true", help="also compare inputs with the workflow files, read with a token"
     )
@@ -83,7 +93,9 @@ def parser() -> argparse.ArgumentParser:
 
 def _add_run(run: argparse.ArgumentParser) -> None:
     run.add_argument(
-        "what", metavar="STEP.yaml|dispatch|wait|cancel", help="a file with one step; or what the flags describe"
+        "what",
+        metavar="STEP.yaml|dispatch|wait|cancel",
+        help="a file with one step (-: stdin); or what the flags describe",
     )
     step = run.add_argument_group(
         "the step, in place of a file (dispatch --wait takes the flags of wait but --run-id; see docs/gha-*.md)"
@@ -134,7 +146,7 @@ def _add_run(run: argparse.ArgumentParser) -> None:
 
 def _number(text: str) -> int:
     if not (text.isascii() and text.isdecimal() and len(text) < 10):
-        raise ValueError
+        raise argparse.ArgumentTypeError(f"{text[:40]!r} is not a whole number below 1,000,000,000")
     return int(text)
 
 

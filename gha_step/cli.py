@@ -1,5 +1,6 @@
 """The command line: commands, flags, exit codes. Each command imports what it needs, and nothing for the others."""
 
+import errno
 import gc
 import os
 import sys
@@ -17,11 +18,15 @@ if TYPE_CHECKING:
     from gha_step.emulator.server import Emulated
 
 
+_NOT_TAKEN = frozenset({errno.EPIPE, errno.ENOSPC, errno.EDQUOT, errno.EIO})  # what is printed, by whoever reads it
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command.
 
     Exit codes: 0 done, 1 the command's own failure, 2 it could not start, 3 `run` does not know whether it dispatched.
     """
+    _open_closed_streams()
     gc.disable()  # while starting: what is imported and built now stays, and to look for garbage in it takes 10 ms
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")  # to look for some reads every package's metadata
     put_off_what_a_start_does_not_use()
@@ -36,12 +41,30 @@ def main(arguments: Sequence[str] | None = None) -> int:
             "emulate-port": _emulate_port,
             "ledger": _ledger,
         }
-        return commands[options.command](options)
+        code = commands[options.command](options)
+        sys.stdout.flush()
     except StepError as error:
         print(f"gha-step: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
+    except OSError as error:
+        if error.errno not in _NOT_TAKEN:
+            raise
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python's end fails once more
+        if error.errno != errno.EPIPE:  # as under `| head`
+            print(f"gha-step: the output cannot be written ({error.strerror})", file=sys.stderr)
+        return 1
+    else:
+        return code
     finally:
         gc.enable()
+
+
+def _open_closed_streams() -> None:
+    """Whoever starts us may have closed one of them: the next file that is opened, a ledger, would take its place."""
+    for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
+        if getattr(sys, name) is None:
+            os.dup2(os.open(os.devnull, os.O_RDWR), number)
+            setattr(sys, name, open(number, mode, closefd=False))  # noqa: SIM115  for the process's life
 
 
 def _started() -> None:
@@ -195,9 +218,6 @@ def _ledger(options: "Namespace") -> int:
             found = [one for one in reader.named(options.which) if project in (None, one.project)]
             print(report.shown(found, options.which, now, as_json=as_json))
         sys.stdout.flush()
-    except BrokenPipeError:  # as under `| head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
     finally:
         for line in (*reader.unreadable, *([more] if more else [])):
             print(f"gha-step: {line}", file=sys.stderr)

@@ -6,10 +6,13 @@ import signal
 import subprocess
 import sys
 import urllib.request
+from contextlib import redirect_stdout
+from pathlib import Path
 
 import pytest
 
 from gha_step import __version__
+from gha_step.cli import main
 from gha_step.settings import described
 from tests.support.process import clean_environment, on_a_terminal, run_command, run_here
 
@@ -50,6 +53,36 @@ def test_an_argument_that_is_none_is_refused(arguments: tuple[str, ...]) -> None
     assert done.returncode == 2
     assert done.stderr.startswith("gha-step: ")
     assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("run", "dispatch", "--worklow", "x"), "--worklow x; did you mean --workflow? (see gha-step run --help)"),
+        (("ledger", "list", "--opne"), "--opne; did you mean --open? (see gha-step ledger list --help)"),
+        (("ledger", "list", "surplus"), "unrecognized arguments: surplus (see gha-step ledger list --help)"),
+        (("ledger", "list", "--limit", "1e3"), "'1e3' is not a whole number"),
+    ],
+)
+def test_a_flag_that_a_command_has_not_names_the_nearest_and_its_help(arguments: tuple[str, ...], words: str) -> None:
+    done = run_here(*arguments)
+    assert (done.returncode, words in done.stderr) == (2, True), done.stderr
+
+
+def test_output_that_nobody_takes_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "step.yaml"
+    file.write_text("uses: gha-wait-for-workflow\nconfig: {repoURL: 'https://github.com/a/b', runID: 1}\n")
+    with Path("/dev/full").open("w") as full, redirect_stdout(full):
+        code = main(["check", str(file)])
+    assert (code, capsys.readouterr().err) == (1, "gha-step: the output cannot be written (No space left on device)\n")
+
+
+def test_a_step_may_come_in_on_stdin() -> None:
+    step = b"uses: gha-wait-for-workflow\nconfig: {repoURL: 'https://github.com/a/b', runId: 1}\n"
+    check = [sys.executable, "-m", "gha_step", "check", "-"]
+    done = subprocess.run(check, input=step, capture_output=True, env=clean_environment(), check=False)
+    said = b"-:2: config.runId: is not a field of this step; did you mean runID?\n"
+    assert (done.returncode, done.stdout) == (1, said)
 
 
 @pytest.mark.parametrize("arguments", [("demo",), ("emulate-github",)])

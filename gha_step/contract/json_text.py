@@ -2,19 +2,24 @@
 
 import json
 import math
+import sys
 from collections.abc import Callable
 from json import encoder as in_c
 from typing import Any, NoReturn
 
 
+class _NoJson(ValueError):
+    """In words of ours; the standard library's speak to programmers."""
+
+
 def _no_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is not JSON")
+    raise _NoJson(f"{name} is not JSON")
 
 
 def _finite(text: str) -> float:
     value = float(text)
     if math.isinf(value):
-        raise ValueError(f"the number {text[:40]} is too large")
+        raise _NoJson(f"the number {text[:40]} is too large")
     return value
 
 
@@ -24,7 +29,7 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         seen: set[str] = set()
         for key, _ in pairs:
             if key in seen:
-                raise ValueError(f"the key {key[:60]!r} is there twice")
+                raise _NoJson(f"the key {key[:60]!r} is there twice")
             seen.add(key)
     return made
 
@@ -85,6 +90,10 @@ def parse_json(text: str | bytes | bytearray, *, unique: bool = False, most: int
         raise ValueError("nested too deeply") from None
     except json.JSONDecodeError as error:  # its own text says where, and quotes nothing
         raise ValueError(f"not JSON: {error}") from None
+    except _NoJson:
+        raise
+    except ValueError:  # int() takes no more digits, and says so: it would be the square of their number
+        raise ValueError(f"a number of more than {sys.get_int_max_str_digits()} digits is too large") from None
 
 
 def compact_json(value: Any) -> str:

@@ -7,7 +7,7 @@ anything is accepted; what may have is refused with the advice to write ``quote(
 
 import re
 from collections.abc import Callable, Iterable, Mapping
-from typing import Annotated, Any, Final, Self, get_args
+from typing import Annotated, Any, ClassVar, Final, Self, get_args
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
 from pydantic_core import ErrorDetails, PydanticCustomError
@@ -81,9 +81,17 @@ def as_text(value: object) -> str:
     return text
 
 
+def as_trimmed(value: object) -> str:
+    """A name without white space at its ends, which no message would show. :raises PydanticCustomError: it is none."""
+    text = as_text(value)
+    if text != text.strip():
+        raise refusal(f"{quoted(text)} begins or ends with white space; remove it")
+    return text
+
+
 def as_segment(value: object) -> str:
     """A name that is one segment of GitHub's URLs. :raises PydanticCustomError: a ValueError; it is none."""
-    text = as_text(value)
+    text = as_trimmed(value)
     if text in (".", ".."):
         raise refusal(f"{text!r} is not a name")
     if bad := _NOT_IN_SEGMENTS.search(text):
@@ -194,6 +202,9 @@ def check_inputs_size(inputs: dict[str, str]) -> None:
 Text = Annotated[str, BeforeValidator(as_text, json_schema_input_type=str)]
 """A string with something in it; never a number or boolean."""
 
+Trimmed = Annotated[str, BeforeValidator(as_trimmed, json_schema_input_type=str)]
+"""Text without white space at its ends."""
+
 PathSegment = Annotated[str, BeforeValidator(as_segment, json_schema_input_type=str)]
 """A name that is one segment of GitHub's URLs: no ``/ ? # %``, no control character, not ``.`` or ``..``."""
 
@@ -226,6 +237,8 @@ class ConfigModel(BaseModel):
     model_config = ConfigDict(
         frozen=True, extra="forbid", validate_by_alias=True, hide_input_in_errors=True, defer_build=True
     )
+    elsewhere: ClassVar[Mapping[str, str]] = {}
+    """What people write here that belongs elsewhere, and what to do."""
 
     @classmethod
     def parse(cls, config: dict[str, Any]) -> Self:
@@ -296,10 +309,12 @@ def _path(location: tuple[int | str, ...]) -> str:
     return ".".join(["config", *(ascii(str(part)[:60])[1:-1] for part in location)])
 
 
-def _words(model: type[BaseModel], problem: ErrorDetails) -> str:
+def _words(model: type[ConfigModel], problem: ErrorDetails) -> str:
     match problem["type"]:
         case "missing":
             return REQUIRED
+        case "extra_forbidden" if (name := ".".join(map(str, problem["loc"]))) in model.elsewhere:
+            return model.elsewhere[name]
         case "extra_forbidden":
             return "is not a field of this step" + _nearest(model, problem["loc"])
         case "model_type" | "model_attributes_type":

@@ -6,7 +6,7 @@ steps").
 """
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Final, NamedTuple
+from typing import Annotated, Any, ClassVar, Final, NamedTuple
 
 from pydantic import BeforeValidator, Field
 from pydantic_core import PydanticCustomError
@@ -17,6 +17,9 @@ from gha_step.contract.values import ConfigModel, Text, as_segment, as_switch, a
 BY_SECRET: Final = ("credentials", "owner", "repo")
 REPO_URL: Final = "repoURL"
 SKIP_VERIFY: Final = "insecureSkipTLSVerify"
+
+
+ELSEWHERE: Final = {"retry": "stands beside config, not in it"}
 
 
 def _no_null(value: object) -> object:
@@ -61,6 +64,8 @@ class RepositoryByUrl(NamedTuple):
 
 class RepositoryConfig(ConfigModel):
     """The repository of a step."""
+
+    elsewhere: ClassVar[Mapping[str, str]] = ELSEWHERE
 
     repo_url: Annotated[RepoUrl | None, BeforeValidator(_repo_url, json_schema_input_type=str)] = Field(
         default=None,

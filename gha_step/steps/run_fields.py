@@ -10,11 +10,17 @@ from gha_step.contract.duration import parse_duration
 from gha_step.contract.quoting import quoted
 from gha_step.contract.result import Output
 from gha_step.contract.values import EXACT_FLOAT, refusal
+from gha_step.steps import repository
 
 DEFAULT_POLL_INTERVAL: Final = "10s"
 MAX_POLL_INTERVAL: Final = 86_400.0  # seconds: beyond some centuries a host cannot even read our retryAfter
 MAX_RUN_ID: Final = 2**63 - 1  # GitHub's IDs are int64
 
+ELSEWHERE: Final = {
+    **repository.ELSEWHERE,
+    "timeout": "is not a field of this step: Kargo ends a step by retry.timeout, which stands beside config: "
+    "retry: {timeout: 30m}",
+}
 _DIGITS: Final = re.compile(r"[0-9]{1,19}(\.0+)?", re.ASCII)
 _SCIENTIFIC: Final = re.compile(r"[0-9](\.[0-9]{1,17})?[eE]\+?[0-9]{1,2}", re.ASCII)  # Go's %v of a float64
 

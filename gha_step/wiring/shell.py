@@ -113,6 +113,7 @@ class _Run:
         self._files = files
         self._progress = progress
         self._output: dict[str, Any] = {}
+        self._lost = False  # whether outputs could not be written
         named = ("--ledger", flags.ledger) if flags.ledger else ("GHA_STEP_LEDGER", environment.get("GHA_STEP_LEDGER"))
         try:
             settings = _settings(environment, named[1])
@@ -228,6 +229,9 @@ class _Run:
     # ------------------------------------------------------------------ the steps
 
     def run(self) -> int:
+        return self._run() or (FAILED if self._lost else 0)
+
+    def _run(self) -> int:
         kind = self._wanted.kind
         if not self._wanted.recorded:
             return self._followed(kind, self._wanted.config)
@@ -314,8 +318,11 @@ class _Run:
     def _write(self, output: Mapping[str, Any]) -> None:
         text = outputs.key_values(output, f"end-{randomness.token_hex(8)}")
         for path in self._files:
-            with path.open("a") as file:
-                file.write(text)
+            try:
+                with path.open("a") as file:
+                    file.write(text)
+            except OSError as error:
+                self._lose(str(path), error)
 
     def _print(self) -> None:
         delimiter = f"end-{randomness.token_hex(8)}"
@@ -323,8 +330,15 @@ class _Run:
         try:
             sys.stdout.write(text)
             sys.stdout.flush()
-        except BrokenPipeError:  # as under `| head`
+        except OSError as error:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            if not isinstance(error, BrokenPipeError):  # as under `| head`
+                self._lose("stdout", error)
+
+    def _lose(self, where: str, error: OSError) -> None:
+        self._lost = True
+        again = f"; the same command with {self._key.flags} gives them again" if self._wanted.recorded else ""
+        self._progress.say(f"gha-step: {where}: the outputs cannot be written ({error.strerror}){again}")
 
 
 def against_workflow_files(

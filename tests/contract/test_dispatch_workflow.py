@@ -131,6 +131,12 @@ def test_an_empty_string_is_refused(name: str, value: str) -> None:
     assert f"config.{name}: must not be empty" in problem(**{name: value})
 
 
+@each_row("name", [*SEGMENTS, "ref"])
+@each_row("value", ["main ", " main", "main\u00a0", "\u2003a b"])
+def test_white_space_at_an_end_which_no_message_would_show_is_refused(name: str, value: str) -> None:
+    assert f"config.{name}: {value!r} begins or ends with white space; remove it" in problem(**{name: value})
+
+
 @each_row("name", TEXTS)
 @each_row("value", ["a\nb", "a\rb", "a\0b", "a\x7fb", "a\x85b", "\ud800", "a\udfff"])
 def test_a_character_that_no_name_has_is_refused(name: str, value: str) -> None:

@@ -26,7 +26,7 @@ VALUES = st.recursive(
         ("1e999", "too large"),
         ('{"a": -1e999}', "too large"),
         ("9" * 400 + ".0", "too large"),
-        ("9" * 5000, "4300"),
+        ("9" * 5000, "^a number of more than 4300 digits is too large$"),
         ("[" * 100_000, "nested too deeply"),
         ("{", "not JSON"),
         ("", "not JSON"),

@@ -132,7 +132,7 @@ def test_credentials_are_needed_in_a_promotion_but_not_in_a_step_for_run() -> No
         ("x" * (1 << 20) + "y", "larger than"),
         ("\0", "is not YAML"),
         ("a: {" + ",".join(f"k{n}: v" for n in range(30_000)) + "}", "more keys and values"),
-        ("a: " + "9" * 5000, "is not YAML"),
+        ("a: " + "9" * 5000, "holds no step"),
         (
             "a: &a [x,x,x,x,x,x,x,x,x,x]\n"
             + "".join(f"a{n + 1}: &a{n + 1} [{','.join(['*a' + str(n or '')] * 10)}]\n" for n in range(8)),
@@ -143,6 +143,28 @@ def test_credentials_are_needed_in_a_promotion_but_not_in_a_step_for_run() -> No
 def test_a_file_without_steps_or_that_is_no_template_is_refused(text: str, words: str) -> None:
     with pytest.raises(UsageError, match=words):
         check(text, "f")
+
+
+@pytest.mark.parametrize(
+    ("word", "value"),
+    [
+        *(
+            ("12:30", "12:30"),
+            ("2026-11-29", "2026-11-29"),
+            ("1234e567", "1234e567"),
+            ("1.0e400", "1.0e400"),
+            ("=", "="),
+        ),
+        *(("1e3", 1000.0), ("1234e5", 123_400_000.0), ("08", 8.0), ("1.10", 1.1), (".5", 0.5), ("5.", 5.0)),
+        *(("017", 15), ("0o17", 15), ("0x1F", 31), ("-0b11", -3), ("1_000", 1000), ("0", 0), ("00", 0)),
+        *(("18446744073709551615", 2**64 - 1), ("18446744073709551616", 2.0**64), ("-9223372036854775808", -(2**63))),
+        *(("9" * 5000, "9" * 5000), ("yes", True), ("Off", False), ("y", "y"), ("~", None), ("", None)),
+        *(("'1e3'", "1e3"), ("!!str 08", "08"), ("!!int x", "x")),
+    ],
+)
+def test_bare_words_are_what_kubernetes_tools_make_of_them(word: str, value: object) -> None:
+    (document,) = documents(f"a: {word}", "f")
+    assert (document.value["a"], type(document.value["a"])) == (value, type(value))
 
 
 MERGED = """\

@@ -2,6 +2,8 @@
 
 import json
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -9,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from gha_step.emulator import EXAMPLE_TOKEN, Answer, Hold, Job, Reset, Response, Run, Token
+from tests.support.process import clean_environment
 
 from .commands import Shell, dispatching, dispatching_marked, values
 
@@ -89,6 +92,27 @@ def test_outputs_are_appended_to_the_files_of_the_ci(machine: Shell) -> None:
     done = machine.dispatch(**{name: str(path) for name, path in files.items()})
     assert files["KARGO_OUTPUT"].read_text() == done.stdout
     assert files["GITHUB_OUTPUT"].read_text() == "before=1\n" + done.stdout
+
+
+def test_outputs_that_cannot_be_written_fail_the_command_and_the_same_key_gives_them_again(machine: Shell) -> None:
+    lost = machine.dispatch("--key", "k", "--wait", "--poll-interval", "1s", GITHUB_OUTPUT="/dev/full")
+    assert (lost.returncode, values(lost.stdout)["conclusion"]) == (1, "success")
+    assert "/dev/full: the outputs cannot be written" in lost.stderr
+    assert "the same command with --key k gives them again" in lost.stderr
+    again = machine.dispatch("--key", "k")
+    assert (again.returncode, values(again.stdout)["runID"]) == (0, values(lost.stdout)["runID"])
+    assert machine.github.count("dispatch") == 1
+
+
+def test_a_command_whose_streams_are_closed_does_what_it_is_to_do(machine: Shell) -> None:
+    python = 'exec "$0" -m gha_step "$@" <&- >&- 2>&-'
+    variables = clean_environment(**machine.variables)
+    done = subprocess.run(
+        ["/bin/sh", "-c", python, sys.executable, "run", *dispatching("v1"), "--key", "k"], env=variables, check=False
+    )
+    assert done.returncode == 0
+    assert "k" in machine.dispatch("--key", "k").stderr
+    assert machine.github.count("dispatch") == 1
 
 
 def test_outputs_that_would_be_lost_are_noticed_before_anything_is_sent(machine: Shell) -> None:

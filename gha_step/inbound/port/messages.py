@@ -16,6 +16,7 @@ from gha_step.contract.values import (
     MAX_INPUTS_CHARACTERS,
     as_segment,
     as_text,
+    as_trimmed,
     check_input_names,
     check_inputs_size,
     encodable,
@@ -203,7 +204,10 @@ def _ref(value: Any) -> str | None:
         return None
     if not isinstance(value, str) or isinstance(value, Number):
         raise _BadError("ref is no string")
-    return as_text(value)
+    try:
+        return as_trimmed(value)
+    except ValueError as error:
+        raise _BadError(f"ref {error}") from None
 
 
 def _segment(properties: Any, name: str, *, optional: bool = False) -> str | None:

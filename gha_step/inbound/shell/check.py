@@ -35,13 +35,6 @@ _STEPS: Final[dict[str, Path]] = {  # where each kind of Kargo's objects has its
     "ClusterPromotionTask": ("spec", "steps"),
     "Stage": _TEMPLATE,
 }
-# What people bring from elsewhere, where no field's name is near enough to say what to do.
-_INSTEAD: Final = {
-    (wait.KIND, "timeout"): "is not a field of this step: Kargo ends a step by retry.timeout, which stands beside "
-    "config: retry: {timeout: 30m}",
-    (wait.KIND, "retry"): "stands beside config, not in it",
-    (dispatch.KIND, "retry"): "stands beside config, not in it",
-}
 
 
 @dataclass(frozen=True)
@@ -338,7 +331,7 @@ def _config(kind: str, config: Mapping[str, Any], *, alone: bool) -> Iterator[tu
     parsed, problems = CONFIGS[kind].judge(given)
     for where, words in problems:
         if where and where[0] not in evaluated:
-            yield where, _INSTEAD.get((kind, str(where[0])), words)
+            yield where, words
     if isinstance(parsed, dispatch.DispatchWorkflowConfig):
         yield from _together(given)
 

@@ -2,20 +2,23 @@
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Final
 
 from gha_step.inbound.shell.errors import UsageError
 from gha_step.inbound.shell.yaml_lines import MAX_FILE
 
+STDIN: Final = "-"  # in the place of a path
+
 
 def read_text(path: str, subject: str, most: int = MAX_FILE) -> str:
-    """The text of a file.
+    """The text of a file, or of what comes in where the path is `STDIN`.
 
     :param subject: what names it, for messages.
     :param most: bytes.
     :raises UsageError: it cannot be read, is larger, or no text.
     """
     try:
-        with Path(path).open("rb") as file:
+        with Path(path).open("rb") if path != STDIN else open(0, "rb", closefd=False) as file:
             raw = file.read(most + 1)
         if len(raw) > most:
             raise UsageError(f"{subject}: {path} is larger than {most} bytes")

@@ -1,11 +1,12 @@
 """The config and output of ``gha-cancel-workflow``."""
 
-from typing import Annotated, Final
+from collections.abc import Mapping
+from typing import Annotated, ClassVar, Final
 
 from pydantic import BeforeValidator, Field
 
 from gha_step.steps.repository import RepositoryConfig
-from gha_step.steps.run_fields import DEFAULT_POLL_INTERVAL, PollInterval, RunId, RunOutput, as_duration
+from gha_step.steps.run_fields import DEFAULT_POLL_INTERVAL, ELSEWHERE, PollInterval, RunId, RunOutput, as_duration
 
 KIND: Final = "gha-cancel-workflow"
 OFF: Final = "off"
@@ -19,6 +20,7 @@ def _force(value: object) -> float | None:
 class CancelWorkflowConfig(RepositoryConfig):
     """What a template writes under ``config``."""
 
+    elsewhere: ClassVar[Mapping[str, str]] = ELSEWHERE
     run_id: RunId = Field(
         alias="runID",
         description="ID of the run to cancel: `${{ quote(outputs['dispatch-deployment'].runID) }}`. Quote it: "

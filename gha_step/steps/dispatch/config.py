@@ -9,7 +9,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from gha_step.contract.quoting import quoted
 from gha_step.contract.result import Link, Output
-from gha_step.contract.values import PathSegment, Switch, Text, WorkflowInputs, refusal, whole_number
+from gha_step.contract.values import PathSegment, Switch, Text, Trimmed, WorkflowInputs, refusal, whole_number
 from gha_step.steps.repository import RepositoryConfig
 
 KIND: Final = "gha-dispatch-workflow"
@@ -41,7 +41,7 @@ class DispatchWorkflowConfig(RepositoryConfig):
         description="File name of the workflow in `.github/workflows`, e.g. `deploy.yml`. "
         "It needs an `on: workflow_dispatch` trigger.",
     )
-    ref: Text = Field(alias="ref", description="Branch or tag to run on. GitHub takes no commit SHA here.")
+    ref: Trimmed = Field(alias="ref", description="Branch or tag to run on. GitHub takes no commit SHA here.")
     inputs: WorkflowInputs = Field(
         default_factory=dict,
         alias="inputs",

@@ -3,7 +3,8 @@
 Source: Kargo's public step reference, v1.8 to v1.10 (facts: kargo-host, "Contract of the steps").
 """
 
-from typing import Annotated, Any, Final, Literal, get_args
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Final, Literal, get_args
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
@@ -11,7 +12,7 @@ from gha_step.contract.json_text import parse_json
 from gha_step.contract.quoting import quoted
 from gha_step.contract.values import ConfigModel, Switch, Text, refusal
 from gha_step.steps.repository import RepositoryConfig
-from gha_step.steps.run_fields import DEFAULT_POLL_INTERVAL, PollInterval, RunId, RunOutput, as_duration
+from gha_step.steps.run_fields import DEFAULT_POLL_INTERVAL, ELSEWHERE, PollInterval, RunId, RunOutput, as_duration
 
 KIND: Final = "gha-wait-for-workflow"
 DEFAULT_ARTIFACT: Final = "kargo-outputs"
@@ -79,6 +80,7 @@ class OutputsConfig(ConfigModel):
 class WaitForWorkflowConfig(RepositoryConfig):
     """What a template writes under ``config``."""
 
+    elsewhere: ClassVar[Mapping[str, str]] = ELSEWHERE
     run_id: RunId = Field(
         alias="runID",
         description="ID of the run to wait for: `${{ quote(outputs['dispatch-deployment'].runID) }}`. Quote it: "
