@@ -3,8 +3,9 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check install --quiet
-# More than there are cores, because some tests wait; not many more: each worker takes 5 s of CPU to collect all tests.
-WORKERS := $(shell expr $$(nproc 2>/dev/null || echo 2) + 4)
+CORES   := $(shell nproc 2>/dev/null || echo 2)
+# More than there are cores, because some tests wait; not many more: each worker takes 4 s of CPU to collect all tests.
+WORKERS := $(shell expr $(CORES) + 4)
 .DEFAULT_GOAL := help
 unexport PYTHONDONTWRITEBYTECODE # without its cache, pytest rewrites every test anew in each worker
 .PHONY: help install demo demo-grpc demo-port test test-alarms test-cluster test-image test-kafka check dist fix proto soak mutants bench abuse lock clean
@@ -40,6 +41,9 @@ demo-port: install ## a button in Port, its workflow and a killed server, on thi
 	$(BIN)/gha-step demo --port
 
 test: $(VENV)/.installed-dev  ## all tests but those of test-alarms, test-cluster, test-image and test-kafka
+	@# In a new clone, else each worker compiles every test, which takes it 10 s of CPU. What cannot be collected fails below.
+	@ls tests/__pycache__/test_*-pytest-*.pyc >/dev/null 2>&1 || find tests -name 'test_*.py' \
+	  | xargs -P $(CORES) -n 100 $(BIN)/python -m pytest --collect-only -qq >/dev/null 2>&1 || true
 	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m "not soak and not cluster and not image and not alarms and not kafka"
 	@echo "Left out: make test-cluster (needs a kube-apiserver), make test-alarms (needs promtool), make test-image (installs"
 	@echo "what the image holds), make test-kafka (needs java)."

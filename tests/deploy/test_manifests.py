@@ -16,7 +16,8 @@ from tests.support.rows import each_row
 FOLDERS = sorted({path.parent for path in files()})
 PRUNING = DEPLOY / "port/prune/role.yaml"
 OTHERS = (PRUNING, DEPLOY / "service/refresh/role.yaml")  # which tests of their own are about
-ROLES = sorted(path for path, found in objects() if found["kind"] == "Role" and path not in OTHERS)
+OBJECTS = list(objects())
+ROLES = sorted(path for path, found in OBJECTS if found["kind"] == "Role" and path not in OTHERS)
 LABELS = {"app.kubernetes.io/name": "gha-step"}
 PRUNE: Manifest = manifest("port/prune/cronjob.yaml")["spec"]["jobTemplate"]["spec"]["template"]
 
@@ -48,7 +49,7 @@ def test_a_kustomization_names_every_file_beside_it_and_nothing_that_is_not_ther
     assert {path for path in named if path.parent == folder} - {path for path in named if path.is_dir()} == beside
 
 
-@each_row(("path", "found"), list(objects()), ids=lambda value: short(value) if isinstance(value, Path) else "")
+@each_row(("path", "found"), OBJECTS, ids=lambda value: short(value) if isinstance(value, Path) else "")
 def test_a_file_is_named_after_what_it_holds(path: Path, found: Manifest) -> None:
     assert path.stem in (found["kind"].lower(), found["metadata"]["name"])
 
@@ -58,7 +59,7 @@ def test_all_hosts_fit_into_one_cluster() -> None:
     named = [
         (found["kind"], found["metadata"]["name"])
         for side in ("step-plugin", "service", "port", "cancel-on-abort")
-        for path, found in objects()
+        for path, found in OBJECTS
         if DEPLOY / side in path.parents and not path.is_relative_to(DEPLOY / "step-plugin/kargo-user-1000")
         if path.parent.name != "shared-credentials"
     ]
@@ -89,7 +90,7 @@ def test_only_its_own_kustomization_holds_the_ledgers_definition() -> None:
         and any((path.parent / name).resolve() == DEPLOY / "crd" for name in documents(path)[0].get("resources", ()))
     ]
     assert holders == []
-    assert [short(path) for path, found in objects() if found["kind"] == "CustomResourceDefinition"] == [
+    assert [short(path) for path, found in OBJECTS if found["kind"] == "CustomResourceDefinition"] == [
         "crd/workflowdispatches.gha-step.dev.yaml"
     ]
 

@@ -33,13 +33,14 @@ def installation(github: GitHub, app: App) -> Installation:
 def signed(key: str | None = None, algorithm: str = "RS256", **changes: Any) -> str:
     claims: dict[str, Any] = {"iat": int(START) - 60, "exp": int(START) + 540, "iss": "Iv23example"}
     kept = {name: value for name, value in (claims | changes).items() if value is not ...}
-    return jwt.encode(kept, read(rsa_key().private) if key is None else key, algorithm=algorithm)
+    signing = read(key or rsa_key().private) if algorithm == "RS256" else key or ""
+    return jwt.encode(kept, signing, algorithm=algorithm)
 
 
 @cache
 def read(pem: str) -> RSAPrivateKey:
-    """Once: to check the primes of a key takes 50 ms."""
-    key = load_pem_private_key(pem.encode(), None)
+    """To check the primes of a key takes 50 ms."""
+    key = load_pem_private_key(pem.encode(), None, unsafe_skip_rsa_key_validation=True)
     assert isinstance(key, RSAPrivateKey)
     return key
 

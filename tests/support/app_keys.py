@@ -1,7 +1,9 @@
-"""Keys of GitHub Apps, made once per test process."""
+"""Keys of GitHub Apps, from three primes: to look for new ones takes each worker half a second."""
 
 from dataclasses import dataclass
 from functools import cache
+from itertools import combinations
+from typing import Final
 
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import (
@@ -12,6 +14,10 @@ from cryptography.hazmat.primitives.serialization import (
     PrivateFormat,
     PublicFormat,
 )
+
+_PRIMES: Final = (2**1024 - 105, 15 * 2**1020 - 299, 7 * 2**1021 - 351)
+_EXPONENT: Final = 65537
+_NAMES: Final = ("first", "second", "locked")  # a product of two of the three each
 
 
 @dataclass(frozen=True)
@@ -24,9 +30,8 @@ class KeyPair:
 
 @cache
 def rsa_key(name: str = "first") -> KeyPair:
-    """An RSA key as GitHub gives them; another one for each ``name``."""
-    del name
-    return _pem(rsa.generate_private_key(65537, 2048))
+    """An RSA key as GitHub gives them; another one for each of the ``_NAMES``."""
+    return _pem(_rsa(name))
 
 
 @cache
@@ -38,7 +43,15 @@ def ec_key() -> KeyPair:
 @cache
 def locked_key() -> KeyPair:
     """A key with a passphrase."""
-    return _pem(rsa.generate_private_key(65537, 2048), BestAvailableEncryption(b"passphrase"))
+    return _pem(_rsa("locked"), BestAvailableEncryption(b"passphrase"))
+
+
+def _rsa(name: str) -> rsa.RSAPrivateKey:
+    p, q = list(combinations(_PRIMES, 2))[_NAMES.index(name)]
+    private = rsa.rsa_recover_private_exponent(_EXPONENT, p, q)
+    public = rsa.RSAPublicNumbers(_EXPONENT, p * q)
+    crt = (rsa.rsa_crt_dmp1(private, p), rsa.rsa_crt_dmq1(private, q), rsa.rsa_crt_iqmp(p, q))
+    return rsa.RSAPrivateNumbers(p, q, private, *crt, public).private_key(unsafe_skip_rsa_key_validation=True)
 
 
 def _pem(
