@@ -277,6 +277,7 @@ def test_silence_for_thirty_seconds_is_no_answer_but_a_late_one_still_counts(
     posts_only(connector, silent)
     first = program.call(promotion="", reply_within=0.2)
     assert first.status == "Running"
+    eventually(lambda: silent.looks < 0)  # the thirty seconds are over
     silent.release.set()
     eventually(lambda: only_record(store).state is State.ACCEPTED)
     result = program.call(promotion="")

@@ -18,6 +18,9 @@ from typing import Final
 import gha_step.inbound.rest.resource
 import gha_step.ledger.sqlite
 import gha_step.wiring.server  # noqa: F401  as the two above: for those that are forked
+from gha_step.late_imports import catch_up
+
+catch_up()
 
 _CONTEXT: Final = multiprocessing.get_context("forkserver")
 _CONTEXT.set_forkserver_preload([__name__])
