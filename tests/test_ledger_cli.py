@@ -634,7 +634,7 @@ def test_records_are_pruned_whose_promotion_is_no_more_and_no_others(
 ) -> None:
     install(cluster)
     cluster.kubectl("apply", "-f", "-", stdin=json.dumps(CRD))
-    cluster.kubectl("wait", "--for=condition=Established", "crd/promotions.kargo.akuity.io", "--timeout=30s")
+    cluster.told("promotions.kargo.akuity.io")
     mine = cluster.namespace("prune")
     kind = {"apiVersion": "kargo.akuity.io/v1alpha1", "kind": "Promotion"}
     path = f"/apis/kargo.akuity.io/v1alpha1/namespaces/{mine}/promotions"

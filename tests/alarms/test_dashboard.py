@@ -18,10 +18,10 @@ import pytest
 from gha_step.emulator import GitHub, serve
 from gha_step.emulator.port import example
 from tests.deploy.manifests import DEPLOY
-from tests.kills.rounds import free_port
 from tests.support.calls import BEARER, config
 from tests.support.host import KargoHost, Promotion, Step
 from tests.support.port import port_secrets
+from tests.support.ports import free_port
 from tests.support.process import Served, served
 from tests.support.secrets import example_secret
 

@@ -2,14 +2,12 @@
 
 import json
 import os
-import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from tests.deploy.manifests import DEPLOY, Manifest, rendered
 from tests.ledger.clusters import install
-from tests.support.cluster import Cluster, ClusterFailed
+from tests.support.cluster import Cluster
 
 KARGO_NAMESPACES = ("kargo-system-resources", "kargo-shared-resources")
 
@@ -64,8 +62,7 @@ def prepare(cluster: Cluster) -> None:
 def stand_in_for_hosts(cluster: Cluster) -> None:
     """What is there before a user installs: the host's kinds and namespaces."""
     apply(cluster, *STAND_INS)
-    for kind in STAND_INS:
-        cluster.kubectl("wait", "--for=condition=Established", f"crd/{kind['metadata']['name']}", "--timeout=30s")
+    cluster.told(*(kind["metadata"]["name"] for kind in STAND_INS))
     apply(
         cluster,
         *(
@@ -89,36 +86,24 @@ def project_objects(folder: Path, side: str, namespace: str, *components: str) -
     return rendered(folder, kubectl_path())
 
 
-def rules_of(objects: Sequence[Manifest]) -> list[dict[str, Any]]:
-    """The rules of all Roles and ClusterRoles."""
-    return [rule for found in objects if found["kind"] in ("Role", "ClusterRole") for rule in found["rules"]]
+def grant(cluster: Cluster, *objects: Manifest) -> None:
+    """Apply them, and wait until the authorizer has learnt of every right that one of their bindings gives."""
+    apply(cluster, *objects)
+    _await_rights(cluster, objects, granted=True)
 
 
-def await_rules(
-    cluster: Cluster, namespace: str, account: str, rules: Sequence[dict[str, Any]], *, granted: bool = True
-) -> None:
-    """Until the authorizer has learnt of every verb, or that there is none; that takes it a moment."""
-    asked = [
-        {"namespace": namespace, "verb": verb, "group": group, "resource": resource, "name": name}
-        for rule in rules
-        for verb in rule["verbs"]
-        for group in rule["apiGroups"]
-        for resource in rule["resources"]
-        for name in rule.get("resourceNames", [""])
-    ]
-    deadline = time.monotonic() + 10
-    while asked and time.monotonic() < deadline:
-        asked = [attributes for attributes in asked if allowed(cluster, account, attributes) is not granted]
-    if asked:
-        raise ClusterFailed(f"not {'in force' if granted else 'taken away'}: {asked}")
+def revoke(cluster: Cluster, *objects: Manifest) -> None:
+    """Delete them, and wait until the authorizer has learnt that these rights are no more."""
+    cluster.kubectl("delete", "-f", "-", stdin="\n---\n".join(json.dumps(one) for one in objects))
+    _await_rights(cluster, objects, granted=False)
 
 
-def allowed(cluster: Cluster, account: str, attributes: dict[str, str]) -> bool:
-    """What the authorizer says."""
-    review = {
-        "apiVersion": "authorization.k8s.io/v1",
-        "kind": "SubjectAccessReview",
-        "spec": {"user": account, "resourceAttributes": attributes},
-    }
-    path = "/apis/authorization.k8s.io/v1/subjectaccessreviews"
-    return bool(cluster.admin.create(path, review)["status"]["allowed"])
+def _await_rights(cluster: Cluster, objects: Sequence[Manifest], *, granted: bool) -> None:
+    roles = {(found["kind"], found["metadata"]["name"]): found["rules"] for found in objects if "rules" in found}
+    for binding in objects:
+        if "roleRef" in binding:
+            rules = roles.get((binding["roleRef"]["kind"], binding["roleRef"]["name"]), [])
+            namespace = binding["metadata"].get("namespace", "")
+            for subject in binding["subjects"]:
+                user = f"system:serviceaccount:{subject['namespace']}:{subject['name']}"
+                cluster.await_rules(namespace, user, rules, granted=granted)

@@ -1,7 +1,6 @@
 """deploy/admission on a real API server: role `edit`, and any right on records, do not let people write ours."""
 
 import copy
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final
@@ -16,13 +15,13 @@ from tests.deploy.manifests import DEPLOY, rendered
 from tests.ledger.clusters import LEDGER_RULES
 from tests.ledger.records import OURS, TARGET
 from tests.ledger.store_contract import fresh
+from tests.support.clock import eventually
 from tests.support.cluster import Cluster
 
 pytestmark = pytest.mark.cluster
 
 SELECTED: Final = {"gha-step-test": "admission"}  # the other tests of this cluster write under any name
 RBAC: Final = "/apis/rbac.authorization.k8s.io/v1"
-IN_FORCE_WITHIN: Final = 30.0  # seconds
 
 
 @dataclass(frozen=True)
@@ -66,20 +65,20 @@ def place(cluster: Cluster) -> Iterator[Place]:
     _await_policy(made)
     yield made
     cluster.kubectl("delete", "-k", str(DEPLOY / "admission"))
+    _await_policy(made, in_force=False)  # else the next test takes this one's for its own
 
 
-def _await_policy(place: Place) -> None:
-    """It comes into force a moment after it was applied."""
-    deadline = time.monotonic() + IN_FORCE_WITHIN
-    path = GATES.path(place.namespace)
-    while time.monotonic() < deadline:
+def _await_policy(place: Place, *, in_force: bool = True) -> None:
+    """It comes into force a moment after it was applied, and goes a moment after it was deleted."""
+
+    def is_there() -> bool | None:
         try:
-            place.person.create(path, lease("gha-step-probe"), {"dryRun": "All"})
+            place.person.create(GATES.path(place.namespace), lease("gha-step-probe"), {"dryRun": "All"})
         except Forbidden as error:
-            if "gha-step-writers" in str(error):
-                return
-        time.sleep(0.1)
-    raise AssertionError("the policy did not come into force")
+            return True if "gha-step-writers" in str(error) else None  # role `edit` has not come into force either
+        return False
+
+    eventually(lambda: is_there() is in_force)
 
 
 def test_a_person_with_role_edit_and_every_right_on_records_writes_none(place: Place) -> None:

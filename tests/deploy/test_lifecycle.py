@@ -13,9 +13,10 @@ from typing import Any
 import pytest
 
 from gha_step.kube import NotFound
-from tests.deploy.clusters import apply, kubectl_path, project_objects
+from tests.deploy.clusters import grant, kubectl_path, project_objects
 from tests.deploy.manifests import DEPLOY, Manifest, rendered
 from tests.deploy.test_permissions import SIDES, Ask, End, World, follow, steps, world
+from tests.ledger.clusters import define
 from tests.ledger.stored import FOLDER, VERSIONS
 from tests.support.cluster import Cluster, running_or_skipped
 from tests.support.host import Promotion, Step
@@ -47,7 +48,7 @@ def begun(world: World, ask: Ask, project: str) -> tuple[Promotion, Step]:
     dispatch, _ = steps(promotion)
     end, final = ask(promotion, dispatch)
     assert not final, end
-    deadline = time.monotonic() + 90
+    deadline = time.monotonic() + 300
     while len(world.github.runs) == before:
         assert time.monotonic() < deadline, end
         time.sleep(0.1)
@@ -94,12 +95,6 @@ def test_a_promotion_in_flight_outlives_an_upgrade_and_the_way_back(
     define(world.cluster, "-k", str(DEPLOY / "crd"))
 
 
-def define(cluster: Cluster, *what: str) -> None:
-    """Apply the ledger's definition, as a user does."""
-    cluster.kubectl("apply", "--server-side", "--force-conflicts", *what)
-    cluster.kubectl("wait", "--for=condition=Established", "crd/workflowdispatches.gha-step.dev", "--timeout=30s")
-
-
 @pytest.mark.usefixtures("slow_listings")
 @pytest.mark.parametrize(("kept", "removed"), [("step-plugin", "service"), ("service", "step-plugin")])
 def test_uninstalling_one_host_leaves_the_others_promotions_alone(
@@ -108,7 +103,7 @@ def test_uninstalling_one_host_leaves_the_others_promotions_alone(
     project = world.project()
     before = len(world.github.runs)
     whole = installed(tmp_path, removed, project)
-    apply(world.cluster, *whole)
+    grant(world.cluster, *whole)
     with SIDES[kept](world, project, project_objects(tmp_path, kept, project)) as ask:
         ended = begun(world, ask, project)
         end = follow(ask, *ended)

@@ -18,7 +18,7 @@ from gha_step.emulator.port import (
     example,
 )
 from gha_step.ledger.kubernetes import KubernetesStore
-from tests.deploy.clusters import apply, await_rules, prepare
+from tests.deploy.clusters import grant, prepare
 from tests.deploy.manifests import manifest, pod_settings
 from tests.support.cluster import Cluster
 from tests.support.github import NAMED, WORKFLOW
@@ -108,10 +108,7 @@ def _press(port: Port, number: int) -> ActionRun:
 
 def _installed(cluster: Cluster, github_url: str) -> None:
     prepare(cluster)
-    for name in ("namespace", "serviceaccount", "role", "rolebinding"):
-        apply(cluster, manifest(f"port/{name}.yaml"))
-    rules = manifest("port/role.yaml")["rules"]
-    await_rules(cluster, NAMESPACE, f"system:serviceaccount:{NAMESPACE}:{ACCOUNT}", rules)
+    grant(cluster, *(manifest(f"port/{name}.yaml") for name in ("namespace", "serviceaccount", "role", "rolebinding")))
     for name, data in (
         ("port-credentials", {"clientId": EXAMPLE_CLIENT_ID, "clientSecret": EXAMPLE_CLIENT_SECRET}),
         ("github-credentials", {"accessToken": EXAMPLE_TOKEN, "baseURL": github_url}),

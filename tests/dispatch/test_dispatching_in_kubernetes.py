@@ -1,7 +1,7 @@
 """At most one dispatch, whatever the way to the API server loses, delays or brings late (ledger.md, rule 4)."""
 
+import itertools
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from urllib.parse import urlsplit
@@ -12,9 +12,10 @@ from gha_step.emulator import Delay, GitHub
 from gha_step.ledger.keys import step_key
 from gha_step.ledger.kubernetes import RECORDS, KubernetesStore
 from gha_step.ledger.record import Record, State
-from tests.ledger.clusters import Granted, granted
+from tests.ledger.clusters import BRIEF, Granted, granted
 from tests.ledger.records import record
 from tests.support.calls import output
+from tests.support.clock import LONG, eventually
 from tests.support.cluster import Cluster
 from tests.support.core import Program, Start
 from tests.support.ledger import FaultyStore
@@ -37,7 +38,7 @@ def wire(cluster: Cluster) -> Iterator[Relay]:
 
 @pytest.fixture
 def place(cluster: Cluster, wire: Relay) -> Granted:
-    return granted(cluster, "demo", timeout=0.7, port=wire.port)
+    return granted(cluster, "demo", port=wire.port)
 
 
 @pytest.fixture(params=["nothing", "reserved"])
@@ -54,14 +55,14 @@ def stands(place: Granted) -> Record | None:
 
 
 def becomes(place: Granted, state: State) -> bool:
-    """Whether the record comes to this state within a few seconds."""
-    deadline = time.monotonic() + 5
-    while time.monotonic() < deadline:
+    """Wait until the record has come to this state."""
+
+    def has() -> bool:
         found = stands(place)
-        if found is not None and found.state is state:
-            return True
-        time.sleep(0.01)
-    return False
+        return found is not None and found.state is state
+
+    eventually(has)
+    return True
 
 
 def known_run(place: Granted) -> int | None:
@@ -70,31 +71,44 @@ def known_run(place: Granted) -> int | None:
 
 
 class Before:
-    """A hook before each write of `sending`: ``acts`` one after the other."""
+    """A hook before each write of `sending`: ``acts`` one after the other. What they lose is not waited for long."""
 
-    def __init__(self, *acts: Callable[[], object]) -> None:
+    def __init__(self, place: Granted, *acts: Callable[[], object]) -> None:
+        self._place = place
         self._acts = list(acts)
 
     def __call__(self, written: Record) -> None:
+        self.patience()
         if written.state is State.SENDING and self._acts:
             self._acts.pop(0)()
+            self._place.api.timeout = BRIEF
+
+    def patience(self) -> None:
+        """Before a read: it is answered."""
+        self._place.api.timeout = LONG
+
+
+def lose(store: FaultyStore, place: Granted, *acts: Callable[[], object]) -> None:
+    """The answers to the next writes of `sending`."""
+    store.before_write = before = Before(place, *acts)
+    store.before_read = before.patience
 
 
 def test_a_write_that_was_applied_and_whose_answer_was_lost_is_ours(
     program: Program, github: GitHub, store: FaultyStore, place: Granted, wire: Relay
 ) -> None:
     store.real.read("demo", KEY)  # a connection is open, and the next request goes over it
-    store.before_write = Before(wire.mute)
+    lose(store, place, wire.mute)
     result = program.follow()
     assert output(result)["runID"] == github.runs[0].id == known_run(place)
     assert github.count("dispatch") == len(github.runs) == 1
 
 
 def test_a_write_that_was_never_applied_is_repeated(
-    program: Program, github: GitHub, store: FaultyStore, wire: Relay
+    program: Program, github: GitHub, store: FaultyStore, place: Granted, wire: Relay
 ) -> None:
     store.real.read("demo", KEY)
-    store.before_write = Before(wire.hold)
+    lose(store, place, wire.hold)
     assert program.follow().status == "Succeeded"
     wire.release()  # now it comes, and is too late
     assert program.call().status == "Succeeded"
@@ -111,7 +125,7 @@ def test_a_write_that_is_applied_after_we_looked_meets_our_repeated_one(
         arrived.append(becomes(place, State.SENDING))
 
     store.real.read("demo", KEY)
-    store.before_write = Before(wire.hold, arrives)
+    lose(store, place, wire.hold, arrives)
     assert program.follow().status == "Succeeded"
     assert arrived == [True]
     assert github.count("dispatch") == len(github.runs) == 1
@@ -124,7 +138,7 @@ def test_an_abandoned_attempt_that_arrives_later_is_taken_back_and_sent_once(
         store.real.read("demo", KEY)  # over the connection that is held next
         wire.hold()
 
-    store.before_write = Before(hold, hold, hold)
+    lose(store, place, hold, hold, hold)
     first = program.call()
     assert first.status == "Running"
     assert "nothing is sent without the ledger" in (first.message or "")
@@ -149,7 +163,7 @@ def test_a_conflict_by_another_process_lets_one_of_both_send(
 
     def together(written: Record) -> None:
         if written.state is State.SENDING and not both.broken:
-            both.wait(5)
+            both.wait(LONG)
             both.abort()
 
     store.before_write = together
@@ -165,9 +179,9 @@ def test_a_conflict_by_another_process_lets_one_of_both_send(
 
 
 def test_while_the_api_server_is_away_nothing_is_sent_and_afterwards_it_is(
-    program: Program, github: GitHub, store: FaultyStore, cluster: Cluster
+    program: Program, github: GitHub, place: Granted, cluster: Cluster
 ) -> None:
-    with cluster.away():
+    with cluster.away(), place.impatient():
         for _ in range(3):
             result = program.call()
             assert result.status == "Running"
@@ -180,19 +194,33 @@ def test_while_the_api_server_is_away_nothing_is_sent_and_afterwards_it_is(
 
 
 def test_an_exact_id_is_told_while_the_api_server_is_away_and_written_when_it_is_back(
-    program: Program, github: GitHub, place: Granted, cluster: Cluster, connector: FaultyConnector
+    program: Program,
+    github: GitHub,
+    store: FaultyStore,
+    place: Granted,
+    cluster: Cluster,
+    connector: FaultyConnector,
 ) -> None:
     github.faults.add(Delay(0.1), "dispatch")
+    is_back, tries = threading.Event(), itertools.count()
+
+    def again(written: Record) -> None:
+        """However long it is away: by the clock of the tests the minutes pass for which it is tried again."""
+        if written.state is State.ACCEPTED and next(tries):
+            assert is_back.wait(LONG)
+
+    store.before_write = again
     with ExitStack() as away:
 
         def leave(data: bytes) -> None:
             if data.startswith(b"POST"):
                 away.enter_context(cluster.away())
+                away.enter_context(place.impatient())
 
         connector.on_send = leave
-        result = program.call()
-        assert output(result)["runID"] == github.runs[0].id
-        assert output(program.call())["runID"] == github.runs[0].id
+        for _ in range(2):
+            assert output(program.call(await_written=False))["runID"] == github.runs[0].id
+    is_back.set()
     assert becomes(place, State.ACCEPTED)
     assert known_run(place) == github.runs[0].id
     assert github.count("dispatch") == 1

@@ -274,7 +274,7 @@ def test_without_a_proof_no_promotion_is_asked_for(live: str, server: ApiServer)
 def kargo(cluster: Cluster) -> Cluster:
     """With Promotions, as far as we read them."""
     cluster.kubectl("apply", "-f", "-", stdin=json.dumps(CRD))
-    cluster.kubectl("wait", "--for=condition=Established", "crd/promotions.kargo.akuity.io", "--timeout=30s")
+    cluster.told("promotions.kargo.akuity.io")
     return cluster
 
 

@@ -33,9 +33,8 @@ from gha_step.ledger.record import Record, State
 from tests.support.github import NAMED, PLAIN, WORKFLOW
 from tests.support.kafka import Topic
 from tests.support.port import PROJECT, port_secrets
+from tests.support.ports import free_port
 from tests.support.process import SERVE, Served
-
-from .rounds import free_port
 
 SETTINGS: Final = {
     "GHA_STEP_PORTIO": "claims",

@@ -15,9 +15,10 @@ from tests.ledger.clusters import LEDGER_RULES, install
 from tests.support.calls import BEARER
 from tests.support.cluster import Cluster
 from tests.support.host import KargoHost, Promotion
+from tests.support.ports import free_port
 from tests.support.process import Served
 
-from .rounds import Lane, free_port
+from .rounds import Lane
 
 REPLICAS: Final = 2
 SECRET_RULE: Final[dict[str, Any]] = {

@@ -1,7 +1,6 @@
 """One lane: one ledger, one emulated GitHub, and one server process after another; a round is one promotion step."""
 
 import random
-import socket
 import threading
 import time
 from collections import Counter
@@ -18,6 +17,7 @@ from gha_step.ledger.record import Record, State
 from tests.support.calls import BEARER
 from tests.support.github import MARKED, NAMED, PLAIN, WORKFLOW
 from tests.support.host import Heard, KargoHost, Promotion, Step
+from tests.support.ports import free_port
 from tests.support.process import Served
 from tests.support.secrets import write_secret
 
@@ -294,9 +294,3 @@ def lane(folder: Path, *, old: bool, seed: int) -> Iterator[Lane]:
             yield opened
         finally:
             opened.close()
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port: int = listener.getsockname()[1]
-        return port

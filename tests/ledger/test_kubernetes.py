@@ -722,9 +722,9 @@ def test_a_namespace_that_is_not_there_is_named(place: Granted) -> None:
 
 
 def test_an_api_server_that_is_away_is_unavailable_and_never_an_empty_ledger(cluster: Cluster) -> None:
-    place = granted(cluster, "demo", timeout=2.0)
+    place = granted(cluster, "demo")
     made = place.store.write(fresh())
-    with cluster.away():
+    with cluster.away(), place.impatient():
         for use in (
             lambda: place.store.read("demo", made.key),
             lambda: place.store.write(made.model_copy(update={"timeout": 9})),

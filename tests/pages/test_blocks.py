@@ -20,7 +20,7 @@ import pytest
 
 from gha_step.github.workflow_file import declared_inputs
 from gha_step.inbound.shell.check import check
-from tests.kills.rounds import free_port
+from tests.support.ports import free_port
 from tests.support.process import clean_environment
 from tests.support.rows import each_row
 

@@ -6,7 +6,6 @@ The cluster has no controllers: what they would do between two commands is done 
 import os
 import shutil
 import subprocess
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -21,8 +20,9 @@ from gha_step.ledger.kubernetes import KubernetesStore
 from gha_step.ledger.record import State
 from gha_step.steps.cancel.record import new_record
 from tests.deploy.clusters import apply, stand_in_for_hosts
-from tests.ledger.clusters import install
+from tests.ledger.clusters import NAME, install
 from tests.ledger.records import record
+from tests.support.clock import eventually
 from tests.support.cluster import Cluster, running_or_skipped
 
 from .test_blocks import ALL, ROOT, Block
@@ -68,6 +68,7 @@ def test_the_blocks_of_a_page_run_as_they_stand(cluster: Cluster, tmp_path: Path
     elif page == "docs/install.md":  # it begins with nothing
         for base in ("crd", "admission"):
             cluster.kubectl("delete", "--ignore-not-found", "-k", str(ROOT / "deploy" / base))
+        cluster.told(NAME, gone=True)
     said = "".join(
         ran(cluster, tmp_path, block) for block in ALL if block.page == page and block.mark == "run-in-test-cluster"
     )
@@ -89,14 +90,11 @@ def ran(cluster: Cluster, folder: Path, block: Block) -> str:
     assert done.returncode == 0, f"{block.page}: {block.text}{done.stdout}"
     aggregate(cluster)
     if "deploy/crd" in block.text and "delete" not in block.text:
-        cluster.kubectl("wait", "--for=condition=Established", "crd/workflowdispatches.gha-step.dev", "--timeout=30s")
+        cluster.told(NAME)
     said = done.stdout
     if asks:  # the authorizer learns of a binding a moment later
-        deadline = time.monotonic() + 10
-        while (done := bash(last, folder, environment)).returncode != 0 and time.monotonic() < deadline:
-            time.sleep(0.1)
-        assert done.returncode == 0, f"{block.page}: {last}: {done.stdout}"
-        said += done.stdout
+        eventually(lambda: bash(last, folder, environment).returncode == 0)
+        said += bash(last, folder, environment).stdout
     return said
 
 

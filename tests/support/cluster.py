@@ -1,5 +1,9 @@
 """A real kube-apiserver with RBAC on, and its etcd, on loopback: no nodes, no controllers.
 
+Gets and lists without a resourceVersion are of what was written. All else comes after the write, each by a way of its
+own: rights, kinds, admission policies, and lists with resourceVersion=0, among them those of ``kubectl wait``. So tests
+give rights by :meth:`Cluster.allow`, add kinds by :meth:`Cluster.told`, and wait `eventually` for the rest.
+
 Its programs lie where KUBEBUILDER_ASSETS says (the convention of controller-runtime's envtest).
 """
 
@@ -8,14 +12,13 @@ import json
 import os
 import shutil
 import signal
-import socket
 import ssl
 import subprocess
 import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import IO, Any, Final
@@ -23,10 +26,11 @@ from typing import IO, Any, Final
 from gha_step.kube import KubeApi, NotFound, connect
 from gha_step.runtime import SystemClock
 from tests.support.certificates import Authority, Issued, write_key
-from tests.support.clock import eventually
+from tests.support.clock import LONG, eventually
+from tests.support.ports import free_port
 
 PROGRAMS: Final = ("etcd", "kube-apiserver", "kubectl")
-START_WITHIN: Final = 60.0  # seconds; it takes 3 to 5
+START_WITHIN: Final = 240.0  # seconds; it takes 3 to 5
 TOKEN_LIFE: Final = 3600  # seconds
 
 
@@ -101,7 +105,7 @@ class Cluster:
         self.admin_kubeconfig = write_kubeconfig(
             folder / "admin.kubeconfig", url, authority=self.authority, client=client
         )
-        self.admin = connect({"KUBECONFIG": str(self.admin_kubeconfig)}, SystemClock(), timeout=10)
+        self.admin = connect({"KUBECONFIG": str(self.admin_kubeconfig)}, SystemClock(), timeout=LONG)
 
     def kubectl(self, *arguments: str, stdin: str = "") -> str:
         """What ``kubectl`` prints, as the administrator.
@@ -148,30 +152,50 @@ class Cluster:
             "subjects": [{"kind": "ServiceAccount", "namespace": home, "name": who}],
         }
         self.admin.create(f"{roles}/rolebindings", binding)
-        self._await_rule(namespace, rules[0], f"system:serviceaccount:{home}:{who}")
+        self.await_rules(namespace, f"system:serviceaccount:{home}:{who}", rules)
 
-    def _await_rule(self, namespace: str, rule: Mapping[str, Any], user: str) -> None:
-        """The authorizer learns of a new Role a moment later."""
-        resource, _, subresource = rule["resources"][0].partition("/")
-        asked = {
-            "namespace": namespace,
-            "verb": rule["verbs"][0],
-            "group": rule["apiGroups"][0],
-            "resource": resource,
-            "subresource": subresource,
-            "name": next(iter(rule.get("resourceNames", [])), ""),
-        }
+    def await_rules(
+        self, namespace: str, user: str, rules: Iterable[Mapping[str, Any]], *, granted: bool = True
+    ) -> None:
+        """Wait until the authorizer has learnt of every verb, or that there is none; ``namespace`` "": everywhere."""
+        asked = [
+            {
+                "namespace": namespace,
+                "verb": verb,
+                "group": group,
+                "resource": resource,
+                "subresource": subresource,
+                "name": name,
+            }
+            for rule in rules
+            for verb, group, whole, name in itertools.product(
+                rule["verbs"], rule["apiGroups"], rule["resources"], rule.get("resourceNames", [""])
+            )
+            for resource, _, subresource in [whole.partition("/")]
+        ]
+        eventually(lambda: all(self._allows(user, attributes) is granted for attributes in asked))
+
+    def _allows(self, user: str, attributes: Mapping[str, str]) -> bool:
+        """What the authorizer says."""
         review = {
             "apiVersion": "authorization.k8s.io/v1",
             "kind": "SubjectAccessReview",
-            "spec": {"user": user, "resourceAttributes": asked},
+            "spec": {"user": user, "resourceAttributes": attributes},
         }
-        for _ in range(200):
-            path = "/apis/authorization.k8s.io/v1/subjectaccessreviews"
-            if self.admin.create(path, review)["status"]["allowed"]:
-                return
-            time.sleep(0.02)
-        raise ClusterFailed(f"the rule {rule} did not come into force")
+        path = "/apis/authorization.k8s.io/v1/subjectaccessreviews"
+        return bool(self.admin.create(path, review)["status"]["allowed"])
+
+    def told(self, *kinds: str, gone: bool = False) -> None:
+        """Wait until these kinds ("plural.group") are served, or no more; kubectl remembers it for hours."""
+
+        def known() -> bool:
+            try:
+                listed = self.kubectl("api-resources", "--cached=false", "--output=name").split()
+            except AssertionError:  # not all groups can be asked for their kinds yet
+                return False
+            return set(kinds).isdisjoint(listed) if gone else set(kinds) <= set(listed)
+
+        eventually(known)
 
     def kubeconfig(self, token: str | None = None, namespace: str | None = None, port: int | None = None) -> Path:
         """A kubeconfig for the bearer of ``token``, or for nobody; ``port``: of what leads to the API server."""
@@ -179,7 +203,7 @@ class Cluster:
         url = self.url if port is None else f"https://127.0.0.1:{port}"
         return write_kubeconfig(path, url, authority=self.authority, token=token, namespace=namespace)
 
-    def api(self, token: str | None, timeout: float = 4.0, port: int | None = None) -> KubeApi:
+    def api(self, token: str | None, timeout: float = LONG, port: int | None = None) -> KubeApi:
         """Our own client for the bearer of ``token``, or for nobody."""
         return connect({"KUBECONFIG": str(self.kubeconfig(token, port=port))}, SystemClock(), timeout=timeout)
 
@@ -211,7 +235,7 @@ def running(assets: Path) -> Iterator[Cluster]:
         authority = Authority(folder / "pki")
         server = authority.issue("kube-apiserver")
         write_key(folder / "pki" / "service-accounts.key")
-        etcd, peers, secure = _free_ports(3)
+        etcd, peers, secure = free_port(), free_port(), free_port()
         etcd_url, peers_url = f"http://127.0.0.1:{etcd}", f"http://127.0.0.1:{peers}"
         _start(
             stack,
@@ -247,14 +271,6 @@ def running(assets: Path) -> Iterator[Cluster]:
         url = f"https://127.0.0.1:{secure}"
         _await_ready(url, authority.certificate, process, folder / "kube-apiserver.log")
         yield Cluster(folder, url, authority, assets / "kubectl", process.pid)
-
-
-def _free_ports(count: int) -> list[int]:
-    with ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [int(one.getsockname()[1]) for one in sockets]
 
 
 def _start(stack: ExitStack, folder: Path, program: Path, *flags: str) -> "subprocess.Popen[bytes]":

@@ -90,6 +90,7 @@ class Program:
         reply_within: float = 10.0,
         age: float = 0.0,
         kind: str = "gha-dispatch-workflow",
+        await_written: bool = True,
         **context: Any,
     ) -> StepResult:
         """One call, answered as soon as there is something to tell. ``age``: seconds since it came."""
@@ -100,7 +101,12 @@ class Program:
         # A task that has to look for the run is ready only when it stops; by the jumping clock that is soon.
         wait([outcome.ready], reply_within)
         result = outcome.answer()
-        if result.status == "Succeeded" and isinstance(outcome, Joined) and outcome.task.job is not None:
+        if (
+            await_written
+            and isinstance(outcome, Joined)
+            and result.status == "Succeeded"
+            and outcome.task.job is not None
+        ):
             wait([outcome.task.job], reply_within)  # a run that GitHub named is told before it is written
         return result
 

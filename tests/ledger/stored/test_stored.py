@@ -2,24 +2,20 @@
 
 import json
 import sqlite3
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import pytest
 
-from gha_step.contract.errors import LedgerUnavailable
 from gha_step.contract.result import StepResult
 from gha_step.emulator import GitHub
-from gha_step.kube import KubeUnavailable
 from gha_step.ledger.kubernetes import RECORDS, _decode, _encode
 from gha_step.ledger.record import FINAL, Record, Run, State
 from gha_step.ledger.sqlite import SqliteStore
 from gha_step.ledger.transitions import ExactId, advance
-from tests.ledger.clusters import DEPLOY, granted, install
+from tests.ledger.clusters import DEPLOY, define, granted
 from tests.ledger.stored import API_BASE, FOLDER, VERSIONS, objects, restore, rows
 from tests.ledger.stored.__main__ import PROMOTION, TARGET
 from tests.support.calls import config
@@ -30,8 +26,6 @@ from tests.support.github import github_at
 from tests.support.secrets import example_secret
 
 pytestmark = pytest.mark.parametrize("version", VERSIONS)
-
-T = TypeVar("T")
 
 
 @contextmanager
@@ -157,34 +151,22 @@ def test_its_records_outlive_an_upgrade_of_the_definition_and_the_way_back(versi
     place = granted(cluster, "demo")
     definition = str(FOLDER / version / "definition.yaml")
     try:
-        cluster.kubectl("apply", "--server-side", "--force-conflicts", "-f", definition)
+        define(cluster, "-f", definition)
         path = place.path(RECORDS, "demo")
-        stored = [served(partial(cluster.admin.create, path, body)) for body in objects(version)]
-        cluster.kubectl("apply", "--server-side", "--force-conflicts", "-k", str(DEPLOY / "crd"))
-        records = [served(partial(place.store.read, "demo", body["metadata"]["name"])) for body in stored]
-        moved = [served(partial(place.store.write, late(record))) for record in records if record and movable(record)]
+        stored = [cluster.admin.create(path, body) for body in objects(version)]
+        define(cluster, "-k", str(DEPLOY / "crd"))
+        records = [place.store.read("demo", body["metadata"]["name"]) for body in stored]
+        moved = [place.store.write(late(record)) for record in records if record and movable(record)]
         assert {record.state for record in moved} == {State.ACCEPTED}
-        cluster.kubectl("apply", "--server-side", "--force-conflicts", "-f", definition)
+        define(cluster, "-f", definition)
         for record in moved:
-            assert served(partial(place.store.read, "demo", record.key)) == record
+            assert place.store.read("demo", record.key) == record
         for body in stored:
-            now = served(partial(cluster.admin.get, f"{path}/{body['metadata']['name']}"))
+            now = cluster.admin.get(f"{path}/{body['metadata']['name']}")
             if now["metadata"]["name"] not in {record.key for record in moved}:
                 assert {**now, "metadata": ...} == {**body, "metadata": ...}
     finally:
-        cluster.kubectl("apply", "--server-side", "--force-conflicts", "-k", str(DEPLOY / "crd"))
-        install(cluster)
-
-
-def served(ask: Callable[[], T]) -> T:
-    """The answer; right after its definition has changed, the API server answers 503 for a moment."""
-    deadline = time.monotonic() + 20
-    while True:
-        try:
-            return ask()
-        except (KubeUnavailable, LedgerUnavailable):
-            assert time.monotonic() < deadline
-            time.sleep(0.1)
+        define(cluster, "-k", str(DEPLOY / "crd"))
 
 
 def movable(record: Record) -> bool:

@@ -9,7 +9,7 @@ from gha_step.emulator import GitHub
 from gha_step.emulator.port import EXAMPLE_CLIENT_ID, Port
 from gha_step.ledger.leader import LeaseLeader
 from gha_step.ledger.record import State
-from tests.ledger.clusters import Granted, granted
+from tests.ledger.clusters import Granted, await_definition, granted
 from tests.support.clock import eventually
 from tests.support.cluster import Cluster
 from tests.support.port import PROJECT, PortProcess, QuickClock
@@ -67,8 +67,9 @@ def test_a_definition_that_knows_no_reports_dispatches_nothing(
     old["spec"]["versions"][0]["additionalPrinterColumns"] = [
         one for one in old["spec"]["versions"][0]["additionalPrinterColumns"] if "report" not in one["jsonPath"]
     ]
-    admin.replace(path, old)
     try:
+        admin.replace(path, old)
+        await_definition(place.cluster)
         process = replica("a")
         port.press("deploy", INPUTS)
         eventually(lambda: process.parts.refused)
@@ -76,6 +77,7 @@ def test_a_definition_that_knows_no_reports_dispatches_nothing(
     finally:
         whole["metadata"]["resourceVersion"] = admin.get(path)["metadata"]["resourceVersion"]
         admin.replace(path, whole)
+        await_definition(place.cluster)
     eventually(lambda: len(github.runs) == 1)
     eventually(lambda: [record.state for record in process.records()] == [State.ACCEPTED])
     assert not process.parts.refused
