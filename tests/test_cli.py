@@ -14,6 +14,7 @@ import pytest
 from gha_step import __version__
 from gha_step.cli import main
 from gha_step.settings import described
+from tests.support.clock import LONG
 from tests.support.process import clean_environment, on_a_terminal, run_command, run_here
 
 
@@ -162,8 +163,8 @@ def test_the_emulator_prints_its_url_and_ends_when_told(number: signal.Signals) 
         try:
             assert process.stdout is not None
             url = process.stdout.readline().split()[-1]
-            with urllib.request.urlopen(f"{url}/api/v3/meta", timeout=5) as response:
+            with urllib.request.urlopen(f"{url}/api/v3/meta", timeout=LONG) as response:
                 assert response.status == 200
         finally:
             process.send_signal(number)
-            assert process.wait(10) == 0
+            assert process.wait(2 * LONG) == 0

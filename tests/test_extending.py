@@ -20,6 +20,7 @@ from gha_step.steps.kind import Call, StepKind
 from gha_step.wiring.core import KINDS, Parts
 from tests.inbound.wire import post
 from tests.support.calls import body
+from tests.support.clock import LONG
 from tests.support.core import Program
 from tests.support.server import serving
 
@@ -91,7 +92,7 @@ def test_a_way_in_is_added_by_its_own_class_and_one_line_of_wiring(tmp_path: Pat
     )
     greetings: Resource = Greetings(execution)
     with serving(program, resources=[greetings]) as url:
-        with urllib.request.urlopen(f"{url}/api/v1/greetings/Ada", timeout=10) as answer:
+        with urllib.request.urlopen(f"{url}/api/v1/greetings/Ada", timeout=LONG) as answer:
             assert json.load(answer)["output"] == {"greeting": "hello Ada"}
         assert post(url, body({"name": "Bo"}, kind="greet")).json["status"] == "Succeeded"
     program.close()

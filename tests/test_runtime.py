@@ -8,20 +8,20 @@ from functools import partial
 import pytest
 
 from gha_step.runtime import SystemClock, ThreadWorkers, shortage
-from tests.support.clock import eventually
+from tests.support.clock import LONG, eventually
 
 
 def all_at_once(workers: ThreadWorkers, number: int) -> bool:
     """Whether so many pieces of work run at the same time."""
     together = threading.Barrier(number + 1)
-    jobs = [workers.spawn(lambda: together.wait(5)) for _ in range(number)]
+    jobs = [workers.spawn(lambda: together.wait(LONG)) for _ in range(number)]
     try:
-        together.wait(2)
+        together.wait(LONG)
     except threading.BrokenBarrierError:
         return False
     finally:
         for job in jobs:
-            workers.join(job, 5)
+            workers.join(job, LONG)
     return True
 
 
@@ -42,7 +42,7 @@ def test_no_more_work_runs_at_once_than_the_limit_allows() -> None:
             running[0] -= 1
 
     jobs = [workers.spawn(work) for _ in range(20)]
-    assert all(workers.join(job, 5) for job in jobs)
+    assert all(workers.join(job, LONG) for job in jobs)
     assert most[0] == 3
 
 
@@ -61,7 +61,7 @@ def test_threads_are_kept_and_used_again() -> None:
     names = set()
     for _ in range(50):
         job = workers.spawn(lambda: threading.current_thread().name)
-        names.add(job.result(5))
+        names.add(job.result(LONG))
         time.sleep(0.001)
     assert len(names) < 50  # one, unless the thread came too late to the next piece of work
 
@@ -74,8 +74,8 @@ def test_what_work_raises_is_the_callers_and_ends_no_thread(error: BaseException
         raise error
 
     with pytest.raises(type(error)):
-        workers.spawn(fail).result(5)
-    assert workers.spawn(lambda: 5).result(5) == 5
+        workers.spawn(fail).result(LONG)
+    assert workers.spawn(lambda: 5).result(LONG) == 5
 
 
 def test_work_that_no_thread_has_taken_can_be_withdrawn() -> None:
@@ -83,15 +83,15 @@ def test_work_that_no_thread_has_taken_can_be_withdrawn() -> None:
 
     def work() -> None:
         begun.set()
-        free.wait(5)
+        free.wait(LONG)
 
     busy = workers.spawn(work)
-    assert begun.wait(5)
+    assert begun.wait(LONG)
     waiting = workers.spawn(lambda: done.append(1))
     assert waiting.cancel()
     assert not busy.cancel()
     free.set()
-    assert workers.spawn(lambda: 5).result(5) == 5
+    assert workers.spawn(lambda: 5).result(LONG) == 5
     assert done == []
 
 
@@ -102,13 +102,13 @@ def test_what_follows_is_done_by_the_same_thread_once_the_first_result_is_there(
         return threading.get_ident(), tasks.follow(task)
 
     def task() -> int:
-        assert told.wait(5)
+        assert told.wait(LONG)
         return threading.get_ident()
 
-    thread, following = calls.spawn(call).result(5)  # a result, while what follows goes on
-    assert calls.spawn(lambda: 5).result(5) == 5  # and its place is another's meanwhile
+    thread, following = calls.spawn(call).result(LONG)  # a result, while what follows goes on
+    assert calls.spawn(lambda: 5).result(LONG) == 5  # and its place is another's meanwhile
     told.set()
-    assert following.result(5) == thread
+    assert following.result(LONG) == thread
 
 
 def test_what_follows_counts_among_its_own_set_and_waits_where_that_is_busy() -> None:
@@ -117,34 +117,34 @@ def test_what_follows_counts_among_its_own_set_and_waits_where_that_is_busy() ->
 
     def task() -> None:
         running.append(1)
-        together.wait(5)
-        free.wait(5)
+        together.wait(LONG)
+        free.wait(LONG)
 
-    busy = [calls.spawn(lambda: tasks.follow(task)).result(5) for _ in range(2)]
-    together.wait(5)
-    waiting = calls.spawn(lambda: tasks.follow(lambda: 5)).result(5)
-    withdrawn = calls.spawn(lambda: tasks.follow(lambda: 6)).result(5)
+    busy = [calls.spawn(lambda: tasks.follow(task)).result(LONG) for _ in range(2)]
+    together.wait(LONG)
+    waiting = calls.spawn(lambda: tasks.follow(lambda: 5)).result(LONG)
+    withdrawn = calls.spawn(lambda: tasks.follow(lambda: 6)).result(LONG)
     assert all_at_once(calls, 8)  # those that are lent are missed by nobody
     assert not waiting.done()
     assert withdrawn.cancel()
     free.set()
-    assert waiting.result(5) == 5
-    assert all(tasks.join(job, 5) for job in busy)
+    assert waiting.result(LONG) == 5
+    assert all(tasks.join(job, LONG) for job in busy)
     assert all_at_once(tasks, 2)
     assert all_at_once(calls, 8)
 
 
 def test_no_more_threads_stay_than_the_limit_allows_after_some_were_lent() -> None:
     calls, tasks, free = ThreadWorkers(2, "lender"), ThreadWorkers(8, "task"), threading.Event()
-    lent = [calls.spawn(lambda: tasks.follow(lambda: free.wait(5))).result(5) for _ in range(6)]
+    lent = [calls.spawn(lambda: tasks.follow(lambda: free.wait(LONG))).result(LONG) for _ in range(6)]
     free.set()
-    assert all(tasks.join(job, 5) for job in lent)
+    assert all(tasks.join(job, LONG) for job in lent)
     eventually(lambda: sum(thread.name == "lender" for thread in threading.enumerate()) <= 2)
     assert all_at_once(calls, 2)
 
 
 def test_of_a_thread_that_is_nobodys_what_follows_is_spawned() -> None:
-    assert ThreadWorkers(1, "task").follow(lambda: 5).result(5) == 5
+    assert ThreadWorkers(1, "task").follow(lambda: 5).result(LONG) == 5
 
 
 def test_work_holds_up_no_exit() -> None:
@@ -191,7 +191,7 @@ def test_nobodys_work_takes_the_last_quarter_of_the_threads_beyond_its_own() -> 
     assert greedy.begun[0] == 12
     other.release()
     greedy.release()
-    assert all(workers.join(job, 5) for job in [*greedy.jobs, *other.jobs])
+    assert all(workers.join(job, LONG) for job in [*greedy.jobs, *other.jobs])
 
 
 def test_of_work_that_waits_each_share_has_its_turn() -> None:
@@ -200,7 +200,7 @@ def test_of_work_that_waits_each_share_has_its_turn() -> None:
     eventually(lambda: first.begun[0] == 1)
     jobs = [workers.spawn(partial(order.append, share), share) for share in "aaaabb"]
     first.release()
-    assert all(workers.join(job, 5) for job in jobs)
+    assert all(workers.join(job, LONG) for job in jobs)
     assert "".join(order) == "ababaa"
 
 
@@ -221,8 +221,8 @@ def test_where_no_thread_can_be_started_work_waits_and_begins_once_one_can(monke
         assert withdrawn.cancel()
         assert shortage() == "no thread can be started"
     assert shortage() is None
-    assert workers.spawn(lambda: 3).result(5) == 3
-    assert waiting.result(5) == 1
+    assert workers.spawn(lambda: 3).result(LONG) == 3
+    assert waiting.result(LONG) == 1
 
 
 def test_a_wall_clock_that_is_set_back_goes_on_as_it_was() -> None:

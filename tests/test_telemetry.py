@@ -17,6 +17,7 @@ from gha_step import __version__
 from gha_step.emulator import GitHub, serve
 from gha_step.telemetry import MOST_HOSTS, Telemetry, configure_logging, log, tell
 from tests.support.calls import BEARER, config
+from tests.support.clock import LONG
 from tests.support.host import KargoHost, Promotion, Step
 from tests.support.process import Served, served
 from tests.support.secrets import example_secret
@@ -45,7 +46,9 @@ for how in sys.argv[1:]:
 def _logs() -> dict[str, str]:
     """What one process writes to stderr, by level and form, each after the other."""
     ways = [*(f"{level} json" for level in ("debug", "info", "warning", "error")), "info text"]
-    done = subprocess.run([sys.executable, "-c", LOG, *ways], capture_output=True, text=True, timeout=20, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", LOG, *ways], capture_output=True, text=True, timeout=4 * LONG, check=True
+    )
     assert done.stdout == "", "logs go to stderr"
     parts = re.split(r"end of (.*)\n", done.stderr)
     return dict(zip(parts[1::2], parts[::2], strict=False))

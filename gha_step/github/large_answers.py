@@ -6,20 +6,20 @@ next: it may send what it likes, and costs the others a tenth of their time at m
 """
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Final
 
 from gha_step.contract.memory import Memory
 from gha_step.github.errors import Unclear
-from gha_step.runtime import Clock
+from gha_step.runtime import Clock, cpu_of_this_thread
 
 SMALL: Final = 1 << 16  # bytes
 ROOM: Final = 16 << 20  # bytes of large answers at once
 SHARE: Final = ROOM // 4  # of them for one server, while others wait
 MOST_MARKS: Final = 150_000  # of a large JSON: a page of 100 runs has some 60,000
 MOST_ESCAPES: Final = 30_000  # of a large JSON: each is looked behind for tokens
-REST: Final = 9.0  # seconds without a large answer of a server, for each second that its last one took
+REST: Final = 9.0  # seconds without a large answer of a server, for each of a processor's that its last one took
 _TICK: Final = 0.05  # seconds
 
 
@@ -33,10 +33,14 @@ def is_too_much(body: bytes) -> bool:
 
 
 class LargeAnswers:
-    """All of one process; threads share it."""
+    """All of one process; threads share it.
 
-    def __init__(self, clock: Clock) -> None:
+    :param cpu: how long a busy machine takes for an answer is not its server's doing.
+    """
+
+    def __init__(self, clock: Clock, cpu: Callable[[], float] = cpu_of_this_thread) -> None:
         self._clock = clock
+        self._cpu = cpu
         self._lock = threading.Lock()
         self._held: dict[str, int] = {}
         self._waiting: dict[str, int] = {}
@@ -90,16 +94,16 @@ class LargeAnswers:
             _less(self._held, server, size)
 
     def begin(self) -> float:
-        """Work on a large answer, alone; when that began."""
+        """Work on a large answer, alone; what to give to `end`, which the same thread calls."""
         self._alone.acquire()
-        return self._clock.monotonic()
+        return self._cpu()
 
     def end(self, server: str, begun: float) -> None:
         """Its values are made."""
-        now = self._clock.monotonic()
+        took = self._cpu() - begun
         self._alone.release()
         with self._lock:
-            self._rests_until[server] = now + REST * (now - begun)
+            self._rests_until[server] = self._clock.monotonic() + REST * took
 
 
 class Place:

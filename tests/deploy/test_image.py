@@ -21,6 +21,7 @@ from typing import Final
 import pytest
 
 import gha_step
+from tests.support.clock import LONG
 
 ROOT: Final = Path(__file__).parents[2]
 ANY_USER: Final = 54321
@@ -221,12 +222,12 @@ def test_any_user_can_serve_from_a_tree_that_cannot_be_written(built: Built) -> 
         line = process.stderr.readline()
         found = re.search(r"listening on http://([^ ]+)", line)
         assert found, line + process.stderr.read()
-        connection = HTTPConnection(found[1], timeout=10)
+        connection = HTTPConnection(found[1], timeout=LONG)
         connection.request("GET", "/readyz")
         assert connection.getresponse().status == 200
         connection.close()
         process.terminate()
-        assert process.wait(30) == 0
+        assert process.wait(2 * LONG) == 0
     finally:
         process.kill()
         process.communicate()

@@ -18,6 +18,7 @@ from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoRe
 
 from gha_step.emulator import Delay, GitHub, serve
 from tests.support.calls import BEARER
+from tests.support.clock import LONG
 from tests.support.process import Served, clean_environment, served
 from tests.support.secrets import example_secret, write_secret
 
@@ -42,7 +43,7 @@ class Stranger:
         open_call: Any = (self._channel.unary_stream if method.server_streaming else self._channel.unary_unary)(
             path, lambda message: message.SerializeToString(), answer.FromString
         )
-        answered = open_call(request, metadata=PROOF, timeout=30)
+        answered = open_call(request, metadata=PROOF, timeout=2 * LONG)
         return [MessageToDict(one) for one in (answered if method.server_streaming else [answered])]
 
 

@@ -16,7 +16,7 @@ import pytest
 
 from gha_step.emulator import EXAMPLE_TOKEN, Delay, GitHub, Hold, serve
 from tests.github.test_bounds import own_address
-from tests.support.clock import soon
+from tests.support.clock import LONG, soon
 from tests.support.process import Served, served
 from tests.support.secrets import write_secret
 
@@ -245,7 +245,7 @@ def test_on_sigterm_calls_in_flight_are_answered_and_new_ones_asked_to_come_agai
         time.sleep(0.05)
     assert (answer[0], json.loads(answer[1])) == (503, {"message": "this server is stopping; call again"})
     held.release()
-    assert service.server.process.wait(30) == 0
+    assert service.server.process.wait(2 * LONG) == 0
     service.start()
     assert step.follow()["runID"] == str(service.github.runs[0].id)
     assert service.github.count("dispatch") == 1

@@ -17,10 +17,11 @@ from gha_step.pb.v1.step_pb2_grpc import StepServiceStub
 from gha_step.settings import Settings
 from gha_step.wiring.server import build
 from tests.support.calls import BEARER, body
+from tests.support.clock import LONG
 
 SERVICE: Final = "gha_step.v1.StepService"
 PROOF: Final = (("authorization", f"Bearer {BEARER}"),)
-WITHIN: Final = 20.0  # seconds
+WITHIN: Final = 2 * LONG
 Request = TypeVar("Request", pb.ExecuteRequest, pb.RunRequest)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from gha_step.inbound.bearer import APART, BELIEVED, FileToken, TokenFileError, bearer, read_token_file
-from tests.support.clock import VirtualClock
+from tests.support.clock import LONG, VirtualClock
 
 READ_AS_NOBODY = """
 import os, sys
@@ -57,7 +57,7 @@ def test_an_unreadable_token_file_names_its_owner_and_our_user(tmp_path: Path) -
     opened = [part for part in (tmp_path, folder, *folder.parents) if part.stat().st_uid == os.geteuid() != 0]
     del opened  # only root's own directories are in nobody's way
     command = [sys.executable, "-c", READ_AS_NOBODY, str(path)]
-    said = subprocess.run(command, capture_output=True, text=True, timeout=20, check=True).stdout
+    said = subprocess.run(command, capture_output=True, text=True, timeout=4 * LONG, check=True).stdout
     assert str(path) in said
     if "uid" in said:
         assert "runs as uid" in said

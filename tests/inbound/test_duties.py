@@ -9,7 +9,7 @@ from gha_step.ledger.leader import Alone
 from gha_step.ledger.record import Record
 from gha_step.ledger.sqlite import SqliteStore
 from gha_step.runtime import SystemClock, ThreadWorkers
-from tests.support.clock import eventually
+from tests.support.clock import LONG, eventually
 
 
 def test_a_listing_that_fails_in_an_unexpected_way_is_tried_again(tmp_path: Path) -> None:
@@ -31,4 +31,4 @@ def test_a_listing_that_fails_in_an_unexpected_way_is_tried_again(tmp_path: Path
 
         eventually(listed_again)
         duties.stop()
-        running.result(10)
+        running.result(LONG)

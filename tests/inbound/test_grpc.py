@@ -357,7 +357,7 @@ def test_where_grpc_is_off_nothing_of_it_is_imported(tmp_path: Path) -> None:
         env=clean_environment(),
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=4 * LONG,
         check=False,
     )
     assert (done.stdout.strip(), done.returncode) == ("[]", 0), done.stderr
@@ -524,7 +524,7 @@ def test_a_client_that_is_killed_in_mid_stream_leaves_nothing_behind(at: Live, g
         assert client.stdout.readline() == "first\n"
         assert not ends(github)
         os.kill(client.pid, signal.SIGKILL)
-        client.wait(10)
+        client.wait(LONG)
         assert ends(github)
     assert health(at.target) == SERVING
 
@@ -539,7 +539,7 @@ def test_sixty_runs_at_once_end_with_sixty_right_ids(at: Live, github: GitHub) -
         for number in range(60)
     ]
     with stub(at.target) as client:
-        calls = [client.Run(message, timeout=60, metadata=PROOF) for message in messages]
+        calls = [client.Run(message, timeout=4 * LONG, metadata=PROOF) for message in messages]
         last = [list(call)[-1] for call in calls]
     assert {event.status for event in last} == {pb.STATUS_SUCCEEDED}
     tags = {run.id: run.sent_inputs["image_tag"] for run in github.runs}
@@ -551,14 +551,14 @@ def test_of_a_burst_of_calls_none_is_dropped_without_a_word(shut: Live) -> None:
     data = request(pb.ExecuteRequest, body({}, kind="x")).SerializeToString()
     with channel(shut.target) as one, channel(shut.target) as two, channel(shut.target) as three:
         calls: list[Any] = [open_channel.unary_unary(f"/{SERVICE}/Execute") for open_channel in (one, two, three)]
-        sent = [call.future(data, timeout=60, metadata=PROOF) for _ in range(600) for call in calls]
+        sent = [call.future(data, timeout=20 * LONG, metadata=PROOF) for _ in range(600) for call in calls]
         assert {call.code() for call in sent} == {Code.OK}
 
 
 def test_whoever_watches_without_a_bearer_shuts_out_neither_steps_nor_probes(at: Live) -> None:
     with channel(at.target) as many:
         watch: Any = many.unary_stream("/grpc.health.v1.Health/Watch")
-        watches = [watch(b"", timeout=WITHIN) for _ in range(MAX_WATCHES)]
+        watches = [watch(b"", timeout=20 * LONG) for _ in range(MAX_WATCHES)]
         assert all(next(one) for one in watches)
         code, words, _ = fails(lambda: next(watch(b"", timeout=WITHIN)))
         assert (code, words) == (Code.RESOURCE_EXHAUSTED, "too many calls at once: call again later")

@@ -21,6 +21,7 @@ from gha_step.steps.follow import Following
 from gha_step.steps.wait.config import WaitForWorkflowConfig, WaitForWorkflowOutput
 from tests.inbound.channels import as_http, request
 from tests.support.calls import BEARER, body, config
+from tests.support.clock import LONG
 
 METHODS = pb.DESCRIPTOR.services_by_name["StepService"]
 RUN = 17_000_000_001
@@ -70,7 +71,7 @@ def execute(
 ) -> tuple[pb.ExecuteResponse, Any, grpc.StatusCode, str]:
     method = METHODS.methods_by_name["Execute"]
     answer, trailing, code, details = (
-        served(servicer).invoke_unary_unary(method, metadata, message, timeout=5).termination()
+        served(servicer).invoke_unary_unary(method, metadata, message, timeout=LONG).termination()
     )
     return answer, trailing, code, details
 
@@ -260,7 +261,7 @@ def test_without_the_one_right_bearer_nothing_is_executed(metadata: Any) -> None
 
 def run(servicer: Servicer, message: pb.RunRequest) -> list[dict[str, Any]]:
     method = METHODS.methods_by_name["Run"]
-    call = served(servicer).invoke_unary_stream(method, (), message, timeout=5)
+    call = served(servicer).invoke_unary_stream(method, (), message, timeout=LONG)
     events = []
     while True:
         try:

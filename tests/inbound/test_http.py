@@ -16,7 +16,7 @@ from gha_step.inbound.room import REFUSED_AFTER, SMALL
 from gha_step.ledger.store import Standing
 from tests.inbound.wire import EXECUTE, Reply, connected, get, head, post, raw, read_reply
 from tests.support.calls import BEARER, body, config
-from tests.support.clock import VirtualClock, eventually, soon
+from tests.support.clock import LONG, VirtualClock, eventually, soon
 from tests.support.core import Program, Start
 from tests.support.ledger import FaultyStore
 from tests.support.server import serving
@@ -46,7 +46,7 @@ def test_the_connection_is_kept_for_the_next_call(live: str, github: GitHub) -> 
             sock.sendall(call)
             reply = read_reply(sock)
             assert (reply.status, reply.closed) == (200, False)
-            sock.settimeout(10)
+            sock.settimeout(LONG)
     assert len(github.runs) == 1
 
 

@@ -18,7 +18,7 @@ from gha_step.inbound.rest.project_tokens import APART, KEPT, MAX_READS, Project
 from gha_step.kube import connect
 from gha_step.runtime import Clock, SystemClock, ThreadWorkers
 from tests.support.api_server import ApiServer, answer, as_secret, silent, status
-from tests.support.clock import VirtualClock, soon
+from tests.support.clock import LONG, VirtualClock, soon
 from tests.support.cluster import Cluster, write_kubeconfig
 from tests.support.secrets import write_secret
 
@@ -105,7 +105,7 @@ class Lease:
         self._tokens = ProjectTokens(self.reader, workers=self.workers, clock=self.clock, lets_in=lets_in)
         self.known = self._tokens._known
 
-    async def accepts(self, bearer: str, project: str = "demo", within: float = 5.0) -> bool:
+    async def accepts(self, bearer: str, project: str = "demo", within: float = LONG) -> bool:
         why = await self._tokens.objection(project, bearer, self.clock.monotonic() + within)
         if why is not None:
             self.whys.append(why)

@@ -13,6 +13,7 @@ from gha_step.inbound.refused_callers import RefusedCallers
 from gha_step.pb.v1 import step_pb2 as pb
 from gha_step.pb.v1.step_pb2_grpc import StepServiceStub
 from gha_step.telemetry import Telemetry
+from tests.inbound.channels import WITHIN
 from tests.inbound.wire import get, post
 from tests.support.calls import BEARER, body, config
 from tests.support.clock import VirtualClock, eventually
@@ -86,7 +87,7 @@ def test_over_grpc_a_caller_without_the_token_is_told_by_its_address(tmp_path: P
         plain = (("grpc.enable_http_proxy", 0),)
         with grpc.insecure_channel(server.grpc_target, plain) as channel, pytest.raises(grpc.RpcError):
             StepServiceStub(channel).ListKinds(
-                pb.ListKindsRequest(), metadata=(("authorization", f"Bearer {GUESS}"),), timeout=20
+                pb.ListKindsRequest(), metadata=(("authorization", f"Bearer {GUESS}"),), timeout=WITHIN
             )
         assert b'refused_callers_total{wire="grpc"} 1.0' in server.ask(path="/metrics")[1]
         (line,) = [line["message"] for line in server.lines() if line["level"] == "WARNING"]
@@ -101,10 +102,10 @@ def test_over_grpc_messages_that_are_none_are_told_once_a_second_and_all_counted
             for method, sent in (("Execute", b"\xff\xff"), ("Execute", b""), ("Run", b""), ("Execute", b"")):
                 call: Any = channel.unary_stream(f"/gha_step.v1.StepService/{method}")
                 with pytest.raises(grpc.RpcError):
-                    list(call(sent, metadata=(("authorization", f"Bearer {BEARER}"),), timeout=20))
+                    list(call(sent, metadata=(("authorization", f"Bearer {BEARER}"),), timeout=WITHIN))
             health: Any = channel.unary_unary("/grpc.health.v1.Health/Check")
             with pytest.raises(grpc.RpcError):
-                health(b"\xff", timeout=20)
+                health(b"\xff", timeout=WITHIN)
         metrics = server.ask(path="/metrics")[1]
         assert b'malformed_calls_total{wire="grpc"} 5.0' in metrics
         assert b'refused_callers_total{wire="grpc"} 0.0' in metrics

@@ -7,6 +7,7 @@ import time
 import pytest
 
 from gha_step.inbound.scrapes import Scrapes
+from tests.support.clock import LONG
 
 
 def test_all_who_ask_at_once_get_the_same_and_who_asks_later_gets_what_is_made_later() -> None:
@@ -16,7 +17,7 @@ def test_all_who_ask_at_once_get_the_same_and_who_asks_later_gets_what_is_made_l
     def collect() -> bytes:
         made.append(b"%d" % (len(made) + 1))
         begun.set()
-        go_on.wait(20)
+        go_on.wait(LONG)
         return made[-1]
 
     async def play() -> None:

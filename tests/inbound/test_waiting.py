@@ -5,12 +5,12 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from gha_step.emulator import Delay, GitHub
+from gha_step.emulator import GitHub, Hold
 from gha_step.runtime import ThreadWorkers
 from tests.inbound.slow_secrets import Slow
 from tests.inbound.wire import get, post
-from tests.support.calls import body
-from tests.support.clock import soon
+from tests.support.calls import body, config
+from tests.support.clock import LONG, eventually, soon
 from tests.support.core import Program, Start
 from tests.support.ledger import FaultyStore
 from tests.support.server import serving
@@ -70,13 +70,22 @@ def test_a_ledger_that_takes_long_is_not_waited_for(program: Program, store: Fau
 
 
 def test_one_silent_github_does_not_hold_up_the_steps_of_others(program: Program, github: GitHub) -> None:
-    github.faults.add(Delay(1.0), "dispatch", times=8, where=lambda request: b"slow" in request.body)
+    hold = Hold()
+    github.faults.add(hold, "dispatch", times=8, where=lambda request: b"slow" in request.body)
+    slow_config = body()["step"]["config"] | {"inputs": {"environment": "slow", "image_tag": "1"}}
     with serving(program, workers=4, reply_within=LIMIT) as url, ThreadPoolExecutor(8) as pool:
-        slow_config = body()["step"]["config"] | {"inputs": {"environment": "slow", "image_tag": "1"}}
-        waiting = [pool.submit(post, url, body(slow_config, alias=f"slow{number}")) for number in range(8)]
-        quick = post(url, body(alias="quick")).json
-        assert quick["status"] in ("Succeeded", "Running")
-        assert {call.result().json["status"] for call in waiting} == {"Running"}
+
+        def to_the_end(alias: str, config: Any) -> str:
+            while (answer := post(url, body(config, alias=alias)).json)["status"] == "Running":
+                pass
+            return str(answer["status"])
+
+        slow = [pool.submit(to_the_end, f"slow{number}", slow_config) for number in range(8)]
+        eventually(lambda: github.count("dispatch") == 8)
+        assert to_the_end("quick", config()) == "Succeeded"
+        assert not any(call.done() for call in slow)
+        hold.release()
+        assert {call.result() for call in slow} == {"Succeeded"}
     assert github.count("dispatch") == 9
 
 
@@ -98,10 +107,10 @@ def test_a_hundred_calls_at_once_are_all_answered_and_dispatched_once_each(progr
 def test_threads_of_one_kind_do_not_starve_the_others() -> None:
     workers = ThreadWorkers(1, "only")
     free = threading.Event()
-    first = workers.spawn(lambda: free.wait(10))
+    first = workers.spawn(lambda: free.wait(LONG))
     second = workers.spawn(lambda: "second")
     assert not workers.join(second, 0.05)
     assert second.cancel()
     free.set()
     assert workers.join(first, 5)
-    assert workers.spawn(lambda: "third").result(5) == "third"
+    assert workers.spawn(lambda: "third").result(LONG) == "third"

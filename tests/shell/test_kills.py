@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from gha_step.emulator import Delay
+from tests.support.clock import LONG
 
 from .commands import Shell, dispatching, dispatching_marked, shell, values
 
@@ -29,7 +30,7 @@ def _round(machine: Shell, tag: str, dice: random.Random, *, marked: bool) -> st
         else:
             time.sleep(dice.uniform(0.0, 2.0))
         process.kill()
-        process.communicate(timeout=20)
+        process.communicate(timeout=4 * LONG)
     last = machine.run(*arguments)
     end = _judged(machine, tag, last.stdout, last.stderr, marked=marked)
     assert last.returncode == (0 if end == "run" else 3), last.stderr

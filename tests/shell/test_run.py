@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from gha_step.emulator import EXAMPLE_TOKEN, Answer, Hold, Job, Reset, Response, Run, Token
+from tests.support.clock import LONG
 from tests.support.process import clean_environment
 
 from .commands import Shell, dispatching, dispatching_marked, values
@@ -385,7 +386,7 @@ def test_a_second_signal_ends_the_command_at_once_with_exit_three(machine: Shell
     time.sleep(1)
     assert process.poll() is None
     process.send_signal(signal.SIGTERM)
-    _, err = process.communicate(timeout=20)
+    _, err = process.communicate(timeout=4 * LONG)
     assert process.returncode == 3
     assert "--key k" in err.splitlines()[-1]
     machine.github.faults.clear()

@@ -13,7 +13,7 @@ from gha_step.emulator.api import OperationName
 from gha_step.ledger.sqlite import SqliteStore
 from gha_step.steps.kind import Underway
 from tests.support.calls import body
-from tests.support.clock import VirtualClock
+from tests.support.clock import LONG, VirtualClock
 from tests.support.core import Program
 from tests.support.network import FaultyConnector
 from tests.support.secrets import example_secret, write_secret
@@ -81,7 +81,7 @@ class Follower:
         outcome = self.begin(**changes)
         if isinstance(outcome, StepResult):
             return outcome
-        outcome.ready.result(timeout=15)
+        outcome.ready.result(timeout=LONG)
         self.heard.append(outcome.answer())
         return self.heard[-1]
 

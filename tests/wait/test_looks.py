@@ -38,7 +38,7 @@ from gha_step.steps.wait.snapshot import Snapshot
 from gha_step.steps.wait.step import LookUnderway
 from gha_step.steps.waking import Hint
 from tests.support.certificates import Authority
-from tests.support.clock import VirtualClock
+from tests.support.clock import LONG, VirtualClock
 from tests.support.network import ScriptedConnection
 from tests.support.secrets import write_secret
 
@@ -565,7 +565,7 @@ def looked(here: Follower, renew: Callable[[Secret], Secret]) -> Snapshot:
     run = RunReference(resolve_endpoint(here.url, allow_http=False), "myorg", "my-app", RUN)
     look = here.program.run_poller.look(run, Secret(APP.value), renew)
     assert isinstance(look, Look)
-    look.ready.result(timeout=15)
+    look.ready.result(timeout=LONG)
     assert look.seen is not None
     return look.seen
 
@@ -875,7 +875,7 @@ def test_looks_that_were_under_way_heed_the_hold_of_another(here: Follower) -> N
     under_way = [here.begin(runID=run.id) for run in runs]
     for outcome in under_way:
         assert not isinstance(outcome, StepResult)
-        outcome.ready.result(timeout=15)
+        outcome.ready.result(timeout=LONG)
         assert outcome.answer().status is Status.RUNNING
     assert here.github.count() == 1
 
@@ -925,7 +925,7 @@ def test_a_look_goes_on_after_the_answer_and_serves_the_next_call(here: Follower
     assert not isinstance(under_way, StepResult)
     early = under_way.answer()
     assert (early.status, early.retry_after) == ("Running", 5.0)
-    under_way.ready.result(timeout=15)
+    under_way.ready.result(timeout=LONG)
     here.clock.forward(29)
     assert here.call().status == "Succeeded"
     assert here.github.count() == 1
@@ -937,7 +937,7 @@ def test_a_result_that_nobody_heard_is_old_after_half_a_minute(here: Follower) -
     here.run()
     under_way = here.begin()
     assert not isinstance(under_way, StepResult)
-    under_way.ready.result(timeout=15)
+    under_way.ready.result(timeout=LONG)
     here.clock.forward(31)
     here.call()
     assert here.github.count() == 2
@@ -949,7 +949,7 @@ def test_calls_that_come_at_once_share_one_look(here: Follower) -> None:
     under_way = [here.begin(project="demo") for _ in range(10)]
     for outcome in under_way:
         assert not isinstance(outcome, StepResult)
-        outcome.ready.result(timeout=15)
+        outcome.ready.result(timeout=LONG)
         assert "in progress" in str(outcome.answer().message)
     assert here.github.count() == 1
 
@@ -962,7 +962,7 @@ def test_each_call_is_answered_by_its_own_expectation(here: Follower) -> None:
     heard = []
     for outcome in under_way:
         assert not isinstance(outcome, StepResult)
-        outcome.ready.result(timeout=15)
+        outcome.ready.result(timeout=LONG)
         heard.append(outcome.answer().status)
     assert heard == ["Succeeded", "Succeeded", "Failed"]
     assert here.github.count("get-run") == 1
@@ -1016,7 +1016,7 @@ def test_what_a_look_saw_before_a_hint_and_nobody_has_heard_is_looked_at_again(h
     run = here.run()
     begun = here.begin()
     assert isinstance(begun, LookUnderway)
-    begun.ready.result(timeout=15)  # after its call was answered: the next one would be told of it
+    begun.ready.result(timeout=LONG)  # after its call was answered: the next one would be told of it
     run.finish()
     here.program.run_poller.hint(Hint("myorg", "my-app", run.id))
     assert here.call().status == "Succeeded"

@@ -29,6 +29,7 @@ from gha_step.emulator import (
 from gha_step.github.artifacts import MAX_OBJECT
 from gha_step.steps.wait.run_poller import KEPT_OUTPUTS
 from gha_step.steps.wait.step import LookUnderway
+from tests.support.clock import LONG
 
 from .follower import RUN, Follower, following, told
 
@@ -487,7 +488,7 @@ def test_outputs_that_nobody_has_fetched_take_bounded_memory(here: Follower) -> 
     ended(here, {"text": text})
     first = here.begin(**WANTED)
     assert isinstance(first, LookUnderway)
-    first.ready.result(timeout=15)
+    first.ready.result(timeout=LONG)
     for number in range(1, KEPT_OUTPUTS // 250_000 + 1):
         ended(here, {"text": text})
         assert here.call(runID=str(RUN + number), **WANTED).status == "Succeeded"

@@ -16,12 +16,13 @@ import pytest
 
 from gha_step.emulator import Answer, Close, Reset, Response, serve
 from gha_step.emulator.port import EXAMPLE_CLIENT_ID, Action, Kafka, OperationName, Port, example, kafka_message
+from tests.support.clock import LONG
 
 from .asking import RESERVED, answer, ask, token
 
 
 def send(url: str, method: str, path: str, bearer: str, body: object = None) -> tuple[int, bytes]:
-    connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=20)
+    connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=LONG)
     headers = {"Authorization": f"Bearer {bearer}", "User-Agent": "test", **RESERVED}
     try:
         connection.request(method, path, None if body is None else json.dumps(body), headers)
@@ -110,11 +111,11 @@ def test_the_command_prints_how_to_press_and_ends_on_a_signal() -> None:
         assert login is not None
         body = json.dumps({"clientId": login[1], "clientSecret": login[2]}).encode()
         asked = urllib.request.Request(f"{url[0]}/v1/auth/access_token", body, {"User-Agent": "test"})
-        with urllib.request.urlopen(asked, timeout=20) as response:
+        with urllib.request.urlopen(asked, timeout=LONG) as response:
             bearer = json.load(response)["accessToken"]
         assert send(url[0], "POST", "/v1/actions/deploy/runs", bearer, {"properties": {}})[0] == 202
         process.send_signal(signal.SIGTERM)
-        assert process.wait(20) == 0
+        assert process.wait(2 * LONG) == 0
 
 
 def test_an_empty_port_serves_its_routes_too() -> None:

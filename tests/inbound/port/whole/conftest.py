@@ -11,6 +11,7 @@ import pytest
 from gha_step.emulator import EXAMPLE_REPOSITORY, NEVER, GitHub, serve
 from gha_step.emulator.port import Port, example
 from gha_step.ledger.sqlite import SqliteStore
+from tests.support.clock import LONG
 from tests.support.github import github_at
 from tests.support.ledger import FaultyStore
 from tests.support.port import PortProcess, QuickClock, port_secrets
@@ -66,5 +67,5 @@ def begin(tmp_path: Path, port: Port, github_url: str, store: FaultyStore, clock
             one.stop()
         for one in begun:
             one.finish()
-        with suppress(HTTPError), build_opener(ProxyHandler({})).open(f"{port_url}/v1/none", timeout=5):
+        with suppress(HTTPError), build_opener(ProxyHandler({})).open(f"{port_url}/v1/none", timeout=LONG):
             pass  # connections are taken in order: none is left that it has not even seen
