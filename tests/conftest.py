@@ -49,6 +49,38 @@ def pytest_configure() -> None:
             os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(MEMORY))
 
 
+# Tests that wait for many seconds, the longest first.
+LONG_ONES: Final = (
+    "test_the_blocks_of_a_page_run_as_they_stand",
+    "test_port_s_runs_all_end_truly",
+    "test_a_second_member_gets_its_share",
+    "test_the_demo_for_port_ends",
+    "test_a_lost_answer_is_exit_three",
+    "test_messages_come_in_order_are_paused",
+    "test_a_new_group_that_begins_at_the_end",
+    "test_whenever_",
+    "test_the_demo_",
+)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The long ones begin first, in one half of the workers, while the other half computes: begun last, each would be
+    waited for alone. xdist gives each worker a part of the list, in its order."""
+    workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    if workers == 1:
+        return
+    found = dict.fromkeys(item for name in LONG_ONES for item in items if item.name.startswith(name))
+    long, others = list(found), [item for item in items if item not in found]
+    waiting, count, ordered = max(1, workers // 2), len(items), list[pytest.Item]()
+    for part in range(workers):
+        ends = len(ordered) + (count - len(ordered)) // (workers - part)
+        ordered += long[part::waiting] if part < waiting else []
+        share = max(0, ends - len(ordered))
+        ordered, others = ordered + others[:share], others[share:]
+    items[:] = ordered
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_collection() -> Generator[None, object, object]:
     """Each worker collects all tests, and nothing of them is garbage: to look for some takes a tenth of that time."""

@@ -102,7 +102,8 @@ ALL: Final = [block for path in TEXTS for block in blocks(path)]
     ids=lambda path: path.name,
 )
 def test_the_blocks_of_a_page_run_as_they_stand_in_an_empty_directory(path: Path, tmp_path: Path) -> None:
-    """In order, in one shell that ends with the first error; only ports are others, for several of us run at once."""
+    """In order, in one shell that ends with the first error. Only ports are others, for several of us run at once, and
+    new runs are listed within a second."""
     script = "\n".join(
         f"echo '── {number}'\n{block.text}"
         for number, block in enumerate(blocks(path))
@@ -111,7 +112,9 @@ def test_the_blocks_of_a_page_run_as_they_stand_in_an_empty_directory(path: Path
     for port in sorted(set(re.findall(r":(\d{4})\b", script))):
         script = script.replace(f":{port}", f":{free_port()}")
     commands = Path(sys.executable).parent
-    environment = clean_environment(PATH=f"{commands}:{os.environ['PATH']}", HOME=str(tmp_path), BASH_ENV="")
+    environment = clean_environment(
+        PATH=f"{commands}:{os.environ['PATH']}", HOME=str(tmp_path), BASH_ENV="", GHA_STEP_SETTLE="1s"
+    )
     for name in ("GITHUB_ACTIONS", "GH_TOKEN", "GITHUB_TOKEN", "GITHUB_OUTPUT", "KARGO_OUTPUT"):
         environment.pop(name, None)
     bash = shutil.which("bash")

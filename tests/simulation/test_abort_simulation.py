@@ -8,7 +8,7 @@ from .schedule import Broken, describe
 CHUNK = 16
 
 
-@pytest.mark.parametrize("first", range(0, 48, CHUNK))
+@pytest.mark.parametrize("first", range(0, 32, CHUNK))
 def test_no_schedule_breaks_an_invariant(first: int) -> None:
     ends: set[str] = set()
     for seed in range(first, first + CHUNK):

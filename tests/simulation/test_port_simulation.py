@@ -8,7 +8,7 @@ from .schedule import Broken
 CHUNK = 8
 
 
-@pytest.mark.parametrize("first", range(0, 40, CHUNK))
+@pytest.mark.parametrize("first", range(0, 24, CHUNK))
 def test_no_schedule_breaks_an_invariant(first: int) -> None:
     for seed in range(first, first + CHUNK):
         schedule = PortSchedule(seed)

@@ -9,7 +9,7 @@ from .schedule import Broken, Schedule, describe
 CHUNK = 20
 
 
-@pytest.mark.parametrize("first", range(0, 160, CHUNK))
+@pytest.mark.parametrize("first", range(0, 100, CHUNK))
 def test_no_schedule_breaks_an_invariant(first: int) -> None:
     for seed in range(first, first + CHUNK):
         schedule = Schedule(seed)
