@@ -43,7 +43,8 @@ def test_no_more_work_runs_at_once_than_the_limit_allows() -> None:
 
     jobs = [workers.spawn(work) for _ in range(20)]
     assert all(workers.join(job, LONG) for job in jobs)
-    assert most[0] == 3
+    assert most[0] <= 3
+    assert all_at_once(workers, 3)
 
 
 def test_quick_work_before_does_not_make_later_work_wait_for_a_thread() -> None:
@@ -174,7 +175,7 @@ class Held:
         def work() -> None:
             with lock:
                 self.begun[0] += 1
-            self._free.wait(30)
+            self._free.wait(LONG)
 
         self.jobs = [workers.spawn(work, share) for _ in range(number)]
 

@@ -41,7 +41,8 @@ from gha_step.emulator import (
     run,
     serve,
 )
-from tests.support.clock import eventually
+from tests.support.clock import LONG, eventually
+from tests.support.ports import has_ipv6
 
 from .asking import DISPATCH, INPUTS, REPO
 
@@ -269,6 +270,7 @@ def test_the_port_is_free_again_at_once(github: GitHub) -> None:
         assert posted(again)[0] == 200
 
 
+@pytest.mark.skipif(not has_ipv6(), reason="no IPv6 here")
 def test_it_listens_on_ipv6_too(github: GitHub) -> None:
     with serve(github, host="::1") as url:
         assert url.startswith("http://[::1]:")
@@ -297,7 +299,7 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 
 def test_tls_by_certificate_files_with_faults_and_urls_to_match(github: GitHub, certificate: tuple[Path, Path]) -> None:
     def over_tls(url: str) -> bytes:
-        connection = http.client.HTTPSConnection(urlsplit(url).netloc, timeout=5, context=trusting)
+        connection = http.client.HTTPSConnection(urlsplit(url).netloc, timeout=LONG, context=trusting)
         try:
             connection.request("POST", DISPATCH, BODY, HEADERS)
             with connection.getresponse() as response:
@@ -347,4 +349,4 @@ def test_run_prints_its_url_and_ends_on_a_signal(ending: signal.Signals) -> None
         with post(found[1]) as response:
             assert response.status == 422
         process.send_signal(ending)
-        assert process.wait(5) == 0
+        assert process.wait(LONG) == 0

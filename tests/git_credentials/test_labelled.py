@@ -13,8 +13,8 @@ from gha_step.credentials.kubernetes import KubernetesSecrets
 from gha_step.credentials.secrets import LabelledSecret, SecretReader
 from gha_step.kube import connect
 from gha_step.runtime import Clock, SystemClock
-from tests.support.api_server import ApiServer, Scripted, answer, as_secret, closed, reset, silent, status
-from tests.support.clock import VirtualClock
+from tests.support.api_server import ApiServer, Scripted, answer, as_secret, closed, patience, reset, silent, status
+from tests.support.clock import LONG, VirtualClock
 from tests.support.cluster import write_kubeconfig
 from tests.support.denials import told_at_last
 from tests.support.secrets import write_secret
@@ -24,9 +24,9 @@ SUBJECT = "system:serviceaccount:demo:default"
 PATH = "/api/v1/namespaces/demo/secrets"
 
 
-def in_cluster(server: ApiServer, folder: Path, clock: Clock | None = None) -> KubernetesSecrets:
+def in_cluster(server: ApiServer, folder: Path, clock: Clock | None = None, timeout: float = LONG) -> KubernetesSecrets:
     kubeconfig = write_kubeconfig(folder / "kubeconfig", server.url)
-    return KubernetesSecrets(connect({"KUBECONFIG": str(kubeconfig)}, clock or SystemClock(), timeout=0.4))
+    return KubernetesSecrets(connect({"KUBECONFIG": str(kubeconfig)}, clock or SystemClock(), timeout=timeout))
 
 
 def listing(*secrets: Mapping[str, Any], after: str = "") -> Mapping[str, Any]:
@@ -98,7 +98,7 @@ def test_without_a_clear_answer_nothing_is_said_of_the_secrets(
 ) -> None:
     server.scripted.append(trouble)
     with pytest.raises(SecretsUnavailable, match="the Secrets of the namespace demo cannot be listed now") as caught:
-        found(in_cluster(server, tmp_path))
+        found(in_cluster(server, tmp_path, timeout=patience(trouble)))
     assert caught.value.retry_after is not None
     assert caught.value.retry_after > 0
 

@@ -57,7 +57,7 @@ def live(folder: Path, **settings: str) -> Iterator[Live]:
         yield Live(urls.get("http", ""), target, folder / "secrets")
     finally:
         server.stop()
-        thread.join(40)
+        thread.join(LONG)
         assert not thread.is_alive()
 
 

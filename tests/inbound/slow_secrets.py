@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 
 from gha_step.credentials.directory import DirectorySecrets
 from gha_step.credentials.secrets import LabelledSecret
+from tests.support.clock import LONG
 
 
 class Slow:
@@ -17,7 +18,7 @@ class Slow:
 
     def read(self, project: str, name: str) -> Mapping[str, bytes]:
         self.reads += 1
-        self.free.wait(60)
+        self.free.wait(LONG)
         return self._real.read(project, name)
 
     def labelled(self, namespace: str) -> Iterator[LabelledSecret]:

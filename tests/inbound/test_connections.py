@@ -62,9 +62,10 @@ def test_who_has_proved_something_or_is_gone_no_longer_counts(caplog: pytest.Log
 def test_a_head_that_does_not_end_is_given_up_and_one_that_does_is_not(
     url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(connections, "HEAD_WITHIN", 0.3)
-    with connected(url) as silent, connected(url) as half, connected(url) as kept:
+    with ExitStack() as stack, connected(url) as kept:
         assert answers(kept)
+        monkeypatch.setattr(connections, "HEAD_WITHIN", 0.3)  # for what comes now
+        silent, half = stack.enter_context(connected(url)), stack.enter_context(connected(url))
         half.sendall(b"GET /healthz HTTP/1.1\r\nHost: ")
         assert closed(silent)
         assert closed(half)
@@ -74,8 +75,9 @@ def test_a_head_that_does_not_end_is_given_up_and_one_that_does_is_not(
 
 
 def test_a_body_may_take_longer_than_a_head(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connections, "HEAD_WITHIN", 0.1)
     with connected(url) as slow:
+        assert answers(slow)
+        monkeypatch.setattr(connections, "HEAD_WITHIN", 0.1)
         slow.sendall(head(Content_Length="2"))
         time.sleep(0.4)
         slow.sendall(b"{}")
@@ -133,9 +135,9 @@ def test_what_has_no_end_is_refused(url: str, begin: str, piece: str) -> None:
 
 
 def test_empty_lines_between_requests_keep_no_connection(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connections, "HEAD_WITHIN", 0.1)
     with connected(url) as kept:
         assert answers(kept)
+        monkeypatch.setattr(connections, "HEAD_WITHIN", 0.1)
         kept.sendall(b"\r\n")
         assert closed(kept)
 

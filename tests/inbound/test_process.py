@@ -22,6 +22,7 @@ from tests.inbound.wire import connected, get, head, post, read_reply
 from tests.support.calls import BEARER, body
 from tests.support.certificates import Authority
 from tests.support.clock import LONG, eventually
+from tests.support.ports import free_port
 from tests.support.process import Served, clean_environment, served
 from tests.support.secrets import example_secret
 
@@ -193,8 +194,7 @@ def test_the_log_level_hides_what_is_below_it(tmp_path: Path, github_url: str) -
         assert server.lines()
     folder = tmp_path / "quiet"
     folder.mkdir()
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     environment = {
         "GHA_STEP_HTTP_LISTEN": f"127.0.0.1:{port}",
         "GHA_STEP_TOKEN_FILE": "none",
@@ -257,8 +257,7 @@ def test_a_server_without_file_descriptors_is_not_ready_and_is_again_once_there_
 def test_a_server_whose_log_nobody_reads_goes_on(tmp_path: Path, server: Served) -> None:
     folder = tmp_path / "unread"
     folder.mkdir()
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        url = f"http://127.0.0.1:{free.getsockname()[1]}"
+    url = f"http://127.0.0.1:{free_port()}"
     environment = {
         "GHA_STEP_HTTP_LISTEN": url.removeprefix("http://"),
         "GHA_STEP_TOKEN_FILE": "none",

@@ -423,7 +423,7 @@ class Hanging:
 
     def read(self, project: str, name: str):  # type: ignore[no-untyped-def]
         if project != self._project:
-            self.free.wait(30)
+            self.free.wait(LONG)
         return self._real.read(project, name)
 
     def labelled(self, namespace: str):  # type: ignore[no-untyped-def]

@@ -23,7 +23,7 @@ def test_all_who_ask_at_once_get_the_same_and_who_asks_later_gets_what_is_made_l
     async def play() -> None:
         scrapes = Scrapes(collect)
         first = [asyncio.create_task(scrapes.read()) for _ in range(50)]
-        await asyncio.to_thread(begun.wait, 20)
+        await asyncio.to_thread(begun.wait, LONG)
         later = [asyncio.create_task(scrapes.read()) for _ in range(50)]
         first.pop().cancel()
         await asyncio.sleep(0)

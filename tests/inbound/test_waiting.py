@@ -58,7 +58,7 @@ def test_a_ledger_that_takes_long_is_not_waited_for(program: Program, store: Fau
     free = threading.Event()
 
     def stall() -> None:
-        free.wait(60)
+        free.wait(LONG)
 
     store.before_read = stall
     with serving(program, reply_within=LIMIT) as url:
@@ -112,5 +112,5 @@ def test_threads_of_one_kind_do_not_starve_the_others() -> None:
     assert not workers.join(second, 0.05)
     assert second.cancel()
     free.set()
-    assert workers.join(first, 5)
+    assert workers.join(first, LONG)
     assert workers.spawn(lambda: "third").result(LONG) == "third"

@@ -9,7 +9,7 @@ import pytest
 
 from gha_step.kube import AlreadyExists, Conflict, KubeUnavailable, NotFound
 from gha_step.ledger.leader import DURATION, LEADS_FOR, RENEW, Alone, LeaseLeader
-from tests.support.clock import VirtualClock, eventually
+from tests.support.clock import LONG, VirtualClock, eventually
 
 
 class Leases:
@@ -150,7 +150,7 @@ def test_who_stops_lets_the_next_one_begin_at_once(process: Callable[[str], Leas
     thread.start()
     eventually(first.leads)
     stopped.set()
-    thread.join(30)
+    thread.join(LONG)
     assert not first.leads()
     second.renew()
     assert second.leads()

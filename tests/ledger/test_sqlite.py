@@ -25,7 +25,7 @@ from gha_step.ledger.sqlite import SqliteStore
 from gha_step.ledger.store import Conflict, LedgerUnusable, Standing
 from tests.ledger.records import REPORT, TARGET, record
 from tests.ledger.store_contract import fresh
-from tests.support.clock import eventually
+from tests.support.clock import LONG, eventually
 
 HOLD = """
 import sys
@@ -196,7 +196,7 @@ def at_once(held: SqliteStore, *records: Record) -> list[Record | Exception]:
         with held._thread_lock:
             written = [threads.submit(write, record) for record in records]
             eventually(lambda: len(held._waiting) == len(records))
-        return [one.result(10) for one in written]
+        return [one.result(LONG) for one in written]
 
 
 def test_writes_that_come_while_the_disk_is_busy_share_a_commit_and_only_a_stale_one_fails(held: SqliteStore) -> None:
@@ -358,7 +358,7 @@ store.close()
 def test_a_server_whose_files_are_gone_lives_and_takes_nobody_elses_with_it(how: str, path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-c", CLOSE_AFTER, str(path), how],
-        cwd=Path(__file__).parents[2], capture_output=True, text=True, timeout=60, check=False,
+        cwd=Path(__file__).parents[2], capture_output=True, text=True, timeout=LONG, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done
     assert "nothing is sent" in done.stdout
@@ -429,7 +429,7 @@ def test_a_ledger_that_cannot_be_written_is_refused(read_only: str) -> None:
             file.chmod(0o666 if file.suffix == ".lock" and read_only == "files" else 0o444)
         folder.chmod(0o555 if read_only == "directory" else 0o777)
         command = [sys.executable, "-c", OPEN, str(path)]
-        opened = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
+        opened = subprocess.run(command, capture_output=True, text=True, timeout=LONG, check=False)
         folder.chmod(0o777)
         assert (opened.returncode, opened.stderr) == (2, "")
         assert str(path) in opened.stdout

@@ -97,7 +97,7 @@ class Site:
     def stop(self) -> None:
         """As SIGTERM does; a POST on the wire is awaited."""
         self._server.stop()
-        self._thread.join(40)
+        self._thread.join(LONG)
         assert not self._thread.is_alive()
         self._server.close()  # a process would end here, and its lock on the ledger with it
 
@@ -141,7 +141,7 @@ class Site:
         """Passes the promotion's name, as Kargo's example does."""
         return self.step(promotion, file, inputs={"promotion": promotion.name}, **changes)
 
-    def follow(self, promotion: Promotion, step: Step, *, wait: Wait = as_told, within: float = 60.0) -> Followed:
+    def follow(self, promotion: Promotion, step: Step, *, wait: Wait = as_told, within: float = 240.0) -> Followed:
         """Call until the step is over. :raises AssertionError: it is not, in so many seconds, or a rule is broken."""
         begun = time.monotonic()
         heard: list[Heard] = []

@@ -3,7 +3,7 @@
 import threading
 
 from gha_step.emulator import Delay, Hold
-from tests.support.clock import soon
+from tests.support.clock import LONG, soon
 
 from .site import Site
 
@@ -46,7 +46,7 @@ def test_calls_for_the_same_key_at_once_join_the_one_dispatch(github_com: Site) 
     for caller in callers:
         caller.start()
     for caller in callers:
-        caller.join(30)
+        caller.join(LONG)
     assert len(ends) == 6
     assert len(set(ends)) == 1
     assert github_com.github.count("dispatch") == 1

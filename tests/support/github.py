@@ -7,6 +7,7 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from gha_step.emulator import GitHub, serve
+from tests.support.clock import LONG
 
 WORKFLOW: Final = """
 name: Deploy
@@ -29,6 +30,6 @@ def github_at(github: GitHub) -> Iterator[str]:
         yield url
         # Connections are taken in order: none is left that it has not even seen, and would not close.
         host, _, port = urlsplit(url).netloc.rpartition(":")
-        with socket.create_connection((host, int(port)), timeout=5) as last:
+        with socket.create_connection((host, int(port)), timeout=LONG) as last:
             last.sendall(b"GET /api/v3/meta HTTP/1.1\r\nHost: x\r\n\r\n")
             assert last.recv(1)

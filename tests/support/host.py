@@ -101,7 +101,7 @@ class KargoHost:
 
     # ---------------------------------------------------------------- one promotion
 
-    def promote(self, promotion: Promotion, steps: Sequence[Step], within: float = 60.0) -> list[Heard]:
+    def promote(self, promotion: Promotion, steps: Sequence[Step], within: float = 240.0) -> list[Heard]:
         """All steps in order; the last call of each. Ends with the first that does not succeed."""
         ends = []
         for step in steps:
@@ -110,7 +110,7 @@ class KargoHost:
                 break
         return ends
 
-    def run(self, promotion: Promotion, step: Step, within: float = 60.0) -> Heard:
+    def run(self, promotion: Promotion, step: Step, within: float = 240.0) -> Heard:
         """Call until the step is over. :raises AssertionError: it is not, in ``within`` seconds."""
         deadline = self._monotonic() + within
         while True:

@@ -10,7 +10,7 @@ from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 
 TOPIC: Final = "org_emulated.github.runs"
 GROUP: Final = "org_emulated.gha-step"
-WITHIN: Final = 20.0  # seconds
+WITHIN: Final = 60.0  # seconds
 
 
 @dataclass(frozen=True)

@@ -14,3 +14,13 @@ def free_port() -> int:
     port: int = keeper.getsockname()[1]
     keeper.detach()  # bound, never listening, until the process ends
     return port
+
+
+def has_ipv6() -> bool:
+    """Whether this machine has IPv6's loopback; a container often has none."""
+    try:
+        with socket.socket(socket.AF_INET6) as tried:
+            tried.bind(("::1", 0))
+    except OSError:
+        return False
+    return True

@@ -20,6 +20,7 @@ from urllib.parse import urlsplit
 from gha_step.cli import main
 from gha_step.telemetry import log
 from tests.support.calls import BEARER
+from tests.support.clock import LONG
 from tests.support.clock_ahead import AHEAD
 from tests.support.forks import Fork
 
@@ -55,7 +56,7 @@ def run_command(*arguments: str, **variables: str) -> Ended:
         env=clean_environment(**variables),
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=START_WITHIN,
         check=False,
     )
     return Ended(done.returncode, done.stdout, done.stderr)
@@ -142,7 +143,7 @@ class Served:
     def _await_url(self, begun: int) -> str:
         deadline = time.monotonic() + START_WITHIN
         while time.monotonic() < deadline and self.process.poll() is None:
-            for line in self.log.read_bytes()[begun:].decode().splitlines():
+            for line in self.log.read_bytes()[begun:].rpartition(b"\n")[0].decode().splitlines():
                 if "listening on http" in line:
                     said = json.loads(line)["message"] if line.startswith("{") else line
                     return str(said).partition("listening on ")[2].split()[0]
@@ -185,7 +186,7 @@ class Served:
         """SIGTERM, and no waiting."""
         self.process.send_signal(signal.SIGTERM)
 
-    def stop(self, within: float = 30.0) -> int:
+    def stop(self, within: float = LONG) -> int:
         """SIGTERM; gives the exit code. :raises subprocess.TimeoutExpired: it does not end."""
         self.terminate()
         return self.process.wait(within)

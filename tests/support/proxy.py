@@ -10,6 +10,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 from tests.support.certificates import Issued
+from tests.support.clock import LONG
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,7 @@ class Proxy:
             return
         host, _, port = target.rpartition(":")
         address = ("127.0.0.1", self.leads[target]) if target in self.leads else (host, int(port))
-        with socket.create_connection(address, timeout=10) as server:
+        with socket.create_connection(address, timeout=LONG) as server:
             client.sendall(b"HTTP/1.1 200 Connection established\r\n\r\n")
             _relay(client, server)
 
@@ -88,7 +89,7 @@ def proxy(issued: Issued | None = None) -> Iterator[Proxy]:
         threads: list[threading.Thread] = []
 
         def one(client: socket.socket) -> None:
-            client.settimeout(10)
+            client.settimeout(LONG)
             with suppress(OSError), tls.wrap_socket(client, server_side=True) if tls else client as spoken:
                 running.serve(spoken)
 

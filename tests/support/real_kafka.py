@@ -6,7 +6,6 @@ It needs `java`, and in ``KAFKA_JARS`` a folder with the jars of org.apache.kafk
 
 import os
 import shutil
-import socket
 import subprocess
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,6 +20,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from tests.support.certificates import Authority
 from tests.support.kafka import WITHIN, Login
+from tests.support.ports import free_port
 
 USER: Final = "org_emulated"
 PASSWORD: Final = "the-password-for-kafka"
@@ -71,7 +71,7 @@ def real_kafka(folder: Path, *topics: str) -> Iterator[Login]:
     key = load_pem_private_key(issued.key.read_bytes(), None)
     pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())  # no other form is read
     keystore.write_bytes(pem + issued.certificate.read_bytes())
-    client, inside, controller = _ports(3)
+    client, inside, controller = free_port(), free_port(), free_port()
     properties = folder / "server.properties"
     properties.write_text(
         PROPERTIES.format(client=client, inside=inside, controller=controller, keystore=keystore, logs=folder / "logs")
@@ -92,14 +92,6 @@ def real_kafka(folder: Path, *topics: str) -> Iterator[Login]:
 def _java(*arguments: str) -> list[str]:
     jars = os.environ["KAFKA_JARS"]
     return ["java", "-Xmx256m", "-XX:+UseSerialGC", "-cp", f"{jars}/*", *arguments]
-
-
-def _ports(count: int) -> list[int]:
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [one.getsockname()[1] for one in sockets]
-    for one in sockets:
-        one.close()
-    return ports
 
 
 def _create(address: str, topics: Sequence[str], process: "subprocess.Popen[bytes]", log: Path) -> None:

@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Final
 
+from tests.support.clock import LONG
+
 LATE: Final = 1.0  # seconds for which a late request may take to be processed
 
 
@@ -50,13 +52,13 @@ class Relay:
         back.start()
         with suppress(OSError):
             while data := client.recv(65_536):
-                wire.open.wait(30)
+                wire.open.wait(LONG)
                 server.sendall(data)
         if wire.held:
             back.join(LATE)  # a server that sees the client leave gives up its request
         with suppress(OSError):
             server.shutdown(socket.SHUT_WR)
-        back.join(30)
+        back.join(LONG)
         self._wires.remove(wire)
 
     def _answers(self, wire: _Wire, server: socket.socket, client: socket.socket) -> None:

@@ -15,6 +15,7 @@ from gha_step.inbound.rest.project_tokens import ProjectTokens
 from gha_step.inbound.rest.resource import ProjectApi
 from gha_step.runtime import ThreadWorkers
 from tests.support.calls import BEARER
+from tests.support.clock import LONG
 from tests.support.core import Program
 
 
@@ -75,5 +76,5 @@ def serving(
         yield server.url
     finally:
         server.stop()
-        thread.join(40)
+        thread.join(LONG)
         assert not thread.is_alive()

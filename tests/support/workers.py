@@ -5,6 +5,7 @@ from concurrent.futures import Future, wait
 from typing import Any, TypeVar
 
 from gha_step.runtime import ThreadWorkers
+from tests.support.clock import LONG
 
 T = TypeVar("T")
 
@@ -30,6 +31,6 @@ class TrackedWorkers:
     def join(self, job: "Future[Any]", seconds: float) -> bool:
         return self._threads.join(job, seconds)
 
-    def finish(self, seconds: float = 15.0) -> None:
+    def finish(self, seconds: float = LONG) -> None:
         """Wait until nothing is under way. :raises AssertionError: something still is."""
         assert not wait(self._jobs, timeout=seconds).not_done, "work goes on after the test"

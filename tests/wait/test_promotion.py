@@ -12,6 +12,7 @@ import pytest
 from gha_step.emulator import EXAMPLE_TOKEN, GitHub, Job, bad_gateway, serve
 from gha_step.settings import Settings
 from gha_step.wiring.server import build
+from tests.support.clock import LONG
 from tests.support.host import KargoHost, Promotion, Step
 from tests.support.secrets import write_secret
 
@@ -66,7 +67,7 @@ def served(folder: Path, github_url: str) -> Iterator[str]:
         yield server.url
     finally:
         server.stop()
-        thread.join(40)
+        thread.join(LONG)
         assert not thread.is_alive()
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from gha_step.inbound.port.flights import Flights
 from gha_step.runtime import ThreadWorkers
-from tests.support.clock import eventually
+from tests.support.clock import LONG, eventually
 
 
 class Watched(ThreadWorkers):
@@ -31,7 +31,7 @@ class Asked:
 
     def __call__(self) -> int:
         self.count += 1
-        assert self.answered.wait(30)
+        assert self.answered.wait(LONG)
         if self.error is not None:
             raise self.error
         return self.count
@@ -48,8 +48,8 @@ def test_all_who_come_meanwhile_share_one_request_and_its_end(error: Exception |
     other = threads.spawn(lambda: flights.share("another", ask, 30.0))
     eventually(lambda: (ask.count, threads.waiting) == (2, 2))
     ask.answered.set()
-    assert {str(job.exception(30)) if error else job.result(30) for job in jobs} == {"no answer" if error else 2}
-    assert str(other.exception(30)) == "no answer" if error else other.result(30) == 2
+    assert {str(job.exception(LONG)) if error else job.result(LONG) for job in jobs} == {"no answer" if error else 2}
+    assert str(other.exception(LONG)) == "no answer" if error else other.result(LONG) == 2
     ask.error = None
     assert flights.share("one", ask, 30.0) == ask.count > 2
 
