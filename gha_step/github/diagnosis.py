@@ -42,6 +42,7 @@ def why_not_shown(refusal: Refused, workflow: Workflow, token: Token, client: Cl
     if refusal.status != 404 or not refusal.words:
         return str(refusal)
     name, path = f"{workflow.owner}/{workflow.repo}", f".github/workflows/{workflow.file}"
+    name_of = workflow.endpoint.name_of
     if (seen := _repository(workflow, workflow.repository_path, token, client)) is None:
         return str(refusal)
     said = f"GitHub does not show {path} ({refusal.status}: {refusal.words!r})"
@@ -50,10 +51,12 @@ def why_not_shown(refusal: Refused, workflow: Workflow, token: Token, client: Cl
     if seen[0].status != 200:
         return str(refusal)
     if refusal.words.startswith("No commit found for the ref"):
-        return f"{said}: there is no branch or tag {workflow.ref}: push it or correct ref"
+        return (
+            f"{said}: there is no branch or tag {workflow.ref}: push it or correct {workflow.endpoint.name_of('ref')}"
+        )
     return (
-        f"{said}: {token.subject} can see {name}, but there is no {path} on {workflow.ref}: correct workflowFile, or "
-        "push the file there (a fine-grained token or an App also needs Contents: read)"
+        f"{said}: {token.subject} can see {name}, but there is no {path} on {workflow.ref}: correct "
+        f"{name_of('workflowFile')}, or push the file there (a fine-grained token or an App also needs Contents: read)"
     )
 
 

@@ -5,6 +5,7 @@ The dispatch and every other request use what is decided here.
 
 import ipaddress
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
 from typing import Final
@@ -23,7 +24,8 @@ class Endpoint:
     ``base``: the whole URL without a trailing slash, lower-case host, e.g. ``https://ghe.example.com/api/v3``.
     ``host`` is ASCII (IDNA), an IPv6 address without brackets. ``path``: '' or ``/api/v3``.
     ``verify``: whether the server's certificate is checked. ``named_by``: the field in which the user
-    wrote it, for messages; ``by_repo_url``: whether that is repoURL. ``storage``: it is no GitHub, but where one of
+    wrote it, for messages; ``by_repo_url``: whether that is repoURL. ``names``: what the user calls other fields of the
+    config, where not by their own names. ``storage``: it is no GitHub, but where one of
     them keeps artifacts, and whoever made this has checked its host.
     """
 
@@ -35,14 +37,19 @@ class Endpoint:
     verify: bool = True
     named_by: str = field(default="the base URL", compare=False)
     by_repo_url: bool = field(default=False, compare=False)
+    names: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)
     storage: bool = field(default=False, compare=False)
+
+    def name_of(self, field: str) -> str:
+        """What the user calls a field of the config."""
+        return self.names.get(field, field)
 
     def fields(self, *before: str, address: bool = False) -> str:
         """Which fields of the config name the repository, and with ``address`` its server: for messages."""
         own = ["repoURL"] if self.by_repo_url else ["owner", "repo"]
         if address and not self.by_repo_url:
             own.append(self.named_by)
-        *names, last = [*before, *own]
+        *names, last = dict.fromkeys(map(self.name_of, [*before, *own]))
         return f"{', '.join(names)} or {last}" if names else last
 
     @property

@@ -187,13 +187,16 @@ _CAUSES: Final = (
         "{file} on {ref} declares more inputs than this server allows: declare fewer, or join some",
     ),
     (_PARSE, "{file} on {ref} is not a valid workflow: correct it there"),
-    (r"No ref found for", "there is no branch or tag {ref}: GitHub takes no commit SHA; push it or correct ref"),
+    (
+        r"No ref found for",
+        "there is no branch or tag {ref}: GitHub takes no commit SHA; push it or correct {ref_field}",
+    ),
     (
         r"Invalid request\.\s(?:.*\s)?No more than [0-9]+ properties are allowed",
         "this server takes fewer inputs: leave some out, or join them",
     ),
     (r"Unexpected inputs provided", "declare them under on.workflow_dispatch.inputs of {file}, or leave them out"),
-    (r"Required input .* not provided", "the workflow requires it: add it to inputs"),
+    (r"Required input .* not provided", "the workflow requires it: add it to {inputs}"),
     (
         r"Provided value ",
         "use one of the workflow's choices; to take its default leave the input out (null), do not send ''",
@@ -227,7 +230,8 @@ def known_cause(answer: Answer, body: ErrorBody, asked: Asked, token: Token) -> 
     if answer.status == 403 and (link or "saml-single-sign-on" in body.documentation):
         advice = _SSO
     elif asked.says(body.message, "No ref found for") and _COMMIT.fullmatch(asked.ref):
-        return "ref is a commit SHA, and GitHub dispatches on a branch or tag only: name one that points there"
+        name = asked.endpoint.name_of("ref")
+        return f"{name} is a commit SHA, and GitHub dispatches on a branch or tag only: name one that points there"
     else:
         advice = next((advice for sentence, advice in _CAUSES if asked.says(body.message, sentence)), None)
     if advice is None:
@@ -238,6 +242,8 @@ def known_cause(answer: Answer, body: ErrorBody, asked: Asked, token: Token) -> 
         repo=asked.repo,
         file=asked.file,
         ref=asked.ref,
+        ref_field=asked.endpoint.name_of("ref"),
+        inputs=asked.endpoint.name_of("inputs"),
         link=f": {page}" if page else "",
         permission=asked.permission,
         needs=asked.needs,
@@ -278,7 +284,8 @@ def _advice(answer: Answer, body: ErrorBody, asked: Asked, token: Token) -> str:
                 f"{asked.endpoint.fields(address=True)}{followed}"
             )
         case _:
-            return "correct the step's config"
+            config = asked.endpoint.name_of("the step's config")
+            return f"correct {config}"
 
 
 def invisible(endpoint: Endpoint, name: str, token: Token) -> str:

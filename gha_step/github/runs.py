@@ -186,8 +186,9 @@ def moved_to(refusal: Refused, run: RunReference) -> str | None:
 def no_such_run(run: RunReference) -> str:
     """Where its repository is seen, and it is not."""
     return (
-        f"{run.owner}/{run.repo} has no run {run.run_id}: runID belongs to a run of another repository or was deleted, "
-        "e.g. by the retention of runs: take runID from the output of the step that dispatched it"
+        f"{run.owner}/{run.repo} has no run {run.run_id}: {run.endpoint.name_of('runID')} belongs to a run of another "
+        "repository or was deleted, e.g. by the retention of runs: take it from the output runID of the step that "
+        "dispatched it"
     )
 
 

@@ -1,6 +1,6 @@
 """From a step's config to the repository on its server and the token for it, read anew for every call."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
@@ -55,18 +55,22 @@ class GivenToken(NamedTuple):
 
     :param endpoint: the server of configs that do not name one by ``repoURL``.
     :param allow_http: whether plain http is allowed off loopback.
+    :param names: as of `Endpoint`.
     """
 
     token: Token
     endpoint: Endpoint
     allow_http: bool
+    names: Mapping[str, str]
 
     def repository(self, project: str, config: RepositoryConfig) -> Repository:
         del project
         named = config.repository
-        if isinstance(named, RepositoryByUrl):
-            return Repository(_endpoint_by_url(named, self.allow_http), named.url.owner, named.url.repo, self.token)
-        return Repository(self.endpoint, named.owner, named.repo, self.token)
+        if not isinstance(named, RepositoryByUrl):
+            return Repository(replace(self.endpoint, names=self.names), named.owner, named.repo, self.token)
+        endpoint = _endpoint_by_url(named, self.allow_http)
+        endpoint = replace(endpoint, names=self.names, named_by=self.names.get(REPO_URL, endpoint.named_by))
+        return Repository(endpoint, named.url.owner, named.url.repo, self.token)
 
 
 class Access:

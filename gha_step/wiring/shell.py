@@ -32,7 +32,7 @@ from gha_step.inbound.shell.check import Dispatch, Found
 from gha_step.inbound.shell.errors import UsageError
 from gha_step.inbound.shell.files import ledgers_of_run, read_text
 from gha_step.inbound.shell.follower import Follower, Interrupted, Signals
-from gha_step.inbound.shell.invocation import COMMANDS, Wanted, by_file, by_flags
+from gha_step.inbound.shell.invocation import COMMANDS, NAMES, Wanted, by_file, by_flags
 from gha_step.inbound.shell.jobs import Jobs
 from gha_step.inbound.shell.key import key_of, objection
 from gha_step.inbound.shell.progress import Progress
@@ -433,7 +433,8 @@ def _server(
         endpoint = resolve_endpoint(url, allow_http=allow_http)
     except BadEndpoint as error:
         raise UsageError(f"{named}: {quoted(url)} {error}") from None
-    return GivenToken(token, _named(endpoint, named, url), allow_http)
+    names = NAMES if getattr(flags, "what", None) in COMMANDS else {}  # in a file fields have their own names
+    return GivenToken(token, _named(endpoint, named, url), allow_http, names)
 
 
 def _named(endpoint: Endpoint, named: str, url: str | None) -> Endpoint:

@@ -163,6 +163,27 @@ def test_where_nothing_was_dispatched_the_key_has_ended_and_a_repetition_says_wh
     assert machine.github.count("dispatch") == asked
 
 
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (["--ref", "none"], "push it or correct --ref"),
+        (["--ref", "0" * 40], ": --ref is a commit SHA"),
+        (["-f", "colour=red", "--workflow", "none.yml", "--repo", "myorg/none"], "correct --repo, or let it see"),
+        (
+            ["-f", "environment=test"],
+            "the workflow requires it: add it to the command, by -f",
+        ),
+    ],
+)
+def test_advice_names_flags_where_flags_were_given(machine: Shell, flags: list[str], words: str) -> None:
+    place = ["--repo", "myorg/my-app", "--workflow", "deploy.yml", "--ref", "main"]
+    done = machine.run("dispatch", *place, *flags)
+    assert (done.returncode, words in done.stderr) == (1, True), done.stderr
+    file = machine.folder / "step.yaml"
+    file.write_text(STEP.replace("ref: main", "ref: none"))
+    assert "push it or correct ref\n" in machine.run(str(file)).stderr
+
+
 def test_a_lost_answer_is_exit_three_and_not_sent_again(machine: Shell) -> None:
     machine.github.faults.add(Reset("after"), "dispatch")
     for _ in range(2):

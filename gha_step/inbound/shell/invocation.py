@@ -54,6 +54,19 @@ _BY_EXPRESSION: Final = re.compile(  # which only Kargo evaluates
 _FLAGS: Final = {**DISPATCH_FLAGS, **WAIT_FLAGS, **CANCEL_FLAGS}
 
 
+def _flag(name: str) -> str:
+    return "-f" if name == "input" else f"--{name.replace('_', '-')}"
+
+
+NAMES: Final = {  # what messages call fields of the config, where flags stand in its place
+    **{path: _flag(name) for name, path in _FLAGS.items()},
+    **dict.fromkeys(("owner", "repo", "repoURL"), "--repo"),
+    "config.inputs": "-f",
+    "inputs": "the command, by -f",
+    "the step's config": "the command",
+}
+
+
 @dataclass(frozen=True)
 class Wanted:
     """What is to be done.
@@ -263,7 +276,3 @@ def _checked(kind: str, config: dict[str, Any], file: str | None = None, missing
     if missing is not None:
         raise UsageError(missing)
     return config
-
-
-def _flag(name: str) -> str:
-    return "-f" if name == "input" else f"--{name.replace('_', '-')}"

@@ -147,9 +147,10 @@ def _advice(record: Record) -> str:
             "`run-name: Deploy ${{ inputs.gha_step }}`, and "
             f"{said if record.said_key is None else 'give --correlation-input gha_step'}"
         )
+    named_by = "correlationInput" if record.said_key is None else "--correlation-input"
     return (
         f"No run's title shows this step's marker {record.marker}: the workflow must show the input that "
-        f"correlationInput names, with the line `run-name: Deploy ${{{{ inputs.{record.marker_input} }}}}` at the top "
+        f"{named_by} names, with the line `run-name: Deploy ${{{{ inputs.{record.marker_input} }}}}` at the top "
         f"of .github/workflows/{record.target.workflow}"
     )
 

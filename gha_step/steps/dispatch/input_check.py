@@ -18,7 +18,7 @@ def check_inputs(workflow: Workflow, inputs: Mapping[str, str], token: Token, cl
     :raises GitHubError: GitHub does not show it.
     """
     if workflow.file.isdigit():
-        raise Unreadable("workflowFile is a number, not a file name")
+        raise Unreadable(f"{workflow.endpoint.name_of('workflowFile')} is a number, not a file name")
     path = f"{workflow.repository_path}/contents/.github/workflows/{quote(workflow.file, safe='')}"
     asked = Asked(
         workflow.endpoint,

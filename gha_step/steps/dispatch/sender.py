@@ -165,7 +165,8 @@ class Sender:
     def _problem(self, task: Task, request: DispatchRequest) -> str | None:
         """What is wrong with the inputs on this server, in this workflow."""
         if len(request.inputs) > (most := self._servers.max_inputs(request.endpoint)):
-            return f"config.inputs: has {len(request.inputs)} inputs, but {request.endpoint.host} takes at most {most}"
+            name = request.endpoint.name_of("config.inputs")
+            return f"{name}: has {len(request.inputs)} inputs, but {request.endpoint.host} takes at most {most}"
         return self._input_problems(task, request) if request.validate_inputs else None
 
     def _input_problems(self, task: Task, request: DispatchRequest) -> str | None:
