@@ -22,7 +22,7 @@ Grow: TypeAlias = Callable[[int, float], None]
 
 
 class Unfit(Exception):
-    """The request is none that HTTP can carry; nothing was sent."""
+    """The request is none that HTTP can carry; nothing was sent. Its text names the part."""
 
 
 class Exchange:
@@ -61,7 +61,10 @@ class Exchange:
         :raises Unfit: it cannot be sent.
         :raises Unclear: the connection broke; GitHub may have received the request or not.
         """
-        data = _head_of(request) + request.body
+        self.hand_over(framed(request))
+
+    def hand_over(self, data: bytes) -> None:
+        """Hand a framed request to the socket. :raises Unclear: as `send`."""
         try:
             self._connection.send(data)
         except OSError as error:
@@ -127,14 +130,15 @@ class Exchange:
         self._connection.close()
 
 
-def _head_of(request: Request) -> bytes:
-    """The request up to its body. :raises Unfit: it would not be one request, or not the one that is meant."""
+def framed(request: Request) -> bytes:
+    """The request as it is sent. :raises Unfit: it would not be one request, or not the one that is meant."""
     fields = [f"{name}: {value}" for name, value in request.headers]
     lines = "\r\n".join([f"{request.method} {request.target} HTTP/1.1", *fields])
     shown = "".join([request.target, *fields])
     if " " in request.target or not (shown.isascii() and shown.isprintable()):
-        raise Unfit
-    return f"{lines}\r\n\r\n".encode()
+        odd = (name for name, value in request.headers if not (value.isascii() and value.isprintable()))
+        raise Unfit(f"its {next(odd, 'path')} holds characters that HTTP does not carry")
+    return f"{lines}\r\n\r\n".encode() + request.body
 
 
 class _Reading:

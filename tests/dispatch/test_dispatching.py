@@ -14,8 +14,9 @@ from typing import Any
 import pytest
 
 from gha_step.contract.errors import LedgerUnavailable
-from gha_step.contract.request import StepRequest
+from gha_step.contract.request import Caller, StepRequest
 from gha_step.contract.result import StepResult
+from gha_step.contract.secret import Token
 from gha_step.emulator import (
     API_2022,
     API_2026,
@@ -37,10 +38,12 @@ from gha_step.emulator import (
     serve,
 )
 from gha_step.github.connection import Connection, SocketConnector
+from gha_step.github.dispatch import Workflow
 from gha_step.github.endpoint import Endpoint, resolve_endpoint
 from gha_step.github.errors import Unreachable, Untrusted
 from gha_step.ledger.record import Record, State
 from gha_step.runtime import ThreadWorkers
+from gha_step.steps.dispatch.request import DispatchCall, DispatchRequest, Key
 from tests.support.calls import INPUTS, body, config, output
 from tests.support.clock import LONG, VirtualClock, eventually
 from tests.support.core import Program, Start
@@ -90,6 +93,28 @@ def test_an_answer_of_up_to_1_mib_names_the_run(program: Program, github: GitHub
     padded = Response.of(200, {"workflow_run_id": 17, "more": "x" * ((1 << 20) - 100)})
     github.faults.add(Answer(padded, "after"), "dispatch")
     assert (output(program.call())["runID"], github.count("dispatch")) == (17, 1)
+
+
+def test_a_request_that_http_cannot_carry_is_refused_before_the_record_says_sending(
+    program: Program, github: GitHub, github_url: str, store: FaultyStore
+) -> None:
+    """No Secret holds such a token, and no server gives one."""
+    key = Key.of(Caller(("demo", "uid", "alias")))
+    program.call()  # this server is known by then
+    asked = github.count()
+    workflow = Workflow(resolve_endpoint(github_url, allow_http=True), "myorg", "my-app", "deploy.yml", "main")
+    token = Token("ghp_a\nHost: b", "the token in HAND")
+    request = DispatchRequest.of(key, workflow, token, inputs=INPUTS, timeout=60, correlation_input=None)
+    outcome = program.dispatches.decide(
+        DispatchCall(key, request, request.payload, None, None, program.clock.monotonic())
+    )
+    assert not isinstance(outcome, StepResult)
+    outcome.ready.result(LONG)
+    result = outcome.answer()
+    assert (result.status, "its Authorization holds" in str(result.message)) == ("Failed", True)
+    assert "nothing was dispatched: " in str(result.message)
+    assert "correct the token in HAND" in str(result.message)
+    assert (github.count(), store.real.read("demo", key.hash).state) == (asked, State.REJECTED)  # type: ignore[union-attr]
 
 
 def test_the_first_contact_is_made_once_per_process(program: Program, github: GitHub) -> None:

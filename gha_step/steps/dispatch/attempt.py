@@ -20,7 +20,7 @@ from gha_step.github.dispatch import (
     dispatch_request,
 )
 from gha_step.github.errors import RateLimited, Refused, Unclear, Unsupported
-from gha_step.github.exchange import MAX_BODY, Exchange
+from gha_step.github.exchange import MAX_BODY, Exchange, framed
 from gha_step.github.fresh_tokens import may_pass
 from gha_step.github.large_answers import Place, is_too_much
 from gha_step.github.messages import Answer, Dialect
@@ -110,7 +110,10 @@ class Attempts:
         """Send over a fresh connection, if the record can be moved in time; `task.record` is what it comes to.
 
         :raises LedgerUnavailable: the ledger takes no writes; nothing was sent.
+        :raises Unfit: there is no such request; nothing was sent, and the record does not say that it was.
         """
+        dialect = self._servers.dialect(request.endpoint)
+        data = framed(dispatch_request(request.workflow, request.inputs, request.token, dialect))
         nonce = self._new_nonce()
         event = Send(
             nonce=nonce,
@@ -138,7 +141,9 @@ class Attempts:
                 connection.close()
                 self._pending.found(task, NotSent(nonce=nonce))
                 return
-            self._post(task, nonce, request, connection, preparation.actor)
+            place = self._client.place(request.endpoint)
+            post = _Post(request, nonce, dialect, preparation.actor, self._clock.monotonic(), place)
+            self._post(task, post, connection, data)
         finally:
             self._count_wire(-1)
 
@@ -166,17 +171,13 @@ class Attempts:
                 break
         return None, trouble
 
-    def _post(
-        self, task: Task, nonce: str, request: DispatchRequest, connection: Connection, actor: str | None
-    ) -> None:
+    def _post(self, task: Task, post: _Post, connection: Connection, data: bytes) -> None:
         """The one POST of this attempt, and what comes of it."""
-        place = self._client.place(request.endpoint)
+        request, nonce, place = post.request, post.nonce, post.place
         exchange = Exchange(connection, self._clock, max_kept=MAX_BODY, grow=place.grow)
-        dialect = self._servers.dialect(request.endpoint)
-        post = _Post(request, nonce, dialect, actor, self._clock.monotonic(), place)
         silent = False
         try:
-            exchange.send(dispatch_request(request.workflow, request.inputs, request.token, dialect))
+            exchange.hand_over(data)
             answer = exchange.receive(ANSWER_WITHIN)
             silent = answer is None
             if answer is None:

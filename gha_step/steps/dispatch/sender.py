@@ -13,6 +13,7 @@ from gha_step.contract.memory import Memory
 from gha_step.github.client import Client
 from gha_step.github.connection import Connection, Connector
 from gha_step.github.errors import GitHubError, RateLimited, Unreachable, Untrusted
+from gha_step.github.exchange import Unfit
 from gha_step.github.messages import shown
 from gha_step.github.rate_limits import DISPATCHES, RateLimits
 from gha_step.github.server_capabilities import ServerCapabilities
@@ -128,6 +129,11 @@ class Sender:
             if record.state is State.RESERVED and self._pause(task, 0.0):
                 self._attempts.make(task, record, request, connection, preparation)
                 return True
+        except Unfit as error:
+            connection.close()
+            whose = f"{request.token.subject}, or {request.endpoint.named_by}"
+            self._journal.move(task, record, GaveUp(reason=f"{request.workflow}: no request: {error}: correct {whose}"))
+            return True
         except BaseException:
             connection.close()
             raise
