@@ -60,6 +60,15 @@ class Execution:
         """Wait until a call of this project may begin, fairly; whether it may within so many seconds."""
         return await self._pace.turn(project, seconds)
 
+    def opened(self, project: str) -> None:
+        """Something that goes on has begun on behalf of a project: it cost as much as a call."""
+        self._pace.opened(project)
+
+    @property
+    def crowded(self) -> bool:
+        """Whether more than one project is served."""
+        return self._pace.several
+
     def hurry(self) -> None:
         """The process stops: no call waits for its turn any more."""
         self._pace.open()

@@ -135,6 +135,15 @@ class Pace:
         with self._lock:
             self._uses.spend(project, seconds)
 
+    def opened(self, project: str) -> None:
+        """What costs as much as a call has begun without a `turn`."""
+        self.spend(project, self._cost)
+
+    @property
+    def several(self) -> bool:
+        """Whether more than one project is served."""
+        return self._uses.several
+
     def open(self) -> None:
         """Nobody waits any more: the process stops."""
         self._open = True

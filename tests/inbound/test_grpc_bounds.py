@@ -1,6 +1,7 @@
 """What gRPC callers may hold at once: messages that do not end, and Runs that wait."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from contextlib import ExitStack, suppress
 from pathlib import Path
@@ -9,15 +10,17 @@ from typing import Any
 import grpc
 import pytest
 
+from gha_step.inbound.grpc import accepting, receiving, server
 from gha_step.inbound.grpc import messages as service
-from gha_step.inbound.grpc import receiving, server
+from gha_step.inbound.grpc.accepting import OTHERS, RUNS
 from gha_step.inbound.grpc.server import MAX_OPEN_MESSAGE, MAX_RUNS, _Reading, _Runs
 from gha_step.pb.v1 import step_pb2 as pb
 from tests.abuse.http2 import Raw
-from tests.inbound.channels import SERVICE, live
+from tests.inbound.channels import SERVICE, channel, live
 from tests.support.calls import BEARER
 from tests.support.clock import LONG
 
+HEALTH = "/grpc.health.v1.Health/Check"
 EXECUTE, KINDS = f"/{SERVICE}/Execute", f"/{SERVICE}/ListKinds"
 EXHAUSTED = grpc.StatusCode.RESOURCE_EXHAUSTED
 
@@ -138,6 +141,34 @@ def test_the_runs_of_one_project_leave_places_to_the_others() -> None:
         pass
 
 
+def test_runs_are_accepted_slowly_beside_other_projects_and_what_needs_no_bearer_always(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(accepting, "AT_ONCE", 3)
+    crowded = False
+    pauses = accepting.Pauses(lambda: crowded)
+
+    def told(method: str, now: float) -> list[float]:
+        return [pauses.before(method, now) for _ in range(5)]
+
+    assert told(f"/{SERVICE}/Run", 100.0) == [0] * 5
+    crowded = True
+    assert told(EXECUTE, 100.0) == [0] * 5
+    assert told(f"/{SERVICE}/Run", 100.0) == pytest.approx([0, 0, 0, 1 / RUNS, 2 / RUNS])
+    assert told(f"/{SERVICE}/Run", 200.0) == pytest.approx([0, 0, 0, 1 / RUNS, 2 / RUNS])
+    assert told(HEALTH, 100.0)[-1] + 1 / OTHERS == pytest.approx(pauses.before("", 100.0))
+
+
+def test_the_server_of_grpcio_accepts_calls_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(accepting, "OTHERS", 10)
+    with live(tmp_path) as running, channel(running.target) as caller:
+        check: Any = caller.unary_unary(HEALTH)
+        begun = time.monotonic()
+        for _ in range(accepting.AT_ONCE + 5):
+            check(b"", timeout=LONG)
+        assert time.monotonic() - begun > 0.3
+
+
 def limited(monkeypatch: pytest.MonkeyPatch, option: str, constant: int, most: int) -> None:
     """A server with a smaller limit. It is the option's real one that is in the table of docs/security.md."""
     assert dict(server.OPTIONS)[option] == constant
@@ -157,6 +188,7 @@ def test_there_are_no_more_connections_than_may_be(tmp_path: Path, monkeypatch: 
         with suppress(OSError):
             await refused.until_closed()
         assert refused.gone
+        await refused.close()
         assert not any(one.gone for one in held)
         await held[0].close()
         async with asyncio.timeout(LONG):
@@ -165,6 +197,7 @@ def test_there_are_no_more_connections_than_may_be(tmp_path: Path, monkeypatch: 
                 await other.greeted()
                 if not other.gone:
                     break
+                await other.close()
         for one in (*held[1:], other):
             await one.close()
 

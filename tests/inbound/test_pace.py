@@ -61,6 +61,20 @@ def test_whoever_is_alone_never_waits_and_owes_nothing_later() -> None:
     assert uses.may("new")
 
 
+def test_what_has_begun_without_a_turn_counts_like_a_call() -> None:
+    async def play() -> None:
+        pace = Pace()
+        pace._late = LATE
+        for project in ("hog", "other"):
+            assert await pace.turn(project, 1.0)
+        for _ in range(100):
+            pace.opened("hog")
+        assert not await pace.turn("hog", 0.0)
+        assert await pace.turn("other", 0.0)
+
+    asyncio.run(play())
+
+
 def test_who_comes_back_has_saved_nothing_up() -> None:
     uses = Uses()
     for now in (100.0, 150.0, 199.0):

@@ -23,6 +23,7 @@ from gha_step.contract.values import ConfigModel
 from gha_step.inbound.bearer import HOSTS_BEARER, bearer, subject_of
 from gha_step.inbound.body import CROWDED, MAX_BODY
 from gha_step.inbound.execution import Execution
+from gha_step.inbound.grpc import accepting
 from gha_step.inbound.grpc import messages as service
 from gha_step.inbound.grpc.connections import Connections, address_of
 from gha_step.inbound.grpc.receiving import GivenAway, Places
@@ -133,7 +134,9 @@ class GrpcServer:
 
     async def bind(self) -> None:
         options = OPTIONS + AGED if self._aged else OPTIONS
-        server = grpc.aio.server(interceptors=[self._edge], options=options, maximum_concurrent_rpcs=MAX_RPCS)
+        execution = self._execution
+        pauses = accepting.Pauses(lambda: execution is not None and execution.crowded)
+        server = accepting.server([self._edge], options, MAX_RPCS, pauses)
         names = [health.SERVICE_NAME, reflection.SERVICE_NAME]
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         if self._execution is not None:
@@ -194,6 +197,7 @@ class _Servicer(step_pb2_grpc.StepServiceServicer):
             following = Following(await self._read(request, place, context))
         del request
         project = following.request.caller.project
+        self._execution.opened(project)
         with self._runs.of(project), self._woken(following) as woken:
             while following.wait is not None:
                 await _pause(following.wait, woken)
