@@ -105,5 +105,6 @@ def _await_rights(cluster: Cluster, objects: Sequence[Manifest], *, granted: boo
             rules = roles.get((binding["roleRef"]["kind"], binding["roleRef"]["name"]), [])
             namespace = binding["metadata"].get("namespace", "")
             for subject in binding["subjects"]:
-                user = f"system:serviceaccount:{subject['namespace']}:{subject['name']}"
+                account = subject["kind"] == "ServiceAccount"
+                user = f"system:serviceaccount:{subject['namespace']}:{subject['name']}" if account else subject["name"]
                 cluster.await_rules(namespace, user, rules, granted=granted)

@@ -160,6 +160,7 @@ def built() -> Iterator[Built]:
     if python is None:
         pytest.skip("no Python here that another user could run")
     folder = Path(tempfile.mkdtemp(prefix="gha-step-image-"))
+    mask = os.umask(0o022)  # as a builder has it: others may read
     try:
         folder.chmod(0o755)
         source, base = folder / "src", folder / "base"
@@ -177,9 +178,8 @@ def built() -> Iterator[Built]:
         pip.chmod(0o755)
         build, _ = stages()
         kept = {name: value for name, value in os.environ.items() if name.startswith("PIP_") or "proxy" in name.lower()}
-        environment = (
-            kept | variables(build) | {"PATH": f"{base}/bin:{os.defpath}", "HOME": os.environ.get("HOME", "/")}
-        )
+        environment = {"PIP_RETRIES": "10", "HOME": os.environ.get("HOME", "/")} | kept | variables(build)
+        environment["PATH"] = f"{base}/bin:{os.defpath}"
         for command in arguments(build, "RUN"):
             here = command.replace(OWN, f"{folder}{OWN}").replace("/dist", f"{folder}/dist")
             done = subprocess.run(
@@ -191,6 +191,7 @@ def built() -> Iterator[Built]:
         subprocess.run(["chmod", "-R", "a-w", prefix], check=True)
         yield Built(folder, prefix)
     finally:
+        os.umask(mask)
         subprocess.run(["chmod", "-R", "u+w", folder], check=True)
         shutil.rmtree(folder)
 

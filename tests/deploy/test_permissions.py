@@ -28,6 +28,7 @@ from gha_step.ledger.kubernetes import FINALIZER
 from tests.deploy.clusters import apply, grant, kubectl_path, prepare, project_objects, revoke
 from tests.deploy.manifests import DEPLOY, Manifest, manifest, pod_settings, rendered
 from tests.deploy.step_plugin import container
+from tests.ledger.clusters import await_runs
 from tests.support.calls import BEARER
 from tests.support.certificates import Authority
 from tests.support.clock import eventually
@@ -468,6 +469,7 @@ def test_a_replica_that_took_no_call_refreshes_the_promotion_that_waits(
         world.cluster.admin.merge(f"{path}/{promotion.name}", {"status": {"phase": phase, "currentStep": 0}})
     with service(world, project, objects) as ask:
         runs = [follow(ask, promotion, steps(promotion)[0]).run_id for promotion in (waiting, ended)]
+    await_runs(world.cluster, project, *runs)
     with service(world, project, objects, more=listens) as ask:
         for run in runs:
             (found,) = [one for one in world.github.runs if str(one.id) == run]

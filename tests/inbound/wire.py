@@ -3,6 +3,7 @@
 import http.client
 import json
 import socket
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -113,6 +114,13 @@ def put(
     """One call to the REST resource, the names in its path as they are."""
     path = f"/api/v1/projects/{project}/{resource}/{promotion}/{alias}"
     return post(url, content, token=token, path=path, method="PUT", **headers)
+
+
+def put_to_the_end(url: str, content: Any, **names: Any) -> Any:
+    """As a host does: PUT until it is told an end. A first answer within a second may be too early, if one is busy."""
+    while (reply := put(url, content, **names)).json.get("status") == "Running":
+        time.sleep(0.05)
+    return reply.json
 
 
 def get(url: str, path: str, method: str = "GET") -> Reply:

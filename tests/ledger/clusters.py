@@ -9,7 +9,7 @@ from typing import Any, Final
 from weakref import WeakSet
 
 from gha_step.kube import Invalid, KubeApi, KubeError
-from gha_step.ledger.kubernetes import API_VERSION, GATES, KIND, RECORDS, KubernetesStore, Resource
+from gha_step.ledger.kubernetes import API_VERSION, GATES, KIND, RECORDS, RUN_LABEL, KubernetesStore, Resource
 from tests.support.clock import LONG, eventually
 from tests.support.cluster import Cluster
 
@@ -114,6 +114,14 @@ def await_definition(cluster: Cluster) -> None:
         return False
 
     eventually(served)
+
+
+def await_runs(cluster: Cluster, namespace: str, *run_ids: int | str, records: int = 1) -> None:
+    """Wait until the records of each run are in the API server's cache, where a webhook's are looked for."""
+    path = RECORDS.path(namespace)
+    for run_id in run_ids:
+        cached = {"labelSelector": f"{RUN_LABEL}={run_id}", "resourceVersion": "0"}
+        eventually(lambda cached=cached: len([*cluster.admin.items(path, cached)]) == records)  # type: ignore[misc]
 
 
 def granted(cluster: Cluster, *projects: str, port: int | None = None) -> Granted:

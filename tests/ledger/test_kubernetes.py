@@ -29,7 +29,7 @@ from gha_step.ledger.store import Conflict
 from gha_step.ledger.transitions import ExactId, FoundByMarker, IllegalMove, Send, advance
 from gha_step.steps.dispatch.journal import refuse_deleted
 from tests.deploy.manifests import manifest
-from tests.ledger.clusters import LEDGER_RULES, Granted, granted
+from tests.ledger.clusters import LEDGER_RULES, Granted, await_runs, granted
 from tests.ledger.records import ABORT, CANDIDATE, DUTIES, TARGET, events, owing, run
 from tests.ledger.store_contract import fresh
 from tests.support.clock import eventually
@@ -436,8 +436,7 @@ def test_the_dispatch_that_made_a_run_is_found_by_its_id_and_labels_alone_say_no
     eventually(lambda: list(store.of_run(4711)) == [made])  # the API server's cache comes after the write
     path = place.path(RECORDS, other.project, other.key)
     place.cluster.admin.merge(path, {"metadata": {"labels": {RUN_LABEL: "4711"}}})
-    cached = {"labelSelector": f"{RUN_LABEL}=4711", "resourceVersion": "0"}
-    eventually(lambda: len([*place.cluster.admin.items(path.rsplit("/", 1)[0], cached)]) == 2)
+    await_runs(place.cluster, place.namespaces["demo"], 4711, records=2)
     assert [one.alias for one in store.of_run(4711)] == [made.alias]
     assert list(store.of_run(1)) == []
 

@@ -1,7 +1,6 @@
 """Two processes on one ledger in Kubernetes: both claim, one of them reports, and the other goes on when it is gone."""
 
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 
@@ -9,10 +8,11 @@ from gha_step.emulator import GitHub
 from gha_step.emulator.port import EXAMPLE_CLIENT_ID, Port
 from gha_step.ledger.leader import LeaseLeader
 from gha_step.ledger.record import State
+from gha_step.runtime import SystemClock
 from tests.ledger.clusters import Granted, await_definition, granted
 from tests.support.clock import eventually
 from tests.support.cluster import Cluster
-from tests.support.port import PROJECT, PortProcess, QuickClock
+from tests.support.port import PROJECT, TIMES, PortProcess
 
 from .conftest import Begin
 
@@ -25,10 +25,17 @@ def place(cluster: Cluster) -> Granted:
     return granted(cluster, PROJECT)
 
 
+class Patient(SystemClock):
+    """A Lease is renewed as often as by the other clock, and stands as long as it really does on a busy machine."""
+
+    def sleep(self, seconds: float) -> None:
+        super().sleep(seconds / TIMES)
+
+
 @pytest.fixture
-def replica(begin: Begin, place: Granted, clock: QuickClock, tmp_path: Path) -> Callable[[str], PortProcess]:
+def replica(begin: Begin, place: Granted) -> Callable[[str], PortProcess]:
     def start(name: str) -> PortProcess:
-        return begin(store=place.store, leader=LeaseLeader(place.api, PROJECT, name, clock))
+        return begin(store=place.store, leader=LeaseLeader(place.api, PROJECT, name, Patient()))
 
     return start
 
