@@ -15,11 +15,11 @@ from typing import Any, Final, Literal, NamedTuple
 from gha_step.contract.duration import parse_duration
 from gha_step.contract.errors import StepError
 from gha_step.contract.quoting import quoted
+from gha_step.ledger.cancels import cancels
 from gha_step.ledger.duties import Outcome, Report
 from gha_step.ledger.reading import Query
 from gha_step.ledger.record import FINAL, OPEN, Owner, Record, State
 from gha_step.steps.cancel.config import KIND as CANCEL_KIND
-from gha_step.steps.cancel.record import cancels
 from gha_step.steps.dispatch.answers import anew, tell, workflow_page
 
 SHOWN_OF_A_KEY: Final = 12  # characters

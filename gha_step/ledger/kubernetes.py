@@ -23,6 +23,7 @@ from gha_step.contract.memory import Memory
 from gha_step.kube import ASK_AGAIN, AlreadyExists, Denied, Forbidden, Invalid, KubeApi, KubeError, NotFound, NotServed
 from gha_step.kube import Conflict as KubeConflict
 from gha_step.ledger.attribution import concerns
+from gha_step.ledger.cancels import cancels
 from gha_step.ledger.keys import digest
 from gha_step.ledger.lease import Lease
 from gha_step.ledger.record import FINAL, Payload, Record, State, Target, Version, asked_of, asked_text
@@ -36,7 +37,7 @@ KIND: Final = "WorkflowDispatch"
 PROMOTION_LABEL: Final = f"{GROUP}/promotion"
 REPO_LABEL: Final = f"{GROUP}/repo"
 WORKFLOW_LABEL: Final = f"{GROUP}/workflow"
-RUN_LABEL: Final = f"{GROUP}/run"  # its ID, once it is known
+RUN_LABEL: Final = f"{GROUP}/run"  # the ID of the run that it made, once it is known, or that it cancels
 DUTY_LABEL: Final = f"{GROUP}/duty"  # open: the record owes something
 STATE_LABEL: Final = f"{GROUP}/state"  # for finding and counting: what a record says is in the record
 ASKED_ANNOTATION: Final = f"{GROUP}/asked"  # for people, and where writers that do not know it leave it alone
@@ -203,7 +204,8 @@ class KubernetesStore:
                         yield record
 
     def of_run(self, run_id: int) -> Iterator[Record]:
-        """The records of the dispatches that made this run, perhaps not the newest: from the API server's cache.
+        """The records of the dispatch that made this run and of the steps that cancel it, perhaps not the newest: from
+        the API server's cache.
 
         :raises LedgerError: they cannot be listed, or not be read.
         """
@@ -212,7 +214,7 @@ class KubernetesStore:
             with _translated(RECORDS, "list", project):
                 found = [*islice(self._api.items(path, of_run), MOST_OLDER)]
             for record in map(_decode, map(_object, found)):
-                if record.run is not None and record.run.id == run_id:  # the label is for finding it
+                if _run_of(record) == run_id:  # the label is for finding it
                     yield record
 
     def census(self) -> dict[str, Standing]:
@@ -475,8 +477,8 @@ def _encode(record: Record) -> _Object:
         body["metadata"]["annotations"] = {ASKED_ANNOTATION: asked}
     if record.owes:
         body["metadata"]["labels"][DUTY_LABEL] = _OPEN
-    if record.run is not None:
-        body["metadata"]["labels"][RUN_LABEL] = str(record.run.id)
+    if (run_id := _run_of(record)) is not None:
+        body["metadata"]["labels"][RUN_LABEL] = str(run_id)
     for part, names in _PARTS.items():
         body[part] = _renamed({name: fields.pop(name) for name in names if name in fields}, _to_camel)
     body["progress"] = _renamed(fields, _to_camel)
@@ -515,6 +517,14 @@ def _renamed(value: Any, rename: Callable[[str], str]) -> Any:
     if isinstance(value, list):
         return [_renamed(inner, rename) for inner in value]
     return value
+
+
+def _run_of(record: Record) -> int | None:
+    """The run that its dispatch made, or that its step cancels."""
+    if record.run is not None:
+        return record.run.id
+    cancelled = cancels(record)
+    return None if cancelled is None else cancelled.run_id
 
 
 def _label(promotion: str) -> str:

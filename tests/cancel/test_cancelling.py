@@ -10,9 +10,9 @@ import pytest
 from gha_step.contract.request import StepRequest
 from gha_step.contract.result import StepResult
 from gha_step.emulator import EXAMPLE_TOKEN, Reset, Token, bad_gateway
+from gha_step.ledger.cancels import cancels
 from gha_step.ledger.record import Record
 from gha_step.ledger.shrinking import shrunk
-from gha_step.steps.cancel.record import cancels
 from tests.support.calls import body, output
 from tests.support.clock import LONG
 from tests.support.secrets import write_secret

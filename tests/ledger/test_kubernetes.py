@@ -439,6 +439,10 @@ def test_the_dispatch_that_made_a_run_is_found_by_its_id_and_labels_alone_say_no
     await_runs(place.cluster, place.namespaces["demo"], 4711, records=2)
     assert [one.alias for one in store.of_run(4711)] == [made.alias]
     assert list(store.of_run(1)) == []
+    stop = TARGET.model_copy(update={"workflow": "gha-cancel-workflow", "ref": "-"})
+    reason = "this step cancels attempt 1 of run 4711"
+    store.write(fresh("stop", State.REJECTED, target=stop, reason=reason))
+    eventually(lambda: sorted(one.alias for one in store.of_run(4711)) == sorted([made.alias, "stop"]))
 
 
 def test_records_of_0_1_0_which_bear_no_label_of_their_workflow_are_found_within_bounds(

@@ -1,9 +1,9 @@
 """Presses Refresh on the Promotions that wait for a run of which GitHub's webhook says that it has ended.
 
 Stock Kargo (1.11 and later) then looks at once, and not only with its next poll. Who waits is known from the calls of
-this process, and of the Promotion that dispatched the run from the ledger, where another process took them. It only
-ever adds a call, and believes nothing: a Promotion is read before; it is pressed while it is Running, and once more
-after each of `PRESSES` while it stands where it stood.
+this process, and of the Promotions that dispatched the run or cancel it from the ledger, where another process took
+their calls. It only ever adds a call, and believes nothing: a Promotion is read before; it is pressed while it is
+Running, and once more after each of `PRESSES` while it stands where it stood.
 
 Source: facts/stock-kargo.md ("Faster than the 10 s floor").
 """
@@ -50,7 +50,7 @@ class _Series:
 class Refreshing:
     """See the module.
 
-    :param recorded: the records of the dispatches that made a run.
+    :param recorded: the records of the dispatch that made a run, and of the steps that cancel it.
     :param presses: seconds between presses.
     """
 

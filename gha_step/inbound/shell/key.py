@@ -11,10 +11,10 @@ from typing import Final, Literal
 
 from gha_step.contract.request import Asked, Caller
 from gha_step.inbound.shell.errors import UsageError
+from gha_step.ledger.cancels import cancels
 from gha_step.ledger.keys import digest
 from gha_step.ledger.record import SAID_KEY, Record
 from gha_step.steps.cancel.config import CancelWorkflowConfig
-from gha_step.steps.cancel.record import cancels
 from gha_step.steps.dispatch.config import DispatchWorkflowConfig
 
 _ASKED: Final = Asked(via="gha-step run")

@@ -5,10 +5,11 @@ from typing import Annotated, ClassVar, Final
 
 from pydantic import BeforeValidator, Field
 
+from gha_step.ledger.cancels import WORKFLOW
 from gha_step.steps.repository import RepositoryConfig
 from gha_step.steps.run_fields import DEFAULT_POLL_INTERVAL, ELSEWHERE, PollInterval, RunId, RunOutput, as_duration
 
-KIND: Final = "gha-cancel-workflow"
+KIND: Final = WORKFLOW
 OFF: Final = "off"
 MAX_FORCE: Final = 86_400.0  # seconds
 

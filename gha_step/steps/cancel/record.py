@@ -1,33 +1,11 @@
-"""What the ledger keeps of a cancel step: which attempt of which run it found, so that no later one is cancelled. Pure.
-
-It is a record of a step that has dispatched nothing and never will: `rejected`, which stores and API server let nobody
-change. The words of its reason are for people, and say all; `cancels` reads them.
-"""
-
-import re
-from typing import Final, NamedTuple
+"""What the ledger keeps of a cancel step, and whether it is this one's. Pure. See `gha_step.ledger.cancels`."""
 
 from gha_step.contract.errors import LedgerError
 from gha_step.contract.request import Caller
 from gha_step.github.runs import RunReference
+from gha_step.ledger.cancels import WORKFLOW, Cancels, cancels
 from gha_step.ledger.keys import digest, step_key
 from gha_step.ledger.record import Record, State, Target
-from gha_step.steps.cancel.config import KIND
-
-_REASON: Final = re.compile(r"this step cancels attempt ([0-9]{1,9}) of run ([0-9]{1,19})")
-
-
-class Cancels(NamedTuple):
-    """What a cancel step cancels."""
-
-    attempt: int
-    run_id: int
-
-
-def cancels(record: Record) -> Cancels | None:
-    """What this record keeps, if it is a cancel step's; ``None``: it is that of a dispatch."""
-    found = _REASON.fullmatch(record.reason or "") if record.target.workflow == KIND else None
-    return None if found is None else Cancels(int(found[1]), int(found[2]))
 
 
 def new_record(caller: Caller, run: RunReference, attempt: int, now: float) -> Record:
@@ -38,12 +16,12 @@ def new_record(caller: Caller, run: RunReference, attempt: int, now: float) -> R
         promotion=caller.promotion,
         promotion_uid=caller.promotion_uid,
         state=State.REJECTED,
-        target=Target(api_base=run.endpoint.base, repo=f"{run.owner}/{run.repo}".lower(), workflow=KIND, ref="-"),
+        target=Target(api_base=run.endpoint.base, repo=f"{run.owner}/{run.repo}".lower(), workflow=WORKFLOW, ref="-"),
         inputs_hash=digest({}),
         timeout=1,
         created_at=now,
         asked=caller.asked,
-        reason=f"this step cancels attempt {attempt} of run {run.run_id}",
+        reason=Cancels(attempt, run.run_id).reason,
     )
 
 
