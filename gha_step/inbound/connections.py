@@ -17,8 +17,9 @@ from typing import Any, Final, Protocol
 from httptools import HttpParserInvalidMethodError
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
+from gha_step.inbound.body import give
 from gha_step.inbound.room import SMALL
-from gha_step.inbound.web import AT_ONCE, WHOLE, Message, Receive, Request, Scope, Send
+from gha_step.inbound.web import AT_ONCE, WHOLE, ASGIApp, AtOnce, Message, Receive, Request, Response, Scope, Send
 from gha_step.telemetry import log
 
 HEAD_WITHIN: Final = 10.0  # seconds from the connection, or from a head's first byte, to its end
@@ -102,7 +103,31 @@ class _Protocol(HttpToolsProtocol):
         self._advanced = False  # whether what was read held the end of a head, or some of a body
         self._in_vain = 0  # bytes since then
         self._reading = b""
+        self._receiving = False
+        self._begun: tuple[RequestResponseCycle, ASGIApp] | None = None  # by what is being read
+        self._at_once: AtOnce | None = getattr(self.app, "at_once", None)
         self._serve, self.app = self.app, self._provable
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGIApp) -> None:  # type: ignore[override]
+        if self._receiving:  # what is being read may hold the whole body
+            self._begun = cycle, app
+        else:
+            self._start(cycle, app)
+
+    def _start(self, cycle: RequestResponseCycle, app: ASGIApp) -> None:
+        """Without a task, where the application can begin at once: that takes a tenth off a dispatch."""
+        if self._at_once is not None and not cycle.more_body and len(cycle.body) <= SMALL:
+            cycle.scope[_PROVE] = self._prove  # type: ignore[typeddict-unknown-key]
+            if self._at_once(cycle.scope, bytes(cycle.body), partial(self._give, cycle)):  # type: ignore[arg-type]
+                return
+        super()._start_asgi_task(cycle, app)  # type: ignore[arg-type]
+
+    def _give(self, cycle: RequestResponseCycle, response: Response) -> None:
+        closes = "connection" in response.headers
+        if cycle.disconnected or (not closes and self._answer(cycle, response.start(), response.body)):
+            cycle.on_response = _nothing  # as uvicorn does at a task's end, so that nothing refers to itself
+        else:
+            super()._start_asgi_task(cycle, partial(give, response))
 
     async def _provable(self, scope: Scope, receive: Receive, send: Send) -> None:
         scope[_PROVE] = self._prove
@@ -144,9 +169,12 @@ class _Protocol(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        self._advanced, self._reading = False, data
+        self._advanced, self._reading, self._receiving = False, data, True
         super().data_received(data)
-        self._reading = b""
+        self._reading, self._receiving = b"", False
+        if self._begun is not None:
+            begun, self._begun = self._begun, None
+            self._start(*begun)
         self._in_vain = 0 if self._advanced else self._in_vain + len(data)
         if self._in_vain > LONGEST_HEAD and not self.transport.is_closing():
             self.send_400_response("Invalid HTTP request received.")
@@ -199,6 +227,10 @@ class _Protocol(HttpToolsProtocol):
         if self._head is not None:
             self._head.cancel()
             self._head = None
+
+
+def _nothing() -> None:
+    pass
 
 
 def _allowed() -> int:

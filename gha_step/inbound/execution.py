@@ -5,9 +5,10 @@ Work that takes longer goes on by itself; the next call joins it.
 
 import asyncio
 import logging
+from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import suppress
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from gha_step.contract.request import Caller, StepRequest
 from gha_step.contract.result import Status, StepResult
@@ -15,8 +16,9 @@ from gha_step.inbound.pace import Pace
 from gha_step.inbound.room import Room
 from gha_step.runtime import Clock, Workers
 from gha_step.steps.kind import BUSY, SOON, Underway
-from gha_step.steps.registry import Steps
-from gha_step.telemetry import UNKNOWN_KIND, Telemetry, subject, tell
+from gha_step.steps.registry import INTERNAL_RETRY, Steps
+from gha_step.telemetry import UNKNOWN_KIND, Telemetry, log, subject
+from gha_step.telemetry import tell as tell_log
 
 LAST_TURN: Final = 0.9  # of the reply limit: a call that has not begun by then hears so
 READING: Final = "nothing is known about this step yet: its Secret or the ledger takes long to read"
@@ -87,22 +89,56 @@ class Execution:
         until = arrived + self.reply_within if deadline is None else deadline
         begins = in_turn or await self.turn(request.caller.project, (until - arrived) * LAST_TURN)
         result = await self._answer(request, arrived, until) if begins else BUSY
-        kind = request.step.kind if request.step.kind in self._steps.kinds else UNKNOWN_KIND
-        self._telemetry.step(kind, result.status, self._clock.monotonic() - arrived)
+        kind = self._counted(request, arrived, result)
         # The caller need not wait for a line to be written: it follows when the answer is on its way.
         asyncio.get_running_loop().call_soon(_log, kind, request.caller, result)
         return result
 
+    def begin(self, request: StepRequest, tell: Callable[[StepResult], None]) -> bool:
+        """As `execute`, and `counted`, but without a task of the loop; whether the call could begin at once.
+
+        :param tell: is called with the answer, once and in the loop.
+        """
+        if not self._pace.at_once(request.caller.project):
+            return False
+        arrived = self._clock.monotonic()
+
+        def told(answer: Callable[[], StepResult]) -> None:
+            self._count.calls -= 1
+            try:
+                result = answer()
+            except Exception:  # noqa: BLE001  there is no task that would tell
+                log.exception("a call failed", extra=subject(request.caller.key_parts, request.caller.promotion))
+                result = StepResult.running("internal error; see gha-step's log", INTERNAL_RETRY)
+            tell(result)
+            _log(self._counted(request, arrived, result), request.caller, result)
+
+        self._count.calls += 1
+        self._start(request, arrived, arrived + self.reply_within, told)
+        return True
+
     async def _answer(self, request: StepRequest, arrived: float, deadline: float) -> StepResult:
+        answered: asyncio.Future[Callable[[], StepResult]] = asyncio.get_running_loop().create_future()
+
+        def told(answer: Callable[[], StepResult]) -> None:
+            if not answered.done():  # the caller may have left
+                answered.set_result(answer)
+
+        self._start(request, arrived, deadline, told)
+        return (await answered)()
+
+    def _start(self, request: StepRequest, arrived: float, deadline: float, tell: "_Tell") -> None:
         job = self._workers.spawn(lambda: self._steps.execute(request, arrived), request.caller.project)
-        answerable = _Answerable(job)
-        # Waiting for its turn may have taken most of the time: the deadline stays what it was.
-        if not await answerable.within((deadline - self._clock.monotonic()) / 2) and job.cancel():
-            return BUSY
-        if not await answerable.within(deadline - self._clock.monotonic()) and not job.done():
-            return StepResult.running(READING, SOON)
-        outcome = job.result()
-        return outcome if isinstance(outcome, StepResult) else outcome.answer()
+        _Answering(job, deadline, self._clock, tell)
+
+    def _counted(self, request: StepRequest, arrived: float, result: StepResult) -> str:
+        """Count an answer; its kind of step, as metrics and the log name it."""
+        kind = request.step.kind if request.step.kind in self._steps.kinds else UNKNOWN_KIND
+        self._telemetry.step(kind, result.status, self._clock.monotonic() - arrived)
+        return kind
+
+
+_Tell: TypeAlias = Callable[[Callable[[], StepResult]], None]
 
 
 class _Count:
@@ -118,33 +154,41 @@ class _Count:
         self.calls -= 1
 
 
-class _Answerable:
-    """Whether the answer can be told: the loop is woken once, however many threads have a part in it.
+class _Answering:
+    """One call whose step is at work, until it is answered; for one event loop.
 
-    Waking it for each of them would have it compete with the dispatch that has just begun.
+    The loop is woken once, however many threads have a part in it: waking it for each of them would have it compete
+    with the dispatch that has just begun.
+
+    :param deadline: monotonic seconds. At half the time that is left by now, a step that no thread has begun is taken
+        back.
+    :param tell: is called once, with what gives the answer, or raises why there is none.
     """
 
-    def __init__(self, job: "Future[StepResult | Underway]") -> None:
+    def __init__(
+        self,
+        job: "Future[StepResult | Underway]",
+        deadline: float,
+        clock: Clock,
+        tell: "_Tell",
+    ) -> None:
         self._loop = asyncio.get_running_loop()
-        self._told = False
-        self._waiter: asyncio.Future[None] | None = None
+        self._job = job
+        self._deadline = deadline
+        self._clock = clock
+        self._tell: _Tell | None = tell
+        # Waiting for its turn may have taken most of the time: the deadline stays what it was.
+        self._timer = self._loop.call_later(max(self._left / 2, 0.0), self._half_time)
         job.add_done_callback(self._called)
 
-    async def within(self, seconds: float) -> bool:
-        """Wait for it; whether it can be told. `asyncio.wait` would take three times as long, with each call."""
-        if not self._told:
-            waiter = self._waiter = self._loop.create_future()
-            timer = self._loop.call_later(max(seconds, 0.0), _end, waiter)
-            try:
-                await waiter
-            finally:
-                timer.cancel()
-        return self._told
+    @property
+    def _left(self) -> float:
+        return self._deadline - self._clock.monotonic()
 
     def _called(self, job: "Future[StepResult | Underway]") -> None:
         try:
             outcome = job.result()
-        except BaseException:  # noqa: BLE001  whoever waits asks the job itself
+        except BaseException:  # noqa: BLE001  whoever is told asks the job itself
             outcome = None
         if outcome is None or isinstance(outcome, StepResult):
             self._wake(job)
@@ -153,21 +197,30 @@ class _Answerable:
 
     def _wake(self, _: "Future[Any]") -> None:
         with suppress(RuntimeError):  # the loop has ended: nobody waits any more
-            self._loop.call_soon_threadsafe(self._tell)
+            self._loop.call_soon_threadsafe(self._end, self._outcome)
 
-    def _tell(self) -> None:
-        self._told = True
-        if self._waiter is not None:
-            _end(self._waiter)
+    def _half_time(self) -> None:
+        if self._tell is not None and self._job.cancel():
+            self._end(lambda: BUSY)
+        else:
+            self._timer = self._loop.call_later(max(self._left, 0.0), self._time_is_up)
 
+    def _time_is_up(self) -> None:
+        self._end(self._outcome if self._job.done() else lambda: StepResult.running(READING, SOON))
 
-def _end(waiter: "asyncio.Future[None]") -> None:
-    if not waiter.done():
-        waiter.set_result(None)
+    def _outcome(self) -> StepResult:
+        outcome = self._job.result()
+        return outcome if isinstance(outcome, StepResult) else outcome.answer()
+
+    def _end(self, answer: Callable[[], StepResult]) -> None:
+        tell, self._tell = self._tell, None
+        if tell is not None:
+            self._timer.cancel()
+            tell(answer)
 
 
 def _log(kind: str, caller: Caller, result: StepResult) -> None:
     run = getattr(result.output, "run_id", None)
     level = logging.WARNING if result.status is Status.FAILED else logging.INFO
     whose = subject(caller.key_parts, caller.promotion, run)
-    tell(level, f"{kind}: {result.status} {result.message}", whose)
+    tell_log(level, f"{kind}: {result.status} {result.message}", whose)

@@ -3,12 +3,13 @@
 Source: facts/kargo-host.md A. The bearer is proved before the body is read.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, Protocol
 
 from gha_step.contract.errors import EnvelopeError
 from gha_step.contract.json_text import parse_json
 from gha_step.contract.request import StepRequest
+from gha_step.contract.result import StepResult
 from gha_step.contract.secret import Token
 from gha_step.inbound.bearer import HOSTS_BEARER, UNPROVED, bearer, only, subject_of
 from gha_step.inbound.body import MAX_VALUES, BodyRefused, give, json_answer, making, peer_of, read_body
@@ -18,8 +19,9 @@ from gha_step.inbound.readiness import Readiness
 from gha_step.inbound.refused_callers import RefusedCallers
 from gha_step.inbound.room import Place
 from gha_step.inbound.scrapes import Scrapes
-from gha_step.inbound.web import ASGIApp, Receive, Request, Response, Scope, Send
+from gha_step.inbound.web import ASGIApp, AtOnce, Receive, Request, Response, Scope, Send, read_already
 from gha_step.runtime import shortage
+from gha_step.telemetry import log
 
 EXECUTE: Final = "/api/v1/step.execute"
 
@@ -74,12 +76,51 @@ def http_app(
         # The callers of either interface look for their own key.
         return json_answer(404, {"error": unknown, "message": unknown} if resources else {"error": unknown})
 
-    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+    def at_once(scope: Scope, body: bytes, tell: Callable[[Response], None]) -> bool:
+        is_call = scope["path"] == EXECUTE and scope["method"] == "POST" and not readiness.draining
+        return is_call and execution is not None and _begin(Request(scope, read_already), body, execution, token, tell)
+
+    return _App(answer, at_once)
+
+
+class _App:
+    """The application; what it can begin `at_once` needs no task."""
+
+    def __init__(self, answer: Callable[[Request], Awaitable[Response]], at_once: AtOnce) -> None:
+        self._answer = answer
+        self.at_once = at_once
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":  # lifespan and websockets are not for us
             return
-        await give(await answer(Request(scope, receive)), scope, receive, send)
+        await give(await self._answer(Request(scope, receive)), scope, receive, send)
 
-    return app
+
+def _begin(
+    request: Request, body: bytes, execution: Execution, token: Token | None, tell: Callable[[Response], None]
+) -> bool:
+    """`_execute`, where nothing has to be refused and nothing but the step to be waited for; whether that is so."""
+    subject = ""
+    if token is not None:
+        given = bearer(only(request.headers.getlist("authorization")))
+        if given is None or not token.matches(given):
+            return False
+        proved(request)
+        subject = subject_of(given, HOSTS_BEARER)
+    try:
+        step = _parsed(request, body, subject)
+    except (EnvelopeError, ValueError):
+        return False
+
+    def told(result: StepResult) -> None:
+        try:
+            response = Response(result.to_wire())
+        except Exception:  # noqa: BLE001  there is no task that would tell
+            log.exception("a call failed")
+            response = _error(500, "internal error; see gha-step's log", close=True)
+        tell(response)
+
+    return execution.begin(step, told)
 
 
 async def _execute(
@@ -116,8 +157,12 @@ async def _step(request: Request, within: float, place: Place, subject: str) -> 
     """:raises BodyRefused, EnvelopeError, ValueError: the body cannot be read, or is no such request."""
     body = await read_body(request, within, place=place)
     async with making(place, within):
-        content = parse_json(body, unique=True, most=MAX_VALUES)
-        return StepRequest.parse(content, f"step.execute from {peer_of(request)}", subject)
+        return _parsed(request, body, subject)
+
+
+def _parsed(request: Request, body: bytes | bytearray, subject: str) -> StepRequest:
+    content = parse_json(body, unique=True, most=MAX_VALUES)
+    return StepRequest.parse(content, f"step.execute from {peer_of(request)}", subject)
 
 
 def _text(status: int, text: str) -> Response:

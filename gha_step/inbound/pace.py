@@ -151,12 +151,9 @@ class Pace:
 
     async def turn(self, project: str, seconds: float) -> bool:
         """Wait until a call of this project may begin; whether it may within so many seconds."""
-        loop = asyncio.get_running_loop()
-        self._measure()
-        if project not in self._waiting and self._may_begin(project, free=self._late < LATE):
-            self._look_again()
+        if self.at_once(project):
             return True
-        turn = loop.create_future()
+        turn = asyncio.get_running_loop().create_future()
         self._waiting.setdefault(project, deque()).append(turn)
         self._look_again()
         try:
@@ -164,6 +161,14 @@ class Pace:
                 await turn
         except TimeoutError:
             return False
+        return True
+
+    def at_once(self, project: str) -> bool:
+        """Whether a call of this project may begin now; then it has begun."""
+        self._measure()
+        if project in self._waiting or not self._may_begin(project, free=self._late < LATE):
+            return False
+        self._look_again()
         return True
 
     def _may_begin(self, project: str, *, free: bool) -> bool:

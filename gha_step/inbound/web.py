@@ -41,6 +41,11 @@ class Headers:
         return bool(self.getlist(name))
 
 
+async def read_already() -> Message:
+    """The `Receive` of a request whose body whoever asks has in hand."""
+    return {"type": "http.disconnect"}
+
+
 class Request:
     """A request whose body has not been read."""
 
@@ -97,3 +102,8 @@ class Response:
         """Send it whole."""
         await send(self.start())
         await send({"type": "http.response.body", "body": self.body})
+
+
+AtOnce: TypeAlias = Callable[[Scope, bytes, Callable[[Response], None]], bool]
+"""Begins to answer a request whose body is whole, without a task of the loop; whether it does. Gives the answer once,
+later or now."""
