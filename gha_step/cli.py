@@ -46,6 +46,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except StepError as error:
         print(f"gha-step: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:  # before a command listens itself
+        print("gha-step: interrupted", file=sys.stderr)
+        return 1
     except OSError as error:
         if error.errno not in _NOT_TAKEN:
             raise

@@ -472,11 +472,12 @@ def _output_files(environment: Mapping[str, str]) -> tuple[Path, ...]:
 
 @contextmanager
 def _signals() -> Iterator[Signals]:
-    """Ctrl-C and SIGTERM as values, while this goes on."""
+    """Ctrl-C, SIGTERM and a closed terminal, as values, while this goes on. What nohup ignores stays ignored."""
     came: Signals = Signals()
     before = {
         number: signal.signal(number, lambda which, _: came.put(signal.Signals(which).name))
-        for number in (signal.SIGINT, signal.SIGTERM)
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+        if signal.getsignal(number) is not signal.SIG_IGN
     }
     try:
         yield came

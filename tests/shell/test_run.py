@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from gha_step.emulator import EXAMPLE_TOKEN, Answer, Hold, Job, Reset, Response, Run, Token
+from gha_step.wiring.shell import _signals
 from tests.support.clock import LONG
 from tests.support.process import clean_environment
 
@@ -380,7 +381,7 @@ def test_the_same_key_at_once_waits_and_hears_of_the_same_run(machine: Shell) ->
     assert machine.github.count("dispatch") == 2
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_lets_the_answer_come_and_says_what_was_dispatched(machine: Shell, number: signal.Signals) -> None:
     hold = Hold(when="after")
     machine.github.faults.add(hold, "dispatch")
@@ -397,6 +398,16 @@ def test_a_signal_lets_the_answer_come_and_says_what_was_dispatched(machine: She
     assert number.name in err
     assert str(run.id) in err.splitlines()[-1]
     assert "--key k" in err.splitlines()[-1]
+
+
+def test_what_nohup_ignores_stays_ignored() -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with _signals():
+            assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+            assert signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 def test_a_second_signal_ends_the_command_at_once_with_exit_three(machine: Shell) -> None:
