@@ -142,6 +142,11 @@ class StepRequest:
     step: Step
     shared_state: dict[str, Any] = field(default_factory=dict, repr=False)
 
+    @property
+    def remembered(self) -> object:
+        """The step's own last output, if the caller has one; anything at all, for it comes from outside."""
+        return self.shared_state.get(self.caller.alias)
+
     @classmethod
     def parse(cls, body: object, via: str = "", subject: str = "") -> Self:
         """The request of a host in a decoded JSON value.

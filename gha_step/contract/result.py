@@ -3,7 +3,18 @@
 from enum import StrEnum
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, SerializeAsAny
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    SerializeAsAny,
+    StrictFloat,
+    StrictInt,
+    StrictStr,
+    ValidationError,
+    field_validator,
+)
 
 from gha_step.contract.duration import format_duration
 
@@ -32,6 +43,26 @@ class Output(_Sent):
     """What a step hands to the steps after it. On the wire it is always an object, if need be an empty one."""
 
 
+class Remembered(Output):
+    """A dispatch as the host remembers it, of which the answer says nothing new.
+
+    Hosts replace what they remember of a step by the output of each answer (facts/kargo-host.md A), and that is what
+    speaks against a second dispatch where the ledger's record is gone.
+    """
+
+    dispatch: dict[str, str] = Field(alias="dispatch")
+    number: StrictInt | StrictFloat | None = Field(default=None, alias="runID", gt=0, lt=2**63)
+    run_id_source: StrictStr | None = Field(default=None, alias="runIDSource", max_length=100)
+    url: StrictStr | None = Field(default=None, alias="url", max_length=4_000)
+
+    @field_validator("dispatch")
+    @classmethod
+    def _short(cls, evidence: dict[str, str]) -> dict[str, str]:
+        if "target" not in evidence or len(evidence) > 4 or any(len(text) > 200 for text in evidence.values()):
+            raise ValueError("it is not ours")
+        return evidence
+
+
 class StepResult(_Sent):
     """The answer to one call."""
 
@@ -56,6 +87,17 @@ class StepResult(_Sent):
             retry_after=max(1.0, retry_after),
             waits_for=waits_for,
         )
+
+    def keeping(self, remembered: object) -> "StepResult":
+        """Itself; of an answer to ask again that has no output, with the dispatch that the host remembers, if any."""
+        if self.status is not Status.RUNNING or type(self.output) is not Output or not isinstance(remembered, dict):
+            return self
+        if not isinstance(remembered.get("dispatch"), dict):
+            return self
+        try:
+            return self.model_copy(update={"output": Remembered.model_validate(remembered)})
+        except ValidationError:
+            return self
 
     @classmethod
     def succeeded(cls, message: str, output: Output) -> Self:

@@ -88,7 +88,8 @@ class Execution:
         arrived = self._clock.monotonic()
         until = arrived + self.reply_within if deadline is None else deadline
         begins = in_turn or await self.turn(request.caller.project, (until - arrived) * LAST_TURN)
-        result = await self._answer(request, arrived, until) if begins else BUSY
+        told = await self._answer(request, arrived, until) if begins else BUSY
+        result = told.keeping(request.remembered)
         kind = self._counted(request, arrived, result)
         # The caller need not wait for a line to be written: it follows when the answer is on its way.
         asyncio.get_running_loop().call_soon(_log, kind, request.caller, result)
@@ -110,6 +111,7 @@ class Execution:
             except Exception:  # noqa: BLE001  there is no task that would tell
                 log.exception("a call failed", extra=subject(request.caller.key_parts, request.caller.promotion))
                 result = StepResult.running("internal error; see gha-step's log", INTERNAL_RETRY)
+            result = result.keeping(request.remembered)
             tell(result)
             _log(self._counted(request, arrived, result), request.caller, result)
 

@@ -1,7 +1,7 @@
 """The envelope: what a host sends, and the answers that it can read."""
 
 import json
-from typing import Any
+from typing import Any, Final
 
 import pytest
 from hypothesis import given
@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from gha_step.contract.duration import parse_duration
 from gha_step.contract.errors import EnvelopeError
 from gha_step.contract.request import StepRequest
-from gha_step.contract.result import Link, Status, StepResult
+from gha_step.contract.result import Link, Remembered, Status, StepResult
 from tests.support.calls import body
 from tests.support.rows import each_row
 
@@ -177,3 +177,39 @@ def test_links_are_written_as_the_kargo_ui_reads_them() -> None:
         "label": "run",
         "icon": "github",
     }
+
+
+EVIDENCE: Final = {"record": "a" * 64, "target": "b" * 64}
+MEMORY: Final = {"runID": 4711, "runIDSource": "response", "url": "https://github.com/o/r", "dispatch": EVIDENCE}
+ASKED_AGAIN: Final = StepResult.running("busy", 2.0)
+
+
+@each_row(
+    ("told", "remembered", "kept"),
+    [
+        (ASKED_AGAIN, MEMORY | {"links": []}, MEMORY),
+        (ASKED_AGAIN, MEMORY | {"runID": 4711.0}, MEMORY | {"runID": 4711.0}),
+        (ASKED_AGAIN, {"dispatch": EVIDENCE}, {"dispatch": EVIDENCE}),
+        (ASKED_AGAIN, None, {}),
+        (ASKED_AGAIN, [], {}),
+        (ASKED_AGAIN, {"dispatch": None}, {}),
+        (ASKED_AGAIN, {"status": "queued"}, {}),
+        (ASKED_AGAIN, {"dispatch": EVIDENCE | {"target": "b" * 201}}, {}),
+        (ASKED_AGAIN, {"dispatch": EVIDENCE | {"more": {}}}, {}),
+        (ASKED_AGAIN, {"dispatch": {str(number): "" for number in range(5)} | EVIDENCE}, {}),
+        (ASKED_AGAIN, MEMORY | {"url": "x" * 4_001}, {}),
+        (ASKED_AGAIN, MEMORY | {"runID": 10**400}, {}),
+        (ASKED_AGAIN, MEMORY | {"runID": True}, {}),
+        (ASKED_AGAIN, MEMORY | {"runID": "4711"}, {}),
+        (StepResult.failed("another target"), MEMORY, {}),
+        (
+            StepResult.running("on", 2.0, Remembered(dispatch={"target": "new"})),
+            MEMORY,
+            {"dispatch": {"target": "new"}},
+        ),
+    ],
+)
+def test_what_a_host_remembers_is_given_back_where_nothing_new_is_said(
+    told: StepResult, remembered: object, kept: object
+) -> None:
+    assert told.keeping(remembered).output_to_wire() == kept

@@ -3,9 +3,12 @@
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 from gha_step.emulator import GitHub, Hold
+from gha_step.ledger.sqlite import SqliteStore
 from gha_step.runtime import ThreadWorkers
 from tests.inbound.slow_secrets import Slow
 from tests.inbound.wire import get, post
@@ -37,6 +40,30 @@ def test_a_secret_that_takes_long_to_read_is_not_waited_for(process: Start, slow
         while final["status"] == "Running":
             final = post(url, body()).json
         assert final["output"]["runID"] == github.runs[0].id
+    assert github.count("dispatch") == 1
+
+
+def test_an_answer_that_knows_nothing_gives_the_host_back_what_it_remembers_of_the_dispatch(
+    process: Start, slow: Slow, github: GitHub, tmp_path: Path
+) -> None:
+    """Hosts keep the last answer's output alone: where the record is gone, nothing else forbids a second dispatch."""
+    with serving(process()) as url:
+        while (first := post(url, body()).json)["status"] == "Running":
+            pass
+    with (
+        closing(SqliteStore(tmp_path / "restored.db")) as empty,
+        serving(process(secrets=slow, store=FaultyStore(empty)), reply_within=LIMIT) as url,
+    ):
+        remembered = first["output"]
+        for _ in range(3):
+            answer = timed(url, sharedState={"dispatch": remembered})
+            remembered = answer["output"]
+            assert (answer["status"], remembered["runID"]) == ("Running", first["output"]["runID"])
+        slow.free.set()
+        while (answer := post(url, body(sharedState={"dispatch": remembered})).json)["status"] == "Running":
+            remembered = answer["output"]
+    assert (answer["status"], answer["output"]["runIDSource"]) == ("Succeeded", "host")
+    assert answer["output"]["runID"] == first["output"]["runID"] == github.runs[0].id
     assert github.count("dispatch") == 1
 
 

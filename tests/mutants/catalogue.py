@@ -847,6 +847,13 @@ MUTANTS: Final = (
         "tests/inbound/test_webhook.py",
     ),
     Mutant(
+        "an answer that knows nothing makes the host forget the dispatch",
+        "gha_step/inbound/execution.py",
+        "result = result.keeping(request.remembered)",
+        "pass",
+        "tests/inbound/test_waiting.py",
+    ),
+    Mutant(
         "GitHub's webhook: each delivery brings a look",
         WEBHOOK,
         "        if last > now:",

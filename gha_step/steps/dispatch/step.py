@@ -156,7 +156,7 @@ def _unaddressed(config: DispatchWorkflowConfig) -> Payload:
 
 def _witness(call: StepRequest) -> Witness | None:
     """What the host kept of our own earlier output for this step, if it is ours and speaks of a dispatch."""
-    output = call.shared_state.get(call.caller.alias)
+    output = call.remembered
     evidence = output.get("dispatch") if isinstance(output, dict) else None
     target = evidence.get("target") if isinstance(evidence, dict) else None
     if not isinstance(output, dict) or not isinstance(target, str):
