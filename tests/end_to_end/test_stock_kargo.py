@@ -241,7 +241,8 @@ def test_on_sigterm_calls_in_flight_are_answered_and_new_ones_asked_to_come_agai
     assert step.poll() is None
     service.server.terminate()
     path = f"/api/v1/projects/shop/dispatches/{step.promotion}/{step.alias}"
-    while (answer := service.server.ask("PUT", path, step.config, TOKEN))[0] == 200:
+    while (answer := service.server.ask("PUT", path, step.config, TOKEN))[0] in (0, 200):
+        assert service.server.process.poll() is None
         time.sleep(0.05)
     assert (answer[0], json.loads(answer[1])) == (503, {"message": "this server is stopping; call again"})
     held.release()

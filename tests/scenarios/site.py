@@ -22,6 +22,7 @@ from tests.support.github import PLAIN, WORKFLOW
 from tests.support.host import Heard, KargoHost, Promotion, Step
 
 PROJECT: Final = "demo"
+PATIENT: Final = 20.0  # seconds for an answer: where nothing is slow, a busy machine makes no call come too early
 MARKED_BY: Final = "gha_step"
 
 Wait = Callable[[Heard], float]
@@ -69,27 +70,25 @@ class Site:
         self.folder = folder
         self.github = github
         self.ledger = folder / "ledger.db"
-        self._settings = Settings.parse(
-            {
-                "GHA_STEP_HTTP_LISTEN": "127.0.0.1:0",
-                "GHA_STEP_TOKEN_FILE": "none",
-                "GHA_STEP_SECRETS": f"dir:{folder / 'secrets'}",
-                "GHA_STEP_LEDGER": f"sqlite:{self.ledger}",
-                "GHA_STEP_SETTLE": f"{settle}s",
-                "GHA_STEP_REPLY_WITHIN": f"{reply_within}s",
-            }
-        )
+        self._environment = {
+            "GHA_STEP_HTTP_LISTEN": "127.0.0.1:0",
+            "GHA_STEP_TOKEN_FILE": "none",
+            "GHA_STEP_SECRETS": f"dir:{folder / 'secrets'}",
+            "GHA_STEP_LEDGER": f"sqlite:{self.ledger}",
+            "GHA_STEP_SETTLE": f"{settle}s",
+        }
         secret = folder / "secrets" / PROJECT / "github"
         secret.mkdir(parents=True)
         (secret / "accessToken").write_text(EXAMPLE_TOKEN)
         (secret / "baseURL").write_text(url)
-        self.start()
+        self.start(reply_within)
 
     # ---------------------------------------------------------------- the server
 
-    def start(self) -> None:
+    def start(self, reply_within: float = PATIENT) -> None:
         """A new server on the same ledger, with nothing in its memory."""
-        self._server = build(self._settings, {})
+        settings = Settings.parse(self._environment | {"GHA_STEP_REPLY_WITHIN": f"{reply_within}s"})
+        self._server = build(settings, {})
         self._thread = threading.Thread(target=lambda: self._server.run(signals=False), name="scenario-server")
         self._thread.start()
         self.host = KargoHost(self._server.url, None)

@@ -25,7 +25,7 @@ def serving(
     *,
     token: str | None = BEARER,
     workers: int = 16,
-    reply_within: float = 5.0,
+    reply_within: float = 20.0,
     served: bool = True,
     projects: bool = False,
     promotions: Promotions | None = None,
