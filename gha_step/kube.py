@@ -23,6 +23,7 @@ import threading
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 from urllib.parse import urlencode, urlsplit
@@ -206,6 +207,18 @@ class KubeApi:
     def __repr__(self) -> str:
         return f"<{self._name}>"
 
+    @cached_property
+    def _urlopen(self) -> Callable[..., Any]:
+        """What sends one request to a URL of this server: by the pool of its connections, which is looked for once.
+
+        Only a proxy that gets the requests themselves has to be told each time where they go.
+        """
+        if self._configuration.proxy and not self._host.startswith("https:"):
+            urlopen: Callable[..., Any] = self._pool.urlopen
+            return urlopen
+        pool, begin = self._pool.connection_from_url(self._host), len(urlsplit(self._host)._replace(path="").geturl())
+        return lambda method, url, **named: pool.urlopen(method, url[begin:], assert_same_host=False, **named)
+
     @property
     def host(self) -> str:
         """The API server's name or address."""
@@ -385,7 +398,7 @@ class KubeApi:
 
         deadline = self._clock.monotonic() + self._timeout
         try:
-            response = self._pool.urlopen(
+            response = self._urlopen(
                 method,
                 url,
                 headers=headers,
