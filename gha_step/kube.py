@@ -23,7 +23,7 @@ import threading
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 from urllib.parse import urlencode, urlsplit
@@ -209,15 +209,19 @@ class KubeApi:
 
     @cached_property
     def _urlopen(self) -> Callable[..., Any]:
-        """What sends one request to a URL of this server: by the pool of its connections, which is looked for once.
+        """What sends one request to a URL of this server, once: by the pool of its connections, which is found once.
 
         Only a proxy that gets the requests themselves has to be told each time where they go.
         """
+        from urllib3 import Retry, Timeout
+
+        once = Retry(total=False, redirect=False)
+        named: JsonObject = {"retries": once, "redirect": False, "preload_content": False}
+        named |= {"timeout": Timeout(total=self._timeout), "pool_timeout": self._timeout}
         if self._configuration.proxy and not self._host.startswith("https:"):
-            urlopen: Callable[..., Any] = self._pool.urlopen
-            return urlopen
+            return partial(self._pool.urlopen, **named)
         pool, begin = self._pool.connection_from_url(self._host), len(urlsplit(self._host)._replace(path="").geturl())
-        return lambda method, url, **named: pool.urlopen(method, url[begin:], assert_same_host=False, **named)
+        return lambda method, url, **what: pool.urlopen(method, url[begin:], assert_same_host=False, **named, **what)
 
     @property
     def host(self) -> str:
@@ -394,21 +398,11 @@ class KubeApi:
         self, method: str, path: str, url: str, headers: Mapping[str, str], body: bytes | None
     ) -> tuple[int, float, bytes]:
         """Status, Retry-After in seconds, body."""
-        from urllib3 import Timeout, exceptions
+        from urllib3 import exceptions
 
         deadline = self._clock.monotonic() + self._timeout
         try:
-            response = self._urlopen(
-                method,
-                url,
-                headers=headers,
-                body=body,
-                timeout=Timeout(total=self._timeout),
-                pool_timeout=self._timeout,
-                retries=False,
-                redirect=False,
-                preload_content=False,
-            )
+            response = self._urlopen(method, url, headers=headers, body=body)
             try:
                 text = self._read(response, deadline)
             finally:  # a body that was read to its end has already released the connection

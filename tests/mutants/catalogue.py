@@ -393,8 +393,8 @@ MUTANTS: Final = (
     Mutant(
         "the store's client repeats its PUT",
         "gha_step/kube.py",
-        "retries=False",
-        "retries=3",
+        "Retry(total=False, redirect=False)",
+        "Retry(total=3, redirect=False)",
         "tests/test_kube.py",
     ),
     Mutant(
