@@ -80,6 +80,7 @@ BOUNDS: Final = (  # what, the module below gha_step, its constant, and the unit
     ("Runs among them; one project three quarters", "inbound.grpc.server", "MAX_RUNS", ""),
     ("gRPC messages that are being received at once", "inbound.grpc.server", "READING", ""),
     ("… of methods that need no bearer", "inbound.grpc.server", "READING_OPEN", ""),
+    ("large gRPC messages that have arrived and are not yet read", "inbound.grpc.server", "MOST_LARGE", "B"),
     ("a message of a method that needs no bearer", "inbound.grpc.server", "MAX_OPEN_MESSAGE", "B"),
     ("from a gRPC call to its message", "inbound.grpc.server", "MESSAGE_WITHIN", "s"),
     ("… of a method that needs no bearer", "inbound.grpc.server", "OPEN_MESSAGE_WITHIN", "s"),
@@ -162,7 +163,10 @@ TESTED: Final = {  # by the test that shows it: the bounds
         "inbound.connections.LONGEST_HEAD",
         "inbound.process.KEEP_ALIVE",
     ),
-    "inbound/test_grpc.py": ("inbound.grpc.server.MAX_CALLS",),
+    "inbound/test_grpc.py": (
+        "inbound.grpc.server.MAX_CALLS",
+        "inbound.grpc.server.MOST_LARGE",
+    ),
     "inbound/test_grpc_bounds.py": (
         "inbound.grpc.accepting.RUNS",
         "inbound.grpc.accepting.OTHERS",

@@ -20,6 +20,7 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from gha_step.emulator import Delay, GitHub, Hold
 from gha_step.inbound.grpc import server as servers_grpc
+from gha_step.inbound.grpc.outline import has_more_values
 from gha_step.inbound.grpc.server import MAX_WATCHES, OPTIONS
 from gha_step.inbound.room import REFUSED_AFTER, SMALL
 from gha_step.pb.v1 import step_pb2 as pb
@@ -149,15 +150,16 @@ def test_without_the_right_bearer_a_message_is_not_even_read(shut: Live) -> None
     assert fails(lambda: raw(shut.target, "Execute", bytes(8 << 20), ()))[0] is Code.UNAUTHENTICATED
 
 
+def field(number: int, content: bytes) -> bytes:
+    """On the wire, with its length."""
+    size, prefix = len(content), b""
+    while size > 127:
+        prefix, size = prefix + bytes([size & 127 | 128]), size >> 7
+    return bytes([number << 3 | 2]) + prefix + bytes([size]) + content
+
+
 def nested(levels: int) -> bytes:
     """A config that holds lists in lists; the library's own limit forbids to build it otherwise."""
-
-    def field(number: int, content: bytes) -> bytes:
-        size, prefix = len(content), b""
-        while size > 127:
-            prefix, size = prefix + bytes([size & 127 | 128]), size >> 7
-        return bytes([number << 3 | 2]) + prefix + bytes([size]) + content
-
     value = b"\x08\x00"
     for _ in range(levels):
         value = field(6, field(1, value))
@@ -200,6 +202,31 @@ def test_a_large_message_that_is_malformed_is_refused_after_a_pause(shut: Live) 
     message.step.config["x"] = math.nan
     assert fails(lambda: raw(shut.target, "Execute", message.SerializeToString()))[0] is Code.INVALID_ARGUMENT
     assert time.monotonic() - begun >= REFUSED_AFTER
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        field(6, b"\x0a\x00" * 100_001),  # a list
+        field(6, b"\x8a\x00\x00" * 100_001),  # the same, with longer numbers of fields
+        field(5, b"\x0a\x00" * 100_001),  # an object
+        b"\x2a\x00\x32\x00" * 50_001,  # one value, said to be an object and a list in turn
+        b"\x1a\x80\x80\x04" + bytes(1 << 16),
+    ],
+)
+def test_values_in_a_large_message_are_counted_before_they_are_made(shut: Live, value: bytes) -> None:
+    data = field(2, field(1, b"x") + field(2, field(1, field(1, b"a") + field(2, value))))
+    text = value.startswith(b"\x1a")
+    assert has_more_values(data, 50_000) is not text
+    code, said, named = fails(lambda: raw(shut.target, "Execute", data))
+    assert (code, named) == (Code.INVALID_ARGUMENT, ["context"] if text else [""])
+    assert ("more than 50,000 values" in said) is not text
+
+
+def test_large_messages_that_find_no_room_are_not_kept(shut: Live, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(servers_grpc, "MOST_LARGE", SMALL)
+    message = request(pb.ExecuteRequest, body({"ref": "x" * SMALL}))
+    assert fails(lambda: raw(shut.target, "Execute", message.SerializeToString()))[0] is Code.RESOURCE_EXHAUSTED
 
 
 def test_a_method_that_is_none_is_unimplemented(shut: Live) -> None:

@@ -94,6 +94,15 @@ def test_who_withholds_messages_gives_up_a_place_for_who_has_none_and_not_for_it
     asyncio.run(play())
 
 
+def test_a_message_that_is_read_is_not_kept_for_as_long_as_the_call_takes() -> None:
+    async def play() -> None:
+        messages: Any = saying(pb.ListKindsRequest())
+        assert await _Reading(1, 100, proved=True).only(messages, "") == pb.ListKindsRequest()
+        assert messages.ag_frame is None
+
+    asyncio.run(play())
+
+
 def test_a_message_that_has_just_begun_is_not_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(receiving, "GRACE", 30.0)
 

@@ -45,12 +45,13 @@ _FIELDS: Final = {  # as HTTP and as we call them
 
 
 class Refused(Exception):
-    """The call gets no answer but this code."""
+    """The call gets no answer but this code. ``late``: after a pause, because what it sent was large."""
 
-    def __init__(self, code: grpc.StatusCode, message: str) -> None:
+    def __init__(self, code: grpc.StatusCode, message: str, *, late: bool = False) -> None:
         super().__init__(message)
         self.code = code
         self.message = message
+        self.late = late
 
     @property
     def details(self) -> tuple[tuple[str, bytes], ...]:
@@ -69,12 +70,12 @@ class Violation:
 class Malformed(Refused):
     """The message is none that can be executed."""
 
-    def __init__(self, violations: Sequence[Violation]) -> None:
+    def __init__(self, violations: Sequence[Violation], *, late: bool = False) -> None:
         self.violations = tuple(
             Violation(one.field[:LONGEST_WORDS], one.words[:LONGEST_WORDS]) for one in violations[:MOST_VIOLATIONS]
         )
         words = "; ".join(f"{one.field}: {one.words}" if one.field else one.words for one in self.violations)
-        super().__init__(grpc.StatusCode.INVALID_ARGUMENT, words)
+        super().__init__(grpc.StatusCode.INVALID_ARGUMENT, words, late=late)
 
     @property
     def details(self) -> tuple[tuple[str, bytes], ...]:

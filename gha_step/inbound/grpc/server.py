@@ -6,6 +6,7 @@ Imported only where it listens: grpc costs start-up time and memory. What a mess
 
 import asyncio
 import os
+import traceback
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, asynccontextmanager, contextmanager, nullcontext, suppress
 from typing import Any, Final
@@ -21,16 +22,17 @@ from gha_step.contract.request import StepRequest
 from gha_step.contract.secret import Token
 from gha_step.contract.values import ConfigModel
 from gha_step.inbound.bearer import HOSTS_BEARER, bearer, subject_of
-from gha_step.inbound.body import CROWDED, MAX_BODY
+from gha_step.inbound.body import CROWDED, MAX_BODY, MAX_VALUES
 from gha_step.inbound.execution import Execution
 from gha_step.inbound.grpc import accepting
 from gha_step.inbound.grpc import messages as service
 from gha_step.inbound.grpc.connections import Connections, address_of
+from gha_step.inbound.grpc.outline import has_more_values
 from gha_step.inbound.grpc.receiving import GivenAway, Places
 from gha_step.inbound.process import cannot_listen, socket_address
 from gha_step.inbound.readiness import Readiness
 from gha_step.inbound.refused_callers import RefusedCallers
-from gha_step.inbound.room import SMALL, NoRoom, Place
+from gha_step.inbound.room import REFUSED_AFTER, SMALL, NoRoom, Place
 from gha_step.inbound.tls import TlsContent, TlsFileError, TlsFiles
 from gha_step.pb.v1 import step_pb2 as pb
 from gha_step.pb.v1 import step_pb2_grpc
@@ -49,8 +51,9 @@ MESSAGE_WITHIN: Final = 10.0  # seconds from the start of a call to its message
 OPEN_MESSAGE_WITHIN: Final = 2.0  # the same, for methods that need no bearer
 MAX_OPEN_MESSAGE: Final = 4096  # bytes, for methods that need no bearer: their messages name a service
 # Messages being received at once; each may have reached 4 MiB without being complete.
-READING: Final = 16
-READING_OPEN: Final = 8
+READING: Final = 8
+READING_OPEN: Final = 4
+MOST_LARGE: Final = 2 * MAX_BODY  # bytes of large messages that are being read, or wait for it
 MAX_CONNECTIONS: Final = 4096  # an idle TLS connection costs about 25 kB
 AGE_OF_PROOF: Final = 3_600_000  # ms: how long a client certificate counts for its connection, and then the grace
 MAX_STREAMS: Final = 1024  # calls at once on one connection
@@ -183,6 +186,7 @@ class _Servicer(step_pb2_grpc.StepServiceServicer):
         self._waking = waking
         self._subject = subject
         self._stopping = False
+        self._large = 0  # bytes of large messages that are being read, or wait for that
         self._waiting: set[asyncio.Event] = set()  # one of each Run; set: it need not wait any longer
         self._runs = _Runs()
 
@@ -217,19 +221,26 @@ class _Servicer(step_pb2_grpc.StepServiceServicer):
         for woken in self._waiting:
             woken.set()
 
-    async def _read(self, request: pb.ExecuteRequest | pb.RunRequest, place: Place, context: Context) -> StepRequest:
+    async def _read(self, request: Any, place: Place, context: Context) -> StepRequest:
         asked = f"gRPC from {address_of(context.peer())}", self._subject(context)
-        if (size := request.ByteSize()) <= SMALL:
+        if not isinstance(request, _Unread):
             return service.step_request(request, *asked)
+        size = len(request.data)
+        crowded = service.Refused(grpc.StatusCode.RESOURCE_EXHAUSTED, CROWDED, late=True)
+        if self._large + size > MOST_LARGE:  # it is here already: to wait would take no less than to be read
+            raise crowded
+        self._large += size
         try:
             await place.grow(size, MESSAGE_WITHIN)
             async with place.reading(MESSAGE_WITHIN):
-                return service.step_request(request, *asked)
+                return service.step_request(request.read(), *asked)
         except NoRoom:
-            raise service.Refused(grpc.StatusCode.RESOURCE_EXHAUSTED, CROWDED) from None
-        except service.Malformed:
-            await place.put_off()
-            raise
+            raise crowded from None
+        except service.Malformed as malformed:
+            raise service.Malformed(malformed.violations, late=True) from None
+        finally:
+            self._large -= size
+            request.data = b""  # the call may go on for hours
 
     async def ListKinds(self, request: pb.ListKindsRequest, context: Context) -> pb.ListKindsResponse:  # noqa: N802
         return self._kinds
@@ -264,11 +275,23 @@ async def _pause(seconds: float, woken: asyncio.Event) -> None:
 # ---------------------------------------------------------------- what every call goes through
 
 
-class _Unreadable:
-    """Bytes that do not parse as the method's message type."""
+class _Unread:
+    """A message that is large, and so to be read in turn; or one that cannot be read."""
 
-    def __init__(self, type_name: str) -> None:
-        self.type_name = type_name
+    def __init__(self, data: bytes, parse: Any) -> None:
+        self.data = data
+        self._parse = parse
+
+    def read(self) -> Any:
+        """:raises Malformed: it is no such message."""
+        name = self._parse.__self__.DESCRIPTOR.full_name
+        why = f"the message is not a valid {name}: malformed, not UTF-8, or nested too deeply"
+        if len(self.data) > SMALL and has_more_values(self.data, MAX_VALUES):
+            why = f"the message holds more than {MAX_VALUES:,} values, or is nested too deeply"
+        else:
+            with suppress(DecodeError):
+                return self._parse(self.data)
+        raise service.Malformed([service.Violation("", why)])
 
 
 class _Edge(grpc.aio.ServerInterceptor):
@@ -421,7 +444,9 @@ class _Reading:
         try:
             async with asyncio.timeout(self.within), self._places.one(peer if self._proved else address_of(peer)):
                 begun = True
-                async for request in requests:
+                messages: Any = aiter(requests)
+                async for request in messages:
+                    await messages.aclose()  # it would hold the message for as long as the call takes
                     return self.readable(request)
         except GivenAway:
             raise crowded from None
@@ -443,14 +468,10 @@ class _Reading:
 
     def readable(self, request: Any) -> Any:
         """``request``, if it is one. :raises Refused: it is none."""
-        words = ""
-        if isinstance(request, _Unreadable):
-            words = f"the message is not a valid {request.type_name}: malformed, not UTF-8, or nested too deeply"
-        elif request.ByteSize() > self._most:
-            words = f"the message has more than {self._most} bytes"
-        if words:
-            raise service.Malformed([service.Violation("", words)])
-        return request
+        unread = isinstance(request, _Unread)
+        if (len(request.data) if unread else request.ByteSize()) > self._most:
+            raise service.Malformed([service.Violation("", f"the message has more than {self._most} bytes")])
+        return request.read() if unread and len(request.data) <= SMALL else request
 
 
 def _reader(handler: Handler) -> Callable[[bytes], Any]:
@@ -458,12 +479,19 @@ def _reader(handler: Handler) -> Callable[[bytes], Any]:
     assert parse is not None
 
     def read(data: bytes) -> Any:
-        try:
-            return parse(data)
-        except DecodeError:
-            return _Unreadable(parse.__self__.DESCRIPTOR.full_name)
+        with suppress(DecodeError):
+            if len(data) <= SMALL:
+                return parse(data)
+        return _Unread(data, parse)
 
     return read
+
+
+def _forget(error: BaseException | None) -> None:
+    """What the frames of an error hold: a large message."""
+    while error is not None:
+        traceback.clear_frames(error.__traceback__)
+        error = error.__context__
 
 
 @asynccontextmanager
@@ -475,6 +503,9 @@ async def _no_error_but_ours(
     except service.Refused as refused:
         if isinstance(refused, service.Malformed):
             tell(context, refused)
+        if refused.late:
+            _forget(refused)
+            await asyncio.sleep(REFUSED_AFTER)
         await context.abort(refused.code, refused.message, refused.details)
     except grpc.aio.AbortError:
         raise
