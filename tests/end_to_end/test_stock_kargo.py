@@ -16,7 +16,7 @@ import pytest
 
 from gha_step.emulator import EXAMPLE_TOKEN, Delay, GitHub, Hold, serve
 from tests.github.test_bounds import own_address
-from tests.support.clock import LONG, soon
+from tests.support.clock import LONG, eventually, soon
 from tests.support.process import Served, served
 from tests.support.secrets import write_secret
 
@@ -63,7 +63,7 @@ class HttpStep:
             return {"status": "Failed", "message": f"HTTP {status}: {answer['message']}"}
         return answer if answer["status"] in ("Succeeded", "Failed") else None
 
-    def follow(self, within: float = 25.0) -> dict[str, Any]:
+    def follow(self, within: float = 2 * LONG) -> dict[str, Any]:
         deadline = time.monotonic() + within
         while (answer := self.poll()) is None:
             assert time.monotonic() < deadline, "the step did not end"
@@ -125,7 +125,7 @@ def test_a_dispatch_and_its_wait(service: Service) -> None:
     assert wait.poll() is None
     run.upload({"url": "https://my-app.example.com"})
     run.finish()
-    waited = wait.follow(within=40)
+    waited = wait.follow()
     assert (waited["status"], waited["conclusion"]) == ("Succeeded", "success")
     assert waited["outputs"] == {"url": "https://my-app.example.com"}
 
@@ -150,7 +150,7 @@ def test_a_service_killed_in_the_middle_of_a_post_sends_nothing_again(service: S
     service.github.faults.add(Delay(1.0, "after"), "dispatch")
     step = HttpStep(service)
     step.config |= {"timeout": "2", "inputs": {"environment": "prod", "image_tag": step.promotion}}
-    step.poll()
+    eventually(lambda: step.poll() is None and service.github.count("dispatch"))
     service.server.kill()
     assert step.poll() is None
     assert step.errors == 1
@@ -188,7 +188,7 @@ def test_a_token_is_rotated_in_the_middle_of_a_promotion(service: Service) -> No
     held = Hold()
     service.github.faults.add(held, "dispatch")
     step = HttpStep(service)
-    assert step.poll() is None
+    eventually(lambda: step.poll() is None and service.github.count("dispatch"))
     write_secret(service.secrets, "shop", "gha-step", token="the-next-one")
     step.token = "the-next-one"
     held.release()
@@ -238,7 +238,7 @@ def test_on_sigterm_calls_in_flight_are_answered_and_new_ones_asked_to_come_agai
     held = Hold()
     service.github.faults.add(held, "dispatch")
     step = HttpStep(service)
-    assert step.poll() is None
+    eventually(lambda: step.poll() is None and service.github.count("dispatch"))
     service.server.terminate()
     path = f"/api/v1/projects/shop/dispatches/{step.promotion}/{step.alias}"
     while (answer := service.server.ask("PUT", path, step.config, TOKEN))[0] in (0, 200):

@@ -80,7 +80,7 @@ def test_deleted_and_restarted_a_witness_of_another_target_sends_nothing(github_
     github_com.delete_record(promotion, step)
     github_com.start()
     other = github_com.step(promotion, github_com.workflow("other.yml"))
-    heard = github_com.host.call(promotion, other)
+    heard = github_com.end(promotion, other)
     assert heard.status == "Failed"
     assert heard.run_id is None
     assert dispatches(github_com) == 1

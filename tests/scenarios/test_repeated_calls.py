@@ -34,7 +34,7 @@ def test_other_inputs_after_the_dispatch_change_nothing_and_are_told(github_com:
     first = github_com.follow(promotion, step).end
     assert first.output is not None
     assert "inputsChanged" not in first.output
-    heard = github_com.host.call(promotion, changed(step, inputs={"image_tag": "another"}))
+    heard = github_com.end(promotion, changed(step, inputs={"image_tag": "another"}))
     assert heard.status == "Succeeded"
     assert heard.run_id == first.run_id
     assert heard.output is not None
@@ -73,13 +73,13 @@ def test_another_target_after_the_dispatch_fails_with_the_runs_link(
     step = github_com.step(promotion, github_com.workflow("again.yml"))
     first = github_com.follow(promotion, step).end
     assert first.output is not None
-    heard = github_com.host.call(promotion, changed(step, **elsewhere))
+    heard = github_com.end(promotion, changed(step, **elsewhere))
     assert heard.status == "Failed"
     assert heard.final
     assert first.output["url"] in heard.message
     assert "nothing was sent for the new one" in heard.message
     assert github_com.github.count("dispatch") == 1
-    back = github_com.host.call(promotion, step)
+    back = github_com.end(promotion, step)
     assert (back.status, back.run_id) == ("Succeeded", first.run_id)
 
 
@@ -88,7 +88,7 @@ def test_the_same_target_in_other_words_is_the_same_target(github_com: Site, ref
     promotion = github_com.promotion()
     step = github_com.step(promotion, github_com.workflow("again.yml"))
     first = github_com.follow(promotion, step).end
-    again = github_com.host.call(promotion, changed(step, ref=ref, owner="MyOrg", repo="My-App"))
+    again = github_com.end(promotion, changed(step, ref=ref, owner="MyOrg", repo="My-App"))
     assert (again.status, again.run_id) == ("Succeeded", first.run_id)
     assert github_com.github.count("dispatch") == 1
 
