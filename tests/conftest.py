@@ -55,7 +55,6 @@ LONG_ONES: Final = (
     "test_port_s_runs_all_end_truly",
     "test_a_second_member_gets_its_share",
     "test_the_demo_for_port_ends",
-    "test_a_lost_answer_is_exit_three",
     "test_messages_come_in_order_are_paused",
     "test_a_new_group_that_begins_at_the_end",
     "test_whenever_",

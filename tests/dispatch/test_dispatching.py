@@ -47,6 +47,7 @@ from gha_step.steps.dispatch.request import DispatchCall, DispatchRequest, Key
 from tests.support.calls import INPUTS, body, config, output
 from tests.support.clock import LONG, VirtualClock, eventually
 from tests.support.core import Program, Start
+from tests.support.github import PLAIN, WORKFLOW
 from tests.support.ledger import FaultyStore
 from tests.support.network import FaultyConnector, ScriptedConnection
 from tests.support.secrets import example_secret, write_secret
@@ -320,6 +321,22 @@ def test_a_late_answer_mends_even_an_end_that_was_told(
     eventually(lambda: only_record(store).state is State.ACCEPTED)
     assert output(program.call(promotion=""))["runID"] == 4711
     assert connector.posts == 1
+
+
+def test_a_marker_that_a_title_shows_only_after_the_end_is_found_by_the_next_call(
+    program: Program, github: GitHub, clock: VirtualClock
+) -> None:
+    github.repository("myorg/my-app").add_workflow("late.yml", WORKFLOW.format(title=PLAIN))
+    github.faults.add(Reset("after"), "dispatch")
+    marked = config(workflowFile="late.yml", correlationInput="gha_step", inputs={"image_tag": "v1"})
+    assert program.follow(marked).status == "Failed"
+    (run,) = github.runs
+    run.display_title = f"Deploy {run.inputs['gha_step']}"
+    clock.sleep(60)  # for a listing of just before would do
+    program.call(marked)
+    again = program.call(marked)
+    assert (again.status, output(again)["runIDSource"]) == ("Succeeded", "marker")
+    assert github.count("dispatch") == 1
 
 
 # ---------------------------------------------------------------- refused

@@ -1,6 +1,5 @@
 """Kargo sends the step, GitHub gets one dispatch, Kargo gets the run ID: through real sockets from end to end."""
 
-import re
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -50,13 +49,6 @@ def test_what_a_dispatch_left_of_githubs_budget_is_shown(scene: Scene) -> None:
     assert b'gha_step_github_budget_ratio{host="127.0.0.1"}' in metrics
 
 
-def test_elsewhere_the_first_contact_costs_one_more_and_later_dispatches_one(scene: Scene) -> None:
-    scene.host.run(scene.promotion, step())
-    assert (scene.github.count("dispatch"), scene.github.count()) == (1, 2)
-    scene.host.run(scene.promotion, step("second"))
-    assert (scene.github.count("dispatch"), scene.github.count()) == (2, 3)
-
-
 def test_the_request_is_asked_for_run_details_in_the_stable_api_version(scene: Scene) -> None:
     scene.host.run(scene.promotion, step())
     (logged,) = [entry for entry in scene.github.log if entry.operation == "dispatch"]
@@ -94,24 +86,9 @@ jobs: {}
 @pytest.mark.parametrize(
     ("inputs", "received"),
     [
-        ({"a": "1.10"}, {"a": "1.10"}),
-        ({"a": ""}, {"a": ""}),
-        ({"a": " x \n"}, {"a": " x \n"}),
         ({"a": 'ünï 🚀 "quoted" \\ ${{ x }}'}, {"a": 'ünï 🚀 "quoted" \\ ${{ x }}'}),
-        ({"a": None}, {}),
-        ({"a": "x", "c": None}, {"a": "x"}),
-        ({"b": True}, {"b": "true"}),
-        ({"b": "false"}, {"b": "false"}),
-        ({"d": 42}, {"d": "42"}),
-        ({"d": 42.0}, {"d": "42"}),
-        ({"d": "1e3"}, {"d": "1e3"}),
-        ({"a": 12345678901234567890}, {"a": "12345678901234567890"}),
-        ({"a": {"k": [1, None, "ä"]}}, {"a": '{"k":[1,null,"ä"]}'}),
-        ({"a": []}, {"a": "[]"}),
+        ({"a": "", "b": True, "c": None, "d": 42.0}, {"a": "", "b": "true", "d": "42"}),
         ('{"a": "1.10", "b": true}', {"a": "1.10", "b": "true"}),
-        ("", {}),
-        (None, {}),
-        ({}, {}),
         (..., {}),
     ],
 )
@@ -125,23 +102,7 @@ def test_the_workflow_receives_exactly_the_inputs_that_the_user_wrote(
     assert run.sent_inputs == received
 
 
-@pytest.mark.parametrize("tag", [1.1, 1.0e30])
-def test_a_number_that_has_lost_its_spelling_never_reaches_the_workflow(scene: Scene, tag: float) -> None:
-    heard = scene.host.run(scene.promotion, step(inputs={"environment": "prod", "image_tag": tag}))
-    assert_nothing_dispatched(scene, heard)
-    assert "quote(" in heard.message
-    assert scene.github.count() == 0
-
-
 # ---------------------------------------------------------------- again, at once, after a restart
-
-
-def test_the_same_step_sent_again_gives_the_same_run_id_and_no_second_run(scene: Scene) -> None:
-    first = scene.host.run(scene.promotion, step())
-    asked = scene.github.count()
-    for _ in range(3):
-        assert scene.host.run(scene.promotion, step()).run_id == first.run_id
-    assert (len(scene.github.runs), scene.github.count()) == (1, asked)
 
 
 def test_three_hosts_at_once_get_one_run(scene: Scene) -> None:
@@ -191,22 +152,6 @@ def test_after_a_restart_the_same_step_gives_the_same_run(alone: Callable[[], Se
     assert github.count("dispatch") == len(github.runs) == 1
 
 
-def test_while_the_server_is_away_the_host_waits_and_nothing_is_lost(alone: Callable[[], Served]) -> None:
-    github = GitHub()
-    with serve(github) as url:
-        server = alone()
-        scene = Scene(server, github, url)
-        first = scene.host.run(scene.promotion, step())
-        server.stop()
-        away = scene.host.call(scene.promotion, step())
-        assert (away.status, away.final) == ("Running", False)
-        again = Scene(alone(), github, url)
-        again.promotion = scene.promotion
-        again.write_secret()
-        assert again.host.run(scene.promotion, step()).run_id == first.run_id
-    assert len(github.runs) == 1
-
-
 # ---------------------------------------------------------------- refused: said at once, in words, and final
 
 
@@ -214,19 +159,9 @@ def test_while_the_server_is_away_the_host_waits_and_nothing_is_lost(alone: Call
     ("spoil", "changes", "words"),
     [
         (lambda scene: scene.github.remove_token(scene.token), {}, "Bad credentials"),
-        (lambda scene: scene.write_secret(other="x"), {}, "the key accessToken is missing"),
         (None, {"credentials": {"secretName": "absent"}}, "the Secret absent does not exist"),
         (None, {"credentials": {"secretName": "../x"}}, "secretName"),
-        (None, {"owner": "nobody"}, "correct owner or repo"),
         (None, {"workflowFile": "absent.yml"}, "no .github/workflows/absent.yml"),
-        (None, {"ref": "absent"}, "No ref found for: absent"),
-        (None, {"ref": "0123456789abcdef0123456789abcdef01234567"}, "commit SHA"),
-        (None, {"inputs": {"environment": "a", "image_tag": "b", "x": "c"}}, "Unexpected inputs provided"),
-        (None, {"inputs": {"environment": "a"}}, "Required input 'image_tag' not provided"),
-        (lambda scene: disable(scene.github), {}, "enable the workflow"),
-        (lambda scene: archive(scene.github), {}, "unarchive"),
-        (lambda scene: scene.github.rename_repository("myorg/my-app", "neworg/app"), {}, "owner"),
-        (lambda scene: refuse(scene, 403, "Resource not accessible by integration"), {}, "Actions: write"),
         (lambda scene: refuse(scene, 451, "Unavailable"), {}, "Unavailable"),
     ],
 )
@@ -242,15 +177,6 @@ def test_what_is_refused_is_said_in_one_answer_and_nothing_is_dispatched(
     assert scene.github.count("dispatch") <= 1
     assert scene.host.run(scene.promotion, step(**changes)).message == heard.message
     assert scene.github.count("dispatch") <= 1
-
-
-def disable(github: GitHub) -> None:
-    (workflow,) = github.repository("myorg/my-app").workflows
-    workflow.state = "disabled_manually"
-
-
-def archive(github: GitHub) -> None:
-    github.repository("myorg/my-app").archived = True
 
 
 def refuse(scene: Scene, status: int, words: str) -> None:
@@ -291,30 +217,6 @@ def test_a_rate_limit_is_waited_out_as_long_as_github_asks(scene: Scene) -> None
     assert 1 <= first.retry_after <= 3
     assert scene.host.run(scene.promotion, step(timeout=60)).run_id == scene.github.runs[0].id
     assert len(scene.github.runs) == 1
-
-
-def test_a_rate_limit_beyond_the_timeout_fails_at_once_and_names_its_time(scene: Scene) -> None:
-    scene.github.limit_rate(100, secondary=True)
-    heard = scene.host.run(scene.promotion, step(timeout=60))
-    assert_nothing_dispatched(scene, heard)
-    assert re.search(r"no requests until [0-9]{2}:[0-9]{2}:[0-9]{2}Z", heard.message)
-    assert scene.github.count() == 1
-
-
-def test_a_github_that_is_down_is_waited_for_until_the_timeout(scene: Scene) -> None:
-    scene.write_secret(accessToken=scene.token, baseURL="http://127.0.0.1:1")
-    heard = scene.host.run(scene.promotion, step(timeout=1))
-    assert_nothing_dispatched(scene, heard)
-    assert "127.0.0.1 port 1" in heard.message
-    assert len(scene.host.received) > 1
-
-
-def test_a_github_that_comes_up_meanwhile_gets_one_dispatch(scene: Scene) -> None:
-    assert scene.base_url is not None
-    scene.write_secret(accessToken=scene.token, baseURL="http://127.0.0.1:1")
-    assert scene.host.call(scene.promotion, step(timeout=60)).status == "Running"
-    scene.write_secret()
-    assert scene.host.run(scene.promotion, step(timeout=60)).run_id == scene.github.runs[0].id
 
 
 def test_a_proxy_that_is_down_for_a_moment_sends_nothing_twice(scene_of: MakeScene) -> None:

@@ -104,13 +104,13 @@ def at_once(made: Site, file: str, count: int, *, named: bool = False, wait: Wai
 # ---------------------------------------------------------------- servers that name no run
 
 
-@play(*OLD)
+@play("ghes-3.19")
 def five_named(made: Site) -> Ended:
     """Five promotions at once, each with its promotion's name in the run's title."""
     return at_once(made, made.workflow("named.yml", NAMED), 5, named=True, timeout="60")
 
 
-@play(*OLD)
+@play("ghes-3.20")
 def quiet(made: Site) -> Ended:
     """One dispatch without any mark; others have been long before."""
     file = made.workflow("quiet.yml", PLAIN)
@@ -144,59 +144,13 @@ def among_strangers(made: Site) -> Ended:
     return Ended([followed], strangers, [again], posts_of(made, file))
 
 
-@play("ghes-3.20")
-def among_other_people(made: Site) -> Ended:
-    """Without a mark, while others push, dispatch another branch, or are somebody else."""
-    file = made.workflow("others.yml", PLAIN)
-    made.github.repository("myorg/my-app").branches["dev"] = "0" * 40
-    promotion = made.promotion()
-    step = made.step(promotion, file)
-    made.host.call(promotion, step)
-    made.await_state(promotion, step, "accepted_without_id")
-    strangers = [
-        made.stranger(file, actor="alice"),
-        made.stranger(file, event="push"),
-        made.stranger(file, ref="dev"),
-    ]
-    return Ended([made.follow(promotion, step)], strangers)
-
-
-@play("ghes-3.20")
-def named_among_strangers(made: Site) -> Ended:
-    """With the promotion's name, while the same identity starts the workflow with another's."""
-    file = made.workflow("named-strangers.yml", NAMED)
-    promotion = made.promotion()
-    step = made.named(promotion, file)
-    made.host.call(promotion, step)
-    stranger = made.stranger(file, inputs={"image_tag": "by-hand", "promotion": "test.another"})
-    return Ended([made.follow(promotion, step)], [stranger])
-
-
-@play(*OLD)
+@play("ghes-3.19")
 def five_marked(made: Site) -> Ended:
     """Five promotions at once with correlationInput, among strangers."""
     file = made.workflow("marked.yml", MARKED)
     stranger = made.stranger(file)
     ended = at_once(made, file, 5, correlationInput=MARKED_BY)
     return Ended(ended.followed, [stranger], posts=ended.posts)
-
-
-@play("ghes-3.19")
-def two_marked_steps(made: Site) -> Ended:
-    """Two steps of one promotion with correlationInput."""
-    file = made.workflow("marked-twice.yml", MARKED)
-    promotion = made.promotion()
-    steps = {alias: made.step(promotion, file, alias=alias, correlationInput=MARKED_BY) for alias in ("one", "two")}
-    return Ended(list(made.follow_all(steps, dict.fromkeys(steps, promotion)).values()), posts=posts_of(made, file))
-
-
-@play("ghes-3.20")
-def two_named_steps(made: Site) -> Ended:
-    """Two steps of one promotion whose runs show the same name."""
-    file = made.workflow("named-twice.yml", NAMED)
-    promotion = made.promotion()
-    steps = {alias: made.named(promotion, file, alias=alias) for alias in ("one", "two")}
-    return Ended(list(made.follow_all(steps, dict.fromkeys(steps, promotion)).values()), posts=posts_of(made, file))
 
 
 @play("ghes-3.20")
@@ -217,12 +171,6 @@ def accepted_never_listed(made: Site) -> Ended:
     return at_once(made, made.workflow(NEVER_LISTED, PLAIN), 1)
 
 
-@play("ghes-3.19")
-def accepted_marker_not_shown(made: Site) -> Ended:
-    """204, and the workflow does not show its marker."""
-    return at_once(made, made.workflow("hidden.yml", PLAIN), 1, correlationInput=MARKED_BY)
-
-
 # ---------------------------------------------------------------- lost answers
 
 
@@ -232,16 +180,12 @@ class Loss:
 
     fault: Fault
     title: str = PLAIN
-    named: bool = False
     marked: bool = False
 
 
 LOSSES: Final = {
     "reset after": Loss(Reset("after")),
-    "reset before": Loss(Reset("before")),
     "marked, reset after": Loss(Reset("after"), MARKED, marked=True),
-    "marked, not shown": Loss(Reset("after"), PLAIN, marked=True),
-    "named, reset after": Loss(Reset("after"), NAMED, named=True),
 }
 
 
@@ -251,24 +195,9 @@ def lose(made: Site, name: str) -> Ended:
     file = made.workflow(f"loss-{list(LOSSES).index(name)}.yml", loss.title)
     made.github.faults.add(loss.fault, "dispatch", where=lambda request: f"/{file}/" in request.path)
     changes: dict[str, Any] = {"correlationInput": MARKED_BY} if loss.marked else {}
-    ended = at_once(made, file, 1, named=loss.named, **changes)
+    ended = at_once(made, file, 1, **changes)
     again = made.host.call(ended.only.promotion, ended.only.step)
     return Ended(ended.followed, again=[again], posts=posts_of(made, file))
 
 
 PLAYS.update({(NEW, name): partial(lose, name=name) for name in LOSSES})
-
-
-@play(NEW)
-def lost_beside_a_named_step(made: Site) -> Ended:
-    """A step of a promotion is dispatched; then the POST of another one, with the same name, never arrives."""
-    file = made.workflow("beside.yml", NAMED)
-    promotion = made.promotion()
-    first = made.follow(promotion, made.named(promotion, file, alias="one"))
-    made.github.faults.add(Reset("before"), "dispatch", where=lambda request: f"/{file}/" in request.path)
-    step = made.named(promotion, file, alias="two")
-    heard = [made.host.call(promotion, step)]
-    while not heard[-1].final:
-        made.pause(heard[-1])
-        heard.append(made.host.call(promotion, step))
-    return Ended([first], again=[heard[-1]], posts=posts_of(made, file))

@@ -1,7 +1,6 @@
 """One emulated GitHub, one real server in this process that can be restarted on its ledger, and hosts that call it."""
 
 import itertools
-import json
 import sqlite3
 import threading
 import time
@@ -232,8 +231,3 @@ def site(
             yield made
         finally:
             made.stop()
-
-
-def sent_inputs(run: Run) -> dict[str, Any]:
-    """What the request that started the run held."""
-    return json.loads(json.dumps(dict(run.sent_inputs)))  # type: ignore[no-any-return]

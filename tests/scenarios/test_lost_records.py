@@ -25,18 +25,6 @@ def test_deleted_while_the_post_is_on_the_wire_its_answer_makes_the_record_anew(
     assert dispatches(hasty) == 1
 
 
-def test_deleted_after_the_end_the_same_process_still_knows_the_run(github_com: Site) -> None:
-    promotion = github_com.promotion()
-    step = github_com.step(promotion, github_com.workflow("deleted.yml"))
-    first = github_com.follow(promotion, step)
-    github_com.delete_record(promotion, step)
-    promotion.lose_pod()
-    again = github_com.follow(promotion, step)
-    assert again.end.run_id == first.end.run_id
-    assert again.source == "response"
-    assert dispatches(github_com) == 1
-
-
 def test_deleted_and_restarted_the_run_that_the_host_remembers_counts(github_com: Site) -> None:
     promotion = github_com.promotion()
     step = github_com.step(promotion, github_com.workflow("deleted.yml"))
@@ -70,17 +58,3 @@ def test_deleted_and_restarted_nothing_is_sent_if_the_host_remembers_that_someth
     assert "/myorg/my-app/actions/workflows/deleted.yml" in end.message
     time.sleep(0.2)
     assert dispatches(hasty) == 1
-
-
-def test_deleted_and_restarted_a_witness_of_another_target_sends_nothing(github_com: Site) -> None:
-    promotion = github_com.promotion()
-    step = github_com.step(promotion, github_com.workflow("deleted.yml"))
-    github_com.follow(promotion, step)
-    github_com.stop()
-    github_com.delete_record(promotion, step)
-    github_com.start()
-    other = github_com.step(promotion, github_com.workflow("other.yml"))
-    heard = github_com.end(promotion, other)
-    assert heard.status == "Failed"
-    assert heard.run_id is None
-    assert dispatches(github_com) == 1

@@ -6,26 +6,21 @@ plays the same in full.
 
 from concurrent.futures import Future
 
-import pytest
-
-from .plays import OLD, Ended
+from .plays import Ended
 
 Plays = dict[tuple[str, str], Future[Ended]]
-each = pytest.mark.parametrize("generation", OLD)
 
 
-@each
-def test_five_promotions_at_once_are_told_apart_by_their_names(plays: Plays, generation: str) -> None:
-    ended = plays[generation, "five_named"].result()
+def test_five_promotions_at_once_are_told_apart_by_their_names(plays: Plays) -> None:
+    ended = plays["ghes-3.19", "five_named"].result()
     assert ended.statuses == {"Succeeded"}
     assert ended.sources == {"promotion-name"}
     assert len({followed.end.run_id for followed in ended.followed}) == 5
     assert ended.posts == 5
 
 
-@each
-def test_one_quiet_dispatch_without_any_mark_is_right(plays: Plays, generation: str) -> None:
-    ended = plays[generation, "quiet"].result()
+def test_one_quiet_dispatch_without_any_mark_is_right(plays: Plays) -> None:
+    ended = plays["ghes-3.20", "quiet"].result()
     assert ended.sources == {"only-candidate"}
     assert ended.end.run_id not in [run.id for run in ended.strangers]
     assert ended.posts == 1
@@ -56,34 +51,11 @@ def test_among_strangers_the_end_is_ambiguous_and_names_every_candidate(plays: P
     assert ended.posts == 1
 
 
-def test_what_other_people_start_does_not_disturb_a_dispatch_without_a_mark(plays: Plays) -> None:
-    assert plays["ghes-3.20", "among_other_people"].result().sources == {"only-candidate"}
-
-
-def test_a_stranger_that_passes_another_name_does_not_disturb_the_promotions_name(plays: Plays) -> None:
-    assert plays["ghes-3.20", "named_among_strangers"].result().sources == {"promotion-name"}
-
-
-@each
-def test_marked_dispatches_at_once_are_all_right_among_strangers_and_wait_for_nobody(
-    plays: Plays, generation: str
-) -> None:
-    ended = plays[generation, "five_marked"].result()
+def test_marked_dispatches_at_once_are_all_right_among_strangers_and_wait_for_nobody(plays: Plays) -> None:
+    ended = plays["ghes-3.19", "five_marked"].result()
     assert ended.sources == {"marker"}
     assert ended.posts == 5
     assert not [heard for one in ended.followed for heard in one.heard if "another dispatch" in heard.message]
-
-
-def test_two_steps_of_one_promotion_with_a_marker_each_find_their_own_run(plays: Plays) -> None:
-    ended = plays["ghes-3.19", "two_marked_steps"].result()
-    assert ended.sources == {"marker"}
-    assert ended.posts == 2
-
-
-def test_two_steps_of_one_promotion_whose_runs_show_one_name_are_both_right(plays: Plays) -> None:
-    ended = plays["ghes-3.20", "two_named_steps"].result()
-    assert ended.statuses == {"Succeeded"}
-    assert ended.posts == 2
 
 
 def test_a_record_deleted_while_looking_is_not_sent_again_and_its_run_is_found(plays: Plays) -> None:
@@ -98,11 +70,3 @@ def test_after_a_204_without_a_run_the_message_says_that_github_accepted(plays: 
     assert "was accepted by GitHub, but no run was seen" in ended.end.message
     assert "/myorg/my-app/actions/workflows/never-listed.yml" in ended.end.message
     assert ended.posts == 1
-
-
-def test_after_a_204_a_marker_that_no_title_shows_is_told_with_the_candidate(plays: Plays) -> None:
-    ended = plays["ghes-3.19", "accepted_marker_not_shown"].result()
-    (run,) = ended.only.site.runs(ended.only.tag)
-    assert ended.end.status == "Failed"
-    assert f"No run's title shows this step's marker {run.inputs['gha_step']}" in ended.end.message
-    assert run.url_path in ended.end.message

@@ -63,9 +63,8 @@ def _rounds(folder: Path, seed: int, rounds: int) -> Counter[str]:
     return ends
 
 
-@pytest.mark.parametrize("seed", [1, 2])
-def test_whenever_it_is_killed_the_same_key_never_makes_a_second_run(tmp_path: Path, seed: int) -> None:
-    assert sum(_rounds(tmp_path, seed, 2).values()) == 2
+def test_whenever_it_is_killed_the_same_key_never_makes_a_second_run(tmp_path: Path) -> None:
+    assert sum(_rounds(tmp_path, 1, 2).values()) == 2
 
 
 @pytest.mark.soak

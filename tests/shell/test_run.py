@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from gha_step.emulator import EXAMPLE_TOKEN, Answer, Hold, Job, Reset, Response, Run, Token
+from gha_step.emulator import EXAMPLE_TOKEN, Answer, Hold, Job, Response, Run, Token
 from gha_step.wiring.shell import _signals
 from tests.support.clock import LONG
 from tests.support.process import clean_environment
 
-from .commands import Shell, dispatching, dispatching_marked, values
+from .commands import Shell, dispatching, values
 
 STEP = """\
 uses: gha-dispatch-workflow
@@ -183,22 +183,6 @@ def test_advice_names_flags_where_flags_were_given(machine: Shell, flags: list[s
     file = machine.folder / "step.yaml"
     file.write_text(STEP.replace("ref: main", "ref: none"))
     assert "push it or correct ref\n" in machine.run(str(file)).stderr
-
-
-def test_a_lost_answer_is_exit_three_and_not_sent_again(machine: Shell) -> None:
-    machine.github.faults.add(Reset("after"), "dispatch")
-    for _ in range(2):
-        done = machine.dispatch("--key", "k", "--timeout", "1")
-        assert done.returncode == 3
-        assert "may have been dispatched" in done.stderr
-    assert machine.github.count("dispatch") == 1
-
-
-def test_a_lost_answer_is_no_trouble_with_a_marker(machine: Shell) -> None:
-    machine.github.faults.add(Reset("after"), "dispatch")
-    done = machine.run(*dispatching_marked("v1"), "--key", "k")
-    assert done.returncode == 0, done.stderr
-    assert values(done.stdout)["runIDSource"] == "marker"
 
 
 def test_a_ci_step_has_one_key_and_another_command_in_it_is_asked_for_its_own(machine: Shell) -> None:
