@@ -49,16 +49,14 @@ def pytest_configure() -> None:
             os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(MEMORY))
 
 
-# Tests that wait for many seconds, the longest first.
+# Tests that wait for many seconds, the longest first. Those of one line stay together: they share what they wait for.
 LONG_ONES: Final = (
-    "test_the_blocks_of_a_page_run_as_they_stand",
-    "test_port_s_runs_all_end_truly",
-    "test_a_second_member_gets_its_share",
-    "test_the_demo_for_port_ends",
-    "test_messages_come_in_order_are_paused",
-    "test_a_new_group_that_begins_at_the_end",
-    "test_whenever_",
-    "test_the_demo_",
+    "pages/test_blocks.py::test_the_blocks_of_a_page_run",
+    "scenarios/",
+    "kills/test_kills.py",
+    "inbound/port/test_broker.py",
+    "test_cli.py::test_the_demo_",
+    "shell/test_kills.py",
 )
 
 
@@ -69,12 +67,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
     if workers == 1:
         return
-    found = dict.fromkeys(item for name in LONG_ONES for item in items if item.name.startswith(name))
-    long, others = list(found), [item for item in items if item not in found]
+    groups = [[item for item in items if f"tests/{name}" in item.nodeid] for name in LONG_ONES]
+    long = {item for group in groups for item in group}
+    others = [item for item in items if item not in long]
     waiting, count, ordered = max(1, workers // 2), len(items), list[pytest.Item]()
     for part in range(workers):
         ends = len(ordered) + (count - len(ordered)) // (workers - part)
-        ordered += long[part::waiting] if part < waiting else []
+        if part < waiting:
+            ordered += [item for group in groups[part::waiting] for item in group]
         share = max(0, ends - len(ordered))
         ordered, others = ordered + others[:share], others[share:]
     items[:] = ordered
