@@ -154,10 +154,6 @@ class Site:
         self.judge(followed)
         return followed
 
-    def end(self, promotion: Promotion, step: Step) -> Heard:
-        """Call until the step is over, whatever the end; a busy machine may put calls off."""
-        return self.host.run(promotion, step)
-
     def pause(self, heard: Heard, wait: Wait = as_told) -> None:
         """What a host waits before it asks again."""
         time.sleep(wait(heard))
