@@ -58,8 +58,12 @@ def parser() -> argparse.ArgumentParser:
     check.add_argument(
         "--online", action="store_true", help="also compare inputs with the workflow files, read with a token"
     )
-    check.add_argument("--token-file", metavar="PATH", help="with --online (default: GH_TOKEN, then GITHUB_TOKEN)")
-    check.add_argument("--base-url", metavar="URL", help="with --online (default: GITHUB_API_URL, or github.com)")
+    check.add_argument(
+        "--token-file", metavar="PATH", type=_filled, help="with --online (default: GH_TOKEN, then GITHUB_TOKEN)"
+    )
+    check.add_argument(
+        "--base-url", metavar="URL", type=_filled, help="with --online (default: GITHUB_API_URL, or github.com)"
+    )
     demo = commands.add_parser(
         "demo",
         help="a step whose server is killed half-way: one run, and the same ID; on this machine alone",
@@ -140,8 +144,15 @@ def _add_run(run: argparse.ArgumentParser) -> None:
         ("--ledger", "VALUE", "kubernetes, or sqlite:PATH (default: a file per key under XDG_STATE_HOME)"),
         ("--project", "NAME", "the namespace of --ledger kubernetes (default: the current one)"),
     ):
-        run.add_argument(flag, metavar=metavar, help=about)
+        run.add_argument(flag, metavar=metavar, type=_filled, help=about)
     run.add_argument("--output", choices=("text", "json"), default="text", help="on stdout (default: key=value lines)")
+
+
+def _filled(text: str) -> str:
+    """What a variable of a CI that is not set leaves is no value: nobody may take a default for it unseen."""
+    if not text.strip():
+        raise argparse.ArgumentTypeError("is empty: write a value, or leave the flag out")
+    return text
 
 
 def _number(text: str) -> int:
@@ -192,11 +203,12 @@ def _add_ledger(ledger: argparse.ArgumentParser) -> None:
     prune.add_argument(
         "--port", action="store_true", help="instead, those of Port runs that Port was told of; needs no promotions"
     )
-    prune.add_argument("--project", help="the namespace (default: as for list)")
-    prune.add_argument("--ledger", metavar="VALUE", help="kubernetes (default: GHA_STEP_LEDGER)")
+    prune.add_argument("--project", type=_filled, help="the namespace (default: as for list)")
+    prune.add_argument("--ledger", metavar="VALUE", type=_filled, help="kubernetes (default: GHA_STEP_LEDGER)")
     for action in (every, one):
         action.add_argument(
             "--project",
+            type=_filled,
             help="only those of this project (default: all that the file holds; from Kubernetes those of "
             "GHA_STEP_PROJECTS, or of your current namespace; * for all)",
         )
@@ -205,6 +217,7 @@ def _add_ledger(ledger: argparse.ArgumentParser) -> None:
         action.add_argument(
             "--ledger",
             metavar="VALUE",
+            type=_filled,
             help="sqlite:PATH (a file, or a directory of *.db), or kubernetes (default: GHA_STEP_LEDGER, or "
             "sqlite:gha-step.db and the files of `gha-step run`)",
         )

@@ -62,6 +62,18 @@ def test_an_argument_that_is_none_is_refused(arguments: tuple[str, ...]) -> None
         (("run", "dispatch", "--worklow", "x"), "--worklow x; did you mean --workflow? (see gha-step run --help)"),
         (("ledger", "list", "--opne"), "--opne; did you mean --open? (see gha-step ledger list --help)"),
         (("ledger", "list", "surplus"), "unrecognized arguments: surplus (see gha-step ledger list --help)"),
+        *(
+            ((*command, flag, value), f"argument {flag}: is empty: write a value, or leave the flag out")
+            for command, flag, value in (
+                (("run", "dispatch"), "--ledger", ""),
+                (("run", "dispatch"), "--base-url", " "),
+                (("run", "wait"), "--token-file", ""),
+                (("run", "wait"), "--key", ""),
+                (("check", "f"), "--base-url", ""),
+                (("ledger", "list"), "--ledger", ""),
+                (("ledger", "prune"), "--project", ""),
+            )
+        ),
         (("ledger", "list", "--limit", "1e3"), "'1e3' is not a whole number"),
     ],
 )

@@ -36,7 +36,7 @@ def unfit(token: str) -> str | None:
             "quotes"
         )
     if _is_encoded(token):
-        return "holds a token in base64, and Kubernetes encodes it again: store the bare token (stringData)"
+        return "holds a token in base64: store the bare token (in a Secret by stringData: Kubernetes encodes it itself)"
     return None
 
 

@@ -275,6 +275,10 @@ def _advice(answer: Answer, body: ErrorBody, asked: Asked, token: Token) -> str:
             )
         case 404:
             return f"correct {asked.endpoint.fields(*asked.fields)}, or let {subject} see the repository"
+        case 410 if not asked.file:
+            return f"GitHub has it no more: correct {asked.endpoint.fields(*asked.fields)}"
+        case 451:
+            return f"GitHub has blocked {name} for legal reasons: its page says more"
         case 407:
             return "the proxy that HTTPS_PROXY names asks for a login"
         case status if 300 <= status < 400:

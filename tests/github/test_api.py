@@ -12,6 +12,8 @@ from gha_step.contract.secret import Token
 from gha_step.github.dispatch import RUN_DETAILS, AcceptedWithoutRun, StartedRun, decipher_dispatch, dispatch_request
 from gha_step.github.errors import GitHubError, RateLimited, Refused, Unclear, Unsupported
 from gha_step.github.messages import API_2022, API_2026, VERSION_HEADER, Answer, Dialect, date
+from gha_step.github.refusals import read_refusal
+from gha_step.github.runs import RunReference
 from tests.github.answers import DATE, answer, said, workflow
 from tests.support.rows import each_row
 
@@ -176,12 +178,19 @@ def test_a_refusal_is_one_whatever_its_body(status: int, body: Any) -> None:
         (307, "Temporary Redirect", "renamed or moved"),
         (407, "", "asks for a login"),
         (418 - 3, "", "correct the step's config"),
+        (451, "Repository access blocked", "GitHub has blocked myorg/my-app for legal reasons"),
     ],
 )
 def test_a_refusal_carries_githubs_words_and_says_what_to_do(status: int, words: str, advice: str) -> None:
     message = str(refusal(said(status, words)))
     assert words in message
     assert advice in message
+
+
+def test_a_run_that_is_gone_is_looked_for_in_the_fields_that_name_it() -> None:
+    run = RunReference(workflow().endpoint, "myorg", "my-app", 5)
+    message = str(read_refusal(said(410, "Gone"), run.asked, TOKEN))
+    assert message.endswith("(410: 'Gone'): GitHub has it no more: correct runID, owner or repo")
 
 
 def test_githubs_words_are_one_line_of_bounded_length() -> None:
