@@ -14,6 +14,7 @@ from gha_step.credentials.secrets import SecretReader
 from gha_step.kube import connect
 from gha_step.runtime import SystemClock
 from tests.support.api_server import ApiServer, as_secret, serving
+from tests.support.clock import LONG
 from tests.support.cluster import Cluster, write_kubeconfig
 
 
@@ -61,7 +62,9 @@ class StandIn:
     def __init__(self, server: ApiServer, folder: Path) -> None:
         self._server = server
         kubeconfig = write_kubeconfig(folder / "kubeconfig", server.url)
-        self.reader: SecretReader = KubernetesSecrets(connect({"KUBECONFIG": str(kubeconfig)}, SystemClock()))
+        self.reader: SecretReader = KubernetesSecrets(
+            connect({"KUBECONFIG": str(kubeconfig)}, SystemClock(), timeout=LONG)
+        )
 
     def put(self, name: str, data: Mapping[str, bytes]) -> None:
         self._server.objects[self._path(name)] = as_secret(name, data)

@@ -139,7 +139,7 @@ def test_an_abandoned_attempt_that_arrives_later_is_taken_back_and_sent_once(
         wire.hold()
 
     lose(store, place, hold, hold, hold)
-    first = program.call()
+    first = program.call(reply_within=LONG)
     assert first.status == "Running"
     assert "nothing is sent without the ledger" in (first.message or "")
     assert "no answer within" in (first.message or "")

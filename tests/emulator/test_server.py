@@ -251,7 +251,7 @@ def test_stopping_does_not_wait_for_anybody(github: GitHub) -> None:
                 calls.append(pool.submit(posted, url))
                 eventually(lambda number=number: github.count() == number + 1)  # type: ignore[misc]  # bound now
             begun = time.monotonic()
-        assert time.monotonic() - begun < 10
+        assert time.monotonic() - begun < LONG / 2
         for call in calls:
             assert isinstance(call.exception(), OSError | http.client.HTTPException)
         idle.close()

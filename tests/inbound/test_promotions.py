@@ -146,7 +146,7 @@ def live(server: ApiServer, promotions: Promotions, tmp_path: Path, process: Sta
         ("gha-step", {"token": PROJECT_TOKEN.encode()}),
     ):
         server.objects[f"/api/v1/namespaces/demo/secrets/{name}"] = as_secret(name, data)
-    reader = KubernetesSecrets(connect({"KUBECONFIG": str(tmp_path / "kubeconfig")}, SystemClock()))
+    reader = KubernetesSecrets(connect({"KUBECONFIG": str(tmp_path / "kubeconfig")}, SystemClock(), timeout=LONG))
     with serving(process(secrets=reader), served=False, projects=True, promotions=promotions) as url:
         yield url
 

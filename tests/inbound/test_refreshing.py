@@ -21,7 +21,7 @@ from gha_step.steps.waking import Hint
 from gha_step.telemetry import Telemetry
 from tests.ledger.records import record
 from tests.support.api_server import ApiServer, Request
-from tests.support.clock import eventually
+from tests.support.clock import LONG, eventually
 from tests.support.cluster import write_kubeconfig
 
 RUN = 17_000_000_001
@@ -36,7 +36,9 @@ class World:
         self.server = server
         self.records: Callable[[int], list[Record]] = lambda run_id: []
         self.telemetry = Telemetry()
-        api = connect({"KUBECONFIG": str(write_kubeconfig(folder / "kubeconfig", server.url))}, SystemClock())
+        api = connect(
+            {"KUBECONFIG": str(write_kubeconfig(folder / "kubeconfig", server.url))}, SystemClock(), timeout=LONG
+        )
         self.refreshing = Refreshing(
             Refresh(api),
             self._recorded,

@@ -12,7 +12,7 @@ from gha_step.runtime import SystemClock, ThreadWorkers
 from gha_step.wiring.abort import AbortParts
 from tests.inbound.abort.conftest import Watched
 from tests.support.calls import config
-from tests.support.clock import eventually
+from tests.support.clock import LONG, eventually
 from tests.support.cluster import write_kubeconfig
 from tests.support.ledger import FaultyStore
 
@@ -43,7 +43,9 @@ def store(store: FaultyStore) -> Shared:
 @pytest.fixture
 def begin(watched: Watched, store: Shared, tmp_path: Path) -> Iterator[Begin]:
     made: list[AbortParts] = []
-    cluster = connect({"KUBECONFIG": str(write_kubeconfig(tmp_path / "own", watched.server.url))}, SystemClock())
+    cluster = connect(
+        {"KUBECONFIG": str(write_kubeconfig(tmp_path / "own", watched.server.url))}, SystemClock(), timeout=LONG
+    )
 
     def start(pod: str | None) -> AbortParts:
         parts = AbortParts(
