@@ -232,6 +232,7 @@ def test_a_request_that_fails_leaves_its_connection_to_those_who_wait(
             api.get(OBJECT)
         eventually(lambda: len(server.requests) == number)  # noqa: B023  called here
     api._timeout = LONG
+    del api._urlopen  # which was made with the limit before
     with ThreadPoolExecutor(8) as pool:
         assert list(pool.map(lambda _: api.get(OBJECT), range(8))) == [STORED] * 8
     assert server.connections <= 2 + 2

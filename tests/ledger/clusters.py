@@ -71,6 +71,7 @@ class _Elsewhere(KubeApi):
     @timeout.setter
     def timeout(self, seconds: float) -> None:
         self._real._timeout = seconds
+        vars(self._real).pop("_urlopen", None)  # which was made with the limit before
 
     def _request(self, method: str, path: str, *rest: Any) -> dict[str, Any]:
         before, found, after = path.partition("/namespaces/")
