@@ -234,6 +234,10 @@ def test_a_said_key_goes_on_with_what_was_dispatched_whatever_the_inputs_are_now
         (["wait", "--repo", "a/b"], "--run-id: is required"),
         (["wait", "--repo", "a/b", "--run-id", "1", "--ref", "main"], "--ref: "),
         (["wait", "--repo", "a/b", "--run-id", "1", "--expected-conclusion", "succes"], "did you mean success"),
+        (
+            ["wait", "--repo", "a/b", "--run-id", "1", "--expected-conclusion", "x"],
+            "write any to take any conclusion\n",
+        ),
         (["wait", "--repo", "https://github.com/a", "--run-id", "1"], "--repo: "),
         (["wait", "--repo", "https://github.com/a/b", "--run-id", "1", "--base-url", "https://x"], "--base-url: "),
         (["wait", "--repo", "a/b", "--run-id", "1", "--base-url", "ftp://x"], "--base-url: 'ftp://x' must"),

@@ -271,7 +271,7 @@ def _checked(kind: str, config: dict[str, Any], file: str | None = None, missing
         for name, path in sorted(_FLAGS.items(), key=lambda item: -len(item[1])):  # outputs.artifact before outputs
             text = re.sub(rf"config\.{re.escape(path)}(?=[.:])", _flag(name), text)
         text = text.replace("config.repoURL:", "--repo:")
-        text = _FOR_A_TEMPLATE.sub("", text)
+        text = _FOR_A_TEMPLATE.sub("", text).replace(wait.ANY_IN_A_CONFIG, f"write {ANY} to take any conclusion")
         raise UsageError(text if missing is None else f"{missing}; {text}") from None
     if missing is not None:
         raise UsageError(missing)

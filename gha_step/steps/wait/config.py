@@ -18,6 +18,7 @@ KIND: Final = "gha-wait-for-workflow"
 DEFAULT_ARTIFACT: Final = "kargo-outputs"
 MAX_GRACE: Final = 3600.0  # seconds
 MAX_JOBS: Final = 20
+ANY_IN_A_CONFIG: Final = "leave it out to take any conclusion"
 
 Conclusion = Literal["success", "failure", "cancelled", "skipped", "timed_out", "action_required", "neutral", "stale"]
 
@@ -29,7 +30,7 @@ def _conclusion(value: object) -> object:
     from difflib import get_close_matches  # only a typo needs it
 
     close = get_close_matches(value.strip().lower(), known, n=1) if isinstance(value, str) else []
-    advice = f"did you mean {close[0]}?" if close else "leave it out to take any conclusion"
+    advice = f"did you mean {close[0]}?" if close else ANY_IN_A_CONFIG
     raise refusal(f"{quoted(value)} is not one of {', '.join(known)}; {advice}")
 
 
