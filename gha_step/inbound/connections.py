@@ -210,7 +210,7 @@ class _Protocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         self._in_head, self._advanced = False, True
-        hosts = sum(name == b"host" for name, _ in self.headers)
+        hosts = [name for name, _ in self.headers].count(b"host")
         if len(self.pipeline) >= AHEAD or hosts > 1 or (hosts < 1 and self.parser.get_http_version() == "1.1"):
             raise ValueError  # to the parser, which refuses all
         super().on_headers_complete()

@@ -115,8 +115,8 @@ class Execution:
             tell(result)
             _log(self._counted(request, arrived, result), request.caller, result)
 
-        self._count.calls += 1
         self._start(request, arrived, arrived + self.reply_within, told)
+        self._count.calls += 1
         return True
 
     async def _answer(self, request: StepRequest, arrived: float, deadline: float) -> StepResult:

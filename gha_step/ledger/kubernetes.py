@@ -513,7 +513,10 @@ _to_snake: Final = lru_cache(256)(to_snake)
 
 def _renamed(value: Any, rename: Callable[[str], str]) -> Any:
     if isinstance(value, dict):
-        return {rename(name): _renamed(inner, rename) for name, inner in value.items()}
+        return {
+            rename(name): _renamed(inner, rename) if isinstance(inner, dict | list) else inner
+            for name, inner in value.items()
+        }
     if isinstance(value, list):
         return [_renamed(inner, rename) for inner in value]
     return value
