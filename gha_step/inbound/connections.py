@@ -24,6 +24,9 @@ from gha_step.telemetry import log
 
 HEAD_WITHIN: Final = 10.0  # seconds from the connection, or from a head's first byte, to its end
 LONGEST_HEAD: Final = 1 << 16  # bytes of a head, of a chunk's extensions or of what follows the last chunk
+MOST_FIELDS: Final = 256  # of a head
+MOST_PARTS: Final = 1024  # of a body, besides one for each `PART` bytes
+PART: Final = 256
 AHEAD: Final = 16  # requests that a connection may send before the one before them is answered
 UNPROVED: Final = 4096  # connections at once
 TOLD_EACH: Final = 1.0  # seconds
@@ -102,6 +105,7 @@ class _Protocol(HttpToolsProtocol):
         self._in_head = False
         self._advanced = False  # whether what was read held the end of a head, or some of a body
         self._in_vain = 0  # bytes since then
+        self._parts = self._size = 0  # of the body
         self._reading = b""
         self._receiving = False
         self._begun: tuple[RequestResponseCycle, ASGIApp] | None = None  # by what is being read
@@ -202,10 +206,13 @@ class _Protocol(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         self._in_head = True
+        self._parts = self._size = 0
         super().on_message_begin()
 
     def on_header(self, name: bytes, value: bytes) -> None:
         if self._in_head:  # else it follows the last chunk, and nobody reads it
+            if len(self.headers) >= MOST_FIELDS:
+                raise ValueError  # to the parser, which refuses all
             super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
@@ -217,6 +224,10 @@ class _Protocol(HttpToolsProtocol):
 
     def on_body(self, body: bytes) -> None:
         self._advanced = True
+        self._parts += 1
+        self._size += len(body)
+        if self._parts > MOST_PARTS + self._size // PART:
+            raise ValueError
         super().on_body(body)
 
     def _await_head(self) -> None:

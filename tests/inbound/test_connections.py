@@ -14,6 +14,8 @@ from tests.inbound.channels import live
 from tests.inbound.wire import connected, head, read_reply
 from tests.support.clock import LONG
 
+CHUNKED = b"POST /healthz HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+
 
 class Line:
     """A connection, as far as it is counted."""
@@ -132,6 +134,23 @@ def test_what_has_no_end_is_refused(url: str, begin: str, piece: str) -> None:
         endless.sendall(begin.encode())
         for _ in range(1000):
             endless.sendall(many)
+
+
+@pytest.mark.parametrize(
+    ("content", "taken"),
+    [
+        (b"POST /healthz HTTP/1.1\r\nHost: x\r\n" + b"X: y\r\n" * (connections.MOST_FIELDS - 1) + b"\r\n", True),
+        (b"POST /healthz HTTP/1.1\r\nHost: x\r\n" + b"X: y\r\n" * connections.MOST_FIELDS + b"\r\n", False),
+        (CHUNKED + b"1\r\n \r\n" * connections.MOST_PARTS + b"0\r\n\r\n", True),
+        (CHUNKED + b"1\r\n \r\n" * (connections.MOST_PARTS + 100) + b"0\r\n\r\n", False),
+        (CHUNKED + b"100\r\n" + b" " * 256 + b"\r\n" + (b"100\r\n" + b" " * 256 + b"\r\n") * 2000 + b"0\r\n\r\n", True),
+    ],
+)
+def test_a_head_has_so_many_fields_and_a_body_so_many_small_parts(url: str, content: bytes, taken: bool) -> None:
+    with connected(url) as sock:
+        sock.sendall(content)
+        answer = sock.recv(65_536)
+        assert (b" 404 " in answer.partition(b"\r\n")[0]) is taken
 
 
 def test_empty_lines_between_requests_keep_no_connection(url: str, monkeypatch: pytest.MonkeyPatch) -> None:

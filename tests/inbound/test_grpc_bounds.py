@@ -2,9 +2,10 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack, suppress
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any
 
 import grpc
@@ -212,6 +213,29 @@ def test_there_are_no_more_connections_than_may_be(tmp_path: Path, monkeypatch: 
 
     with live(tmp_path) as running:
         asyncio.run(play(running.target))
+
+
+def test_no_more_calls_than_may_be_wait_to_be_accepted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(accepting, "OTHERS", 0.1)
+    monkeypatch.setattr(accepting, "AT_ONCE", 10)
+    for option in ("max_pending_requests", "max_pending_requests_hard_limit"):
+        limited(monkeypatch, f"grpc.server.{option}", server.MAX_PENDING, 3)
+    with live(tmp_path) as running, channel(running.target) as caller:
+        check: Any = caller.unary_unary(HEALTH)
+        calls = [check.future(b"", timeout=LONG) for _ in range(30)]
+        refused = next(call for call in as_done(calls) if call.code() is not grpc.StatusCode.OK)
+        for call in calls:
+            call.cancel()
+    assert refused.code() is grpc.StatusCode.CANCELLED  # which is all that grpc says
+
+
+def as_done(calls: list[Any]) -> Iterator[Any]:
+    """Calls, those that are answered first."""
+    ended: SimpleQueue[Any] = SimpleQueue()
+    for call in calls:
+        call.add_done_callback(ended.put)
+    for _ in calls:
+        yield ended.get(timeout=LONG)
 
 
 def test_there_are_no_more_calls_on_one_connection_than_may_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

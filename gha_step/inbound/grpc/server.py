@@ -43,6 +43,7 @@ from gha_step.telemetry import log
 
 MAX_CALLS: Final = 4096  # at once; a waiting Run costs about 40 kB
 MAX_RUNS: Final = 2560  # Runs among them, of which one project has at most three quarters: Execute always finds places
+MAX_PENDING: Final = MAX_RUNS * 3 // 4  # calls of a method not yet accepted: as many Runs as a project may have
 MAX_WATCHES: Final = 256  # health streams at once: they need no bearer, and must not crowd out steps
 MAX_CONVERSATIONS: Final = 16  # reflection streams at once, on which messages may come at any time
 MAX_RPCS: Final = 2 * MAX_CALLS  # of all kinds, so that health probes are still answered when all of the above are open
@@ -65,10 +66,12 @@ INTERNAL: Final = "internal error; see gha-step's log, and call again"
 OPTIONS: Final = (
     ("grpc.max_receive_message_length", MAX_BODY),
     ("grpc.max_concurrent_streams", MAX_STREAMS),
-    # Above this many calls that are not yet accepted (1,000 by default), grpc cancels some at random and gives the
-    # caller no reason. MAX_CALLS is our limit.
-    ("grpc.server.max_pending_requests", 4 * MAX_CALLS),
-    ("grpc.server.max_pending_requests_hard_limit", 4 * MAX_CALLS),
+    # Above this many calls of a method that are not yet accepted (1,000 by default), grpc cancels some at random and
+    # gives the caller no reason. Each costs 15 kB.
+    ("grpc.server.max_pending_requests", MAX_PENDING),
+    ("grpc.server.max_pending_requests_hard_limit", MAX_PENDING),
+    ("grpc.max_metadata_size", 8192),  # of a call; with more it may be refused,
+    ("grpc.absolute_max_metadata_size", 8192),  # and it is
     ("grpc.so_reuseport", 0),  # fail if the address is in use, do not share it
     ("grpc.keepalive_time_ms", 60_000),  # notices callers that have vanished,
     ("grpc.keepalive_timeout_ms", 20_000),  # and ends their calls
