@@ -117,7 +117,10 @@ def rate_limit(answer: Answer, body: ErrorBody, asked: Asked) -> RateLimited | N
 
 # ---------------------------------------------------------------- what a server does not know
 
-_NO_KEY: Final = r'(?:Invalid request\.\s+)?(?:For \'[^\n]*\n+|No more than [^\n]*\n+)*"{key}" is not a permitted key\b'
+_NO_KEY: Final = (  # a line for each problem; of the whole body, not of a key that a user named in it
+    r"(?:Invalid request\.\s+)?(?:For \'[^\n]*\n+|No more than [^\n]*\n+)*(?:For \'links/[0-9]+/schema\', )?"
+    r'"{key}" is not a permitted key\b'
+)
 _VERSION_CORE: Final = 'The version you specified in the "X-GitHub-API-Version" request header'
 _NO_VERSION: Final = rf"(?:Bad Request:?\s*)?{_VERSION_CORE}"
 

@@ -306,6 +306,20 @@ def test_a_text_of_the_user_teaches_nothing_about_the_server(theirs: str, form: 
         assert refusal(said(status, form.format(theirs)), inputs=inputs).status == status
 
 
+@pytest.mark.parametrize(
+    ("words", "about_us"),
+    [
+        (f"Invalid request.\n\nFor 'links/0/schema', {KEY}", True),
+        (f"Invalid request.\n\nFor 'links/1/schema', \"ref\" wasn't supplied.\nFor 'links/0/schema', {KEY}", True),
+        (f"Invalid request.\n\nFor 'links/0/schema/properties/inputs', {KEY}", False),
+        (f"Invalid request.\n\nFor 'properties/inputs', {KEY}", False),
+    ],
+)
+def test_our_key_is_refused_of_the_whole_body_only(words: str, about_us: bool) -> None:
+    with pytest.raises(Unsupported if about_us else Refused):
+        decipher(said(422, words), inputs={"return_run_details": "x"})
+
+
 @pytest.mark.parametrize("theirs", [KEY, OLD_VERSION, "API rate limit exceeded"])
 @pytest.mark.parametrize("change", [str.upper, str.swapcase, lambda text: text[:-1], lambda text: text + "x" * 500])
 def test_a_text_of_the_user_that_github_repeats_in_part_or_in_another_case_is_still_the_users(
