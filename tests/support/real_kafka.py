@@ -48,6 +48,8 @@ transaction.state.log.replication.factor=1
 transaction.state.log.min.isr=1
 group.initial.rebalance.delay.ms=0
 group.min.session.timeout.ms=1000
+# Messages bear the time of the tests' clock, which is years ago: by default they would be deleted every five minutes.
+log.retention.ms=-1
 """
 
 
