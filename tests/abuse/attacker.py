@@ -194,6 +194,64 @@ def withheld(target: str, path: str, token: str, connections: str, streams: str)
     asyncio.run(all_of_them())
 
 
+def silent(target: str, path: str, token: str, connections: str, streams: str) -> None:
+    """gRPC calls in which no message comes at all."""
+    import asyncio
+
+    from tests.abuse.http2 import Raw
+
+    async def one() -> None:
+        while True:
+            try:
+                raw = await Raw.connect(*_address(target), _tls())
+                await raw.greeted()
+                for _ in range(int(streams)):
+                    raw.begin(path, token)
+                await raw.until_closed()
+            except OSError:
+                await asyncio.sleep(0.05)
+
+    async def all_of_them() -> None:
+        await asyncio.gather(*(one() for _ in range(int(connections))))
+
+    asyncio.run(all_of_them())
+
+
+def dense(target: str, token: str) -> None:
+    """gRPC messages of 3.8 MB that are nothing but empty values, two bytes each."""
+    from google.protobuf.struct_pb2 import Value
+
+    from gha_step.pb.v1 import step_pb2 as pb
+
+    message = pb.ExecuteRequest()
+    message.context.project, message.context.promotion_uid, message.context.alias = "attacker", "u", "a"
+    message.step.kind = "gha-dispatch-workflow"
+    message.step.config.fields["x"].list_value.values.extend([Value()] * 1_900_000)
+    content = message.SerializeToString()
+    execute: Any = _channel(target).unary_unary("/gha_step.v1.StepService/Execute")
+
+    def again() -> None:
+        while True:
+            with suppress(grpc.RpcError):
+                execute(content, timeout=30, metadata=(("authorization", f"Bearer {token}"),))
+
+    _in_threads(again, 16)
+
+
+def pieces(target: str, token: str, head: str, piece: str) -> None:
+    """What comes in tiny pieces after the first lines of a request, for as long as the server reads it."""
+
+    def send() -> None:
+        begin = f"POST /api/v1/step.execute HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\n{head}"
+        while True:
+            with suppress(OSError), socket.create_connection(_address(target), timeout=10) as sock:
+                sock.sendall(begin.encode())
+                while True:
+                    sock.sendall(piece.encode() * 2000)
+
+    _in_threads(send, 16)
+
+
 def resets(target: str, token: str) -> None:
     """Calls that are taken back at once, as many as one connection takes."""
     import asyncio
@@ -243,7 +301,8 @@ def scrapes(target: str, threads: str) -> None:
 
 
 ATTACKS: dict[str, Callable[..., None]] = {
-    made.__name__: made for made in (pipeline, heads, idle, posts, guesses, runs, withheld, resets, refused, scrapes)
+    made.__name__: made
+    for made in (pipeline, heads, idle, posts, guesses, runs, withheld, silent, dense, pieces, resets, refused, scrapes)
 }
 
 if __name__ == "__main__":

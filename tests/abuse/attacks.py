@@ -180,6 +180,18 @@ ATTACKS: Final = (
         _program("withheld", "/grpc.health.v1.Health/Check", "", 12, 20, grpc=True),
         before="1,069 MiB",
     ),
+    Attack("memory: gRPC messages of empty values", _program("dense", BEARER, grpc=True), before="2,968 MiB"),
+    Attack(
+        "memory: 8,192 gRPC calls without a message",
+        _program("silent", "/gha_step.v1.StepService/Execute", BEARER, 8, 1024, grpc=True),
+        before="272 MiB",
+    ),
+    Attack(
+        "time: a body of tiny chunks",
+        _program("pieces", BEARER, "Transfer-Encoding: chunked\r\n\r\n", "1\r\n \r\n"),
+        before="`/healthz` 2.0 s",
+    ),
+    Attack("time: a head of tiny fields", _program("pieces", BEARER, "", "X: y\r\n"), before="`/healthz` 1.1 s"),
     Attack("time: titles of escapes", _looks("escapes")),
     Attack("time: endless 1xx", _looks("informational", **WAIT), before="94 % of the CPU"),
     Attack("time: endless 1xx to dispatches", _looks("informational")),

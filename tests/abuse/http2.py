@@ -98,7 +98,8 @@ class Raw:
             self.gone = True
             self._changed.set()
 
-    def _begin(self, path: str, token: str, flags: int = 4) -> int:
+    def begin(self, path: str, token: str, flags: int = 4) -> int:
+        """The head of a call."""
         self._stream += 2
         self._windows[self._stream] = self._initial
         self._writer.write(_frame(_HEADERS, flags, self._stream, head(path, token)))
@@ -106,7 +107,7 @@ class Raw:
 
     async def call(self, path: str, token: str, size: int, sent: int) -> None:
         """A call whose message is to have ``size`` bytes, of which ``sent`` come, as the server lets them."""
-        stream = self._begin(path, token)
+        stream = self.begin(path, token)
         asyncio.get_running_loop().create_task(self._send(stream, b"\0" + struct.pack(">I", size) + bytes(sent)))
         await asyncio.sleep(0)
 
@@ -131,7 +132,7 @@ class Raw:
 
     async def whole(self, path: str, token: str) -> None:
         """A whole call with an empty message. :raises OSError: the connection is gone."""
-        stream = self._begin(path, token)
+        stream = self.begin(path, token)
         self._windows.pop(stream, None)
         self._writer.write(_frame(_DATA, 1, stream, b"\0\0\0\0\0"))
         if self.gone:
@@ -145,7 +146,7 @@ class Raw:
 
     async def call_and_reset(self, path: str, token: str) -> None:
         """A whole call that is taken back. :raises OSError: the connection is gone."""
-        stream = self._begin(path, token)
+        stream = self.begin(path, token)
         self._windows.pop(stream, None)
         self._writer.write(_frame(_DATA, 1, stream, b"\0\0\0\0\0") + _frame(_RESET, 0, stream, struct.pack(">I", 8)))
         if self.gone:

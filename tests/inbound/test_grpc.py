@@ -207,10 +207,10 @@ def test_a_large_message_that_is_malformed_is_refused_after_a_pause(shut: Live) 
 @pytest.mark.parametrize(
     "value",
     [
-        field(6, b"\x0a\x00" * 100_001),  # a list
-        field(6, b"\x8a\x00\x00" * 100_001),  # the same, with longer numbers of fields
-        field(5, b"\x0a\x00" * 100_001),  # an object
-        b"\x2a\x00\x32\x00" * 50_001,  # one value, said to be an object and a list in turn
+        field(6, b"\x0a\x00" * 200_001),  # a list
+        field(6, b"\x8a\x00\x00" * 200_001),  # the same, with longer numbers of fields
+        field(5, b"\x0a\x00" * 200_001),  # an object
+        b"\x2a\x00\x32\x00" * 100_001,  # one value, said to be an object and a list in turn
         b"\x1a\x80\x80\x04" + bytes(1 << 16),
     ],
 )

@@ -52,8 +52,8 @@ MESSAGE_WITHIN: Final = 10.0  # seconds from the start of a call to its message
 OPEN_MESSAGE_WITHIN: Final = 2.0  # the same, for methods that need no bearer
 MAX_OPEN_MESSAGE: Final = 4096  # bytes, for methods that need no bearer: their messages name a service
 # Messages being received at once; each may have reached 4 MiB without being complete.
-READING: Final = 8
-READING_OPEN: Final = 4
+READING: Final = 16
+READING_OPEN: Final = 8
 MOST_LARGE: Final = 2 * MAX_BODY  # bytes of large messages that are being read, or wait for it
 MAX_CONNECTIONS: Final = 4096  # an idle TLS connection costs about 25 kB
 AGE_OF_PROOF: Final = 3_600_000  # ms: how long a client certificate counts for its connection, and then the grace
