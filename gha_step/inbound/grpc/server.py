@@ -70,6 +70,8 @@ OPTIONS: Final = (
     # gives the caller no reason. Each costs 15 kB.
     ("grpc.server.max_pending_requests", MAX_PENDING),
     ("grpc.server.max_pending_requests_hard_limit", MAX_PENDING),
+    # After so many seconds (30 by default) it cancels those too, without a word: callers have deadlines of their own.
+    ("grpc.server_max_unrequested_time_in_server", 300),
     ("grpc.max_metadata_size", 8192),  # of a call; with more it may be refused,
     ("grpc.absolute_max_metadata_size", 8192),  # and it is
     ("grpc.so_reuseport", 0),  # fail if the address is in use, do not share it
