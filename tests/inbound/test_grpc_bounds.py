@@ -179,6 +179,16 @@ def test_the_server_of_grpcio_accepts_calls_so(tmp_path: Path, monkeypatch: pyte
         assert time.monotonic() - begun > 0.3
 
 
+def test_a_grpcio_that_is_another_inside_accepts_whatever_comes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(accepting, "_ASKED", ("is_gone",))
+    with live(tmp_path) as running, channel(running.target) as caller:
+        check: Any = caller.unary_unary(HEALTH)
+        assert check(b"", timeout=LONG)
+    assert "this grpcio does not say how it accepts calls" in caplog.text
+
+
 def limited(monkeypatch: pytest.MonkeyPatch, option: str, constant: int, most: int) -> None:
     """A server with a smaller limit. It is the option's real one that is in the table of docs/security.md."""
     assert dict(server.OPTIONS)[option] == constant

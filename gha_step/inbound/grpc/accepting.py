@@ -13,10 +13,12 @@ import grpc
 from grpc._cython import cygrpc  # type: ignore[attr-defined]
 
 from gha_step.inbound.grpc.messages import SERVICE
+from gha_step.telemetry import log
 
 RUNS: Final = 100  # that are accepted in a second, once more than one project is served
 OTHERS: Final = 200  # calls of all other methods in a second: most of them need no bearer
 AT_ONCE: Final = 50  # of either, after a rest
+_ASKED: Final = "_make_request_call_future", "_request_call", "_request_registered_call"
 
 
 class Turns:
@@ -59,8 +61,11 @@ def server(
     most: int,
     pauses: Pauses,
 ) -> grpc.aio.Server:
-    """A server of grpcio that accepts calls so."""
+    """A server of grpcio that accepts calls so; of a grpcio that is another inside, one that accepts whatever comes."""
     made = grpc.aio.server(interceptors=interceptors, options=options, maximum_concurrent_rpcs=most)
+    if not all(hasattr(cygrpc.AioServer, name) for name in _ASKED):
+        log.warning("this grpcio does not say how it accepts calls: many Runs at once may delay other projects")
+        return made
     made._server = _Server(tuple(interceptors), options, most, pauses)  # type: ignore[attr-defined]  # noqa: SLF001
     return made
 
