@@ -6,6 +6,7 @@ A folder whose tests need another of these parts overrides that one fixture in i
 import gc
 import os
 import shutil
+import signal
 from collections.abc import Generator, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -42,7 +43,13 @@ ROOM: Final = 2**30  # bytes; a run writes 200 MB
 
 
 def pytest_configure() -> None:
-    """Files lie in memory where there is room: on a disk, a run waits for tens of thousands of fsyncs."""
+    """Files lie in memory where there is room: on a disk, a run waits for tens of thousands of fsyncs.
+
+    What nohup or a shell's background ignores is not handed on to the processes that tests start.
+    """
+    for number in (signal.SIGINT, signal.SIGHUP):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
     if MEMORY.is_dir() and os.access(MEMORY, os.W_OK):
         there = os.statvfs(MEMORY)
         if there.f_bavail * there.f_frsize >= ROOM and not there.f_flag & os.ST_NOEXEC:

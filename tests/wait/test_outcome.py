@@ -284,7 +284,7 @@ def test_a_rate_limit_counts_from_the_answers_own_date(
         (404, "Not Found", {}, "correct runID, owner or repo"),
         (404, "", {}, "is https://api.github.com the API of a GitHub? Correct the base URL"),
         (301, "Moved Permanently", {}, "renamed or moved"),
-        (410, "Gone", {}, "correct the step's config"),
+        (410, "Gone", {}, "correct runID, owner or repo"),
         (422, "Unprocessable", {}, "correct the step's config"),
         (403, "", {}, "is https://api.github.com the API of a GitHub? Correct the base URL"),
     ],
