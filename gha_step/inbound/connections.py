@@ -6,9 +6,11 @@ the others, the oldest of the address that has most of them is closed for the ne
 
 import asyncio
 import json
+import logging
 import re
 import resource
 import sys
+import time
 from collections import OrderedDict
 from collections.abc import Callable
 from functools import partial
@@ -25,7 +27,7 @@ from gha_step.telemetry import log
 HEAD_WITHIN: Final = 10.0  # seconds from the connection, or from a head's first byte, to its end
 LONGEST_HEAD: Final = 1 << 16  # bytes of a head, of a chunk's extensions or of what follows the last chunk
 MOST_FIELDS: Final = 256  # of a head
-MOST_PARTS: Final = 1024  # of a body, besides one for each `PART` bytes
+MOST_PARTS: Final = 128  # of a body, besides one for each `PART` bytes
 PART: Final = 256
 AHEAD: Final = 16  # requests that a connection may send before the one before them is answered
 UNPROVED: Final = 4096  # connections at once
@@ -91,7 +93,28 @@ class Unproved:
 
     def protocol(self) -> Callable[..., HttpToolsProtocol]:
         """What makes uvicorn's protocol for each connection."""
+        logging.getLogger("uvicorn.error").addFilter(_SELDOM)
         return partial(_Protocol, self)
+
+
+class _Seldom(logging.Filter):
+    """Of each warning a line per second: anybody may send what is no HTTP, as fast as they like."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._told: dict[str, float] = {}  # by the words in uvicorn's code, of which there are few
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if record.levelno != logging.WARNING:
+            return True
+        now = time.monotonic()
+        if now - self._told.get(record.msg, float("-inf")) < TOLD_EACH:
+            return False
+        self._told[record.msg] = now
+        return True
+
+
+_SELDOM: Final = _Seldom()
 
 
 class _Protocol(HttpToolsProtocol):

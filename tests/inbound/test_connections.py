@@ -209,3 +209,20 @@ def closed(sock: socket.socket) -> bool:
         return sock.recv(1) == b""
     except ConnectionResetError:
         return True
+
+
+def test_what_is_no_http_is_one_line_of_the_log_in_a_second(
+    url: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def told(tries: int) -> int:
+        before = len(caplog.messages)
+        for _ in range(tries):
+            with connected(url) as odd:
+                odd.sendall(b"no HTTP\r\n\r\n")
+                assert b" 400 " in odd.recv(65_536)
+        return len(caplog.messages) - before
+
+    monkeypatch.setattr(connections, "TOLD_EACH", 0.0)
+    assert told(2) == 2
+    monkeypatch.setattr(connections, "TOLD_EACH", 10 * LONG)
+    assert told(5) == 0
