@@ -51,9 +51,7 @@ def why_not_shown(refusal: Refused, workflow: Workflow, token: Token, client: Cl
     if seen[0].status != 200:
         return str(refusal)
     if refusal.words.startswith("No commit found for the ref"):
-        return (
-            f"{said}: there is no branch or tag {workflow.ref}: push it or correct {workflow.endpoint.name_of('ref')}"
-        )
+        return f"{said}: there is no branch or tag {workflow.ref}: push it or correct {name_of('ref')}"
     return (
         f"{said}: {token.subject} can see {name}, but there is no {path} on {workflow.ref}: correct "
         f"{name_of('workflowFile')}, or push the file there (a fine-grained token or an App also needs Contents: read)"

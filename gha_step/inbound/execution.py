@@ -16,7 +16,7 @@ from gha_step.inbound.pace import Pace
 from gha_step.inbound.room import Room
 from gha_step.runtime import Clock, Workers
 from gha_step.steps.kind import BUSY, SOON, Underway
-from gha_step.steps.registry import INTERNAL_RETRY, Steps
+from gha_step.steps.registry import INTERNAL_ERROR, Steps
 from gha_step.telemetry import UNKNOWN_KIND, Telemetry, log, subject
 from gha_step.telemetry import tell as tell_log
 
@@ -110,7 +110,7 @@ class Execution:
                 result = answer()
             except Exception:  # noqa: BLE001  there is no task that would tell
                 log.exception("a call failed", extra=subject(request.caller.key_parts, request.caller.promotion))
-                result = StepResult.running("internal error; see gha-step's log", INTERNAL_RETRY)
+                result = INTERNAL_ERROR
             result = result.keeping(request.remembered)
             tell(result)
             _log(self._counted(request, arrived, result), request.caller, result)

@@ -100,13 +100,9 @@ def _begin(
     request: Request, body: bytes, execution: Execution, token: Token | None, tell: Callable[[Response], None]
 ) -> bool:
     """`_execute`, where nothing has to be refused and nothing but the step to be waited for; whether that is so."""
-    subject = ""
-    if token is not None:
-        given = bearer(only(request.headers.getlist("authorization")))
-        if given is None or not token.matches(given):
-            return False
-        proved(request)
-        subject = subject_of(given, HOSTS_BEARER)
+    subject = _let_in(request, token)
+    if subject is None:
+        return False
     try:
         step = _parsed(request, body, subject)
     except (EnvelopeError, ValueError):
@@ -126,14 +122,10 @@ def _begin(
 async def _execute(
     request: Request, execution: Execution, token: Token | None, readiness: Readiness, refused: RefusedCallers
 ) -> Response:
-    subject = ""
-    if token is not None:
-        given = bearer(only(request.headers.getlist("authorization")))
-        if given is None or not token.matches(given):
-            refused.unproved("http", peer_of(request), UNPROVED)
-            return _error(403, UNPROVED, close=True)
-        proved(request)
-        subject = subject_of(given, HOSTS_BEARER)
+    subject = _let_in(request, token)
+    if subject is None:
+        refused.unproved("http", peer_of(request), UNPROVED)
+        return _error(403, UNPROVED, close=True)
     if readiness.draining:
         return _error(503, "this server is stopping; call again", close=True)
     # From here on, so that a stop waits for a body that is still arriving.
@@ -151,6 +143,17 @@ async def _execute(
             return Response(result.to_wire())
         await place.put_off()
         return answer
+
+
+def _let_in(request: Request, token: Token | None) -> str | None:
+    """Whose bearer a host's call shows, '' where none is asked for; ``None``: it is not let in."""
+    if token is None:
+        return ""
+    given = bearer(only(request.headers.getlist("authorization")))
+    if given is None or not token.matches(given):
+        return None
+    proved(request)
+    return subject_of(given, HOSTS_BEARER)
 
 
 async def _step(request: Request, within: float, place: Place, subject: str) -> StepRequest:

@@ -12,6 +12,7 @@ from gha_step.steps.kind import Call, StepKind, Underway
 from gha_step.telemetry import log, subject
 
 INTERNAL_RETRY: Final = 10.0  # seconds
+INTERNAL_ERROR: Final = StepResult.running("internal error; see gha-step's log", INTERNAL_RETRY)
 
 
 class Steps:
@@ -65,4 +66,4 @@ class Steps:
                 "a step call failed",
                 extra=subject(caller.key_parts, caller.promotion),
             )
-            return StepResult.running("internal error; see gha-step's log", INTERNAL_RETRY)
+            return INTERNAL_ERROR

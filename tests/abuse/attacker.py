@@ -11,11 +11,14 @@ import ssl
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import grpc
+
+if TYPE_CHECKING:
+    from tests.abuse.http2 import Raw
 
 
 def allow_many_files() -> None:
@@ -174,28 +177,27 @@ def runs(target: str, token: str, file: str, count: str) -> None:
 
 def withheld(target: str, path: str, token: str, connections: str, streams: str) -> None:
     """gRPC calls that never send the last byte of their message of 4 MiB."""
-    import asyncio
 
-    from tests.abuse.http2 import Raw
+    async def begin(raw: "Raw") -> None:
+        for _ in range(int(streams)):
+            await raw.call(path, token, size=4 << 20, sent=(4 << 20) - 1)
 
-    async def one() -> None:
-        while True:
-            try:
-                raw = await Raw.connect(*_address(target), _tls())
-                for _ in range(int(streams)):
-                    await raw.call(path, token, size=4 << 20, sent=(4 << 20) - 1)
-                await raw.until_closed()
-            except OSError:
-                await asyncio.sleep(0.05)
-
-    async def all_of_them() -> None:
-        await asyncio.gather(*(one() for _ in range(int(connections))))
-
-    asyncio.run(all_of_them())
+    _over_connections(target, int(connections), begin)
 
 
 def silent(target: str, path: str, token: str, connections: str, streams: str) -> None:
     """gRPC calls in which no message comes at all."""
+
+    async def begin(raw: "Raw") -> None:
+        await raw.greeted()
+        for _ in range(int(streams)):
+            raw.begin(path, token)
+
+    _over_connections(target, int(connections), begin)
+
+
+def _over_connections(target: str, count: int, begin: "Callable[[Raw], Awaitable[None]]") -> None:
+    """So many connections on which something has begun; each that the server closes is replaced."""
     import asyncio
 
     from tests.abuse.http2 import Raw
@@ -204,15 +206,13 @@ def silent(target: str, path: str, token: str, connections: str, streams: str) -
         while True:
             try:
                 raw = await Raw.connect(*_address(target), _tls())
-                await raw.greeted()
-                for _ in range(int(streams)):
-                    raw.begin(path, token)
+                await begin(raw)
                 await raw.until_closed()
             except OSError:
                 await asyncio.sleep(0.05)
 
     async def all_of_them() -> None:
-        await asyncio.gather(*(one() for _ in range(int(connections))))
+        await asyncio.gather(*(one() for _ in range(count)))
 
     asyncio.run(all_of_them())
 
