@@ -23,7 +23,10 @@ class IllegalMove(LedgerError):
     """An event that the record's state does not allow: a duplicate or a late one. Nothing has changed."""
 
 
-# ---------------------------------------------------------------- events, and what the record keeps of them
+# ---------------------------------------------------------------- events
+
+# What an event says, the record keeps in its fields of the same names; where more is to be considered, in what `fields`
+# gives.
 
 
 class ToldByHost(NamedTuple):
@@ -31,17 +34,11 @@ class ToldByHost(NamedTuple):
 
     run: Run
 
-    def fields(self, record: Record) -> Fields:
-        return _found(self.run)
-
 
 class RecordLost(NamedTuple):
     """The record is gone, and a witness says that something was sent: it is never sent again."""
 
     reason: str
-
-    def fields(self, record: Record) -> Fields:
-        return {"reason": self.reason}
 
 
 class Send(NamedTuple):
@@ -49,19 +46,10 @@ class Send(NamedTuple):
 
     nonce: str
     owner: Owner
-    at: float
+    sending_at: float
     floor: float | None = None
     baseline_ids: tuple[int, ...] = ()
-
-    def fields(self, record: Record) -> Fields:
-        return {
-            "nonce": self.nonce,
-            "owner": self.owner,
-            "sending_at": self.at,
-            "floor": self.floor,
-            "baseline_ids": self.baseline_ids,
-            "reason": None,
-        }
+    reason: None = None
 
 
 class Trouble(NamedTuple):
@@ -77,17 +65,14 @@ class Trouble(NamedTuple):
 class Reached(NamedTuple):
     """GitHub can be asked again: what comes next is not the same trouble."""
 
-    def fields(self, record: Record) -> Fields:
-        return {"trouble_since": None, "reason": None}
+    trouble_since: None = None
+    reason: None = None
 
 
 class GaveUp(NamedTuple):
     """Nothing was sent, and trying again cannot help any more."""
 
     reason: str
-
-    def fields(self, record: Record) -> Fields:
-        return {"reason": self.reason}
 
 
 class NotSent(NamedTuple):
@@ -117,9 +102,6 @@ class Refused(NamedTuple):
     nonce: str
     reason: str
 
-    def fields(self, record: Record) -> Fields:
-        return {"reason": self.reason}
-
 
 class AcceptedWithoutId(NamedTuple):
     """GitHub accepted (204): a run exists or is about to, and the answer does not name it."""
@@ -138,22 +120,16 @@ class AnswerLost(NamedTuple):
     """The answer was lost or says nothing: a run may exist."""
 
     nonce: str
-    at: float
+    lost_at: float
     reason: str
-
-    def fields(self, record: Record) -> Fields:
-        return {"reason": self.reason, "lost_at": self.at}
 
 
 class OwnerGone(NamedTuple):
     """The process that was sending is gone, as somebody else has made sure; what it sent is not known."""
 
     nonce: str
-    at: float
+    lost_at: float
     reason: str
-
-    def fields(self, record: Record) -> Fields:
-        return {"reason": self.reason, "lost_at": self.at}
 
 
 class ExactId(NamedTuple):
@@ -162,17 +138,11 @@ class ExactId(NamedTuple):
     nonce: str
     run: Run
 
-    def fields(self, record: Record) -> Fields:
-        return _found(self.run)
-
 
 class FoundByMarker(NamedTuple):
     """Exactly one eligible run shows our marker."""
 
     run: Run
-
-    def fields(self, record: Record) -> Fields:
-        return _found(self.run)
 
 
 class FoundByName(NamedTuple):
@@ -180,17 +150,11 @@ class FoundByName(NamedTuple):
 
     run: Run
 
-    def fields(self, record: Record) -> Fields:
-        return _found(self.run)
-
 
 class OnlyCandidate(NamedTuple):
     """Settled, and exactly one run can be ours."""
 
     run: Run
-
-    def fields(self, record: Record) -> Fields:
-        return _found(self.run)
 
 
 class Looked(NamedTuple):
@@ -209,35 +173,32 @@ class Indistinguishable(NamedTuple):
     candidates: tuple[Candidate, ...]
     reason: str
 
-    def fields(self, record: Record) -> Fields:
-        return {"candidates": self.candidates, "reason": self.reason}
-
 
 class NothingFound(NamedTuple):
     """The time for looking is over, and no run can be ours."""
 
     reason: str
 
-    def fields(self, record: Record) -> Fields:
-        return {"reason": self.reason}
-
 
 OwnersEvent: TypeAlias = NotSent | RefusedForNow | Refused | AcceptedWithoutId | AnswerLost | OwnerGone | ExactId
 """What is said of one attempt: each carries its nonce."""
-FoundRun: TypeAlias = FoundByMarker | FoundByName | OnlyCandidate
 Event: TypeAlias = (
     OwnersEvent
-    | FoundRun
     | ToldByHost
     | RecordLost
     | Send
     | Trouble
     | Reached
     | GaveUp
+    | FoundByMarker
+    | FoundByName
+    | OnlyCandidate
     | Looked
     | Indistinguishable
     | NothingFound
 )
+_Weighed: TypeAlias = Trouble | NotSent | RefusedForNow | AcceptedWithoutId | Looked
+"""Against what the record holds already."""
 
 _NO_ATTEMPT: Final[Fields] = {
     "nonce": None,
@@ -248,10 +209,7 @@ _NO_ATTEMPT: Final[Fields] = {
     "baseline_ids": (),
     "actor": None,
 }
-
-
-def _found(run: Run) -> Fields:
-    return {"run": run, "candidates": (), "reason": None}
+_RUN_KNOWN: Final[Fields] = {"candidates": (), "reason": None}
 
 
 def _first(held: float | None, said: float | None) -> float | None:
@@ -331,7 +289,9 @@ def advance(record: Record, event: Event) -> Record:
             f"{type(event).__name__} is not legal for the record {record.key[:12]} in state {record.state}"
         )
     to = record.state if row.to is STAYS else row.to
-    return record.model_copy(update={**event.fields(record), "state": to})
+    kept = event.fields(record) if isinstance(event, _Weighed) else event._asdict()
+    known = {} if row.source is None else _RUN_KNOWN
+    return record.model_copy(update={**kept, **known, "state": to})
 
 
 def _is_legal(record: Record, event: Event, row: Row) -> bool:

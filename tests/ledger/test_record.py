@@ -81,6 +81,7 @@ def test_a_legal_move_lands_where_the_specification_says(state: State, kind: typ
     before = record(state)
     after = advance(before, events()[kind])
     assert after.state is MOVES[state, kind]
+    assert vars(after).keys() == Record.model_fields.keys()  # no event says anything that the record does not know
     assert (after.key, after.key_parts, after.target, after.version) == (
         before.key,
         before.key_parts,
@@ -164,7 +165,7 @@ def test_no_rule_may_pass_its_run_off_as_anothers(event: Event, state: State) ->
 
 def test_send_remembers_the_attempt_and_forgets_old_reasons() -> None:
     before = record(RESERVED, reason="unreachable", trouble_since=5.0)
-    after = advance(before, Send(nonce="m", owner=OURS, at=11.0, floor=6.0, baseline_ids=(1, 2)))
+    after = advance(before, Send(nonce="m", owner=OURS, sending_at=11.0, floor=6.0, baseline_ids=(1, 2)))
     assert (after.nonce, after.owner, after.sending_at, after.floor, after.baseline_ids, after.reason) == (
         "m",
         OURS,

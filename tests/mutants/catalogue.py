@@ -129,7 +129,7 @@ MUTANTS: Final = (
     Mutant(
         "a reset counts as not sent",
         ATTEMPT,
-        "            event = AnswerLost(nonce=nonce, at=self._clock.now(), reason=str(error))\n",
+        "            event = AnswerLost(nonce=nonce, lost_at=self._clock.now(), reason=str(error))\n",
         "            event = NotSent(nonce=nonce)\n",
     ),
     Mutant(
@@ -142,7 +142,7 @@ MUTANTS: Final = (
     Mutant(
         "a stranger may call an attempt not sent",
         "gha_step/steps/dispatch/run_finder.py",
-        'event = OwnerGone(nonce=nonce, at=now, reason="the process that was sending it is gone")',
+        'event = OwnerGone(nonce=nonce, lost_at=now, reason="the process that was sending it is gone")',
         "event = NotSent(nonce=nonce)",
     ),
     Mutant(

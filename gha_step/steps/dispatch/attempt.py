@@ -118,7 +118,7 @@ class Attempts:
         event = Send(
             nonce=nonce,
             owner=self._owner,
-            at=self._clock.now(),
+            sending_at=self._clock.now(),
             floor=preparation.floor,
             baseline_ids=preparation.baseline_ids,
         )
@@ -184,7 +184,7 @@ class Attempts:
                 raise Unclear(f"{request.endpoint.host} has not answered within {ANSWER_WITHIN:.0f} s")
             event: OwnersEvent = self._read_answer(post, answer)
         except Unclear as error:
-            event = AnswerLost(nonce=nonce, at=self._clock.now(), reason=str(error))
+            event = AnswerLost(nonce=nonce, lost_at=self._clock.now(), reason=str(error))
             self._telemetry.github_request("dispatch", "unclear", self._clock.monotonic() - post.begun)
         finally:
             if not silent:

@@ -65,14 +65,14 @@ class RunFinder:
         assert nonce is not None
         now = self._clock.now()
         if owner.incarnation == self._owner.incarnation:
-            event: OwnersEvent = AnswerLost(nonce=nonce, at=now, reason="the sending task ended without a result")
+            event: OwnersEvent = AnswerLost(nonce=nonce, lost_at=now, reason="the sending task ended without a result")
         elif (
             self._journal.store.exclusive
             or (owner.pod is not None and owner.pod == self._owner.pod)
             or now - (record.sending_at or 0.0) > LONG_AGO
             or self.stands_still(f"sending {record.key}", record.version) >= WATCH
         ):
-            event = OwnerGone(nonce=nonce, at=now, reason="the process that was sending it is gone")
+            event = OwnerGone(nonce=nonce, lost_at=now, reason="the process that was sending it is gone")
         else:
             task.note = Note("another process may be sending it", 5.0)
             return False
