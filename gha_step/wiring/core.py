@@ -4,7 +4,8 @@ Whatever touches the world (store, secrets, connections, clock, threads) is give
 """
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from gha_step.credentials.secrets import SecretReader
@@ -15,8 +16,10 @@ from gha_step.github.listings import Listings
 from gha_step.github.rate_limits import RateLimits
 from gha_step.github.server_capabilities import ServerCapabilities
 from gha_step.ledger.record import Owner
+from gha_step.ledger.storage import objection
 from gha_step.ledger.store import Store
 from gha_step.runtime import Clock, Workers
+from gha_step.settings import SqliteLedger
 from gha_step.steps.access import Access, GivenToken, Repositories
 from gha_step.steps.dispatch.step import DispatchWorkflow
 from gha_step.steps.dispatch.tasks import DispatchTasks
@@ -186,3 +189,14 @@ class Core:
         """Begin nothing more, and let go of the ledger."""
         self.drain()
         self.store.close()
+
+
+def objection_to(ledger: SqliteLedger, environment: Mapping[str, str]) -> str | None:
+    """Why the ledger cannot be kept in this file of this machine; ``None``: it can."""
+    try:
+        mountinfo = Path("/proc/self/mountinfo").read_text()
+    except OSError:  # not Linux: nothing is known of the place
+        mountinfo = ""
+    in_kubernetes = "KUBERNETES_SERVICE_HOST" in environment
+    place = PurePosixPath(ledger.path.resolve())
+    return objection(place, mountinfo, in_kubernetes=in_kubernetes, lifetime_pod=ledger.lifetime_pod)

@@ -3,8 +3,8 @@
 import secrets as randomness
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Literal, Protocol
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
 
 from gha_step.contract.errors import StepError
 from gha_step.contract.secret import Token
@@ -20,14 +20,14 @@ from gha_step.inbound.pace import Pace
 from gha_step.inbound.process import ListenError, ServerProcess
 from gha_step.inbound.readiness import Readiness
 from gha_step.inbound.refused_callers import RefusedCallers
+from gha_step.inbound.web import ASGIApp
 from gha_step.ledger.record import Owner, State
-from gha_step.ledger.storage import objection
 from gha_step.ledger.store import LedgerUnusable, Standing, Store
 from gha_step.proxies import BadProxy, Proxies
 from gha_step.runtime import Clock, SystemClock, ThreadWorkers
-from gha_step.settings import NO_TLS, NO_TOKEN, NOT_SERVED, Address, Settings, SqliteLedger
+from gha_step.settings import NO_TLS, NO_TOKEN, NOT_SERVED, Address, Settings
 from gha_step.telemetry import Telemetry, log, subject
-from gha_step.wiring.core import Core
+from gha_step.wiring.core import Core, objection_to
 
 if TYPE_CHECKING:
     from gha_step.inbound.rest.refreshing import Refreshing
@@ -112,84 +112,293 @@ def build(settings: Settings, environment: Mapping[str, str], clock: Clock | Non
 
     :raises StartError: it cannot be.
     """
-    try:
-        proxies = Proxies.parse(environment)
-    except BadProxy as error:
-        raise StartError(str(error)) from None
-    clock = clock or SystemClock()
-    token = _bearer(settings, clock)
-    telemetry = Telemetry()
-    cluster = _cluster(settings, environment, clock)
-    projects = _projects(settings, cluster)
-    secrets = _secrets(settings, cluster)
-    store = _ledger(settings.ledger, cluster, projects, environment, holds=settings.cancel_on_abort == "all")
-    telemetry.watch_ledger(_census(settings, store, clock))
-    egress = Egress(hosts=settings.github_hosts or frozenset(), shared=settings.project_api)
-    pace = Pace()
-    workers = partial(ThreadWorkers, spend=pace.spend)
-    core = Core(
-        store=store,
-        secrets=secrets,
-        connector=SocketConnector(egress, _api_server_hosts(environment, cluster), proxies=proxies),
-        clock=clock,
-        workers=workers,
-        owner=Owner(pod=settings.pod_uid or None, incarnation=randomness.token_hex(16)),
-        new_nonce=lambda: randomness.token_hex(16),
-        settle=settings.settle,
-        telemetry=telemetry,
-        projects=projects,
-        allow_http=settings.allow_http,
-        shared_namespace=settings.shared_namespace or None,
-        artifact_hosts=settings.artifact_hosts,
-        look_back=settings.ledger != "kubernetes" and settings.ledger.lifetime_pod,
-    )
-    calls = workers(CALLS, "call")
-    execution = Execution(
-        core.steps, workers=calls, clock=clock, telemetry=telemetry, reply_within=settings.reply_within, pace=pace
-    )
-    readiness = Readiness()
-    refused = RefusedCallers(clock, telemetry)
-    telemetry.expect(core.steps.kinds, State)
-    telemetry.watch_readiness(lambda: readiness.serving)
-    port = _port(settings, core, secrets, store, cluster, proxies, clock, telemetry, environment)
-    aborts = _aborts(settings, core, store, cluster, clock, telemetry)
-    if port is not None and settings.token_file == NOT_SERVED and not settings.project_api:
-        readiness.useless = lambda: port.refused
-    refreshing = _refreshing(settings, core, store, cluster, clock, telemetry)
-    served = None if settings.token_file == NOT_SERVED else execution
-    http, app = settings.http_listen, None
-    if http is not None:
-        app = http_app(
-            execution=served,
-            token=token,
-            readiness=readiness,
-            refused=refused,
-            collect=telemetry.exposition,
-            resources=(
-                *_project_api(
-                    settings, execution, secrets, cluster, calls, clock, telemetry, readiness, refused, refreshing
-                ),
-                *_webhook(settings, core, telemetry, refused),
-            ),
-        )
-    try:
-        process = ServerProcess(
-            app=app,
-            host=http.host if http else "",
-            port=http.port if http else 0,
-            readiness=readiness,
-            execution=execution,
-            on_the_wire=lambda: core.on_the_wire,
-            begin_no_more=lambda: _begin_no_more(core, port, aborts),
+    return _Parts(settings, environment, clock or SystemClock()).server()
+
+
+class _Parts:
+    """What one server is made of: first what every part stands on, then the parts that its settings ask for."""
+
+    def __init__(self, settings: Settings, environment: Mapping[str, str], clock: Clock) -> None:
+        self._settings = settings
+        self._environment = environment
+        self._clock = clock
+        try:
+            self._proxies = Proxies.parse(environment)
+        except BadProxy as error:
+            raise StartError(str(error)) from None
+        self._token = _bearer(settings, clock)
+        self._telemetry = telemetry = Telemetry()
+        self._cluster = _cluster(settings, environment, clock)
+        projects = _projects(settings, self._cluster)
+        self._secrets = _secrets(settings, self._cluster)
+        self._store = _ledger(settings, self._cluster, projects, environment)
+        telemetry.watch_ledger(self._census())
+        pace = Pace()
+        workers = partial(ThreadWorkers, spend=pace.spend)
+        self._core = core = self._made_core(projects, workers)
+        self._calls = workers(CALLS, "call")
+        self._execution = Execution(
+            core.steps,
+            workers=self._calls,
             clock=clock,
+            telemetry=telemetry,
             reply_within=settings.reply_within,
+            pace=pace,
         )
-    except ListenError as error:
-        raise StartError(f"GHA_STEP_HTTP_LISTEN: {error}: write another address") from None
-    if settings.grpc_listen is not None:
-        _listen_for_grpc(process, settings, settings.grpc_listen, core, served, token, readiness, refused)
-    beside = (_shrinking(settings, store, clock), aborts, refreshing)
-    return Server(core, process, port, [one for one in beside if one is not None])
+        self._served = None if settings.token_file == NOT_SERVED else self._execution
+        self._readiness = readiness = Readiness()
+        self._refused = RefusedCallers(clock, telemetry)
+        telemetry.expect(core.steps.kinds, State)
+        telemetry.watch_readiness(lambda: readiness.serving)
+
+    def server(self) -> Server:
+        """See `build`."""
+        settings, core = self._settings, self._core
+        port, aborts = self._port(), self._aborts()
+        if port is not None and self._served is None and not settings.project_api:
+            self._readiness.useless = lambda: port.refused
+        refreshing = self._refreshing()
+        http = settings.http_listen
+        try:
+            process = ServerProcess(
+                app=None if http is None else self._app(refreshing),
+                host=http.host if http else "",
+                port=http.port if http else 0,
+                readiness=self._readiness,
+                execution=self._execution,
+                on_the_wire=lambda: core.on_the_wire,
+                begin_no_more=lambda: _begin_no_more(core, port, aborts),
+                clock=self._clock,
+                reply_within=settings.reply_within,
+            )
+        except ListenError as error:
+            raise StartError(f"GHA_STEP_HTTP_LISTEN: {error}: write another address") from None
+        if settings.grpc_listen is not None:
+            self._listen_for_grpc(process, settings.grpc_listen)
+        beside = (self._shrinking(), aborts, refreshing)
+        return Server(core, process, port, [one for one in beside if one is not None])
+
+    # ---------------------------------------------------------------- the core
+
+    def _made_core(self, projects: frozenset[str] | None, workers: Callable[[int, str], ThreadWorkers]) -> Core:
+        settings, cluster = self._settings, self._cluster
+        hosts = (self._environment.get("KUBERNETES_SERVICE_HOST", ""), "" if cluster is None else cluster.host)
+        egress = Egress(hosts=settings.github_hosts or frozenset(), shared=settings.project_api)
+        return Core(
+            store=self._store,
+            secrets=self._secrets,
+            connector=SocketConnector(egress, frozenset(hosts) - {""}, proxies=self._proxies),
+            clock=self._clock,
+            workers=workers,
+            owner=Owner(pod=settings.pod_uid or None, incarnation=randomness.token_hex(16)),
+            new_nonce=lambda: randomness.token_hex(16),
+            settle=settings.settle,
+            telemetry=self._telemetry,
+            projects=projects,
+            allow_http=settings.allow_http,
+            shared_namespace=settings.shared_namespace or None,
+            artifact_hosts=settings.artifact_hosts,
+            look_back=settings.ledger != "kubernetes" and settings.ledger.lifetime_pod,
+        )
+
+    def _census(self) -> Callable[[], dict[str, Standing]]:
+        """How the records are counted for the metrics."""
+        from gha_step.ledger.recount import Paced, Recount
+
+        if self._settings.ledger != "kubernetes":
+            return Paced(self._store.census, self._clock).census
+        return Recount(self._store.census, self._clock, ThreadWorkers(1, "count")).census
+
+    # ---------------------------------------------------------------- the ways in
+
+    def _app(self, refreshing: "Refreshing | None") -> ASGIApp:
+        return http_app(
+            execution=self._served,
+            token=self._token,
+            readiness=self._readiness,
+            refused=self._refused,
+            collect=self._telemetry.exposition,
+            resources=[one for one in (self._project_api(refreshing), self._webhook()) if one is not None],
+        )
+
+    def _project_api(self, refreshing: "Refreshing | None") -> "ProjectApi | None":
+        settings, cluster, readiness = self._settings, self._cluster, self._readiness
+        if not settings.project_api:
+            return None
+        from gha_step.inbound.promotions import Promotions
+        from gha_step.inbound.rest.project_tokens import ProjectTokens  # their cost is for those who use them
+        from gha_step.inbound.rest.resource import KINDS, ProjectApi
+
+        self._telemetry.expect_resources((*(name.decode() for name in KINDS), "none"))
+        return ProjectApi(
+            self._execution,
+            ProjectTokens(
+                self._secrets,
+                workers=ThreadWorkers(PROOFS, "proof"),
+                clock=self._clock,
+                lets_in=cluster.lets_in if cluster is not None and settings.secrets == "kubernetes" else lambda: True,
+            ),
+            None if cluster is None else Promotions(cluster),
+            workers=self._calls,
+            clock=self._clock,
+            telemetry=self._telemetry,
+            refused=self._refused,
+            draining=lambda: readiness.draining,
+            waits=(lambda run_id, project, promotion: None) if refreshing is None else refreshing.waits,
+        )
+
+    def _webhook(self) -> "Webhook | None":
+        path = self._settings.github_webhook_secret_file
+        if path == NOT_SERVED:
+            return None
+        from gha_step.inbound.webhook import Webhook
+
+        def secret() -> Token:
+            return read_token_file(Path(path), "the secret of GitHub's webhook", "")
+
+        try:
+            secret()
+        except TokenFileError as error:
+            raise StartError(f"GHA_STEP_GITHUB_WEBHOOK_SECRET_FILE: {error}") from None
+        self._telemetry.expect_webhook()
+        return Webhook(secret=secret, hint=self._core.waking.hint, telemetry=self._telemetry, refused=self._refused)
+
+    def _listen_for_grpc(self, process: ServerProcess, address: Address) -> None:
+        from gha_step.inbound.grpc.server import GrpcServer  # its cost is for those who use it
+        from gha_step.inbound.tls import TlsFileError, TlsFiles
+
+        settings, tls = self._settings, None
+        if settings.grpc_tls_cert not in ("", NO_TLS):
+            authority = Path(settings.grpc_tls_client_ca) if settings.grpc_tls_client_ca else None
+            tls = TlsFiles(Path(settings.grpc_tls_cert), Path(settings.grpc_tls_key), authority)
+        try:
+            process.listen(
+                GrpcServer(
+                    host=address.host,
+                    port=address.port,
+                    execution=self._served,
+                    configs=self._core.steps.configs,
+                    token=self._token,
+                    readiness=self._readiness,
+                    refused=self._refused,
+                    tls=tls,
+                    waking=self._core.waking,
+                )
+            )
+        except TlsFileError as error:
+            raise StartError(f"GHA_STEP_GRPC_TLS_{error.which}: {error}") from None
+        except ListenError as error:
+            raise StartError(f"GHA_STEP_GRPC_LISTEN: {error}: write another address") from None
+
+    def _port(self) -> "PortParts | None":
+        """Port's ways in, where they are on. :raises StartError: a setting is wrong."""
+        settings, cluster, store = self._settings, self._cluster, self._store
+        if not settings.portio:
+            return None
+        from gha_step.ledger.leader import Alone, LeaseLeader  # their cost is for those who use them
+        from gha_step.wiring.port import PortParts
+
+        project = settings.portio_project or _own_namespace(cluster)
+        if not project:
+            raise StartError("GHA_STEP_PORTIO_PROJECT: this process does not know its own namespace: name one")
+        leader: Leader = Alone()
+        if settings.ledger == "kubernetes":
+            from gha_step.ledger.kubernetes import KubernetesStore
+
+            assert cluster is not None
+            store = KubernetesStore(cluster, frozenset({project}))
+            leader = LeaseLeader(cluster, project, self._core.owner.incarnation, self._clock)
+        try:
+            parts = PortParts(
+                settings,
+                self._core,
+                project=project,
+                secrets=self._secrets,
+                connector=SocketConnector(proxies=self._proxies),
+                store=store,
+                leader=leader,
+                clock=self._clock,
+                workers=ThreadWorkers,
+                telemetry=self._telemetry,
+            )
+        except BadEndpoint as error:
+            raise StartError(f"GHA_STEP_PORTIO_API: {error}") from None
+        if "claims" in settings.portio:
+            parts.add_claims()
+        if "kafka" in settings.portio:
+            self._add_kafka(parts)
+        return parts
+
+    def _add_kafka(self, parts: "PortParts") -> None:
+        named = self._settings.portio_kafka_ca
+        if named and not Path(named).is_file():
+            raise StartError(f"GHA_STEP_PORTIO_KAFKA_CA: {named} is no file: name the PEM file with the authority")
+        try:
+            parts.add_kafka(named or self._environment.get("SSL_CERT_FILE", ""))
+        except ImportError:
+            raise StartError(
+                "GHA_STEP_PORTIO: kafka needs the package confluent-kafka, which is not installed (there is none for "
+                "Python 3.15 yet): run gha-step on Python 3.11 to 3.14, or leave kafka out"
+            ) from None
+
+    # ---------------------------------------------------------------- what goes on beside calls
+
+    def _aborts(self) -> "AbortParts | None":
+        """What watches Promotions for cancelOnAbort. :raises StartError: it is asked for, and cannot be."""
+        settings, cluster, store = self._settings, self._cluster, self._store
+        everybodys = settings.cancel_on_abort == "all"
+        if cluster is None or settings.cancel_on_abort == "off":
+            if everybodys:
+                raise StartError("GHA_STEP_CANCEL_ON_ABORT: all reads Promotions: it needs GHA_STEP_LEDGER=kubernetes")
+            self._core.follow = _warn_once()
+            return None
+        from gha_step.wiring.abort import AbortParts
+
+        lease = cluster.own_namespace() if everybodys and not store.exclusive else None
+        if everybodys and not store.exclusive and lease is None:
+            raise StartError(
+                "GHA_STEP_CANCEL_ON_ABORT: all needs a Lease, and this process does not know its own namespace"
+            )
+        return AbortParts(
+            self._core,
+            cluster=cluster,
+            store=store,
+            lease=lease,
+            pod=settings.pod_uid or None if settings.ledger == "kubernetes" else None,
+            clock=self._clock,
+            workers=ThreadWorkers,
+            telemetry=self._telemetry,
+        )
+
+    def _refreshing(self) -> "Refreshing | None":
+        """What refreshes waiting Promotions, where it is on. :raises StartError: there are none to refresh."""
+        if not self._settings.kargo_refresh:
+            return None
+        from gha_step.inbound.rest.refresh import Refresh
+        from gha_step.inbound.rest.refreshing import Refreshing
+        from gha_step.ledger.kubernetes import KubernetesStore
+
+        if self._cluster is None:
+            raise StartError(
+                "GHA_STEP_KARGO_REFRESH: on needs Kubernetes, where Promotions are: write kubernetes in GHA_STEP_LEDGER"
+            )
+        self._telemetry.expect_refreshes()
+        recorded = self._store.of_run if isinstance(self._store, KubernetesStore) else lambda run_id: ()
+        made = Refreshing(
+            Refresh(self._cluster), recorded, clock=self._clock, workers=ThreadWorkers, telemetry=self._telemetry
+        )
+        self._core.waking.listen(made.hint)
+        return made
+
+    def _shrinking(self) -> "Shrinking | None":
+        """In Kubernetes a record goes with its Promotion; in a file it stays, and gets smaller."""
+        if self._settings.ledger == "kubernetes":
+            return None
+        from gha_step.ledger.shrinking import Shrinking
+        from gha_step.ledger.sqlite import SqliteStore
+
+        assert isinstance(self._store, SqliteStore)
+        return Shrinking(self._store, self._settings.ledger_keep, self._clock, ThreadWorkers(1, "shrink"))
 
 
 def _begin_no_more(core: Core, port: "PortParts | None", aborts: "AbortParts | None") -> None:
@@ -214,100 +423,6 @@ def _warn_once() -> Callable[[str, str], None]:
     return follow
 
 
-def _aborts(
-    settings: Settings,
-    core: Core,
-    store: Store,
-    cluster: "KubeApi | None",
-    clock: Clock,
-    telemetry: Telemetry,
-) -> "AbortParts | None":
-    """What watches Promotions for cancelOnAbort. :raises StartError: it is asked for, and cannot be."""
-    everybodys = settings.cancel_on_abort == "all"
-    if cluster is None or settings.cancel_on_abort == "off":
-        if everybodys:
-            raise StartError("GHA_STEP_CANCEL_ON_ABORT: all reads Promotions: it needs GHA_STEP_LEDGER=kubernetes")
-        core.follow = _warn_once()
-        return None
-    from gha_step.wiring.abort import AbortParts
-
-    lease = cluster.own_namespace() if everybodys and not store.exclusive else None
-    if everybodys and not store.exclusive and lease is None:
-        raise StartError(
-            "GHA_STEP_CANCEL_ON_ABORT: all needs a Lease, and this process does not know its own namespace"
-        )
-    return AbortParts(
-        core,
-        cluster=cluster,
-        store=store,
-        lease=lease,
-        pod=settings.pod_uid or None if settings.ledger == "kubernetes" else None,
-        clock=clock,
-        workers=ThreadWorkers,
-        telemetry=telemetry,
-    )
-
-
-def _port(
-    settings: Settings,
-    core: Core,
-    secrets: SecretReader,
-    store: Store,
-    cluster: "KubeApi | None",
-    proxies: Proxies,
-    clock: Clock,
-    telemetry: Telemetry,
-    environment: Mapping[str, str],
-) -> "PortParts | None":
-    """Port's ways in, where they are on. :raises StartError: a setting is wrong."""
-    if not settings.portio:
-        return None
-    from gha_step.ledger.leader import Alone, LeaseLeader  # their cost is for those who use them
-    from gha_step.wiring.port import PortParts
-
-    project = settings.portio_project or (cluster.own_namespace() if cluster is not None else None)
-    if not project:
-        raise StartError("GHA_STEP_PORTIO_PROJECT: this process does not know its own namespace: name one")
-    leader: Leader = Alone()
-    if settings.ledger == "kubernetes":
-        from gha_step.ledger.kubernetes import KubernetesStore
-
-        assert cluster is not None
-        store = KubernetesStore(cluster, frozenset({project}))
-        leader = LeaseLeader(cluster, project, core.owner.incarnation, clock)
-    try:
-        parts = PortParts(
-            settings,
-            core,
-            project=project,
-            secrets=secrets,
-            connector=SocketConnector(proxies=proxies),
-            store=store,
-            leader=leader,
-            clock=clock,
-            workers=ThreadWorkers,
-            telemetry=telemetry,
-        )
-    except BadEndpoint as error:
-        raise StartError(f"GHA_STEP_PORTIO_API: {error}") from None
-    if "claims" in settings.portio:
-        parts.add_claims()
-    if "kafka" in settings.portio:
-        authorities = settings.portio_kafka_ca or environment.get("SSL_CERT_FILE", "")
-        if settings.portio_kafka_ca and not Path(authorities).is_file():
-            raise StartError(
-                f"GHA_STEP_PORTIO_KAFKA_CA: {authorities} is no file: name the PEM file with the authority"
-            )
-        try:
-            parts.add_kafka(authorities)
-        except ImportError:
-            raise StartError(
-                "GHA_STEP_PORTIO: kafka needs the package confluent-kafka, which is not installed (there is none for "
-                "Python 3.15 yet): run gha-step on Python 3.11 to 3.14, or leave kafka out"
-            ) from None
-    return parts
-
-
 def _bearer(settings: Settings, clock: Clock) -> Token | None:
     if settings.token_file in (NO_TOKEN, NOT_SERVED):
         return None
@@ -315,138 +430,6 @@ def _bearer(settings: Settings, clock: Clock) -> Token | None:
         return FileToken(Path(settings.token_file), clock)
     except TokenFileError as error:
         raise StartError(f"GHA_STEP_TOKEN_FILE: {error}") from None
-
-
-def _census(settings: Settings, store: Store, clock: Clock) -> Callable[[], dict[str, Standing]]:
-    """How the records are counted for the metrics."""
-    from gha_step.ledger.recount import Paced, Recount
-
-    if settings.ledger != "kubernetes":
-        return Paced(store.census, clock).census
-    return Recount(store.census, clock, ThreadWorkers(1, "count")).census
-
-
-def _shrinking(settings: Settings, store: Store, clock: Clock) -> "Shrinking | None":
-    """In Kubernetes a record goes with its Promotion; in a file it stays, and gets smaller."""
-    if settings.ledger == "kubernetes":
-        return None
-    from gha_step.ledger.shrinking import Shrinking
-    from gha_step.ledger.sqlite import SqliteStore
-
-    assert isinstance(store, SqliteStore)
-    return Shrinking(store, settings.ledger_keep, clock, ThreadWorkers(1, "shrink"))
-
-
-def _project_api(
-    settings: Settings,
-    execution: Execution,
-    secrets: SecretReader,
-    cluster: "KubeApi | None",
-    calls: ThreadWorkers,
-    clock: Clock,
-    telemetry: Telemetry,
-    readiness: Readiness,
-    refused: RefusedCallers,
-    refreshing: "Refreshing | None",
-) -> "tuple[ProjectApi, ...]":
-    if not settings.project_api:
-        return ()
-    from gha_step.inbound.promotions import Promotions
-    from gha_step.inbound.rest.project_tokens import ProjectTokens  # their cost is for those who use them
-    from gha_step.inbound.rest.resource import KINDS, ProjectApi
-
-    telemetry.expect_resources((*(name.decode() for name in KINDS), "none"))
-    api = ProjectApi(
-        execution,
-        ProjectTokens(
-            secrets,
-            workers=ThreadWorkers(PROOFS, "proof"),
-            clock=clock,
-            lets_in=cluster.lets_in if cluster is not None and settings.secrets == "kubernetes" else lambda: True,
-        ),
-        None if cluster is None else Promotions(cluster),
-        workers=calls,
-        clock=clock,
-        telemetry=telemetry,
-        refused=refused,
-        draining=lambda: readiness.draining,
-        waits=(lambda run_id, project, promotion: None) if refreshing is None else refreshing.waits,
-    )
-    return (api,)
-
-
-def _refreshing(
-    settings: Settings, core: Core, store: Store, cluster: "KubeApi | None", clock: Clock, telemetry: Telemetry
-) -> "Refreshing | None":
-    """What refreshes waiting Promotions, where it is on. :raises StartError: there are none to refresh."""
-    if not settings.kargo_refresh:
-        return None
-    from gha_step.inbound.rest.refresh import Refresh
-    from gha_step.inbound.rest.refreshing import Refreshing
-    from gha_step.ledger.kubernetes import KubernetesStore
-
-    if cluster is None:
-        raise StartError(
-            "GHA_STEP_KARGO_REFRESH: on needs Kubernetes, where Promotions are: write kubernetes in GHA_STEP_LEDGER"
-        )
-    telemetry.expect_refreshes()
-    recorded = store.of_run if isinstance(store, KubernetesStore) else lambda run_id: ()
-    made = Refreshing(Refresh(cluster), recorded, clock=clock, workers=ThreadWorkers, telemetry=telemetry)
-    core.waking.listen(made.hint)
-    return made
-
-
-def _webhook(settings: Settings, core: Core, telemetry: Telemetry, refused: RefusedCallers) -> "tuple[Webhook, ...]":
-    if settings.github_webhook_secret_file == NOT_SERVED:
-        return ()
-    from gha_step.inbound.webhook import Webhook
-
-    def secret() -> Token:
-        return read_token_file(Path(settings.github_webhook_secret_file), "the secret of GitHub's webhook", "")
-
-    try:
-        secret()
-    except TokenFileError as error:
-        raise StartError(f"GHA_STEP_GITHUB_WEBHOOK_SECRET_FILE: {error}") from None
-    telemetry.expect_webhook()
-    return (Webhook(secret=secret, hint=core.waking.hint, telemetry=telemetry, refused=refused),)
-
-
-def _listen_for_grpc(
-    server: ServerProcess,
-    settings: Settings,
-    address: Address,
-    core: Core,
-    execution: Execution | None,
-    token: Token | None,
-    readiness: Readiness,
-    refused: RefusedCallers,
-) -> None:
-    from gha_step.inbound.grpc.server import GrpcServer  # its cost is for those who use it
-    from gha_step.inbound.tls import TlsFileError, TlsFiles
-
-    tls = None
-    if settings.grpc_tls_cert not in ("", NO_TLS):
-        authority = Path(settings.grpc_tls_client_ca) if settings.grpc_tls_client_ca else None
-        tls = TlsFiles(Path(settings.grpc_tls_cert), Path(settings.grpc_tls_key), authority)
-    try:
-        server.listen(
-            GrpcServer(
-                host=address.host,
-                port=address.port,
-                execution=execution,
-                configs=core.steps.configs,
-                token=token,
-                readiness=readiness,
-                refused=refused,
-                tls=tls,
-                waking=core.waking,
-            )
-        )
-    except TlsFileError as error:
-        raise StartError(f"GHA_STEP_GRPC_TLS_{error.which}: {error}") from None
-    except ListenError as error:
-        raise StartError(f"GHA_STEP_GRPC_LISTEN: {error}: write another address") from None
 
 
 def _cluster(settings: Settings, environment: Mapping[str, str], clock: Clock) -> "KubeApi | None":
@@ -466,18 +449,16 @@ def _cluster(settings: Settings, environment: Mapping[str, str], clock: Clock) -
         raise StartError(f"{named}: {error}{fix}") from None
 
 
+def _own_namespace(cluster: "KubeApi | None") -> str | None:
+    return None if cluster is None else cluster.own_namespace()
+
+
 def _projects(settings: Settings, cluster: "KubeApi | None") -> frozenset[str] | None:
     """The projects that are served; ``None``: all."""
-    projects = settings.projects
-    if projects is None and settings.portio and settings.token_file == NOT_SERVED and not settings.project_api:
-        own = cluster.own_namespace() if cluster is not None else None
-        return frozenset({settings.portio_project or own or ""}) - {""} or None
-    if (
-        projects is None
-        and cluster is not None
-        and settings.secrets == "kubernetes"
-        and settings.token_file != NOT_SERVED
-    ):
+    projects, hosts = settings.projects, settings.token_file != NOT_SERVED
+    if projects is None and settings.portio and not hosts and not settings.project_api:
+        return frozenset({settings.portio_project or _own_namespace(cluster) or ""}) - {""} or None
+    if projects is None and cluster is not None and settings.secrets == "kubernetes" and hosts:
         own = cluster.own_namespace()
         if own is None:
             raise StartError(
@@ -500,39 +481,23 @@ def _secrets(settings: Settings, cluster: "KubeApi | None") -> SecretReader:
 
 
 def _ledger(
-    ledger: Literal["kubernetes"] | SqliteLedger,
+    settings: Settings,
     cluster: "KubeApi | None",
     projects: frozenset[str] | None,
     environment: Mapping[str, str],
-    *,
-    holds: bool,
 ) -> Store:
     """The ledger's store. :raises StartError: it cannot be kept there."""
+    ledger = settings.ledger
     if ledger == "kubernetes":
         from gha_step.ledger.kubernetes import KubernetesStore
 
         assert cluster is not None
-        return KubernetesStore(cluster, projects, holds=holds)
+        return KubernetesStore(cluster, projects, holds=settings.cancel_on_abort == "all")
     from gha_step.ledger.sqlite import SqliteStore
 
     try:
-        mountinfo = Path("/proc/self/mountinfo").read_text()
-    except OSError:  # not Linux: nothing is known of the place
-        mountinfo = ""
-    why = objection(
-        PurePosixPath(ledger.path.resolve()),
-        mountinfo,
-        in_kubernetes="KUBERNETES_SERVICE_HOST" in environment,
-        lifetime_pod=ledger.lifetime_pod,
-    )
-    try:
-        if why is not None:
+        if (why := objection_to(ledger, environment)) is not None:
             raise LedgerUnusable(why)
         return SqliteStore(ledger.path)
     except LedgerUnusable as error:
         raise StartError(f"GHA_STEP_LEDGER: {error}") from None
-
-
-def _api_server_hosts(environment: Mapping[str, str], cluster: "KubeApi | None") -> frozenset[str]:
-    named = (environment.get("KUBERNETES_SERVICE_HOST", ""), "" if cluster is None else cluster.host)
-    return frozenset(host for host in named if host)

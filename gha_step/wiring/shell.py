@@ -8,7 +8,8 @@ import tempfile
 from argparse import Namespace
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from pathlib import Path, PurePosixPath
+from dataclasses import replace
+from pathlib import Path
 from queue import Empty
 from typing import TYPE_CHECKING, Any, Final, Literal
 
@@ -22,7 +23,7 @@ from gha_step.github.connection import SocketConnector
 from gha_step.github.diagnosis import why_not_shown
 from gha_step.github.dispatch import Workflow
 from gha_step.github.egress import Egress
-from gha_step.github.endpoint import Endpoint, resolve_endpoint
+from gha_step.github.endpoint import resolve_endpoint
 from gha_step.github.errors import BadEndpoint, GitHubError, Refused
 from gha_step.github.messages import shown
 from gha_step.github.runs import RunReference
@@ -36,9 +37,7 @@ from gha_step.inbound.shell.invocation import COMMANDS, NAMES, Wanted, by_file, 
 from gha_step.inbound.shell.jobs import Jobs
 from gha_step.inbound.shell.key import key_of, objection
 from gha_step.inbound.shell.progress import Progress
-from gha_step.ledger import storage
-from gha_step.ledger.keys import step_key
-from gha_step.ledger.record import Owner, State
+from gha_step.ledger.record import Owner, Record, State
 from gha_step.ledger.store import LedgerHeld, LedgerUnusable, Store
 from gha_step.proxies import BadProxy, Proxies
 from gha_step.runtime import SystemClock, ThreadWorkers
@@ -50,7 +49,7 @@ from gha_step.steps.dispatch.input_check import check_inputs
 from gha_step.steps.dispatch.step import parse_config
 from gha_step.steps.wait import config as wait
 from gha_step.telemetry import Telemetry, configure_logging
-from gha_step.wiring.core import Core
+from gha_step.wiring.core import Core, objection_to
 
 if TYPE_CHECKING:
     from gha_step.github.client import Client
@@ -149,11 +148,7 @@ class _Run:
         self._core = Core(
             store=self._store,
             secrets=given,
-            connector=SocketConnector(
-                Egress(hosts=settings.github_hosts or frozenset(), shared=False),
-                frozenset(),
-                proxies=_proxies(environment),
-            ),
+            connector=_connector(settings, environment),
             clock=clock,
             workers=ThreadWorkers,
             owner=Owner(pod=settings.pod_uid or None, incarnation=randomness.token_hex(16)),
@@ -191,17 +186,9 @@ class _Run:
             if ledger.lifetime_pod and parse_config(self._wanted.config).correlation_input is None:
                 raise UsageError(f"--ledger: ?lifetime=pod needs --correlation-input. {ways}")
         else:
-            ledger = SqliteLedger(
-                ledgers_of_run(environment) / f"{step_key(*self._key.caller.key_parts)}.db", lifetime_pod=False
-            )
-        try:
-            mountinfo = Path("/proc/self/mountinfo").read_text()
-        except OSError:  # not Linux: nothing is known of the place
-            mountinfo = ""
-        in_kubernetes = "KUBERNETES_SERVICE_HOST" in environment
-        place = PurePosixPath(ledger.path.resolve())
-        why = storage.objection(place, mountinfo, in_kubernetes=in_kubernetes, lifetime_pod=ledger.lifetime_pod)
-        if why is not None:
+            ledger = SqliteLedger(ledgers_of_run(environment) / f"{self._key.hash}.db", lifetime_pod=False)
+        if (why := objection_to(ledger, environment)) is not None:
+            in_kubernetes = "KUBERNETES_SERVICE_HOST" in environment
             fix = ways if in_kubernetes else "name another place: --ledger sqlite:PATH"
             raise LedgerUnusable(f"the ledger {ledger.path}: {why}. {fix}")
         with suppress(OSError):  # the store says what is wrong
@@ -237,7 +224,7 @@ class _Run:
             return self._followed(kind, self._wanted.config)
         dispatches = kind == dispatch.KIND
         config = (parse_config if dispatches else cancel.CancelWorkflowConfig.parse)(self._wanted.config)
-        record = self._store.read(self._key.caller.project, step_key(*self._key.caller.key_parts))
+        record = self._record()
         if (why := objection(self._key, record, config)) is not None:
             raise UsageError(why)
         what = "dispatch" if dispatches else "cancel"
@@ -295,10 +282,13 @@ class _Run:
             return FAILED
         return FAILED if self._recorded() in (None, State.RESERVED, State.REJECTED) else UNKNOWN
 
+    def _record(self) -> Record | None:
+        return self._store.read(self._key.caller.project, self._key.hash)
+
     def _recorded(self) -> State | Literal["unreadable"] | None:
         """Where the ledger has this key; ``None``: nothing was ever dispatched for it."""
         try:
-            record = self._store.read(self._key.caller.project, step_key(*self._key.caller.key_parts))
+            record = self._record()
         except (LedgerUnavailable, LedgerError):
             return "unreadable"
         return None if record is None else record.state
@@ -356,10 +346,7 @@ def against_workflow_files(
     access = _server(
         flags, environment, _token(flags.token_file, environment), Wanted(dispatch.KIND, {}), settings.allow_http
     )
-    connector = SocketConnector(
-        Egress(hosts=settings.github_hosts or frozenset(), shared=False), frozenset(), proxies=_proxies(environment)
-    )
-    clock = SystemClock()
+    connector, clock = _connector(settings, environment), SystemClock()
     servers, limits = ServerCapabilities(clock), RateLimits()
     client = Client(connector, clock, servers=servers, rate_limits=limits, telemetry=Telemetry())
     return [found for sends in dispatches for found in _against_its_file(sends, access, client)]
@@ -434,20 +421,16 @@ def _server(
     except BadEndpoint as error:
         raise UsageError(f"{named}: {quoted(url)} {error}") from None
     names = NAMES if getattr(flags, "what", None) in COMMANDS else {}  # in a file fields have their own names
-    return GivenToken(token, _named(endpoint, named, url), allow_http, names)
+    endpoint = replace(endpoint, named_by=named if url else f"{named} (missing: github.com)")
+    return GivenToken(token, endpoint, allow_http, names)
 
 
-def _named(endpoint: Endpoint, named: str, url: str | None) -> Endpoint:
-    from dataclasses import replace
-
-    return replace(endpoint, named_by=named if url else f"{named} (missing: github.com)")
-
-
-def _proxies(environment: Mapping[str, str]) -> Proxies:
+def _connector(settings: Settings, environment: Mapping[str, str]) -> SocketConnector:
     try:
-        return Proxies.parse(environment)
+        proxies = Proxies.parse(environment)
     except BadProxy as error:
         raise UsageError(str(error)) from None
+    return SocketConnector(Egress(hosts=settings.github_hosts or frozenset(), shared=False), proxies=proxies)
 
 
 def _cluster(environment: Mapping[str, str]) -> Any:

@@ -12,7 +12,7 @@ from typing import Final, Literal
 from gha_step.contract.request import Asked, Caller
 from gha_step.inbound.shell.errors import UsageError
 from gha_step.ledger.cancels import cancels
-from gha_step.ledger.keys import digest
+from gha_step.ledger.keys import digest, step_key
 from gha_step.ledger.record import SAID_KEY, Record
 from gha_step.steps.cancel.config import CancelWorkflowConfig
 from gha_step.steps.dispatch.config import DispatchWorkflowConfig
@@ -39,6 +39,11 @@ class ShellKey:
     text: str
     flags: str
     origin: Origin
+
+    @property
+    def hash(self) -> str:
+        """By which the ledger has its record."""
+        return step_key(*self.caller.key_parts)
 
 
 def key_of(
