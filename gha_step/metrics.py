@@ -3,7 +3,8 @@
 import threading
 import time
 from bisect import bisect_left
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from itertools import product
 from typing import Final, NamedTuple, TypeAlias
 
 Labels: TypeAlias = tuple[str, ...]
@@ -27,10 +28,11 @@ class Counts(_Family):
         super().__init__(name, about, *labels)
         self._numbers: dict[Labels, int] = {} if labels else {(): 0}
 
-    def expect(self, *values: str) -> None:
-        """Begin at 0 for these."""
+    def expect(self, *labels: Iterable[str]) -> None:
+        """Begin at 0 for each combination of these values."""
         with self._lock:
-            self._numbers.setdefault(values, 0)
+            for values in product(*labels):
+                self._numbers.setdefault(values, 0)
 
     def add(self, *values: str) -> None:
         """It happened once more."""
@@ -51,10 +53,11 @@ class Times(_Family):
         super().__init__(name, about, *labels)
         self._numbers: dict[Labels, tuple[list[int], float]] = {}
 
-    def expect(self, *values: str) -> None:
-        """Begin at 0 for these."""
+    def expect(self, values: Iterable[str]) -> None:
+        """Begin at 0 for each of these values of the one label."""
         with self._lock:
-            self._numbers.setdefault(values, ([0] * (len(self.bounds) + 1), 0.0))
+            for value in values:
+                self._numbers.setdefault((value,), ([0] * (len(self.bounds) + 1), 0.0))
 
     def add(self, seconds: float, *values: str) -> None:
         """It took so long once more."""

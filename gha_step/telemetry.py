@@ -12,7 +12,6 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from functools import cached_property
-from itertools import product
 from typing import TYPE_CHECKING, Any, Final, TextIO
 
 from gha_step import __version__
@@ -57,88 +56,45 @@ class Telemetry:
     def __init__(self) -> None:
         self._steps = Counts("steps", "Answers to step calls.", "kind", "status")
         self._step_seconds = Times("step_seconds", "Time to answer a step call.", "kind")
-        self._dispatches = Counts("dispatches", "Dispatches by the state they reached.", "outcome")
         self._requests = Counts("github_requests", "Requests to GitHub.", "request", "status")
         self._request_seconds = Times("github_request_seconds", "Time of one request.", "request")
+        self.dispatches = Counts("dispatches", "Dispatches by the state they reached.", "outcome")
         about = "Requests to the REST resource of projects, by HTTP status."
-        self._project_requests = Counts("project_requests", about, "resource", "status")
-        self._refused_callers = Counts("refused_callers", "Calls without the right token.", "wire")
-        self._malformed_calls = Counts("malformed_calls", "Calls that hold nothing that can be executed.", "wire")
+        self.project_requests = Counts("project_requests", about, "resource", "status")
+        self.refused_callers = Counts("refused_callers", "Calls without the right token.", "wire")
+        self.malformed_calls = Counts("malformed_calls", "Calls that hold nothing that can be executed.", "wire")
         about = "Deliveries of GitHub's webhook, by what came of them."
-        self._deliveries = Counts("github_webhook_deliveries", about, "result")
+        self.deliveries = Counts("github_webhook_deliveries", about, "result")
         about = "What became of cancelOnAbort, once its promotion had ended."
-        self._aborts = Counts("cancel_on_abort", about, "outcome")
+        self.aborts = Counts("cancel_on_abort", about, "outcome")
         about = "Promotions that a delivery of the webhook was to have refreshed, by what came of it."
-        self._refreshes = Counts("promotion_refreshes", about, "result")
+        self.refreshes = Counts("promotion_refreshes", about, "result")
         about = "Run IDs that GitHub's own late answer replaced. Alarm on any."
-        self._contradicted = Counts("contradicted_runs", about)
+        self.contradicted = Counts("contradicted_runs", about)
         self._rate_limits = _Budgets()
         self._levels: list[Callable[[], Iterable[Level]]] = [_build_info, self._rate_limits.levels]
-        for wire in WIRES:
-            self._refused_callers.expect(wire)
-            self._malformed_calls.expect(wire)
+        self.refused_callers.expect(WIRES)
+        self.malformed_calls.expect(WIRES)
+        self._request_seconds.expect(REQUESTS)
         for request, unanswered in REQUESTS.items():
-            self._request_seconds.expect(request)
-            for status in (*GITHUB_STATUSES, unanswered):
-                self._requests.expect(request, status)
+            self._requests.expect([request], [*GITHUB_STATUSES, unanswered])
 
     def expect(self, kinds: Iterable[str], outcomes: Iterable[str]) -> None:
         """Begin at 0 for the step kinds of this server, and for the states that a dispatch can reach."""
-        for kind in (*kinds, UNKNOWN_KIND):
-            self._step_seconds.expect(kind)
-            for status in Status:
-                self._steps.expect(kind, status)
-        for outcome in outcomes:
-            self._dispatches.expect(outcome)
-
-    def expect_webhook(self) -> None:
-        """Begin at 0 for deliveries of GitHub's webhook."""
-        for result in DELIVERIES:
-            self._deliveries.expect(result)
-
-    def expect_refreshes(self) -> None:
-        """Begin at 0 for Promotions that are refreshed."""
-        for result in REFRESHES:
-            self._refreshes.expect(result)
-
-    def promotion_refresh(self, result: str) -> None:
-        """A Promotion was refreshed, need not or could not be; see `REFRESHES`."""
-        self._refreshes.add(result)
-
-    def expect_resources(self, resources: Iterable[str]) -> None:
-        """Begin at 0 for the resources that are served over REST."""
-        for resource, status in product(resources, PROJECT_STATUSES):
-            self._project_requests.expect(resource, status)
+        kinds = (*kinds, UNKNOWN_KIND)
+        self._step_seconds.expect(kinds)
+        self._steps.expect(kinds, Status)
+        self.dispatches.expect(outcomes)
 
     def step(self, kind: str, status: str, seconds: float) -> None:
         """A call to a step was answered."""
         self._steps.add(kind, status)
         self._step_seconds.add(seconds, kind)
 
-    def dispatch(self, outcome: str) -> None:
-        """A dispatch reached a state: `sending`, or what came of it."""
-        self._dispatches.add(outcome)
-
     def github_request(self, request: str, status: str, seconds: float) -> None:
         """A request to GitHub ended with an HTTP status, or with `error` or `unclear`."""
         self._requests.add(request, _bounded(status))
         self._request_seconds.add(seconds, request)
-
-    def project_request(self, resource: str, status: int) -> None:
-        """A request to the REST resource was answered. ``resource``: dispatches, waits or none."""
-        self._project_requests.add(resource, str(status))
-
-    def refused_caller(self, wire: str) -> None:
-        """A call had no token, or a wrong one. ``wire``: one of `WIRES`."""
-        self._refused_callers.add(wire)
-
-    def malformed_call(self, wire: str) -> None:
-        """A call held nothing that can be executed. ``wire``: one of `WIRES`."""
-        self._malformed_calls.add(wire)
-
-    def webhook_delivery(self, result: str) -> None:
-        """A delivery of GitHub's webhook was taken as a hint, ignored, or refused; see `DELIVERIES`."""
-        self._deliveries.add(result)
 
     def github_budget(self, host: str, headers: Mapping[str, str]) -> None:
         """An answer came from GitHub; its headers, in lower case, tell what is left of its token's budget."""
@@ -146,20 +102,10 @@ class Telemetry:
         if re.fullmatch(r"[1-9][0-9]{0,8}", limit) and re.fullmatch(r"[0-9]{1,9}", remaining):
             self._rate_limits.saw(host, int(remaining) / int(limit))
 
-    def expect_aborts(self, outcomes: Iterable[str], owed: Callable[[], int]) -> None:
-        """Begin at 0 for these outcomes, and show how many promotions are watched, where this process does."""
-        for outcome in outcomes:
-            self._aborts.expect(outcome)
+    def watch_aborts(self, owed: Callable[[], int]) -> None:
+        """Show how many promotions are watched for cancelOnAbort, asked whenever somebody asks."""
         about = "Promotions whose end is awaited for cancelOnAbort; 0 where another process does."
         self._levels.append(lambda: [Level("gha_step_cancel_on_abort_open", about, (), {(): owed()})])
-
-    def cancel_on_abort(self, outcome: str) -> None:
-        """A duty to cancel on abort was closed."""
-        self._aborts.add(outcome)
-
-    def contradicted(self) -> None:
-        """An attributed run ID turned out to be wrong."""
-        self._contradicted.add()
 
     def watch_ledger(self, census: Callable[[], Mapping[str, tuple[int, float | None]]]) -> None:
         """Show what stands in the ledger, asked whenever somebody asks.
@@ -185,8 +131,8 @@ class Telemetry:
         from gha_step.exposition import exposition  # a tenth of a start, and only those pay who ask
 
         counts = (
-            *(self._steps, self._dispatches, self._requests, self._project_requests, self._refused_callers),
-            *(self._malformed_calls, self._deliveries, self._refreshes, self._contradicted, self._aborts),
+            *(self._steps, self.dispatches, self._requests, self.project_requests, self.refused_callers),
+            *(self.malformed_calls, self.deliveries, self.refreshes, self.contradicted, self.aborts),
         )
         levels = (level for ask in self._levels for level in ask())
         return exposition(counts, (self._step_seconds, self._request_seconds), levels, vars(self).get("registry"))

@@ -22,12 +22,12 @@ class RefusedCallers:
 
         :param wire: http, grpc or rest. ``whose``: the log's fields, where the caller has named a step.
         """
-        self._telemetry.refused_caller(wire)
+        self._telemetry.refused_callers.add(wire)
         self.refused(peer, why, whose)
 
     def malformed(self, wire: str, peer: str, why: object, whose: dict[str, Any] | None = None) -> None:
         """A call holds nothing that can be executed. ``wire`` and ``whose`` as above."""
-        self._telemetry.malformed_call(wire)
+        self._telemetry.malformed_calls.add(wire)
         self.refused(peer, why, whose)
 
     def refused(self, peer: str, why: object, whose: dict[str, Any] | None = None) -> None:

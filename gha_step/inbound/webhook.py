@@ -65,10 +65,10 @@ class Webhook:
         try:
             words = await self._take(request)
         except _Refused as refused:
-            self._telemetry.webhook_delivery(refused.result)
+            self._telemetry.deliveries.add(refused.result)
             self._refused.refused(peer_of(request), f"a webhook's delivery: {refused}")
             return json_answer(refused.status, {"error": str(refused)}, close=refused.status in (403, 413, 503))
-        self._telemetry.webhook_delivery("hint" if words is None else "ignored")
+        self._telemetry.deliveries.add("hint" if words is None else "ignored")
         return json_answer(202, {"message": words or "thank you"})
 
     async def _take(self, request: Request) -> str | None:

@@ -108,7 +108,7 @@ class AbortParts:
             clock=self._clock,
             everybodys=self._everybodys,
             soon=lambda key: duties.soon(key),  # noqa: PLW0108  it is made after this one
-            count=self._telemetry.cancel_on_abort,
+            count=self._telemetry.aborts.add,
         )
         duties = Duties(
             store=self._store,
@@ -118,7 +118,8 @@ class AbortParts:
             workers=self._workers,
             owed=self._store.owed if self._everybodys else self._owed,
         )
-        self._telemetry.expect_aborts(OUTCOMES, lambda: sum(standing.records for standing in duties.standing.values()))
+        self._telemetry.aborts.expect(OUTCOMES)
+        self._telemetry.watch_aborts(lambda: sum(standing.records for standing in duties.standing.values()))
         return duties
 
     def _owed(self) -> Iterator[Record]:

@@ -26,7 +26,7 @@ from gha_step.ledger.store import LedgerUnusable, Standing, Store
 from gha_step.proxies import BadProxy, Proxies
 from gha_step.runtime import Clock, SystemClock, ThreadWorkers
 from gha_step.settings import NO_TLS, NO_TOKEN, NOT_SERVED, Address, Settings
-from gha_step.telemetry import Telemetry, log, subject
+from gha_step.telemetry import DELIVERIES, PROJECT_STATUSES, REFRESHES, Telemetry, log, subject
 from gha_step.wiring.core import Core, objection_to
 
 if TYPE_CHECKING:
@@ -229,7 +229,7 @@ class _Parts:
         from gha_step.inbound.rest.project_tokens import ProjectTokens  # their cost is for those who use them
         from gha_step.inbound.rest.resource import KINDS, ProjectApi
 
-        self._telemetry.expect_resources((*(name.decode() for name in KINDS), "none"))
+        self._telemetry.project_requests.expect((*(name.decode() for name in KINDS), "none"), PROJECT_STATUSES)
         return ProjectApi(
             self._execution,
             ProjectTokens(
@@ -260,7 +260,7 @@ class _Parts:
             secret()
         except TokenFileError as error:
             raise StartError(f"GHA_STEP_GITHUB_WEBHOOK_SECRET_FILE: {error}") from None
-        self._telemetry.expect_webhook()
+        self._telemetry.deliveries.expect(DELIVERIES)
         return Webhook(secret=secret, hint=self._core.waking.hint, telemetry=self._telemetry, refused=self._refused)
 
     def _listen_for_grpc(self, process: ServerProcess, address: Address) -> None:
@@ -382,7 +382,7 @@ class _Parts:
             raise StartError(
                 "GHA_STEP_KARGO_REFRESH: on needs Kubernetes, where Promotions are: write kubernetes in GHA_STEP_LEDGER"
             )
-        self._telemetry.expect_refreshes()
+        self._telemetry.refreshes.expect(REFRESHES)
         recorded = self._store.of_run if isinstance(self._store, KubernetesStore) else lambda run_id: ()
         made = Refreshing(
             Refresh(self._cluster), recorded, clock=self._clock, workers=ThreadWorkers, telemetry=self._telemetry

@@ -22,6 +22,7 @@ from gha_step.inbound.webhook import AT_ONCE, MAX_DELIVERY, Webhook, signature
 from gha_step.pb.v1 import step_pb2 as pb
 from gha_step.settings import Settings
 from gha_step.steps.waking import Hint, Waking
+from gha_step.telemetry import DELIVERIES
 from gha_step.wiring.server import StartError, build
 from tests.inbound.channels import PROOF, live, request, stub
 from tests.inbound.wire import Reply, connected, get, head, raw
@@ -47,7 +48,7 @@ class Here:
     def __init__(self, secret: Callable[[], Token], program: Program) -> None:
         self.hints: list[Hint] = []
         self.telemetry = program.telemetry
-        self.telemetry.expect_webhook()
+        self.telemetry.deliveries.expect(DELIVERIES)
         self.webhook = Webhook(
             secret=secret,
             hint=self.hints.append,

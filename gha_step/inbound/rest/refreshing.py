@@ -150,10 +150,10 @@ class Refreshing:
             step = self._refresh.press(one.project, one.promotion, series.step)
         except StepError as error:
             self._say(one.project, error)
-            self._telemetry.promotion_refresh("failed")
+            self._telemetry.refreshes.add("failed")
             over = error.retry_after is None
         else:
-            self._telemetry.promotion_refresh("done" if step is not None else "unneeded")
+            self._telemetry.refreshes.add("done" if step is not None else "unneeded")
             over = step is None
         with self._lock:
             if self._series.get(one) is not series:

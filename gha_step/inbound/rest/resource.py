@@ -151,7 +151,7 @@ class ProjectApi:
     async def answer(self, request: Request) -> Response:
         """The answer to any request below ``/api/v1/projects/``."""
         response, resource = await self._answer(request)
-        self._telemetry.project_request(resource, response.status)
+        self._telemetry.project_requests.add(resource, str(response.status))
         return response
 
     async def _answer(self, request: Request) -> tuple[Response, str]:

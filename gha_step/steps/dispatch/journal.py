@@ -126,7 +126,7 @@ class Journal:
     def report(self, before: Record, after: Record) -> None:
         """Count and log a move; raise an alarm where it shows that a run was attributed wrongly."""
         if before.run is not None and after.run is not None and before.run.id != after.run.id:
-            self._telemetry.contradicted()
+            self._telemetry.contradicted.add()
             log.error(
                 "run %d, named by the rule %s, was not this step's run: GitHub's own answer names %d",
                 before.run.id,
@@ -136,7 +136,7 @@ class Journal:
             )
         if before.state is after.state:
             return
-        self._telemetry.dispatch(after.state)
+        self._telemetry.dispatches.add(after.state)
         level = _LEVELS.get(after.state, logging.INFO)
         why = f": {after.reason}" if after.reason else ""
         if after.asked is not None and before.state in (State.RESERVED, State.SENDING):
