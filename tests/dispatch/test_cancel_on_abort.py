@@ -15,11 +15,6 @@ from tests.support.secrets import write_secret
 BY_SECRET = Cancellation(mode="cancel", secret="github")
 
 
-def only(store: FaultyStore) -> Record:
-    (found,) = store.real.records()
-    return found
-
-
 @pytest.mark.parametrize(
     ("value", "mode"),
     [(True, "cancel"), ("true", "cancel"), ("force", "force"), (False, None), ("false", None), (..., None)],
@@ -33,7 +28,7 @@ def test_the_first_write_holds_what_is_asked_for(
     expected = None if mode is None else BY_SECRET.model_copy(update={"mode": mode})
     assert [record.abort for record in written] == [expected, expected]
     assert written[0].version == 0
-    assert EXAMPLE_TOKEN not in only(store).model_dump_json()
+    assert EXAMPLE_TOKEN not in store.only().model_dump_json()
 
 
 @pytest.mark.parametrize(
@@ -67,7 +62,7 @@ def test_by_url_the_record_keeps_the_url_without_its_password(
     with_password = clone.replace("://", "://kargo:hunter2@")
     wish = config(credentials=..., owner=..., repo=..., repoURL=with_password, cancelOnAbort=True)
     program.call(wish)
-    record = only(store)
+    record = store.only()
     assert record.abort is not None
     assert (record.abort.secret, record.abort.url) == (None, clone)
     assert "hunter2" not in record.model_dump_json()
@@ -79,9 +74,9 @@ def test_the_newest_call_counts_as_long_as_nothing_is_sent(
     limit = Response.of(403, {"message": "You have exceeded a secondary rate limit"}, {"Retry-After": "9"})
     github.faults.add(Answer(limit), "dispatch")
     program.call(config(timeout="300"))
-    assert (only(store).state, only(store).abort) == (State.RESERVED, None)
+    assert (store.only().state, store.only().abort) == (State.RESERVED, None)
     program.clock.sleep(10)
     program.call(config(timeout="300", cancelOnAbort="force"))
-    assert only(store).abort == BY_SECRET.model_copy(update={"mode": "force"})
+    assert store.only().abort == BY_SECRET.model_copy(update={"mode": "force"})
     program.call(config(timeout="300", cancelOnAbort=False))
-    assert only(store).abort == BY_SECRET.model_copy(update={"mode": "force"})
+    assert store.only().abort == BY_SECRET.model_copy(update={"mode": "force"})

@@ -54,25 +54,20 @@ def call(program: Program, url: str, *, problem: StepError | None = None, may_se
     return outcome
 
 
-def only(store: FaultyStore) -> Record:
-    (found,) = store.real.records()
-    return found
-
-
 def test_the_first_write_holds_the_report(program: Program, store: FaultyStore, github_url: str) -> None:
     written: list[Record] = []
     store.before_write = written.append
     call(program, github_url)
     assert [record.report for record in written] == [REPORT, REPORT]
     assert (written[0].version, written[0].state, written[0].schema_version) == (0, State.SENDING, 2)
-    assert only(store).state is State.ACCEPTED
+    assert store.only().state is State.ACCEPTED
 
 
 def test_what_cannot_be_dispatched_is_recorded_with_its_report(
     program: Program, store: FaultyStore, github: GitHub, github_url: str
 ) -> None:
     call(program, github_url, problem=ConfigError("no such thing"))
-    record = only(store)
+    record = store.only()
     assert (record.state, record.reason, record.report) == (State.REJECTED, "no such thing", REPORT)
     assert github.count("dispatch") == 0
 
@@ -82,10 +77,10 @@ def test_what_cannot_be_dispatched_yet_is_recorded_and_sent_later(
 ) -> None:
     result = call(program, github_url, problem=SecretsUnavailable("the API server is away", 5.0))
     assert result.status == "Running"
-    record = only(store)
+    record = store.only()
     assert (record.state, record.reason, record.report) == (State.RESERVED, "the API server is away", REPORT)
     call(program, github_url)
-    assert only(store).state is State.ACCEPTED
+    assert store.only().state is State.ACCEPTED
     assert len(github.runs) == 1
 
 
@@ -94,9 +89,9 @@ def test_the_newest_wish_for_a_report_counts_as_long_as_nothing_is_sent(
 ) -> None:
     call(program, github_url, problem=SecretsUnavailable("the API server is away", 5.0))
     call(program, github_url, wanted=False)
-    assert only(store).report == REPORT.model_copy(update={"wanted": False})
+    assert store.only().report == REPORT.model_copy(update={"wanted": False})
     call(program, github_url, wanted=True)
-    assert only(store).report == REPORT.model_copy(update={"wanted": False})
+    assert store.only().report == REPORT.model_copy(update={"wanted": False})
 
 
 def test_no_timeout_ends_the_wait_of_a_dispatch_whose_follower_does(
@@ -105,13 +100,13 @@ def test_no_timeout_ends_the_wait_of_a_dispatch_whose_follower_does(
     day = Response.of(403, {"message": "You have exceeded a secondary rate limit"}, {"Retry-After": "86400"})
     github.faults.add(Answer(day), "dispatch")
     joined = call(program, github_url)
-    assert only(store).state is State.RESERVED
+    assert store.only().state is State.RESERVED
     assert isinstance(joined, Joined)
     assert joined.task.note is not None
     assert joined.task.note.queued
     program.clock.sleep(7200)
     call(program, github_url)
-    assert only(store).state is State.RESERVED
+    assert store.only().state is State.RESERVED
 
 
 def test_nothing_is_sent_once_the_caller_does_not_let_it(
@@ -131,8 +126,8 @@ def test_a_look_for_the_run_does_not_take_the_place_of_the_dispatch(
     github.faults.add(bad_gateway("before"), "dispatch")
     program = process()
     joined = call(program, github_url)
-    assert only(store).state is State.UNKNOWN
-    look = DispatchRequest.to_look(only(store), joined.call.request.workflow, Token(EXAMPLE_TOKEN))
+    assert store.only().state is State.UNKNOWN
+    look = DispatchRequest.to_look(store.only(), joined.call.request.workflow, Token(EXAMPLE_TOKEN))
     task = joined.task
     task.newer_request(look)
     assert task.request is joined.call.request
@@ -146,10 +141,10 @@ def test_a_record_that_vanishes_is_written_again_with_its_report(
     if end is State.UNKNOWN:
         github.faults.add(bad_gateway("before"), "dispatch")
     call(program, github_url)
-    record = only(store)
+    record = store.only()
     acknowledged = record.owing(REPORT.model_copy(update={"ack": "closed"}))
     program.dispatches._journal.write(acknowledged)
-    store.real._connection.execute("DELETE FROM records")  # type: ignore[attr-defined]
+    store.forget()
     call(program, github_url)
-    assert only(store).report == acknowledged.report
+    assert store.only().report == acknowledged.report
     assert len(github.runs) <= 1

@@ -9,7 +9,6 @@ import pytest
 from gha_step.contract.request import Caller, Step, StepRequest
 from gha_step.contract.result import StepResult
 from gha_step.emulator import GitHub, Hold
-from gha_step.ledger.sqlite import SqliteStore
 from gha_step.steps.kind import Underway
 from tests.support.calls import config, output
 from tests.support.clock import eventually
@@ -63,8 +62,7 @@ def test_a_record_that_was_made_before_its_promotion_is_not_believed(
     call(program, "uid-1")
     (ours,) = store.records()
     forged = ours.model_copy(update={"version": 0, **changes})
-    assert isinstance(store.real, SqliteStore)
-    store.real._connection.execute("DELETE FROM records")
+    store.forget()
     store.write(forged)
     result = call(program, "uid-1")
     assert result.status == "Failed"
@@ -91,7 +89,6 @@ def test_the_memory_of_another_promotion_of_this_name_is_no_witness(
     program: Program, github: GitHub, store: FaultyStore
 ) -> None:
     call(program, "uid-1")
-    assert isinstance(store.real, SqliteStore)
-    store.real._connection.execute("DELETE FROM records")  # as Kubernetes does when the Promotion is deleted
+    store.forget()  # as Kubernetes does when the Promotion is deleted
     assert call(program, "uid-2").status == "Succeeded"
     assert github.count("dispatch") == len(github.runs) == 2

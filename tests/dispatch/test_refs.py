@@ -66,8 +66,7 @@ def test_a_record_of_0_1_0_compares_by_its_short_ref(
     process: Start, github: GitHub, store: FaultyStore, second: str
 ) -> None:
     sent = output(process().call(config(ref="refs/tags/v1")))
-    connection = store.real._connection  # type: ignore[attr-defined]
-    connection.execute("""UPDATE records SET record = replace(record, '"refs/tags/v1"', '"v1"')""")
+    store.rewrite('"refs/tags/v1"', '"v1"')
     again = process().call(config(ref=second))
     assert (again.status, output(again)["runID"]) == ("Succeeded", sent["runID"])
     assert github.count("dispatch") == 1
@@ -78,7 +77,7 @@ def test_the_hosts_memory_counts_for_the_ref_in_its_other_form(
     process: Start, store: FaultyStore, first: str, second: str
 ) -> None:
     sent = output(process().call(config(ref=first)))
-    store.real._connection.execute("DELETE FROM records")  # type: ignore[attr-defined]
+    store.forget()
     again = process().call(config(ref=second), sharedState={"dispatch": sent})
     assert (again.status, output(again)["runID"]) == ("Succeeded", sent["runID"])
 
@@ -88,7 +87,7 @@ def test_the_hosts_memory_of_the_branch_names_no_run_of_the_tag(
     process: Start, github: GitHub, store: FaultyStore, first: str, second: str
 ) -> None:
     sent = output(process().call(config(ref=first)))
-    store.real._connection.execute("DELETE FROM records")  # type: ignore[attr-defined]
+    store.forget()
     again = process().follow(config(ref=second), sharedState={"dispatch": sent})
     assert again.status == "Failed"
     assert output(again).get("runIDSource") != "host"

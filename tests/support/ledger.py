@@ -4,6 +4,7 @@ from collections.abc import Callable, Collection, Iterator
 
 from gha_step.ledger.lease import Lease
 from gha_step.ledger.record import Record, Target
+from gha_step.ledger.sqlite import SqliteStore
 from gha_step.ledger.store import Standing, Store
 
 
@@ -20,6 +21,23 @@ class FaultyStore:
         self.before_write: Callable[[Record], None] = lambda record: None
         self.after_write: Callable[[Record], None] = lambda record: None
         self.before_lease: Callable[[], None] = lambda: None  # before it is written
+
+    def only(self) -> Record:
+        """The one record there is, read without a hook."""
+        (found,) = self.real.records()
+        return found
+
+    def forget(self) -> None:
+        """Somebody deletes the records."""
+        self._execute("DELETE FROM records")
+
+    def rewrite(self, old: str, new: str) -> None:
+        """The records' JSON becomes what another version of gha-step has written."""
+        self._execute("UPDATE records SET record = replace(record, ?, ?)", old, new)
+
+    def _execute(self, statement: str, *values: str) -> None:
+        assert isinstance(self.real, SqliteStore)
+        self.real._connection.execute(statement, values)
 
     def read(self, project: str, key: str) -> Record | None:
         self.before_read()
