@@ -9,11 +9,15 @@ import pytest
 from gha_step.contract.errors import SecretsUnavailable
 from gha_step.contract.result import StepResult
 from gha_step.emulator import EXAMPLE_TOKEN, EXAMPLE_WORKFLOW_TEXT, GitHub
+from gha_step.github.connection import Connection
+from gha_step.github.endpoint import Endpoint
+from gha_step.github.errors import Unreachable
 from gha_step.ledger.keys import marker_of
 from gha_step.ledger.record import State
 from tests.support.calls import INPUTS, config, output
 from tests.support.core import Program, Start
 from tests.support.ledger import FaultyStore
+from tests.support.network import FaultyConnector
 from tests.support.secrets import example_secret, write_secret
 
 
@@ -130,6 +134,25 @@ def test_secrets_that_cannot_be_read_now_are_waited_for_and_do_not_hide_a_run(
     assert words(result) == "nothing dispatched yet: project demo: the Secret github cannot be read now"
     assert github.count() == 0
     assert output(program.call()) == output(without_secrets.call())
+
+
+def test_a_page_of_ghe_com_is_taken_for_its_api_and_the_log_says_so_once(
+    program: Program, secrets: Path, connector: FaultyConnector, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    asked: set[str] = set()
+
+    def refuse(endpoint: Endpoint) -> Connection | None:
+        asked.add(endpoint.base)
+        raise Unreachable("down")
+
+    connector.on_connect = refuse
+    write_secret(secrets, accessToken="x", baseURL="https://ACME.ghe.com")
+    for alias in ("first", "second"):
+        program.call(config(), alias=alias)
+    assert asked == {"https://api.acme.ghe.com"}
+    (line,) = [message for message in caplog.messages if "its API is" in message]
+    assert "https://acme.ghe.com; its API is https://api.acme.ghe.com" in line
 
 
 # ---------------------------------------------------------------- config

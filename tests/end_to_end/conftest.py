@@ -5,7 +5,6 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -129,10 +128,3 @@ def scene_of(surroundings: Surroundings) -> Iterator[MakeScene]:
 def scene(scene_of: MakeScene) -> Scene:
     """github.com's generation, on loopback."""
     return scene_of()
-
-
-@pytest.fixture
-def alone(tmp_path: Path) -> Iterator[Callable[[], Served]]:
-    """Starts a server process of the test's own, again and again on the same ledger."""
-    with ExitStack() as stack:
-        yield lambda: stack.enter_context(served(tmp_path, GHA_STEP_REPLY_WITHIN="1s"))

@@ -3,14 +3,15 @@
 import ipaddress
 import os
 import socket
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, closing
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from gha_step.contract.secret import Token
-from gha_step.credentials.directory import DirectorySecrets
 from gha_step.emulator import GitHub, serve
 from gha_step.github.connection import Found, SocketConnector, resolve
 from gha_step.github.egress import Egress, parse_address
@@ -118,8 +119,10 @@ LITERALS = [
 
 
 @each_row("base_url", INSIDE + LITERALS)
-def test_a_shared_service_connects_to_nothing_inside(base_url: str) -> None:
+def test_a_shared_service_connects_to_nothing_inside_and_stores_no_artifacts_there(base_url: str) -> None:
     assert "outside of the cluster" in words(base_url)
+    with pytest.raises(OffLimits):
+        SHARED.check_host(replace(at(base_url), storage=True))
     with pytest.raises(OffLimits):
         SocketConnector(SHARED).connect(at(base_url))
 
@@ -156,12 +159,6 @@ def test_what_is_outside_or_private_is_allowed(base_url: str) -> None:
     SHARED.check_host(at(base_url))
     literal = parse_address(at(base_url).host)
     SHARED.check_addresses(at(base_url), "", [] if literal is None else [literal], [])
-
-
-@each_row("base_url", INSIDE + LITERALS)
-def test_where_artifacts_are_stored_is_held_to_the_same_bounds(base_url: str) -> None:
-    with pytest.raises(OffLimits):
-        SHARED.check_host(replace(at(base_url), storage=True))
 
 
 def test_where_artifacts_are_stored_is_not_among_the_githubs() -> None:
@@ -342,51 +339,49 @@ def test_the_client_of_everything_but_the_dispatch_keeps_the_same_bounds(inside:
         client.post("app_token", asking(inside[0]), "/app/installations/1/access_tokens", Token("x"), {}, owner=("x",))
 
 
-@pytest.mark.parametrize("kind", ["gha-dispatch-workflow", "gha-wait-for-workflow"])
+@pytest.fixture
+def bounded(tmp_path: Path) -> Iterator[Callable[[Egress], Program]]:
+    """Makes a process that keeps these bounds; its Secrets lie in ``tmp_path``."""
+    with ExitStack() as stack:
+
+        def make(bounds: Egress) -> Program:
+            store = stack.enter_context(closing(SqliteStore(tmp_path / "ledger.db")))
+            made = Program(store=store, secrets=tmp_path, connector=SocketConnector(bounds), clock=SystemClock())
+            return stack.enter_context(closing(made))
+
+        yield make
+
+
+TOKEN = "ghp_0123456789abcdefABCD"
+OF_A_WAIT = {key: value for key, value in config(runID=1).items() if key in ("credentials", "owner", "repo", "runID")}
+
+
+@pytest.mark.parametrize(("kind", "step"), [("gha-dispatch-workflow", config()), ("gha-wait-for-workflow", OF_A_WAIT)])
 def test_a_step_fails_at_once_and_names_the_secret_and_its_key(
-    inside: tuple[str, GitHub], tmp_path: Path, kind: str
+    inside: tuple[str, GitHub], tmp_path: Path, bounded: Callable[[Egress], Program], kind: str, step: Any
 ) -> None:
-    write_secret(tmp_path, accessToken="ghp_0123456789abcdefABCD", baseURL=inside[0])
-    store = SqliteStore(tmp_path / "ledger.db")
-    program = Program(
-        store=store, secrets=DirectorySecrets(tmp_path), connector=SocketConnector(SHARED), clock=SystemClock()
-    )
-    step = config() if "dispatch" in kind else {k: v for k, v in config(runID=1).items() if k in _OF_A_WAIT}
-    result = program.call(step, kind=kind)
+    write_secret(tmp_path, accessToken=TOKEN, baseURL=inside[0])
+    result = bounded(SHARED).call(step, kind=kind)
     assert result.status == "Failed"
     assert (
         "the key baseURL of the Secret github in project demo leads to 127.0.0.1, which is a loopback address: this "
         "service connects to none such; name a GitHub outside of the cluster" in str(result.message)
     )
-    assert "ghp_0123456789abcdefABCD" not in str(result.message)
-    program.close()
-    store.close()
+    assert TOKEN not in str(result.message)
 
 
-_OF_A_WAIT = ("credentials", "owner", "repo", "runID")
-
-
-def test_a_step_with_a_url_names_that(inside: tuple[str, GitHub], tmp_path: Path) -> None:
+def test_a_step_with_a_url_names_that(
+    inside: tuple[str, GitHub], tmp_path: Path, bounded: Callable[[Egress], Program]
+) -> None:
     url = f"{inside[0]}/myorg/my-app"
-    write_secret(tmp_path, name="git", repoURL=url, username="x", password="ghp_0123456789abcdefABCD")
-    store = SqliteStore(tmp_path / "ledger.db")
-    program = Program(
-        store=store, secrets=DirectorySecrets(tmp_path), connector=SocketConnector(SHARED), clock=SystemClock()
-    )
-    result = program.call(config(credentials=..., owner=..., repo=..., repoURL=url))
+    write_secret(tmp_path, name="git", repoURL=url, username="x", password=TOKEN)
+    result = bounded(SHARED).call(config(credentials=..., owner=..., repo=..., repoURL=url))
     assert result.status == "Failed"
     assert "config.repoURL leads to 127.0.0.1, which is a loopback address" in str(result.message)
-    program.close()
-    store.close()
 
 
-def test_without_a_base_url_the_missing_key_is_named(tmp_path: Path) -> None:
-    write_secret(tmp_path, accessToken="ghp_0123456789abcdefABCD")
-    store = SqliteStore(tmp_path / "ledger.db")
-    bounds = Egress(hosts=frozenset({"ghe.example.com"}))
-    program = Program(store=store, secrets=tmp_path, connector=SocketConnector(bounds), clock=SystemClock())
-    said = str(program.call(config()).message)
+def test_without_a_base_url_the_missing_key_is_named(tmp_path: Path, bounded: Callable[[Egress], Program]) -> None:
+    write_secret(tmp_path, accessToken=TOKEN)
+    said = str(bounded(Egress(hosts=frozenset({"ghe.example.com"}))).call(config()).message)
     assert "the key baseURL of the Secret github in project demo (missing: github.com) leads to api.github.com" in said
     assert "GHA_STEP_GITHUB_HOSTS allows only ghe.example.com" in said
-    program.close()
-    store.close()

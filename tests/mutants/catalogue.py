@@ -282,7 +282,7 @@ MUTANTS: Final = (
         TASKS,
         "            task = self._tasks.setdefault(call.key.hash, mine)\n",
         "            task = mine\n",
-        "tests/dispatch tests/end_to_end",
+        "tests/dispatch",
     ),
     Mutant(
         "a final failure is told while the record is reserved",

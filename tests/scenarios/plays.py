@@ -7,11 +7,10 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
-from gha_step.emulator import NEVER, Fault, Reset, Run
+from gha_step.emulator import NEVER, Run
 from tests.support.github import MARKED, NAMED, PLAIN
 from tests.support.host import Heard
 
@@ -101,9 +100,6 @@ def at_once(made: Site, file: str, count: int, *, named: bool = False, wait: Wai
     return Ended(list(followed.values()), posts=posts_of(made, file))
 
 
-# ---------------------------------------------------------------- servers that name no run
-
-
 @play("ghes-3.19")
 def five_named(made: Site) -> Ended:
     """Five promotions at once, each with its promotion's name in the run's title."""
@@ -169,35 +165,3 @@ def deleted_while_looking(made: Site) -> Ended:
 def accepted_never_listed(made: Site) -> Ended:
     """204, and no listing ever shows the run."""
     return at_once(made, made.workflow(NEVER_LISTED, PLAIN), 1)
-
-
-# ---------------------------------------------------------------- lost answers
-
-
-@dataclass(frozen=True)
-class Loss:
-    """What befalls a POST, what its run's title shows, and what the config says."""
-
-    fault: Fault
-    title: str = PLAIN
-    marked: bool = False
-
-
-LOSSES: Final = {
-    "reset after": Loss(Reset("after")),
-    "marked, reset after": Loss(Reset("after"), MARKED, marked=True),
-}
-
-
-def lose(made: Site, name: str) -> Ended:
-    """One promotion whose POST's answer is lost, and one more call after its end."""
-    loss = LOSSES[name]
-    file = made.workflow(f"loss-{list(LOSSES).index(name)}.yml", loss.title)
-    made.github.faults.add(loss.fault, "dispatch", where=lambda request: f"/{file}/" in request.path)
-    changes: dict[str, Any] = {"correlationInput": MARKED_BY} if loss.marked else {}
-    ended = at_once(made, file, 1, **changes)
-    again = made.host.call(ended.only.promotion, ended.only.step)
-    return Ended(ended.followed, again=[again], posts=posts_of(made, file))
-
-
-PLAYS.update({(NEW, name): partial(lose, name=name) for name in LOSSES})

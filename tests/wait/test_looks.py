@@ -2,7 +2,6 @@
 
 import itertools
 import json
-import ssl
 from collections.abc import Callable
 from pathlib import Path
 
@@ -69,25 +68,11 @@ def test_a_call_is_one_look_and_a_look_one_request(here: Follower) -> None:
         assert here.github.count() == calls
 
 
-@pytest.mark.parametrize("run_id", [RUN, str(RUN), float(RUN), "1.7000000001e+10"])
-def test_every_spelling_of_the_run_id_finds_the_run(here: Follower, run_id: object) -> None:
-    here.run().finish()
-    assert here.call(runID=run_id).status == "Succeeded"
-
-
 @pytest.mark.parametrize("generation", ["ghes-3.19", "ghes-3.20", "ghes-3.21"])
 def test_enterprise_servers_answer_alike(tmp_path: Path, generation: str) -> None:
     with following(tmp_path, generation) as here:
         here.run().finish("failure", jobs=FAILED)
         assert "'Test'" in str(here.call(expectedConclusion="success").message)
-
-
-@pytest.mark.parametrize("status", ["requested", "queued", "pending", "in_progress", "invented_tomorrow"])
-def test_whatever_is_not_completed_is_running(here: Follower, status: str) -> None:
-    here.run().set_status(status, "success")
-    result = here.call()
-    assert (result.status, result.retry_after) == ("Running", 10.0)
-    assert here.github.count() == (2 if status == "pending" else 1)  # and its concurrency group
 
 
 def test_the_repository_may_be_named_by_its_url(tmp_path: Path) -> None:
@@ -218,18 +203,6 @@ def test_a_mismatch_is_told_with_the_failed_jobs(here: Follower, conclusion: str
     assert [entry.operation for entry in here.log] == ["get-run", "list-jobs", "list-annotations"]
 
 
-def test_without_an_expectation_a_failed_run_is_a_success_that_says_so(here: Follower) -> None:
-    here.run().finish("failure", jobs=FAILED)
-    result = here.call()
-    assert (result.status, told(result)["output"]["conclusion"]) == ("Succeeded", "failure")
-    assert told(result)["output"]["failedJobs"][0]["failedStep"] == "Test"
-
-
-def test_an_expected_failure_is_a_success(here: Follower) -> None:
-    here.run().finish("failure", jobs=FAILED)
-    assert here.call(expectedConclusion="failure").status == "Succeeded"
-
-
 @pytest.mark.parametrize("conclusion", ["success", "skipped", "neutral", "stale", "action_required", "startup_failure"])
 def test_where_no_job_failed_none_is_asked_for(here: Follower, conclusion: str) -> None:
     here.run().finish(conclusion)
@@ -279,13 +252,6 @@ def test_jobs_that_a_server_cannot_list_at_once_are_read_in_smaller_pages_from_t
     ]
 
 
-def test_an_output_holds_no_more_than_fifty_failed_jobs(here: Follower) -> None:
-    here.run().finish("failure", jobs=[Job(f"job-{number}") for number in range(120)])
-    result = here.call()
-    assert len(told(result)["output"]["failedJobs"]) == 50
-    assert "and 115 more" in str(result.message)
-
-
 def test_jobs_in_trouble_are_asked_for_again_before_the_run_is_told_without(here: Follower) -> None:
     here.run().finish("failure", jobs=FAILED)
     here.github.faults.add(Reset(), "list-jobs")
@@ -309,13 +275,6 @@ def test_refused_jobs_do_not_hold_up_the_answer(here: Follower, status: int) -> 
     here.run().finish("failure", jobs=FAILED)
     here.github.faults.add(Answer(Response.of(status, {"message": "no"})), "list-jobs", times=None)
     assert here.call(expectedConclusion="success").status == "Failed"
-
-
-def test_a_startup_failure_says_that_the_workflow_file_is_invalid_at_that_ref(here: Follower) -> None:
-    here.run().finish("startup_failure", jobs=[])
-    result = here.call(expectedConclusion="success")
-    assert result.status == "Failed"
-    assert ".github/workflows/deploy.yml is invalid at main" in str(result.message)
 
 
 def test_a_run_that_is_run_again_is_simply_running_again(here: Follower) -> None:
@@ -446,13 +405,15 @@ def test_two_refused_looks_ten_seconds_apart_end_the_wait_whatever_they_are(
     assert str(second.status) in str(result.message) or second.status == 404
 
 
-def test_an_untrusted_certificate_after_a_good_look_ends_the_wait_only_if_it_lasts(here: Follower) -> None:
-    here.run()
-    here.call()
-
+def test_an_untrusted_certificate_ends_the_wait_at_once_and_after_a_good_look_only_if_it_lasts(here: Follower) -> None:
     def refuse(endpoint: object) -> None:
         raise Untrusted("github.example.com shows a certificate that nobody here trusts")
 
+    here.run()
+    here.connector.on_connect = refuse
+    assert here.call().status == "Failed", "nothing good was seen yet"
+    here.connector.on_connect = lambda endpoint: None
+    assert here.call().status == "Running"
     here.connector.on_connect = refuse
     here.clock.forward(20)
     assert here.call().status == "Running"
@@ -653,21 +614,6 @@ def test_redirects_in_a_ring_end(here: Follower) -> None:
     assert here.github.count() == 2
 
 
-def test_an_untrusted_certificate_fails_at_once_and_names_host_and_ca(tmp_path: Path) -> None:
-    issued = Authority(tmp_path / "authority").issue("server")
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(issued.certificate, issued.key)
-    clock = VirtualClock()
-    github = GitHub(now=clock.now)
-    with serve(github, tls=context) as url:
-        here = Follower(tmp_path, github, clock, url)
-        result = here.call()
-    assert (result.status, result.terminal) == ("Failed", True)
-    assert "the certificate of 127.0.0.1" in str(result.message)
-    assert "SSL_CERT_FILE" in str(result.message)
-    assert github.count() == 0
-
-
 def test_what_is_no_github_is_told_when_two_looks_saw_it(here: Follower) -> None:
     page = Response(200, (("Content-Type", "text/html"),), b"<html>Welcome</html>")
     here.github.faults.add(Answer(page), times=None)
@@ -828,18 +774,6 @@ def test_a_reset_counts_by_githubs_clock_not_ours(tmp_path: Path) -> None:
         assert here.github.count() == 1
         here.clock.forward(3)
         assert "in progress" in str(here.call().message)
-
-
-def test_a_limit_without_a_time_is_waited_out_for_a_minute_and_then_longer(here: Follower) -> None:
-    here.run()
-    here.github.limit_rate(500, secondary=True, retry_after=False)
-    looks: list[int] = []
-    for second in range(430):
-        assert here.call().status == "Running"
-        if here.github.count() > len(looks):
-            looks.append(second)
-        here.clock.forward(1)
-    assert looks == [0, 61, 182, 423]
 
 
 def test_all_that_wait_with_one_token_share_the_hold(here: Follower) -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from gha_step.contract.secret import Token
 from gha_step.github.endpoint import resolve_endpoint
-from gha_step.github.errors import RateLimited, Refused, Unclear
+from gha_step.github.errors import Refused, Unclear
 from gha_step.github.messages import shown
 from gha_step.github.refusals import read_refusal
 from gha_step.github.runs import (
@@ -81,14 +81,10 @@ def test_a_run_has_ended_only_when_its_status_is_completed(status: str, conclusi
     assert (phase is Phase.AWAITING_APPROVAL) == (status == "waiting")
 
 
-@pytest.mark.parametrize("conclusion", ["failure", "timed_out", "cancelled", "invented_tomorrow"])
+@each_row("conclusion", [*FACTS_CONCLUSIONS, "invented_tomorrow"])
 def test_jobs_are_asked_for_where_they_can_tell_why(conclusion: str) -> None:
-    assert observed("completed", conclusion).meaning.by_jobs
-
-
-@pytest.mark.parametrize("conclusion", ["success", "neutral", "skipped", "stale", "action_required", "startup_failure"])
-def test_no_jobs_are_asked_for_where_none_failed(conclusion: str) -> None:
-    assert not observed("completed", conclusion).meaning.by_jobs
+    fail = conclusion in ("failure", "timed_out", "cancelled", "invented_tomorrow")
+    assert observed("completed", conclusion).meaning.by_jobs is fail
 
 
 def test_a_run_is_read() -> None:
@@ -245,27 +241,6 @@ def test_what_may_pass_is_unclear(status: int) -> None:
 def test_a_503_may_say_how_long() -> None:
     assert read_refusal(said(503, "Maintenance", retry_after="120"), REFERENCE.asked, TOKEN).retry_after == 120
     assert read_refusal(said(503, "Maintenance", retry_after="soon"), REFERENCE.asked, TOKEN).retry_after is None
-
-
-@pytest.mark.parametrize(
-    ("status", "headers", "wait"),
-    [
-        (429, {"retry_after": "30"}, 30),
-        (403, {"retry_after": "30"}, 30),
-        (429, {}, None),
-        (403, {"x_ratelimit_remaining": "0", "x_ratelimit_reset": "1700000090"}, 90),
-        (429, {"x_ratelimit_remaining": "0", "x_ratelimit_reset": "1700000090"}, 90),
-        (403, {"x_ratelimit_remaining": "0", "x_ratelimit_reset": "1699999990"}, 0),
-        (403, {"x_ratelimit_remaining": "0", "x_ratelimit_reset": "1700000090", "retry_after": "5"}, 5),
-    ],
-)
-def test_a_rate_limit_counts_from_the_answers_own_date(
-    status: int, headers: dict[str, str], wait: float | None
-) -> None:
-    error = read_refusal(said(status, "Oops", **headers), REFERENCE.asked, TOKEN)
-    assert isinstance(error, RateLimited)
-    assert error.wait == wait
-    assert "dispatch" not in str(error)
 
 
 @pytest.mark.parametrize(

@@ -102,11 +102,6 @@ def test_without_an_expectation_a_failure_is_put_off_too(here: Follower) -> None
     assert here.call(rerunGrace="5m").status == "Succeeded"
 
 
-def test_without_it_a_failure_is_final_at_once(here: Follower) -> None:
-    failed(here)
-    assert here.call(expectedConclusion="success").status == "Failed"
-
-
 def test_while_it_lasts_no_outputs_are_read(here: Follower) -> None:
     failed(here).upload({"n": 1})
     here.call(outputs={}, **GRACE)
