@@ -111,7 +111,7 @@ BOUNDS: Final = (  # what, the module below gha_step, its constant, and the unit
     ("a name quoted in a message", "github.messages", "LONGEST_TEXT", "characters"),
     ("a link", "github.messages", "LONGEST_LINK", "characters"),
     ("runs in one listing", "github.listings", "MOST_RUNS", ""),
-    ("jobs read of one run", "steps.wait.run_reader", "MOST_JOBS", ""),
+    ("jobs read of one run", "github.run_reader", "MOST_JOBS", ""),
     ("a response of the API server", "kube", "MAX_ANSWER", "B"),
     ("a request to the API server", "kube", "TIMEOUT", "s"),
     ("connections to the API server; one namespace gets three quarters", "kube", "CONNECTIONS", ""),
@@ -222,7 +222,7 @@ TESTED: Final = {  # by the test that shows it: the bounds
     "test_telemetry.py": ("telemetry.MOST_HOSTS",),
     "wait/test_looks.py": (
         "steps.wait.run_poller.WATCHES",
-        "steps.wait.run_reader.MOST_JOBS",
+        "github.run_reader.MOST_JOBS",
     ),
     "wait/test_outcome.py": (
         "github.messages.LONGEST_TEXT",

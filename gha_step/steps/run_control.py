@@ -8,9 +8,9 @@ from dataclasses import replace
 from gha_step.github.cancelling import ask_to_cancel, asked_of
 from gha_step.github.client import Client
 from gha_step.github.errors import GitHubError, Refused
-from gha_step.github.messages import date
-from gha_step.github.refusals import Asked, invisible, read_refusal
-from gha_step.github.runs import ObservedRun, RunReference, moved_to, no_such_run, observed_run
+from gha_step.github.refusals import read_refusal
+from gha_step.github.run_reader import Place, RunReader
+from gha_step.github.runs import ObservedRun, RunReference, moved_to
 from gha_step.steps.access import Repository
 
 
@@ -21,42 +21,32 @@ class RunControl:
         self.run = RunReference(repository.endpoint, repository.owner, repository.name, run_id)
         self.seen_at: float | None = None
         """GitHub's clock at the last look."""
-        self._unseen: GitHubError | None = None
+        self._unseen: Refused | None = None
         self._client = client
-        self._repository = repository
-        self._token = repository.token
-        self._root = self.run.repository_path
+        self._reader = RunReader(client)
+        self._renew = repository.renew
+        self._at = Place(self.run.repository_path, self.run, repository.token)
 
     def look(self) -> ObservedRun:
         """The run as it is now. :raises GitHubError: it cannot be seen."""
-        path = f"/actions/runs/{self.run.run_id}"
         while True:
-            answer = self._client.get("run", self.run.asked, self._root + path, self._token)
-            if answer.status == 200:
-                self.seen_at = date(answer)
-                return observed_run(answer, self.run)
-            refusal = read_refusal(answer, self.run.asked, self._token)
-            root = moved_to(refusal, self.run) if isinstance(refusal, Refused) else None
-            if root is not None and root != self._root:
-                self._root = root
-            elif answer.status != 401 or not self._renewed():
-                self._unseen = refusal
-                raise refusal
+            try:
+                observed, self.seen_at = self._reader.run(self._at)
+            except Refused as refusal:
+                root = moved_to(refusal, self.run)
+                if root is not None and root != self._at.root:
+                    self._at = replace(self._at, root=root)
+                elif refusal.status != 401 or not self._renewed():
+                    self._unseen = refusal
+                    raise
+            else:
+                return observed
 
     def why(self, error: GitHubError) -> str:
-        """The words for a refusal that is final. Whether the run is missing or its repository, one request tells."""
-        if error is not self._unseen or not isinstance(error, Refused) or error.status != 404 or not error.words:
+        """The words for a refusal that is final."""
+        if self._unseen is None or error is not self._unseen or self._unseen.status != 404:
             return str(error)
-        run, name = self.run, f"{self.run.owner}/{self.run.repo}"
-        try:
-            answer = self._client.get(
-                "repository", Asked(run.endpoint, "show", name, run.owner, run.repo), self._root, self._token
-            )
-        except GitHubError:
-            return str(error)
-        if answer.status == 404:
-            return f"{run} cannot be seen: {invisible(run.endpoint, name, self._token)}"
-        return no_such_run(run) if answer.status == 200 else str(error)
+        return self._reader.why_missing(self._at, self._unseen)
 
     def cancel(self, *, force: bool, fields: tuple[str, ...] = ()) -> bool:
         """Whether GitHub has taken the request; 409: it cannot be cancelled now.
@@ -65,14 +55,14 @@ class RunControl:
         :raises GitHubError: it is refused.
         """
         asked = asked_of(self.run, *fields)
-        answer = ask_to_cancel(self._client, asked, self.run, self._token, self._root, force=force)
+        answer = ask_to_cancel(self._client, asked, self.run, self._at.token, self._at.root, force=force)
         if answer.status not in (202, 409):
-            raise read_refusal(answer, asked, self._token)
+            raise read_refusal(answer, asked, self._at.token)
         return answer.status == 202
 
     def _renewed(self) -> bool:
-        renew, self._repository = self._repository.renew, replace(self._repository, renew=None)
+        renew, self._renew = self._renew, None
         if renew is None:
             return False
-        self._token = renew(self._token)
+        self._at = replace(self._at, token=renew(self._at.token))
         return True

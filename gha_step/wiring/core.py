@@ -151,10 +151,10 @@ class Core:
     @property
     def run_poller(self) -> "RunPoller":
         """What looks at runs, made when somebody first waits for one."""
+        from gha_step.github.run_reader import RunReader
         from gha_step.steps.wait.outputs import OutputsReader
         from gha_step.steps.wait.reasons import Reasons
         from gha_step.steps.wait.run_poller import RunPoller
-        from gha_step.steps.wait.run_reader import RunReader
 
         with self._lock:
             if self._run_poller is None:

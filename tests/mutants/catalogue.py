@@ -508,8 +508,8 @@ MUTANTS: Final = (
     Mutant(
         "waiting: trouble is asked about at once",
         OBSERVING,
-        "        watch.ask_after = now + min(PAUSE * 2.0 ** min(watch.troubles, 10), MAX_PAUSE)\n",
-        "        watch.ask_after = now\n",
+        "            watch.ask_after = now + min(PAUSE * 2.0 ** min(watch.troubles, 10), MAX_PAUSE)\n",
+        "            watch.ask_after = now\n",
         "tests/wait",
     ),
     Mutant(
@@ -525,7 +525,7 @@ MUTANTS: Final = (
     ),
     Mutant(
         "waiting: one token's answer holds for all",
-        "gha_step/steps/wait/run_reader.py",
+        "gha_step/github/run_reader.py",
         'key = (at.run.endpoint, f"{path}?{parameters}", at.token)',
         'key = (at.run.endpoint, f"{path}?{parameters}", Token(""))',
         "tests/wait",

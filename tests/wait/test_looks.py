@@ -28,10 +28,10 @@ from gha_step.emulator import (
     redirect,
     serve,
 )
+from gha_step.github import run_reader
 from gha_step.github.endpoint import resolve_endpoint
 from gha_step.github.errors import Unreachable, Untrusted
 from gha_step.github.runs import RunReference
-from gha_step.steps.wait import run_reader
 from gha_step.steps.wait.run_poller import Look
 from gha_step.steps.wait.snapshot import Snapshot
 from gha_step.steps.wait.step import LookUnderway

@@ -6,7 +6,6 @@ poller.
 
 import threading
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
 
@@ -27,19 +26,12 @@ from gha_step.github.client import Client
 from gha_step.github.errors import TooLarge, Unclear
 from gha_step.github.messages import Answer
 from gha_step.github.refusals import Asked, read_refusal
+from gha_step.github.run_reader import Place
 from gha_step.github.runs import ObservedJob, ObservedRun
-from gha_step.steps.wait.run_reader import Place
+from gha_step.steps.wait.snapshot import Outputs
 
 _ON_A_PAGE: Final = "100"
 EXPIRED: Final = "it has expired: raise its retention-days, or run the workflow again"
-
-
-@dataclass(frozen=True)
-class Read:
-    """The outputs as text with a JSON object, and what to know of them."""
-
-    json: str
-    note: str = ""
 
 
 class OutputsReader:
@@ -53,7 +45,7 @@ class OutputsReader:
         self._hosts = hosts
         self._unpacking = threading.Lock()  # a quarter of a megabyte may become some when it is parsed: one at a time
 
-    def read(self, at: Place, run: ObservedRun, name: str, jobs: Callable[[], Iterable[ObservedJob]]) -> Read:
+    def read(self, at: Place, run: ObservedRun, name: str, jobs: Callable[[], Iterable[ObservedJob]]) -> Outputs:
         """The outputs of a run that has ended.
 
         :param jobs: reads the jobs of the latest attempt, where that matters.
@@ -66,7 +58,7 @@ class OutputsReader:
         if found.expired:
             raise BadArtifact(f"the artifact {name!r}: {EXPIRED}")
         try:
-            return Read(self._content(at, asked, found), note)
+            return Outputs(json=self._content(at, asked, found), note=note)
         except BadArtifact as error:
             raise BadArtifact(f"the artifact {name!r}: {error}") from None
 

@@ -13,10 +13,10 @@ from gha_step.contract.secret import Token
 from gha_step.github.concurrency import Ahead
 from gha_step.github.endpoint import Endpoint
 from gha_step.github.errors import GitHubError, Refused
+from gha_step.github.run_reader import Place, RunReader
 from gha_step.github.runs import ObservedJob, ObservedRun
 from gha_step.github.server_capabilities import AGAIN_AFTER, ServerCapabilities
 from gha_step.runtime import Clock
-from gha_step.steps.wait.run_reader import Place, RunReader
 
 MOST_EXPLAINED: Final = 3  # jobs of one attempt: a request each
 AHEAD_EVERY: Final = 1_200.0  # seconds between two looks at a concurrency group: with the rest 12 requests an hour

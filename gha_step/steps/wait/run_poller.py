@@ -18,7 +18,7 @@ from gha_step.contract.secret import Token
 from gha_step.github.artifacts import BadArtifact, NoArtifact
 from gha_step.github.errors import GitHubError, RateLimited, Refused, Unclear, Untrusted
 from gha_step.github.rate_limits import RateLimits
-from gha_step.github.refusals import invisible
+from gha_step.github.run_reader import Odd, Place, RunReader
 from gha_step.github.runs import (
     ObservedRun,
     Phase,
@@ -27,13 +27,11 @@ from gha_step.github.runs import (
     meaning_of,
     moved_to,
     never_began,
-    no_such_run,
 )
 from gha_step.runtime import Clock, Workers
 from gha_step.steps.wait.ending import KEPT_JOBS, conclusion_of, grace_left, may_be_run_again, named
 from gha_step.steps.wait.outputs import OutputsReader
 from gha_step.steps.wait.reasons import Asked, Reasons
-from gha_step.steps.wait.run_reader import Odd, Place, RunReader
 from gha_step.steps.wait.snapshot import Outputs, Snapshot, Trouble, Wanted
 from gha_step.steps.waking import Hint
 from gha_step.telemetry import log
@@ -227,15 +225,13 @@ class RunPoller:
             return replace(watch.seen, trouble=_held(run, held), failure=None)
         try:
             observed, asked_at, at = self._run(watch, at)
-        except RateLimited as error:
-            return self._limited(watch, at, error)
         except Refused as error:
             if error.status == 401 and renew is not None:
                 return self._renewed(watch, at, renew, error)
             if error.status == 401 and renewed:
                 return self._refused(watch, f"{_app_refused(run, error)}, and a fresh one in its place: {_SUSPENDED}")
             if error.status == 404:
-                why_missing = partial(self._why_missing, watch, at, error)
+                why_missing = partial(self._reader.why_missing, at, error)
                 return replace(self._refused(watch, str(error), at_once=False, final=why_missing), missing=True)
             return self._refused(watch, str(error))
         except Untrusted as error:
@@ -270,16 +266,14 @@ class RunPoller:
         assert seen.run is not None
         try:
             jobs = self._reader.jobs(at)
-        except RateLimited as error:
-            return replace(self._limited(watch, at, error), run=seen.run)
         except (Refused, Untrusted) as error:
             now = self._clock.monotonic()
             if watch.jobs_refused_since is not None and now - watch.jobs_refused_since >= REFUSED_APART:
                 return replace(seen, failure=f"the jobs of {at.run} cannot be read: {error}")
             watch.jobs_refused_since = watch.jobs_refused_since or now
-            return replace(self._troubled(watch, at, error), run=seen.run)
+            return self._troubled(watch, at, error, seen.run)
         except GitHubError as error:
-            return replace(self._troubled(watch, at, error), run=seen.run)
+            return self._troubled(watch, at, error, seen.run)
         watch.jobs_refused_since = None
         if never_began(seen.run, jobs):
             return seen  # the jobs that are waited for ended with the run, and may not even be listed
@@ -302,16 +296,13 @@ class RunPoller:
                 seen = replace(seen, pending=self._reader.pending_deployments(at))
             elif conclusion is None and observed.status == PENDING:
                 seen = replace(seen, ahead=self._reasons.ahead(watch.asked, at))
-        except RateLimited as error:
-            self._limited(watch, at, error)  # it may last for an hour: the run is told without
-            return replace(seen, detail=str(error))
-        except (Refused, Untrusted) as error:
+        except (RateLimited, Refused, Untrusted) as error:  # a limit may last for an hour: the run is told without
             return replace(seen, detail=str(error))
         except GitHubError as error:
             watch.tries += 1
             if observed.phase is Phase.COMPLETED and watch.tries < TRIES:
                 # The run is over and will be so in some seconds: its failed jobs are worth another look.
-                return replace(self._troubled(watch, at, error), run=observed)
+                return self._troubled(watch, at, error, observed)
             seen = replace(seen, detail=str(error))
         watch.tries = 0
         if seen.jobs and not seen.never_began:
@@ -330,12 +321,10 @@ class RunPoller:
         if run.attempt > 1 and watch.first_failed_at is None:
             try:
                 watch.first_failed_at = self._reader.first_attempt_ended_at(at)
-            except RateLimited as error:
-                return replace(self._limited(watch, at, error), run=run)
             except Refused:
                 watch.first_failed_at = run.updated_at
             except GitHubError as error:
-                return replace(self._troubled(watch, at, error), run=run)
+                return self._troubled(watch, at, error, run)
         moment = self._clock.now() if now is None else now
         return replace(seen, grace=grace_left(run, watch.first_failed_at, wanted.grace, moment) or None)
 
@@ -349,31 +338,30 @@ class RunPoller:
         since = watch.outputs_since if watch.outputs_since is not None else now
         watch.outputs_since = None
         try:
-            read = self._outputs.read(at, run, name, lambda: self._reader.jobs(at))
-            return replace(seen, outputs=Outputs(json=read.json, note=read.note))
+            return replace(seen, outputs=self._outputs.read(at, run, name, lambda: self._reader.jobs(at)))
         except (BadArtifact, Untrusted) as error:
             return replace(seen, outputs=Outputs(problem=str(error), missing=isinstance(error, NoArtifact)))
         except RateLimited as error:
-            return replace(self._limited(watch, at, error), run=run)
+            return self._troubled(watch, at, error, run)
         except GitHubError as error:
             if now - since >= (REFUSED_APART if isinstance(error, Refused) else OUTPUTS_WITHIN):
                 return replace(seen, outputs=Outputs(problem=str(error)))
             watch.outputs_since = since
-            return replace(self._troubled(watch, at, error), run=run)
+            return self._troubled(watch, at, error, run)
 
     # ---------------------------------------------------------------- what may come in between
 
-    def _limited(self, watch: _Watch, at: Place, error: RateLimited) -> Snapshot:
-        until = self._rate_limits.hold(at.run.endpoint, at.token).until
-        return replace(watch.seen, trouble=Trouble(str(error), until), failure=None)
+    def _troubled(self, watch: _Watch, at: Place, error: GitHubError, observed: ObservedRun | None = None) -> Snapshot:
+        """Something that passes: a rate limit when GitHub says; what else lasts is asked less and less often.
 
-    def _troubled(self, watch: _Watch, at: Place, error: GitHubError) -> Snapshot:
-        """Something that passes: the longer it lasts, the less often it is asked."""
-        now = self._clock.monotonic()
-        watch.ask_after = now + min(PAUSE * 2.0 ** min(watch.troubles, 10), MAX_PAUSE)
-        watch.troubles += 1
+        :param observed: the run, where this look has seen it before the trouble came.
+        """
+        if not isinstance(error, RateLimited):
+            now = self._clock.monotonic()
+            watch.ask_after = now + min(PAUSE * 2.0 ** min(watch.troubles, 10), MAX_PAUSE)
+            watch.troubles += 1
         until = max(watch.ask_after, self._rate_limits.hold(at.run.endpoint, at.token).until)
-        return replace(watch.seen, trouble=Trouble(str(error), until), failure=None)
+        return replace(watch.seen, run=observed or watch.seen.run, trouble=Trouble(str(error), until), failure=None)
 
     def _renewed(self, watch: _Watch, at: Place, renew: Renew, refusal: Refused) -> Snapshot:
         """The same look with another token, once: an App's comes from our own memory and may have been revoked."""
@@ -405,23 +393,6 @@ class RunPoller:
         if now < again_at and (watch.good or not at_once):
             return replace(watch.seen, trouble=Trouble(f"{why}; it is looked at once more", again_at), failure=None)
         return replace(watch.seen, trouble=None, failure=final() if final is not None else why)
-
-    def _why_missing(self, watch: _Watch, at: Place, error: Refused) -> str:
-        """The repository tells whether the run or the whole repository is invisible: one request, after the failure."""
-        if not error.words:  # no GitHub's 404
-            return str(error)
-        run = at.run
-        name = f"{run.owner}/{run.repo}"
-        try:
-            self._reader.repository(at)
-        except RateLimited as limit:
-            self._limited(watch, at, limit)
-            return str(error)
-        except GitHubError as other:
-            if not isinstance(other, Refused) or other.status != 404:
-                return str(error)
-            return f"{run} cannot be seen: {invisible(run.endpoint, name, at.token)}"
-        return no_such_run(run)
 
     def _odd(self, watch: _Watch, at: Place, error: Odd) -> Snapshot:
         """A 200 that is not the run: final where two looks saw it and no look ever saw a run."""

@@ -1,4 +1,4 @@
-"""What is known of a run that a step waits for: between `observing`, which looks, and `wait_answers`, which tells."""
+"""What is known of a run that a step waits for: between `run_poller`, which looks, and `answers`, which tells."""
 
 from dataclasses import dataclass
 

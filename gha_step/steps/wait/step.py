@@ -1,7 +1,7 @@
 """``gha-wait-for-workflow``: wait for a workflow run to end, and answer with its conclusion.
 
-One call, one look. It turns a call into a wish (config, Secret, endpoint), and leaves looking to `Observing` and
-telling to `wait_answers`. It keeps nothing that may not be lost: without memory it looks as if for the first time.
+One call, one look. It turns a call into a wish (config, Secret, endpoint), and leaves looking to `RunPoller` and
+telling to `answers`. It keeps nothing that may not be lost: without memory it looks as if for the first time.
 """
 
 from concurrent.futures import Future

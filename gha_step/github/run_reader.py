@@ -15,15 +15,16 @@ from gha_step.github.annotations import ON_A_PAGE, Annotation, error_annotations
 from gha_step.github.client import Client, in_smaller_pages
 from gha_step.github.concurrency import Ahead, ahead_of, group_of, group_path
 from gha_step.github.endpoint import Endpoint
-from gha_step.github.errors import Unclear
+from gha_step.github.errors import GitHubError, Refused, Unclear
 from gha_step.github.messages import Answer, date
-from gha_step.github.refusals import read_refusal
+from gha_step.github.refusals import invisible, read_refusal
 from gha_step.github.runs import (
     ObservedJob,
     ObservedRun,
     PendingDeployment,
     RunReference,
     jobs_page,
+    no_such_run,
     observed_run,
     pending_deployments,
 )
@@ -117,9 +118,18 @@ class RunReader:
         parameters = {"ahead_of_run": str(at.run.run_id)}
         return self._get("group", at, f"{at.root}{group_path(group)}", parsed, parameters)[0]
 
-    def repository(self, at: Place) -> None:
-        """Nothing, if it can be seen."""
-        self._ask("repository", at, at.root, lambda answer: None)
+    def why_missing(self, at: Place, refusal: Refused) -> str:
+        """The words for a 404 that is final. Whether the run is missing or its repository, one request tells."""
+        if not refusal.words:  # no GitHub's
+            return str(refusal)
+        try:
+            self._ask("repository", at, at.root, lambda answer: None)
+        except GitHubError as error:
+            if not isinstance(error, Refused) or error.status != 404:
+                return str(refusal)
+            name = f"{at.run.owner}/{at.run.repo}"
+            return f"{at.run} cannot be seen: {invisible(at.run.endpoint, name, at.token)}"
+        return no_such_run(at.run)
 
     # ---------------------------------------------------------------- one request
 
