@@ -666,9 +666,9 @@ MUTANTS: Final = (
     Mutant(
         "Port: acknowledged before anything was sent",
         FOLLOWING,
-        "    if dispatch.state is State.RESERVED:\n        return _reserved(dispatch, report, known, now, rules)\n",
+        "    if record.state is State.RESERVED:\n        return _reserved(record, report, known, now, rules)\n",
         '    if report.ack == "open":\n        return Ack()\n'
-        "    if dispatch.state is State.RESERVED:\n        return _reserved(dispatch, report, known, now, rules)\n",
+        "    if record.state is State.RESERVED:\n        return _reserved(record, report, known, now, rules)\n",
         FOLLOWED,
     ),
     Mutant(
@@ -695,8 +695,8 @@ MUTANTS: Final = (
     Mutant(
         "Port: reserved has no end",
         FOLLOWING,
-        "    if (left := dispatch.created_at + rules.queue - now) <= 0:\n",
-        "    if (left := dispatch.created_at + rules.queue - now + 1e9) <= 0:\n",
+        "    if (left := record.created_at + rules.queue - now) <= 0:\n",
+        "    if (left := record.created_at + rules.queue - now + 1e9) <= 0:\n",
         FOLLOWED,
     ),
     Mutant(

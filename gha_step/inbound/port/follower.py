@@ -17,28 +17,7 @@ from gha_step.inbound.port import following
 from gha_step.inbound.port.api import MOST_ACTIVE, PortApi
 from gha_step.inbound.port.client import words
 from gha_step.inbound.port.errors import Lost, PortError, Refused
-from gha_step.inbound.port.following import (
-    Ack,
-    Cancel,
-    Close,
-    Dispatch,
-    Done,
-    Known,
-    Look,
-    LookForJobs,
-    Outcome,
-    Patch,
-    ReadPort,
-    Refusal,
-    Reject,
-    Resume,
-    Rules,
-    Say,
-    Took,
-    Unheard,
-    Wait,
-    next_step,
-)
+from gha_step.inbound.port.following import Ack, Cancel, Known, Patch, Refusal, Say, Took, Unheard
 from gha_step.inbound.port.github import GitHubOfPort
 from gha_step.inbound.port.reports import AtPort
 from gha_step.inbound.rounds import LONGEST, pause_after
@@ -99,7 +78,7 @@ class PortReports:
         store: Store,
         clock: Clock,
         workers: Workers,
-        rules: Rules,
+        rules: following.Rules,
         soon: Callable[[str], None],
         ends_differ: Callable[[], None] = lambda: None,
     ) -> None:
@@ -165,25 +144,19 @@ class PortReports:
     # ---------------------------------------------------------------- a turn
 
     def turn(self, record: Record) -> float | None:
-        report = record.report
-        assert report is not None
-        now = self._clock.now()
+        assert record.report is not None
+        new = _Followed(record.report.id, record.report.kind == "run", Known(since=self._clock.now()))
         with self._lock:
-            followed = self._followed.setdefault(
-                record.key, _Followed(report.id, report.kind == "run", Known(since=now))
-            )
-        self._take_in(followed, record, now)
+            followed = self._followed.setdefault(record.key, new)
+        self._take_in(followed, record, self._clock.now())
         turn = _Turn(followed, record)
         if followed.unwritten is not None:
             self._write(turn, followed.unwritten)
         for _ in range(STEPS):
-            assert turn.record.report is not None
-            step = next_step(
-                Dispatch.of(turn.record), turn.record.report, followed.known, self._clock.now(), self._rules
-            )
-            if isinstance(step, Done):
+            step = following.next_step(turn.record, followed.known, self._clock.now(), self._rules)
+            if isinstance(step, following.Done):
                 return None
-            if isinstance(step, Wait):
+            if isinstance(step, following.Wait):
                 self._succeeded(followed)
                 return max(step.seconds, 0.5)
             if (pause := self._do(turn, step)) is not None:
@@ -211,24 +184,20 @@ class PortReports:
         match step:
             case Ack() | Patch() | Say() | Cancel():
                 return self._tell(turn, step)
-            case ReadPort():
+            case following.ReadPort():
                 return self._read_port(turn)
-            case Look():
+            case following.Look():
                 return self._look(turn)
-            case LookForJobs():  # a look has told of them already, or they cannot be read
-                turn.followed.known = following.found_jobs((), 0, turn.followed.known)
-                return None
-            case Resume():
+            case following.Resume():
                 return self._resume(turn)
-            case Reject(reason):
+            case following.Reject(reason):
                 return self._reject(turn, reason)
-            case Close(words, error, differs):
+            case following.Close(words, error, differs):
                 level = log.error if error else log.info
                 level("report to Port closed: %s", words, extra=subject_of(turn.record))
                 if differs:
                     self._ends_differ()
-                assert turn.record.report is not None
-                self._write(turn, turn.record.report.model_copy(update={"closed": True}))
+                self._write(turn, turn.report.model_copy(update={"closed": True}))
                 return None
             case _:
                 raise AssertionError(step)
@@ -236,10 +205,8 @@ class PortReports:
     # ---------------------------------------------------------------- Port
 
     def _tell(self, turn: "_Turn", step: Ack | Patch | Say | Cancel) -> float | None:
-        followed, why, asked = turn.followed, "", None
-        report = turn.record.report
-        assert report is not None
-        outcome: Outcome
+        followed, report, why, asked = turn.followed, turn.report, "", None
+        outcome: following.Outcome
         try:
             outcome, why = self._ask(turn, step, report)
         except Refused as error:
@@ -257,7 +224,7 @@ class PortReports:
             return None
         return self._failed(turn, why, asked, at_once=followed.known.refusal is not None or isinstance(step, Ack))
 
-    def _ask(self, turn: "_Turn", step: Ack | Patch | Say | Cancel, report: Report) -> tuple[Outcome, str]:
+    def _ask(self, turn: "_Turn", step: Ack | Patch | Say | Cancel, report: Report) -> tuple[following.Outcome, str]:
         match step:
             case Ack():
                 if self._api.ack(report.kind, report.id):
@@ -280,8 +247,7 @@ class PortReports:
         return Refusal(answer.status), f"Port refuses {part} ({step.part}): {answer.status} ({words(answer)})"
 
     def _read_port(self, turn: "_Turn") -> float | None:
-        followed, report = turn.followed, turn.record.report
-        assert report is not None
+        followed, report = turn.followed, turn.report
         seen: AtPort | None
         try:
             if report.kind == "run":
@@ -324,8 +290,7 @@ class PortReports:
             known = following.looked(observed, known, now, external)
             known = replace(known, environments=tuple(one.environment for one in snapshot.pending))
             if observed.phase is Phase.COMPLETED:
-                known = following.found_jobs(snapshot.jobs, snapshot.more_jobs, known)
-                known = replace(known, outputs=snapshot.outputs)
+                known = replace(known, jobs=snapshot.jobs, more_jobs=snapshot.more_jobs, outputs=snapshot.outputs)
             followed.known = known
         self._succeeded(followed)
         return None
@@ -415,3 +380,8 @@ def _wanted(record: Record) -> Wanted:
 class _Turn:
     followed: _Followed
     record: Record
+
+    @property
+    def report(self) -> Report:
+        assert self.record.report is not None
+        return self.record.report

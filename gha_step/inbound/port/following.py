@@ -7,9 +7,8 @@ PATCH is sent once more. Nothing here licenses a dispatch.
 Source: port.md rules 1, 2, 5 to 8; model/port_model.py.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Final, Literal, Self, TypeAlias
+from typing import Any, Final, Literal, TypeAlias
 
 from gha_step.github.runs import ObservedJob, ObservedRun, Phase
 from gha_step.inbound.port import reports
@@ -35,35 +34,6 @@ _FINAL_STATUSES: Final = (400, 409, 413, 422)
 
 
 @dataclass(frozen=True)
-class Dispatch:
-    """The record, as far as a report follows from it. ``page``: the run's, or the workflow's where none is known."""
-
-    state: State
-    page: str
-    created_at: float
-    sent_at: float | None = None
-    timeout: float = 0.0
-    exact: bool = False  # GitHub itself named the run
-    reason: str = ""
-    candidates: tuple[str, ...] = ()
-
-    @classmethod
-    def of(cls, record: Record) -> Self:
-        """What a record says."""
-        page = workflow_page(record) if record.run is None else record.run.url or run_page(record, record.run.id)
-        return cls(
-            state=record.state,
-            page=page,
-            created_at=record.created_at,
-            sent_at=record.sending_at,
-            timeout=record.timeout,
-            exact=record.run is not None and record.run.source == "response",
-            reason=record.reason or "",
-            candidates=tuple(candidate.url for candidate in record.candidates),
-        )
-
-
-@dataclass(frozen=True)
 class Known:
     """What this process knows besides. ``port``: as Port showed it last; ``stale``: it may be another by now."""
 
@@ -82,7 +52,7 @@ class Known:
     gone_since: float | None = None  # GitHub's 404
     gone: bool = False
     external_id: str | None = None
-    jobs: tuple[ObservedJob, ...] | None = None
+    jobs: tuple[ObservedJob, ...] = ()  # that failed, once it has ended
     more_jobs: int = 0
     outputs: Outputs | None = None  # of a node's run that has ended
     environments: tuple[str, ...] = ()
@@ -120,11 +90,6 @@ class ReadPort:
 @dataclass(frozen=True)
 class Look:
     """Look at the run at GitHub."""
-
-
-@dataclass(frozen=True)
-class LookForJobs:
-    """Read which jobs failed."""
 
 
 @dataclass(frozen=True)
@@ -177,44 +142,46 @@ class Done:
     """The report is closed."""
 
 
-Step: TypeAlias = Wait | Ack | ReadPort | Look | LookForJobs | Resume | Reject | Patch | Say | Cancel | Close | Done
+Step: TypeAlias = Wait | Ack | ReadPort | Look | Resume | Reject | Patch | Say | Cancel | Close | Done
 
 
-def next_step(dispatch: Dispatch, report: Report, known: Known, now: float, rules: Rules) -> Step:
-    """The one thing to do now."""
+def next_step(record: Record, known: Known, now: float, rules: Rules) -> Step:
+    """The one thing to do now for a record with a report."""
+    report = record.report
+    assert report is not None
     if report.closed:
         return Done()
-    if dispatch.state is State.RESERVED:
-        return _reserved(dispatch, report, known, now, rules)
-    if dispatch.state is State.SENDING:
+    if record.state is State.RESERVED:
+        return _reserved(record, report, known, now, rules)
+    if record.state is State.SENDING:
         return Resume() if known.next_look <= now else Wait(known.next_look - now)
     if report.ack == "open" and known.ack_at <= now:
         return Ack()
-    if (step := _settled(dispatch, report, known, now, rules)) is not None:
+    if (step := _settled(record, report, known, now, rules)) is not None:
         return step
-    match dispatch.state:
+    match record.state:
         case State.REJECTED:
-            return _not_dispatched(dispatch, report, known)
+            return _not_dispatched(record, report, known)
         case State.ACCEPTED if not known.gone:
-            return _accepted(dispatch, report, known, now)
+            return _accepted(record, report, known, now)
         case State.ACCEPTED | State.AMBIGUOUS | State.UNRESOLVED:
-            return _unknown(dispatch, report, known, now, rules)
+            return _unknown(record, report, known, now, rules)
         case _:
             return Resume() if known.next_look <= now else Wait(known.next_look - now)
 
 
-def _reserved(dispatch: Dispatch, report: Report, known: Known, now: float, rules: Rules) -> Step:
+def _reserved(record: Record, report: Report, known: Known, now: float, rules: Rules) -> Step:
     if known.port is not None and known.port.ended:
         return Reject("withdrawn")
-    if (left := dispatch.created_at + rules.queue - now) <= 0:
-        waited = f": {dispatch.reason}" if dispatch.reason else ""
+    if (left := record.created_at + rules.queue - now) <= 0:
+        waited = f": {record.reason}" if record.reason else ""
         return Reject(f"waited longer than {rules.queue:.0f} s to be sent{waited}")
     if known.doubted and report.kind == "run":
         return ReadPort()
     return Wait(min(left, LINGER))
 
 
-def _settled(dispatch: Dispatch, report: Report, known: Known, now: float, rules: Rules) -> Step | None:
+def _settled(record: Record, report: Report, known: Known, now: float, rules: Rules) -> Step | None:
     """What Port's own view of the run asks for, before anything more is told; ``None``: to go on."""
     seen = known.port
     if known.missing_since is not None and not known.id_told and report.kind == "node" and _readable(report, known):
@@ -224,18 +191,19 @@ def _settled(dispatch: Dispatch, report: Report, known: Known, now: float, rules
     if known.refusal is not None and known.refusal[1] == 409 and not _readable(report, known):
         return _ended(known, "has ended")
     if seen is not None and seen.ended:
-        if dispatch.state not in FINAL:
+        if record.state not in FINAL:
             return None  # until its run is known, which may have to be cancelled; and no record stays open for ever
-        return _cancelling(dispatch, report, known, now, rules) or _ended(known, f"is {seen.status}")
+        return _cancelling(record, report, known, now, rules) or _ended(known, f"is {seen.status}")
     if known.end_refused > 1:
         return Close("Port refuses the end of an open run: nothing more can be told", error=True)
     return None
 
 
-def _cancelling(dispatch: Dispatch, report: Report, known: Known, now: float, rules: Rules) -> Step | None:
+def _cancelling(record: Record, report: Report, known: Known, now: float, rules: Rules) -> Step | None:
     """A person withdrew the run: its workflow is cancelled, if that is wanted and it surely is this one."""
     by_hand = isinstance(known.port, RunAtPort) and known.port.status == "FAILURE" and known.port.by_a_person
-    if rules.cancel == "off" or not (by_hand and report.wanted and dispatch.exact and dispatch.state is State.ACCEPTED):
+    exact = record.state is State.ACCEPTED and record.run is not None and record.run.source == "response"
+    if rules.cancel == "off" or not (by_hand and report.wanted and exact):
         return None
     if known.gone or (known.run is not None and known.run.phase is Phase.COMPLETED):
         return None
@@ -263,21 +231,21 @@ def _ended(known: Known, how: str) -> Close:
     return Close(f"the run {how} at Port; at GitHub: {at_github}", differs=differs)
 
 
-def _accepted(dispatch: Dispatch, report: Report, known: Known, now: float) -> Step:
+def _accepted(record: Record, report: Report, known: Known, now: float) -> Step:
     run = known.run
     if not report.linked:
-        sent = dispatch.sent_at or dispatch.created_at
+        sent = record.sending_at or record.created_at
         if run is None and (not known.next_look or known.next_look <= now < max(sent, known.since) + LINK_WITHIN):
             return Look()
         if known.stale and _readable(report, known) and now > sent + FRESH:
             return ReadPort()
-        body = reports.link_patch(_seen(report, known), dispatch.page, known.external_id)
+        body = reports.link_patch(_seen(report, known), _page(record), known.external_id)
         label = reports.label_of(run) if run is not None and report.kind == "node" else ""
         if label:
             body["statusLabel"] = {"text": label}
         return Patch("link", body, label)
     if "link" not in report.said:
-        return Say("link", reports.dispatched(dispatch.page, run))
+        return Say("link", reports.dispatched(_page(record), run))
     if run is not None and run.phase is Phase.COMPLETED:
         return _told_end(report, known, run)
     if run is not None and reports.label_of(run) != report.label:
@@ -289,34 +257,32 @@ def _accepted(dispatch: Dispatch, report: Report, known: Known, now: float) -> S
 
 
 def _told_end(report: Report, known: Known, run: ObservedRun) -> Step:
-    if not reports.is_good(run.conclusion) and known.jobs is None:
-        return LookForJobs()
-    seen, jobs = _seen(report, known), known.jobs or ()
-    end = reports.ended(seen, run, jobs, known.more_jobs, wanted=report.wanted, outputs=known.outputs)
+    seen = _seen(report, known)
+    end = reports.ended(seen, run, known.jobs, known.more_jobs, wanted=report.wanted, outputs=known.outputs)
     return _tell(report, known, end, wanted=report.wanted, label=(run.conclusion or "").replace("_", " "))
 
 
-def _not_dispatched(dispatch: Dispatch, report: Report, known: Known) -> Step:
-    end = reports.not_dispatched(_seen(report, known), dispatch.reason)
+def _not_dispatched(record: Record, report: Report, known: Known) -> Step:
+    end = reports.not_dispatched(_seen(report, known), record.reason or "")
     return _tell(report, known, end, wanted=True, label=reports.NOT_DISPATCHED)
 
 
-def _unknown(dispatch: Dispatch, report: Report, known: Known, now: float, rules: Rules) -> Step:
-    line = reports.unknown_line(dispatch.page, dispatch.candidates)
+def _unknown(record: Record, report: Report, known: Known, now: float, rules: Rules) -> Step:
+    line = reports.unknown(_page(record), [candidate.url for candidate in record.candidates])
     if report.label != reports.UNKNOWN:
         if report.kind == "node" and known.line_said:
             return Patch("label", {"statusLabel": {"text": reports.UNKNOWN}}, reports.UNKNOWN)
         return Say("label", line)
     since = known.gone_since if known.gone and known.gone_since is not None else None
     if since is None:
-        since = (dispatch.sent_at or dispatch.created_at) + dispatch.timeout
+        since = (record.sending_at or record.created_at) + record.timeout
     if (left := since + rules.unknown - now) > 0:
         return Resume() if known.next_look <= now else Wait(min(left, known.next_look - now))
     if not report.wanted:
         return Close("what became of the dispatch is not known")
     if known.stale and _readable(report, known):
         return ReadPort()
-    end = reports.unknown_end(_seen(report, known), dispatch.page, dispatch.candidates)
+    end = reports.unknown_end(_seen(report, known), line)
     return _end_patch(known, end.patch, reports.UNKNOWN)
 
 
@@ -328,13 +294,18 @@ def _tell(report: Report, known: Known, end: reports.End, *, wanted: bool, label
         return Say("end", end.line)
     if not wanted:
         return Close(f"reported by the workflow itself; {end.line.message}")
-    return _end_patch(known, dict(end.patch), label)
+    return _end_patch(known, end.patch, label)
 
 
-def _end_patch(known: Known, body: Any, label: str) -> Patch:
+def _end_patch(known: Known, body: dict[str, Any], label: str) -> Patch:
     if known.end_refused:
         return Patch("status alone", reports.status_alone(body))
-    return Patch("end", dict(body), label)
+    return Patch("end", body, label)
+
+
+def _page(record: Record) -> str:
+    """The run's, or the workflow's where none is known."""
+    return workflow_page(record) if record.run is None else record.run.url or run_page(record, record.run.id)
 
 
 def _readable(report: Report, known: Known) -> bool:
@@ -399,11 +370,18 @@ def told(
                 known, cancelled_at=now, next_look=now + LAST_LOOK
             )
         case Patch("link", _, label):
-            return _changed(report, linked=True, label=label or report.label), replace(known, refusal=None)
-        case Patch("label", _, label):
-            return _changed(report, label=label), replace(known, refusal=None)
-        case Patch():
+            return _changed(report, linked=True, label=label or report.label), known
+        case Patch("end" | "status alone"):
             return _changed(report, closed=True), known
+        case Patch() | Say():
+            return _over(step, report, known)
+
+
+def _over(step: Patch | Say, report: Report, known: Known) -> tuple[Report, Known]:
+    """A label or a line is at Port, or was given up."""
+    match step:
+        case Patch(_, _, label):
+            return _changed(report, label=label), known
         case Say("link", line):
             return _changed(report, said=(*report.said, "link"), label=line.label or report.label), known
         case Say("end"):
@@ -443,14 +421,8 @@ def _open_all_the_same(report: Report, known: Known) -> tuple[Report, Known]:
             return _changed(report, linked=True), known
         case Patch("external ID"):
             return report, replace(known, unreadable=True)
-        case Patch(_, _, label):
-            return _changed(report, label=label), known
-        case Say("link", line):
-            return _changed(report, said=(*report.said, "link"), label=line.label or report.label), known
-        case Say("end"):
-            return _changed(report, said=(*report.said, "end")), known
-        case Say(_, line):
-            return _changed(report, label=line.label or report.label), replace(known, line_said=True)
+        case _:
+            return _over(step, report, known)
 
 
 def read(seen: AtPort | None, report: Report, known: Known, now: float) -> tuple[Report, Known]:
@@ -481,11 +453,6 @@ def looked(run: ObservedRun | None, known: Known, now: float, external_id: str |
         external_id=external_id or known.external_id,
         stale=known.stale or over,
     )
-
-
-def found_jobs(jobs: Sequence[ObservedJob], more: int, known: Known) -> Known:
-    """The failed jobs are known, or cannot be."""
-    return replace(known, jobs=tuple(jobs), more_jobs=more)
 
 
 def unseen(known: Known, now: float) -> Known:

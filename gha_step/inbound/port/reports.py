@@ -79,7 +79,7 @@ class End:
     """How a run's report ends: one log line, then one PATCH."""
 
     line: Line
-    patch: Mapping[str, Any]
+    patch: dict[str, Any]
 
 
 def run_at_port(body: bytes) -> RunAtPort:
@@ -109,19 +109,6 @@ def node_at_port(body: bytes) -> NodeAtPort | None:
         links=_strings(links if isinstance(links, list) else []),
         output=output if isinstance(output, dict) else {},
     )
-
-
-def external_run_id(body: bytes) -> str | None:
-    """The ID by which Port's own integration knows a GitHub run, from a read of that run; ``None``: not told."""
-    try:
-        run = _object(parse_json(body))
-        repository = _object(run.get("repository"))
-        numbers = [_object(repository.get("owner")).get("id"), repository.get("id"), run.get("id")]
-    except ValueError:
-        return None
-    if not all(isinstance(number, int) and not isinstance(number, bool) and number > 0 for number in numbers):
-        return None
-    return "gh_" + "_".join(str(number) for number in numbers)
 
 
 def link_patch(seen: AtPort, page: str, external_id: str | None) -> dict[str, Any]:
@@ -198,21 +185,15 @@ def not_dispatched(seen: AtPort, message: str) -> End:
     return End(line, _run_end(seen, "FAILURE", NOT_DISPATCHED, line.message))
 
 
-def unknown_line(page: str, candidates: Sequence[str] = ()) -> Line:
+def unknown(page: str, candidates: Sequence[str]) -> Line:
     """What is told at once where nobody can know whether the workflow was dispatched, or which run it is."""
     which = f"; candidates: {', '.join(candidates)}" if candidates else ""
-    return Line(
-        _cut(
-            f"The workflow may have been dispatched, and is not dispatched again. Look at {page}{which}", LONGEST_LINE
-        ),
-        UNKNOWN,
-        "ERROR",
-    )
+    words = f"The workflow may have been dispatched, and is not dispatched again. Look at {page}{which}"
+    return Line(_cut(words, LONGEST_LINE), UNKNOWN, "ERROR")
 
 
-def unknown_end(seen: AtPort, page: str, candidates: Sequence[str] = ()) -> End:
-    """The end of such a run."""
-    line = unknown_line(page, candidates)
+def unknown_end(seen: AtPort, line: Line) -> End:
+    """The end of such a run. ``line``: what was told at once."""
     if isinstance(seen, NodeAtPort):
         return End(line, _node_end("FAILED", UNKNOWN))
     return End(line, _run_end(seen, "FAILURE", UNKNOWN, line.message))

@@ -19,6 +19,7 @@ from gha_step.inbound.port import following as f
 from gha_step.inbound.port.reports import line_body, node_at_port, run_at_port
 from gha_step.ledger.duties import Report
 from gha_step.ledger.record import State
+from tests.ledger import records
 from tests.support.clock import VirtualClock
 
 PAGE = "https://github.com/myorg/my-app/actions/runs/17"
@@ -68,7 +69,10 @@ class World:
         )
         self.workflow = Workflow(self.clock, began=self.clock.now())
         now = self.clock.now()
-        self.dispatch = f.Dispatch(self.state, PAGE, now, sent_at=now, timeout=300, exact=True, reason="no such ref")
+        run = records.run(run_id=17)
+        self.record = records.record(
+            self.state, created_at=now, sending_at=now, timeout=300, reason="no such ref", run=run
+        )
         self.duty = Report(via="claims", kind=self.kind, id=self.run.id, wanted=self.wanted)
         self.known = f.Known(since=now)
         self.asked: list[str] = []
@@ -99,7 +103,8 @@ class World:
             for event in [one for one in self.events if one[0] <= self.clock.now()]:
                 self.events.remove(event)
                 event[1]()
-            step = f.next_step(self.dispatch, self.duty, self.known, self.clock.now(), self.rules)
+            owing = self.record.model_copy(update={"report": self.duty})
+            step = f.next_step(owing, self.known, self.clock.now(), self.rules)
             if isinstance(step, f.Done):
                 return
             assert self.clock.now() < end, (step, self.duty, self.known)
@@ -150,13 +155,13 @@ class World:
                     self.known = f.unseen(self.known, now)
                 else:
                     run = self.workflow.observed() if self.workflow.exists else None
-                    self.known = f.looked(run, self.known, now, "gh_1_2_17")
-            case f.LookForJobs():
-                self.known = f.found_jobs([ObservedJob("deploy", "failure", "Test", PAGE)], 0, self.known)
+                    ended_well = run is None or run.conclusion in (None, "success", "skipped")
+                    jobs = () if ended_well else (ObservedJob("deploy", "failure", "Test", PAGE),)
+                    self.known = replace(f.looked(run, self.known, now, "gh_1_2_17"), jobs=jobs)
             case f.Resume():
                 self.known = f.unseen(self.known, now)
             case f.Reject(reason):
-                self.dispatch = replace(self.dispatch, state=State.REJECTED, reason=reason)
+                self.becomes(State.REJECTED, reason=reason)
             case f.Cancel(force):
                 self.asked.append("force-cancel" if force else "cancel")
                 if force or self.workflow.course == COURSE:
@@ -165,6 +170,9 @@ class World:
             case f.Close():
                 self.closed.append(step)
                 self.duty = self.duty.model_copy(update={"closed": True})
+
+    def becomes(self, state: State, **changes: Any) -> None:
+        self.record = self.record.model_copy(update={"state": state, **changes})
 
     def told(self, step: Any, answer: Response | None) -> None:
         outcome: f.Outcome = f.Unheard(sent=True)
@@ -286,11 +294,7 @@ def test_unknown_is_said_at_once_and_ends_the_run_an_hour_later(state: State, ki
 
 def test_late_evidence_saves_an_unknown_run() -> None:
     world = quiet(state=State.UNRESOLVED)
-
-    def found() -> None:
-        world.dispatch = replace(world.dispatch, state=State.ACCEPTED)
-
-    world.later(600, found)
+    world.later(600, lambda: world.becomes(State.ACCEPTED))
     world.follow()
     assert isinstance(world.run, ActionRun)
     assert (world.run.status, world.run.link) == ("SUCCESS", PAGE)
@@ -322,7 +326,7 @@ def test_what_a_listing_no_longer_shows_is_read_and_withdrawn_before_it_is_sent(
     world.known = replace(world.known, doubted=True)
     began = world.clock.now()
     world.follow()
-    assert world.dispatch.reason == "withdrawn"
+    assert world.record.reason == "withdrawn"
     assert world.clock.now() - began < 60
     assert world.run.messages == []
 
@@ -381,7 +385,7 @@ def test_nobody_elses_failure_cancels_anything(by: str) -> None:
 def test_a_run_whose_id_is_only_attributed_is_never_cancelled() -> None:
     world = quiet(rules=f.Rules(cancel="force"))
     assert isinstance(world.run, ActionRun)
-    world.dispatch = replace(world.dispatch, exact=False)
+    world.becomes(State.ACCEPTED, run=records.run("marker", 17))
     world.port.set_status(world.run, "FAILURE")
     world.follow()
     assert not [name for name in world.asked if "cancel" in name]
@@ -512,9 +516,7 @@ def test_nothing_is_stranded_and_nothing_untrue_is_told(block: int) -> None:
             if world.state is State.UNKNOWN or dice.random() < 0.5:
                 world.later(
                     dice.uniform(10, 3000),
-                    lambda world=world, becomes=becomes: setattr(  # type: ignore[misc]  # of this very world
-                        world, "dispatch", replace(world.dispatch, state=becomes)
-                    ),
+                    lambda world=world, becomes=becomes: world.becomes(becomes),  # type: ignore[misc]  # of this very world
                 )
         by_hand = []
         if isinstance(world.run, ActionRun) and dice.random() < 0.5:
@@ -539,7 +541,7 @@ def test_nothing_is_stranded_and_nothing_untrue_is_told(block: int) -> None:
 
 
 def check(world: World, by_hand: list[str], seed: int) -> None:
-    run, final = world.run, world.dispatch.state
+    run, final = world.run, world.record.state
     said = " ".join(run.messages)
     if world.wanted or final is State.REJECTED:
         assert run.ended, seed
@@ -606,17 +608,20 @@ def test_a_node_that_no_read_shows_is_told_its_end_all_the_same() -> None:
     assert world.asked.count("patch external ID") == 1
 
 
-def test_a_record_says_what_a_report_follows_from() -> None:
-    from tests.ledger.records import record, run
+def test_a_report_links_the_run_or_else_the_workflow() -> None:
+    duty = Report(via="kafka", kind="run", id="r_1", ack="none")
+    now, known = 1_700_000_002.0, f.Known(since=1_700_000_000.0, next_look=1_700_000_900.0)
 
-    accepted = f.Dispatch.of(record(State.ACCEPTED))
-    assert (accepted.page, accepted.exact) == (run().url, True)
-    assert accepted.sent_at == 1_700_000_001.0
-    assert not f.Dispatch.of(record(State.ACCEPTED, run=run("marker"))).exact
-    unknown = f.Dispatch.of(record(State.AMBIGUOUS))
-    assert unknown.page == "https://github.com/myorg/my-app/actions/workflows/deploy.yml"
-    assert unknown.candidates == ("https://github.com/myorg/my-app/actions/runs/5",)
-    assert f.Dispatch.of(record(State.REJECTED)).reason == "a reason"
+    def step(state: State, **changes: Any) -> f.Step:
+        return f.next_step(records.record(state, **changes).owing(duty), known, now, f.Rules())
+
+    assert step(State.ACCEPTED) == f.Patch("link", {"link": records.run().url})
+    unknown = step(State.AMBIGUOUS)
+    assert isinstance(unknown, f.Say)
+    assert "https://github.com/myorg/my-app/actions/workflows/deploy.yml" in unknown.line.message
+    assert records.CANDIDATE.url in unknown.line.message
+    rejected = step(State.REJECTED)
+    assert isinstance(rejected, f.ReadPort)
 
 
 @pytest.mark.parametrize("part", ["link", "end"])
@@ -648,6 +653,6 @@ def test_a_patch_whose_answer_was_lost_is_followed_by_a_read_before_it_is_repeat
 def test_what_is_not_yet_acknowledged_is_acknowledged_first_in_every_state_after_the_send() -> None:
     now = 1000.0
     for state in State:
-        dispatch = f.Dispatch(state, PAGE, now, sent_at=now)
-        step = f.next_step(dispatch, Report(via="claims", kind="run", id="r_1"), f.Known(), now, f.Rules())
+        owing = records.record(state, created_at=now).owing(Report(via="claims", kind="run", id="r_1"))
+        step = f.next_step(owing, f.Known(), now, f.Rules())
         assert isinstance(step, f.Ack) is (state not in (State.RESERVED, State.SENDING))

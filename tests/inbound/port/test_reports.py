@@ -1,7 +1,6 @@
 """What Port is told: the end as it was, what the workflow told itself left alone, everything within its bounds."""
 
 import json
-from typing import Any
 
 import pytest
 
@@ -16,7 +15,6 @@ from gha_step.inbound.port.reports import (
     RunAtPort,
     dispatched,
     ended,
-    external_run_id,
     label_of,
     line_body,
     link_patch,
@@ -25,14 +23,15 @@ from gha_step.inbound.port.reports import (
     progress,
     run_at_port,
     status_alone,
+    unknown,
     unknown_end,
-    unknown_line,
 )
 from gha_step.steps.wait.snapshot import Outputs
 
 PAGE = "https://github.com/myorg/my-app/actions/runs/17"
 OPEN = RunAtPort("IN_PROGRESS")
 NODE = NodeAtPort("IN_PROGRESS")
+UNKNOWN = unknown(PAGE, [])
 FAILED = ObservedJob("deploy", "failure", "Test", f"{PAGE}/job/1")
 
 
@@ -72,14 +71,14 @@ def test_every_patch_is_one_that_port_takes() -> None:
     for end in (
         ended(OPEN, run("failure"), [FAILED], wanted=True),
         not_dispatched(OPEN, "no such workflow"),
-        unknown_end(OPEN, PAGE, [PAGE]),
+        unknown_end(OPEN, unknown(PAGE, [PAGE])),
     ):
         apply_patch(port, port.press("deploy"), end.patch)
         apply_patch(port, port.press("deploy"), status_alone(end.patch))
     for end in (
         ended(NODE, run("failure"), [FAILED], wanted=True),
         not_dispatched(NODE, "no such workflow"),
-        unknown_end(NODE, PAGE),
+        unknown_end(NODE, UNKNOWN),
     ):
         apply_node_patch(port, port.start_node(Action("deploy")), end.patch)
         assert status_alone(end.patch).keys() == {"status", "result"}
@@ -119,14 +118,18 @@ def test_a_summary_stays_within_its_bound_and_says_how_many_jobs_are_missing() -
     assert f"- and {507 - shown} more" in summary
     assert len(end.line.message.encode()) <= LONGEST_LINE
     assert len(not_dispatched(OPEN, "ü" * 100_000).patch["summary"].encode()) <= LONGEST_SUMMARY
-    assert len(unknown_line(PAGE, [PAGE] * 10_000).message.encode()) <= LONGEST_LINE
+    assert len(unknown(PAGE, [PAGE] * 10_000).message.encode()) <= LONGEST_LINE
 
 
 def test_what_the_workflow_told_itself_stays() -> None:
     told = RunAtPort("IN_PROGRESS", links=("https://argo.example",), summary="mine")
     assert link_patch(told, PAGE, "gh_1_2_3") == {"externalRunId": "gh_1_2_3"}
     assert link_patch(told, PAGE, None) == {}
-    for end in (ended(told, run("failure"), [FAILED], wanted=True), not_dispatched(told, "x"), unknown_end(told, PAGE)):
+    for end in (
+        ended(told, run("failure"), [FAILED], wanted=True),
+        not_dispatched(told, "x"),
+        unknown_end(told, UNKNOWN),
+    ):
         assert "summary" not in end.patch
         assert end.line.message
     node = NodeAtPort("IN_PROGRESS", output={"conclusion": "mine", "image": "a"})
@@ -203,12 +206,12 @@ def test_a_waiting_run_names_its_environments() -> None:
 
 
 def test_unknown_never_says_that_it_failed() -> None:
-    line = unknown_line(PAGE, ["https://a.example"])
+    line = unknown(PAGE, ["https://a.example"])
     assert "may have been dispatched" in line.message
     assert PAGE in line.message
     assert "https://a.example" in line.message
     assert line.label == "unknown"
-    assert unknown_end(OPEN, PAGE).patch["statusLabel"] == "unknown"
+    assert unknown_end(OPEN, line).patch["statusLabel"] == "unknown"
 
 
 def at_port(port: Port, identifier: str) -> RunAtPort:
@@ -250,21 +253,3 @@ def test_odd_answers_are_refused(body: bytes) -> None:
         run_at_port(body)
     with pytest.raises(ValueError):
         node_at_port(body)
-
-
-RUN: dict[str, Any] = {"id": 3, "repository": {"id": 2, "owner": {"id": 1}}}
-
-
-@pytest.mark.parametrize(
-    ("body", "expected"),
-    [
-        (RUN, "gh_1_2_3"),
-        ({**RUN, "id": True}, None),
-        ({**RUN, "id": "3"}, None),
-        ({**RUN, "repository": None}, None),
-        ({**RUN, "repository": {"id": 2}}, None),
-        ([], None),
-    ],
-)
-def test_the_external_id_is_made_from_githubs_own_numbers(body: Any, expected: str | None) -> None:
-    assert external_run_id(json.dumps(body).encode()) == expected
