@@ -24,10 +24,11 @@ from pydantic_core import PydanticUndefined
 from gha_step.contract.result import Output
 from gha_step.settings import described
 from gha_step.steps.cancel import config as cancel_config
-from gha_step.steps.cancel.config import CancelWorkflowConfig, CancelWorkflowOutput
+from gha_step.steps.cancel.config import CancelWorkflowConfig
 from gha_step.steps.dispatch import config as dispatch_config
 from gha_step.steps.dispatch.config import DispatchOutput, DispatchWorkflowConfig
 from gha_step.steps.repository import Credentials, RepositoryConfig
+from gha_step.steps.run_fields import RunOutput
 from gha_step.steps.wait import config as wait_config
 from gha_step.steps.wait.config import WaitForWorkflowConfig, WaitForWorkflowOutput
 from tests.deploy.manifests import DEPLOY, documents
@@ -339,7 +340,7 @@ PARTS: Final[dict[str, Callable[[], str]]] = {
     "wait-config": lambda: config_table(WaitForWorkflowConfig),
     "wait-output": lambda: output_table(WaitForWorkflowOutput),
     "cancel-config": lambda: config_table(CancelWorkflowConfig),
-    "cancel-output": lambda: output_table(CancelWorkflowOutput),
+    "cancel-output": lambda: output_table(RunOutput),
     "settings": settings_table,
     **{
         name: partial(messages_table, name)

@@ -27,11 +27,13 @@ class Status(StrEnum):
     FAILED = "Failed"
 
 
-class _Sent(BaseModel):
+class Sent(BaseModel):
+    """The base of what is sent to a host."""
+
     model_config = ConfigDict(frozen=True, validate_by_alias=True, validate_by_name=True, defer_build=True)
 
 
-class Link(_Sent):
+class Link(Sent):
     """A link that the Kargo UI (1.11 and later) shows on the step's row."""
 
     url: str = Field(alias="url", description="The run's page on GitHub.")
@@ -39,7 +41,7 @@ class Link(_Sent):
     icon: str = Field(default="github", alias="icon", description="The icon beside it.")
 
 
-class Output(_Sent):
+class Output(Sent):
     """What a step hands to the steps after it. On the wire it is always an object, if need be an empty one."""
 
 
@@ -63,7 +65,7 @@ class Remembered(Output):
         return evidence
 
 
-class StepResult(_Sent):
+class StepResult(Sent):
     """The answer to one call."""
 
     status: Status = Field(alias="status")

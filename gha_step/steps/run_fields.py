@@ -1,8 +1,9 @@
 """Which run a step is about, how often it looks and what it knows: fields that step kinds for runs share. Pure."""
 
 import re
+from collections.abc import Mapping
 from decimal import Decimal
-from typing import Annotated, Final
+from typing import Annotated, ClassVar, Final
 
 from pydantic import BeforeValidator, Field
 
@@ -11,6 +12,7 @@ from gha_step.contract.quoting import quoted
 from gha_step.contract.result import Output
 from gha_step.contract.values import EXACT_FLOAT, refusal
 from gha_step.steps import repository
+from gha_step.steps.repository import RepositoryConfig
 
 DEFAULT_POLL_INTERVAL: Final = "10s"
 MAX_POLL_INTERVAL: Final = 86_400.0  # seconds: beyond some centuries a host cannot even read our retryAfter
@@ -75,11 +77,22 @@ def _interval(value: object) -> float:
     return as_duration(value, DEFAULT_POLL_INTERVAL, MAX_POLL_INTERVAL)
 
 
-RunId = Annotated[int, BeforeValidator(_run_id, json_schema_input_type=int | str)]
-"""The ID of a workflow run, in every spelling that surely is one."""
+class RunConfig(RepositoryConfig):
+    """The run of a step, and how often it looks at it."""
 
-PollInterval = Annotated[float, BeforeValidator(_interval, json_schema_input_type=str)]
-"""Seconds between two looks, written as a Go duration."""
+    elsewhere: ClassVar[Mapping[str, str]] = ELSEWHERE
+    run_id: Annotated[int, BeforeValidator(_run_id, json_schema_input_type=int | str)] = Field(
+        alias="runID",
+        description="ID of the workflow run: `${{ quote(outputs['dispatch-deployment'].runID) }}`. Quote it: "
+        "kargo-extended cannot pass integers.",
+    )
+    poll_interval: Annotated[float, BeforeValidator(_interval, json_schema_input_type=str)] = Field(
+        default=DEFAULT_POLL_INTERVAL,  # as a template would write it
+        validate_default=True,
+        alias="pollInterval",
+        description="How long to wait between two looks at the run: a Go duration, at most `24h`. Hosts may wait "
+        "longer.",
+    )
 
 
 class RunOutput(Output):
@@ -92,3 +105,6 @@ class RunOutput(Output):
         default=None, alias="status", description="GitHub's status when last seen, e.g. `in_progress`."
     )
     url: str | None = Field(default=None, alias="url", description="The run's page on GitHub.")
+    attempt: int | None = Field(
+        default=None, alias="attempt", description="Which attempt of the run: more than 1 after a re-run."
+    )

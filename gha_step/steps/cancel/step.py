@@ -23,10 +23,11 @@ from gha_step.ledger.keys import step_key
 from gha_step.ledger.store import Conflict, Store
 from gha_step.runtime import Clock, Workers
 from gha_step.steps.access import Repositories, Repository
-from gha_step.steps.cancel.config import KIND, CancelWorkflowConfig, CancelWorkflowOutput
+from gha_step.steps.cancel.config import KIND, CancelWorkflowConfig
 from gha_step.steps.cancel.record import attempt_of, new_record
 from gha_step.steps.kind import SOON, Call, Underway
 from gha_step.steps.run_control import RunControl
+from gha_step.steps.run_fields import RunOutput
 from gha_step.telemetry import log
 
 REFUSED_APART: Final = 10.0  # seconds between the two refusals that end the step
@@ -108,7 +109,7 @@ class CancelWorkflow:
             return StepResult.succeeded(
                 f"attempt {meant} of {work.run} has ended; attempt {observed.attempt} has begun since and is "
                 f"left alone: {observed.url}",
-                CancelWorkflowOutput(url=observed.url, attempt=meant),
+                RunOutput(url=observed.url, attempt=meant),
             )
         if ended:
             how = f"ended with {observed.conclusion}"
@@ -160,6 +161,6 @@ class _Going:
         return self.job.result()
 
 
-def _output(run: ObservedRun) -> CancelWorkflowOutput:
+def _output(run: ObservedRun) -> RunOutput:
     conclusion = run.conclusion if run.phase is Phase.COMPLETED else None
-    return CancelWorkflowOutput(conclusion=conclusion, status=run.status, url=run.url, attempt=run.attempt)
+    return RunOutput(conclusion=conclusion, status=run.status, url=run.url, attempt=run.attempt)

@@ -5,10 +5,10 @@ Source: Kargo's public step reference (facts: kargo-host, "Contract of the steps
 
 from typing import Annotated, Final, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BeforeValidator, Field
 
 from gha_step.contract.quoting import quoted
-from gha_step.contract.result import Link, Output
+from gha_step.contract.result import Link, Output, Sent
 from gha_step.contract.values import PathSegment, Switch, Text, Trimmed, WorkflowInputs, refusal, whole_number
 from gha_step.steps.repository import RepositoryConfig
 
@@ -81,10 +81,8 @@ class DispatchWorkflowConfig(RepositoryConfig):
     )
 
 
-class DispatchEvidence(BaseModel):
+class DispatchEvidence(Sent):
     """What a later call finds of this dispatch in ``sharedState``, if our own memory is gone."""
-
-    model_config = ConfigDict(frozen=True, validate_by_alias=True, validate_by_name=True, defer_build=True)
 
     record: str = Field(alias="record", description="Key of the ledger record.")
     target: str = Field(alias="target", description="Hash of API base, repository, workflow and ref.")

@@ -3,16 +3,15 @@
 Source: Kargo's public step reference, v1.8 to v1.10 (facts: kargo-host, "Contract of the steps").
 """
 
-from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar, Final, Literal, get_args
+from typing import Annotated, Any, Final, Literal, get_args
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BeforeValidator, Field
 
 from gha_step.contract.json_text import parse_json
 from gha_step.contract.quoting import quoted
+from gha_step.contract.result import Sent
 from gha_step.contract.values import ConfigModel, Switch, Text, refusal
-from gha_step.steps.repository import RepositoryConfig
-from gha_step.steps.run_fields import DEFAULT_POLL_INTERVAL, ELSEWHERE, PollInterval, RunId, RunOutput, as_duration
+from gha_step.steps.run_fields import RunConfig, RunOutput, as_duration
 
 KIND: Final = "gha-wait-for-workflow"
 DEFAULT_ARTIFACT: Final = "kargo-outputs"
@@ -78,27 +77,14 @@ class OutputsConfig(ConfigModel):
     )
 
 
-class WaitForWorkflowConfig(RepositoryConfig):
+class WaitForWorkflowConfig(RunConfig):
     """What a template writes under ``config``."""
 
-    elsewhere: ClassVar[Mapping[str, str]] = ELSEWHERE
-    run_id: RunId = Field(
-        alias="runID",
-        description="ID of the run to wait for: `${{ quote(outputs['dispatch-deployment'].runID) }}`. Quote it: "
-        "kargo-extended cannot pass integers.",
-    )
     expected_conclusion: Annotated[Conclusion, BeforeValidator(_conclusion)] | None = Field(
         default=None,
         alias="expectedConclusion",
         description=f"Any other conclusion fails the step: {', '.join(f'`{name}`' for name in get_args(Conclusion))}. "
         "Without it the step succeeds with whatever conclusion the run has.",
-    )
-    poll_interval: PollInterval = Field(
-        default=DEFAULT_POLL_INTERVAL,  # as a template would write it
-        validate_default=True,
-        alias="pollInterval",
-        description="How long to wait between two looks at the run: a Go duration, at most `24h`. Hosts may wait "
-        "longer.",
     )
     jobs: Annotated[tuple[Text, ...], BeforeValidator(_jobs, json_schema_input_type=list[str])] = Field(
         default_factory=tuple,  # which nobody can write
@@ -120,10 +106,8 @@ class WaitForWorkflowConfig(RepositoryConfig):
     )
 
 
-class FailedJob(BaseModel):
+class FailedJob(Sent):
     """A job by which a run failed."""
-
-    model_config = ConfigDict(frozen=True, validate_by_alias=True, validate_by_name=True)
 
     name: str = Field(alias="name", description="Name of the job.")
     conclusion: str = Field(alias="conclusion", description="Its conclusion, e.g. `failure` or `timed_out`.")
@@ -137,10 +121,8 @@ class FailedJob(BaseModel):
     )
 
 
-class NamedJob(BaseModel):
+class NamedJob(Sent):
     """A job that the step has waited for."""
-
-    model_config = ConfigDict(frozen=True, validate_by_alias=True, validate_by_name=True)
 
     name: str = Field(alias="name", description="Name of the job.")
     conclusion: str | None = Field(default=None, alias="conclusion", description="Its conclusion, once it has ended.")
@@ -150,9 +132,6 @@ class NamedJob(BaseModel):
 class WaitForWorkflowOutput(RunOutput):
     """What the step leaves in ``output``: all that is known of the run, from the first look on."""
 
-    attempt: int | None = Field(
-        default=None, alias="attempt", description="Which attempt of the run it is: more than 1 after a re-run."
-    )
     failed_jobs: tuple[FailedJob, ...] | None = Field(
         default=None, alias="failedJobs", description="Where the run failed: the jobs by which it did."
     )
