@@ -32,6 +32,7 @@ from gha_step import __version__
 from gha_step.contract.errors import StepError
 from gha_step.contract.json_text import compact_json, parse_json
 from gha_step.contract.memory import Memory
+from gha_step.large_answers import SMALL, LargeAnswers, Place
 from gha_step.proxies import Proxies
 from gha_step.runtime import Clock, Shares
 from gha_step.trust import as_go_does, client_context
@@ -43,11 +44,13 @@ JsonObject: TypeAlias = dict[str, Any]
 
 SERVICE_ACCOUNT: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 TIMEOUT: Final = 4.0  # seconds: a step answers within 5
-MAX_ANSWER: Final = 8 << 20  # bytes; etcd keeps objects under 2 MiB, and lists come in pages
-PAGE: Final = 500  # objects in one answer to a list, as kubectl asks; fewer where they are large
+MAX_ANSWER: Final = 4 << 20  # bytes; etcd keeps objects under 2 MiB, and lists come in pages
+FIRST_PAGE: Final = 50  # objects in the first answer to a list: a page that is too large costs the API server most …
+PAGE: Final = 500  # … and in later ones, as kubectl asks; fewer where they are large
 _JSON: Final = "application/json"
 _MERGE: Final = "application/merge-patch+json"
-_METADATA: Final = "application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io"
+_METADATA: Final = "application/json;as=PartialObjectMetadata;v=v1;g=meta.k8s.io"
+_METADATA_OF_ALL: Final = "application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io"
 LASTING: Final = 15.0  # seconds after which a denial is believed …
 TRIES: Final = 3  # … if it came at least this often
 ASK_AGAIN: Final = 5.0  # seconds between two tries
@@ -148,7 +151,7 @@ class KubeUnavailable(KubeError):
 
 
 class TooLong(KubeUnavailable):
-    """The answer is longer than `MAX_ANSWER`: what was asked for has to be asked in parts."""
+    """The answer is longer than is read: what was asked for has to be asked in parts."""
 
 
 class _Denials:
@@ -195,6 +198,7 @@ class KubeApi:
         self._pool.connection_pool_kw["block"] = True
         self._clock = clock
         self._denials = _Denials(clock)
+        self._large = LargeAnswers(clock)
         self._places = Shares(CONNECTIONS)
         self._lock = threading.Lock()
         self._waiting: OrderedDict[str, deque[threading.Event]] = OrderedDict()  # for a place, by namespace
@@ -232,9 +236,13 @@ class KubeApi:
         """The pod's own namespace, or that of the kubeconfig's current context, if it names one."""
         return self._namespace
 
-    def get(self, path: str, query: Mapping[str, str] | None = None) -> JsonObject:
-        """The object at ``path``; without a ``resourceVersion`` in ``query`` it is the newest, by quorum."""
-        return self._request("GET", path, query)
+    def get(self, path: str, *, metadata_only: bool = False, most: int = MAX_ANSWER) -> JsonObject:
+        """The object at ``path`` without its ``managedFields``: the newest, by quorum.
+
+        :param metadata_only: nothing but its metadata.
+        :param most: bytes of the answer.
+        """
+        return self._request("GET", path, None, None, _METADATA if metadata_only else _JSON, _JSON, most)
 
     def lets_in(self) -> bool:
         """Whether it accepts any request of this process, so that a denial is about the request itself.
@@ -284,15 +292,15 @@ class KubeApi:
 
         :param metadata_only: of each object nothing but its metadata.
         """
-        limit, position = PAGE, dict[str, str]()
+        limit, most, position = FIRST_PAGE, PAGE, dict[str, str]()
         while True:
             asked = {"limit": str(limit), **(query or {}), **position}
             try:
-                page = self._request("GET", path, asked, None, _METADATA if metadata_only else _JSON)
+                page = self._request("GET", path, asked, None, _METADATA_OF_ALL if metadata_only else _JSON)
             except TooLong:
                 if limit == 1:
                     raise
-                limit = max(1, limit // 8)
+                limit = most = max(1, limit // 8)
                 continue
             found, metadata = page.get("items"), page.get("metadata")
             if metadata_only and "items" in page and page.get("kind") == "PartialObjectMetadataList":
@@ -302,7 +310,9 @@ class KubeApi:
             yield from found
             if not metadata.get("continue"):
                 return
-            position = {"continue": str(metadata["continue"])}
+            if position.get("continue") == str(metadata["continue"]):
+                raise KubeUnavailable(f"{self._name} answered GET {path} with the same page twice")
+            limit, position = min(2 * limit, most), {"continue": str(metadata["continue"])}
 
     def _request(
         self,
@@ -312,6 +322,7 @@ class KubeApi:
         body: Mapping[str, Any] | None = None,
         accept: str = _JSON,
         content: str = _JSON,
+        most: int = MAX_ANSWER,
     ) -> JsonObject:
         if not _PATH.fullmatch(path):
             raise ValueError("not a path of the Kubernetes API")
@@ -324,12 +335,14 @@ class KubeApi:
         if body is not None:
             headers["Content-Type"] = content
             sent = compact_json(body).encode()
-        with self._place(path):
-            status, retry_after, text = self._exchange(method, path, url, headers, sent)
-        try:
-            answer = parse_json(text)
-        except ValueError:
-            answer = None
+        found = _NAMESPACE.match(path)
+        share = found[1] if found else ""
+        with self._large.one(share) as room:
+            with self._place(share):
+                read = partial(self._read, room, most)
+                status, retry_after, text = self._exchange(method, path, url, headers, sent, read)
+            room.read()
+            answer = _parsed(text)
         if 200 <= status < 300 and isinstance(answer, dict):
             self._denials.end((method, path))
             return answer
@@ -342,10 +355,8 @@ class KubeApi:
         raise error
 
     @contextmanager
-    def _place(self, path: str) -> Iterator[None]:
+    def _place(self, share: str) -> Iterator[None]:
         """A connection: an admission webhook of one namespace may be slow, and delays that one alone."""
-        found = _NAMESPACE.match(path)
-        share = found[1] if found else ""
         self._take(share)
         try:
             yield
@@ -395,7 +406,13 @@ class KubeApi:
         return value
 
     def _exchange(
-        self, method: str, path: str, url: str, headers: Mapping[str, str], body: bytes | None
+        self,
+        method: str,
+        path: str,
+        url: str,
+        headers: Mapping[str, str],
+        body: bytes | None,
+        read: Callable[[Any, float], bytes],
     ) -> tuple[int, float, bytes]:
         """Status, Retry-After in seconds, body."""
         from urllib3 import exceptions
@@ -404,7 +421,7 @@ class KubeApi:
         try:
             response = self._urlopen(method, url, headers=headers, body=body)
             try:
-                text = self._read(response, deadline)
+                text = read(response, deadline)
             finally:  # a body that was read to its end has already released the connection
                 response.close()
                 response.release_conn()
@@ -416,7 +433,7 @@ class KubeApi:
             raise KubeUnavailable(f"{self._name} does not answer {method} {path}", why) from None
         return response.status, _seconds(response.headers.get("Retry-After")), text
 
-    def _read(self, response: Any, deadline: float) -> bytes:
+    def _read(self, room: Place, most: int, response: Any, deadline: float) -> bytes:
         text = bytearray()
         while True:
             left = deadline - self._clock.monotonic()
@@ -429,8 +446,10 @@ class KubeApi:
             if not piece:
                 return bytes(text)
             text += piece
-            if len(text) > MAX_ANSWER:
-                raise _Long(f"an answer of more than {MAX_ANSWER} bytes")
+            if len(text) > most:
+                raise _Long(f"an answer of more than {most} bytes")
+            if len(text) > SMALL and not room.grow(most, deadline - self._clock.monotonic()):
+                raise OSError("its answer is long, and there is no room for it now")
 
 
 class _Long(OSError):
@@ -529,6 +548,20 @@ def _kubeconfig(environ: Mapping[str, str]) -> tuple[Any, str | None]:
             f"and {path} is not a usable kubeconfig: set KUBECONFIG to one with a current-context"
         ) from None
     return configuration, str(namespace) if namespace else None
+
+
+def _parsed(text: bytes) -> object:
+    """Without what nobody reads: who wrote which field may be most of an object, in a hundred thousand values."""
+    try:
+        answer = parse_json(text)
+    except ValueError:
+        return None
+    if isinstance(answer, dict):
+        items = answer.get("items")
+        for one in [answer, *(items if isinstance(items, list) else ())]:
+            if isinstance(one, dict) and isinstance(metadata := one.get("metadata"), dict):
+                metadata.pop("managedFields", None)
+    return answer
 
 
 def _refusal(asked: str, status: int, answer: object, words: str, retry_after: float) -> KubeError:

@@ -14,6 +14,7 @@ import pytest
 
 from gha_step.kube import (
     CONNECTIONS,
+    FIRST_PAGE,
     MAX_ANSWER,
     AccessUnknown,
     AlreadyExists,
@@ -29,6 +30,7 @@ from gha_step.kube import (
     Unauthorized,
     connect,
 )
+from gha_step.large_answers import ROOM, SHARE, SMALL
 from gha_step.runtime import SystemClock
 from tests.support.api_server import (
     ApiServer,
@@ -164,9 +166,34 @@ def test_the_rest_of_an_answer_has_only_the_rest_of_the_time(server: ApiServer, 
 
 
 def test_an_answer_beyond_all_measure_is_not_read_to_its_end(server: ApiServer, tmp_path: Path) -> None:
-    server.scripted.append(answer(200, b" " * (9 << 20)))
-    with pytest.raises(KubeUnavailable, match="an answer of more than 8388608 bytes"):
+    server.scripted.extend([answer(200, b" " * (5 << 20)), answer(200, b" " * 2000)])
+    with pytest.raises(KubeUnavailable, match="an answer of more than 4194304 bytes"):
         client(server.url, tmp_path).get(OBJECT)
+    with pytest.raises(KubeUnavailable, match="an answer of more than 1000 bytes"):
+        client(server.url, tmp_path).get(OBJECT, most=1000)
+
+
+def test_who_has_written_which_field_is_not_kept(server: ApiServer, api: KubeApi) -> None:
+    managed = {"metadata": {"name": "one", "managedFields": [{"fieldsV1": {"f:data": {}}}]}}
+    server.scripted.append(answer(200, {"items": [managed, "odd"], "metadata": {}}))
+    assert list(api.items(OBJECTS)) == [{"metadata": {"name": "one"}}, "odd"]
+    server.objects[OBJECT] = managed
+    assert api.get(OBJECT) == {"metadata": {"name": "one"}}
+
+
+def test_of_large_answers_a_namespace_has_its_share_and_what_finds_no_room_is_no_answer(
+    server: ApiServer, tmp_path: Path
+) -> None:
+    api = client(server.url, tmp_path, timeout=0.2)
+    held = [api._large.place("another") for _ in range(ROOM // SHARE)]
+    assert all(place.grow(SHARE, 0.0) for place in held)
+    server.objects[OBJECT] = STORED | {"data": "x" * (SMALL - 1000)}
+    assert api.get(OBJECT)
+    server.objects[OBJECT] = STORED | {"data": "x" * SMALL}
+    with pytest.raises(KubeUnavailable, match="there is no room for it now"):
+        api.get(OBJECT)
+    held[0].leave()
+    assert api.get(OBJECT)
 
 
 def test_a_connection_is_kept_for_the_next_request(server: ApiServer, api: KubeApi) -> None:
@@ -201,9 +228,9 @@ def test_a_get_asks_for_the_newest_as_json_with_our_token(server: ApiServer, api
 
 
 def test_a_query_is_encoded(server: ApiServer, api: KubeApi) -> None:
-    server.objects[OBJECT] = STORED
-    api.get(OBJECT, {"labelSelector": "a=b,c d"})
-    assert server.requests[0].path == f"{OBJECT}?labelSelector=a%3Db%2Cc+d"
+    server.scripted.append(answer(200, {"items": [], "metadata": {}}))
+    assert list(api.items(OBJECTS, {"labelSelector": "a=b,c d"})) == []
+    assert server.requests[0].path == f"{OBJECTS}?limit={FIRST_PAGE}&labelSelector=a%3Db%2Cc+d"
 
 
 @pytest.mark.parametrize(("call", "path"), [("POST", OBJECTS), ("PUT", OBJECT)])
@@ -281,6 +308,7 @@ def test_what_is_no_plain_path_is_refused_and_not_sent(server: ApiServer, api: K
 def test_a_list_comes_page_by_page_and_only_as_it_is_used(server: ApiServer, api: KubeApi) -> None:
     pages = [
         {"items": [{"n": 1}, {"n": 2}], "metadata": {"continue": "a/b="}},
+        *({"items": [], "metadata": {"continue": f"{number}"}} for number in range(4)),
         {"items": [{"n": 3}], "metadata": {"continue": ""}},
     ]
     server.scripted.extend(answer(200, page) for page in pages)
@@ -288,9 +316,17 @@ def test_a_list_comes_page_by_page_and_only_as_it_is_used(server: ApiServer, api
     assert server.requests == []
     assert [one["n"] for one in found] == [1, 2, 3]
     assert [request.path.partition("?")[2] for request in server.requests] == [
-        "limit=500&labelSelector=x",
-        "limit=500&labelSelector=x&continue=a%2Fb%3D",
+        "limit=50&labelSelector=x",
+        "limit=100&labelSelector=x&continue=a%2Fb%3D",
+        *(f"limit={limit}&labelSelector=x&continue={number}" for number, limit in enumerate((200, 400, 500, 500))),
     ]
+
+
+def test_a_list_that_goes_on_with_the_same_page_again_and_again_is_no_list(server: ApiServer, api: KubeApi) -> None:
+    server.scripted.extend([answer(200, {"items": [{"n": 1}], "metadata": {"continue": "a"}})] * 3)
+    with pytest.raises(KubeUnavailable, match="the same page twice"):
+        list(api.items(OBJECTS))
+    assert len(server.requests) == 2
 
 
 def test_of_a_list_the_metadata_alone_can_be_asked_for(server: ApiServer, api: KubeApi) -> None:
@@ -307,10 +343,10 @@ def test_a_page_that_is_too_long_is_asked_for_in_smaller_ones(server: ApiServer,
     server.scripted.extend([large, answer(200, pages[0]), large, answer(200, pages[1])])
     assert [one["n"] for one in api.items(OBJECTS)] == [1, 2]
     assert [request.path.partition("?")[2] for request in server.requests] == [
-        "limit=500",
-        "limit=62",
-        "limit=62&continue=a",
-        "limit=7&continue=a",
+        "limit=50",
+        "limit=6",
+        "limit=6&continue=a",
+        "limit=1&continue=a",
     ]
 
 

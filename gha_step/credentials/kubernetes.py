@@ -2,7 +2,7 @@
 
 For that a Role with ``get`` on named Secrets is enough. Only Kargo's Git credentials, which configs since v1.9 use, are
 listed: they are found by what they hold, not by name. Nothing is watched or remembered: many calls at the same moment
-share one `get`, which began after the last of them had come.
+share one `get` or list, which began after the last of them had come.
 """
 
 import base64
@@ -24,6 +24,8 @@ from gha_step.shared_reads import SharedReads
 
 GIT_CREDENTIALS: Final = "kargo.akuity.io/cred-type=git"
 NO_GIT_CREDENTIALS: Final = "kargo.akuity.io/cred-type!=git"
+MOST_LABELLED: Final = 2_000  # Secrets of one namespace among which a repository's are looked for …
+MOST_LISTED: Final = 8 << 20  # … and bytes of what they hold
 
 
 class KubernetesSecrets:
@@ -37,6 +39,7 @@ class KubernetesSecrets:
         self._api = api
         self._shared = shared
         self._gets: SharedReads[Mapping[str, bytes]] = SharedReads()
+        self._lists: SharedReads[list[LabelledSecret]] = SharedReads()
 
     def read(self, project: str, name: str) -> Mapping[str, bytes]:
         check_names(project, name)
@@ -72,7 +75,7 @@ class KubernetesSecrets:
         check_namespace(namespace, "context.project")
         not_now = f"the Secrets of the namespace {namespace} cannot be listed now"
         try:
-            yield from self._listed(namespace, {"labelSelector": GIT_CREDENTIALS})
+            yield from self._lists.read(namespace, lambda: self._git_credentials(namespace))
         except Denied as error:
             why = f"{not_now}: {error}"
             if isinstance(error, Forbidden):
@@ -87,6 +90,20 @@ class KubernetesSecrets:
             raise SecretsUnavailable(f"{not_now}: {error}", error.retry_after or 10.0) from None
         except (AttributeError, KeyError, TypeError, ValueError):
             raise SecretsUnavailable(f"{not_now}: the answer is not a list of Secrets") from None
+
+    def _git_credentials(self, namespace: str) -> list[LabelledSecret]:
+        """:raises CredentialsError: there are too many to be looked through for every step."""
+        found, size = list[LabelledSecret](), 0
+        for secret in self._listed(namespace, {"labelSelector": GIT_CREDENTIALS}):
+            found.append(secret)
+            size += sum(map(len, (*secret.data.values(), *secret.annotations.values())))
+            if len(found) > MOST_LABELLED or size > MOST_LISTED:
+                raise CredentialsError(
+                    f"the namespace {namespace} has more than {MOST_LABELLED} Secrets, or {MOST_LISTED >> 20} MiB of "
+                    f"them, with the label {GIT_CREDENTIALS}: they are not looked through; take the label off those "
+                    "that are no Git credentials"
+                )
+        return found
 
     def unlabelled(self, namespace: str) -> list[LabelledSecret]:
         query = {"labelSelector": NO_GIT_CREDENTIALS, "limit": str(MOST_UNLABELLED)}

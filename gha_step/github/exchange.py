@@ -17,8 +17,10 @@ MAX_HEAD: Final = 1 << 16  # GitHub's headers take about 5 kB
 MAX_BODY: Final = 1 << 20  # a dispatch's answer is a few hundred bytes
 MAX_KEPT: Final = 1 << 16  # bytes of the body of anything but a 200: more is no JSON of GitHub's
 MAX_EVENTS: Final = 20_000  # parts, however small: 4 MiB over a network take some 3,000
+MAX_FIELDS: Final = 256  # of one head, or after the last chunk; GitHub sends some 30
+MAX_FRAMING: Final = 1 << 19  # bytes besides the body: `MAX_EVENTS` chunks need some 200 kB
 MAX_INFORMATIONAL: Final = 20  # at once, and two a second: some servers say 102 while they are at work
-Grow: TypeAlias = Callable[[int, float], None]
+Grow: TypeAlias = Callable[[int, float], bool]
 
 
 class Unfit(Exception):
@@ -30,7 +32,7 @@ class Exchange:
 
     :param max_kept: bytes of the body of a 200 that are kept; of more than `MAX_KEPT` ``grow`` is asked first.
     :param errors_whole: an error is read to its end; else only as much of it as is kept.
-    :param grow: from the bytes that may come and the seconds that are left; may wait, or raise `Unclear`.
+    :param grow: from the bytes that may come and the seconds that are left, whether there is room; it may wait.
     """
 
     def __init__(
@@ -50,6 +52,7 @@ class Exchange:
         self._grow = grow
         self._errors_whole = errors_whole
         self._size = 0
+        self._received = 0
         self._sent = clock.monotonic()
         self._events = 0
         self._reading = _Reading()
@@ -106,6 +109,9 @@ class Exchange:
             raise Unclear("the server says that an answer is to come, again and again, and gives none")
         for part in parts:
             self._take(part, deadline)
+        self._received += len(data)
+        if self._received - self._size > MAX_FRAMING:
+            raise Unclear("the answer has more around its body than any answer has")
 
     @property
     def _has_enough(self) -> bool:
@@ -117,7 +123,9 @@ class Exchange:
             raise TooLarge(f"the answer is longer than {self._max_body / (1 << 20):g} MiB")
         most = self._max_kept if self._reading.status == 200 else MAX_KEPT
         if MAX_KEPT < self._size <= most and self._grow is not None:
-            self._grow(self._max_body, max(deadline - self._clock.monotonic(), 0.0))
+            left = max(deadline - self._clock.monotonic(), 0.0)
+            if not self._grow(self._max_body, left):
+                raise Unclear("the answer is long, and there is no room for it now")
         self._body += data[: max(most - len(self._body), 0)]
 
     @property
@@ -151,6 +159,7 @@ class _Reading:
         self.status = 0  # of the answer, once its head is there
         self.headers: dict[str, str] = {}
         self.informational = 0
+        self._fields = 0
         self._most = 0
         self.ended = False
         self.keeps = False  # whether the server keeps the connection
@@ -198,15 +207,18 @@ class _Reading:
     def on_message_begin(self) -> None:
         if self.ended or self.informational > self._most:
             raise ValueError  # to the parser, which stops
-        self.headers = {}
+        self.headers, self._fields = {}, 0
 
     def on_header(self, name: bytes, value: bytes) -> None:
+        self._fields += 1
+        if self._fields > MAX_FIELDS:
+            raise ValueError
         if not self.status:  # else it follows the last chunk, and nobody reads it
             self.headers[name.decode("latin-1").lower()] = value.decode("latin-1").rstrip()
 
     def on_headers_complete(self) -> None:
         assert self._parser is not None
-        self._advanced = True
+        self._advanced, self._fields = True, 0
         status = self._parser.get_status_code()
         if status < 100 or self.headers.get("transfer-encoding", "chunked").lower() != "chunked":
             raise ValueError

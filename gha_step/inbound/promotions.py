@@ -32,7 +32,7 @@ class Promotions:
         :raises Unavailable: it cannot be read now.
         """
         try:
-            promotion = self._api.get(promotion_path(project, name))
+            promotion = self._api.get(promotion_path(project, name), metadata_only=True)
         except NotFound:
             raise NoPromotion(f"the project {project} has no Promotion {name}") from None
         except Denied as error:

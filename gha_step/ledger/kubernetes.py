@@ -20,7 +20,18 @@ from pydantic.alias_generators import to_camel, to_snake
 from gha_step.contract.errors import LedgerError, LedgerUnavailable
 from gha_step.contract.json_text import compact_json, parse_json
 from gha_step.contract.memory import Memory
-from gha_step.kube import ASK_AGAIN, AlreadyExists, Denied, Forbidden, Invalid, KubeApi, KubeError, NotFound, NotServed
+from gha_step.kube import (
+    ASK_AGAIN,
+    MAX_ANSWER,
+    AlreadyExists,
+    Denied,
+    Forbidden,
+    Invalid,
+    KubeApi,
+    KubeError,
+    NotFound,
+    NotServed,
+)
 from gha_step.kube import Conflict as KubeConflict
 from gha_step.ledger.attribution import concerns
 from gha_step.ledger.cancels import cancels
@@ -78,6 +89,7 @@ _PARTS: Final = {
 }
 _DUTIES: Final = ("report", "abort")
 _AS_IT_IS: Final = ("run", *_DUTIES)  # parts whose fields have the same names in both
+MOST_LEASE: Final = 64 << 10  # bytes; others' labels and owners of one, too, take no more
 MOST_OLDER: Final = 2_000  # records without a label that one decision reads: four pages
 _RUNS_AT_ONCE: Final = 300  # in one selector: some proxies take addresses of 8 KiB
 _NAMESPACE: Final = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
@@ -192,16 +204,17 @@ class KubernetesStore:
 
     def owed(self) -> Iterator[Record]:
         for project, path in self._collections():
+            owing: list[Record] = []
             with _translated(RECORDS, "list", project):
-                found = [*self._api.items(path, {"labelSelector": f"{DUTY_LABEL}={_OPEN}"})]
-            for one in found:
-                try:
-                    record = _decode(_object(one))
-                except LedgerError as error:
-                    log.error("%s", error)
-                else:
-                    if record.owes:  # the label is for finding it: anybody may have written it
-                        yield record
+                for one in self._api.items(path, {"labelSelector": f"{DUTY_LABEL}={_OPEN}"}):
+                    try:
+                        record = _decode(_object(one))
+                    except LedgerError as error:
+                        log.error("%s", error)
+                    else:
+                        if record.owes:  # the label is for finding it: anybody may have written it
+                            owing.append(record)
+            yield from owing
 
     def of_run(self, run_id: int) -> Iterator[Record]:
         """The records of the dispatch that made this run and of the steps that cancel it, perhaps not the newest: from
@@ -285,7 +298,8 @@ class KubernetesStore:
     def _get(self, resource: Resource, project: str, name: str) -> _Object | None:
         with _translated(resource, "get", project):
             try:
-                found = _object(self._api.get(resource.path(_namespace(project), name)))
+                most = MOST_LEASE if resource is GATES else MAX_ANSWER
+                found = _object(self._api.get(resource.path(_namespace(project), name), most=most))
             except NotFound:
                 return None
         self._remember(resource, project, name, found)

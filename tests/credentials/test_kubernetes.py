@@ -3,6 +3,7 @@
 import logging
 import threading
 import traceback
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from gha_step.contract.errors import CredentialsError, SecretsUnavailable
 from gha_step.credentials.kubernetes import KubernetesSecrets
 from gha_step.kube import connect
 from gha_step.runtime import Clock, SystemClock
+from gha_step.shared_reads import SharedReads
 from tests.support.api_server import (
     ApiServer,
     Scripted,
@@ -54,23 +56,35 @@ def test_one_read_is_one_get_of_one_secret(server: ApiServer, tmp_path: Path) ->
     assert [(one.method, one.path) for one in server.requests] == [("GET", PATH)]
 
 
-def test_calls_at_the_same_moment_share_a_get_that_began_after_they_came(server: ApiServer, tmp_path: Path) -> None:
+@pytest.mark.parametrize("listed", [False, True])
+def test_calls_at_the_same_moment_share_a_read_that_began_after_they_came(
+    server: ApiServer, tmp_path: Path, listed: bool
+) -> None:
     came, go_on = threading.Event(), threading.Event()
+
+    def answered(value: bytes) -> Mapping[str, object]:
+        secret = as_secret("github", {"accessToken": value})
+        return {"items": [secret], "metadata": {}} if listed else secret
 
     def held(handler: Any) -> None:
         came.set()
         assert go_on.wait(LONG)
-        answer(200, as_secret("github", {"accessToken": b"old"}))(handler)
+        answer(200, answered(b"old"))(handler)
 
     server.scripted.append(held)
-    server.objects[PATH] = as_secret("github", {"accessToken": VALUE})
+    server.objects[PATH.rpartition("/")[0] if listed else PATH] = answered(VALUE)
     secrets = reader(server, tmp_path, timeout=LONG)
+
+    def read() -> Mapping[str, bytes]:
+        return next(secrets.labelled("project-a")).data if listed else secrets.read("project-a", "github")
+
+    reads: SharedReads[Any] = secrets._lists if listed else secrets._gets
     with ThreadPoolExecutor(20) as threads:
-        first = threads.submit(secrets.read, "project-a", "github")
+        first = threads.submit(read)
         assert came.wait(LONG)
-        later = [threads.submit(secrets.read, "project-a", "github") for _ in range(19)]
-        key = "project-a", "github"  # one of them is to read, and the others wait for it
-        eventually(lambda: key in secrets._gets._next and _waiting(secrets._gets._next[key]) == 18)
+        later = [threads.submit(read) for _ in range(19)]
+        key = "project-a" if listed else ("project-a", "github")  # one of them is to read, and the others wait for it
+        eventually(lambda: key in reads._next and _waiting(reads._next[key]) == 18)
         go_on.set()
         assert first.result(LONG) == {"accessToken": b"old"}
         assert [one.result(LONG) for one in later] == [{"accessToken": VALUE}] * 19

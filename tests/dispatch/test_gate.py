@@ -5,7 +5,7 @@ import pytest
 from gha_step.contract.errors import LedgerUnavailable
 from gha_step.emulator import GitHub
 from gha_step.ledger.store import Conflict
-from gha_step.steps.dispatch.gate import TAKEOVER
+from gha_step.steps.dispatch.gate import TAKEOVER, UNUSABLE_AGAIN
 from tests.ledger.records import TARGET
 from tests.ledger.store_contract import fresh
 from tests.support.calls import config
@@ -45,7 +45,10 @@ def test_whoever_is_overtaken_just_after_an_outage_waits_for_the_one_who_was_qui
 def test_a_gate_that_stays_unusable_delays_for_fifteen_seconds(
     program: Program, store: FaultyStore, clock: VirtualClock, caplog: pytest.LogCaptureFixture
 ) -> None:
+    asked: list[float] = []
+
     def before_lease() -> None:
+        asked.append(clock.now())
         raise LedgerUnavailable("forbidden", 1.0)
 
     store.before_lease = before_lease
@@ -55,6 +58,7 @@ def test_a_gate_that_stays_unusable_delays_for_fifteen_seconds(
     (record,) = store.records()
     assert record.sending_at is not None
     assert TAKEOVER <= record.sending_at - begun < 2 * TAKEOVER
+    assert len(asked) <= TAKEOVER / UNUSABLE_AGAIN + 2, "what cannot be used may cost the API server most"
 
 
 def test_who_forges_a_holder_that_never_begins_and_keeps_touching_the_gate_delays_a_step_for_a_minute_at_most(

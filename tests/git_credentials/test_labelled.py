@@ -1,7 +1,7 @@
 """The Secrets that are labelled as Git credentials, wherever Secrets live."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +9,9 @@ import pytest
 
 from gha_step.contract.errors import CredentialsError, SecretsUnavailable
 from gha_step.credentials.directory import DirectorySecrets
-from gha_step.credentials.kubernetes import KubernetesSecrets
+from gha_step.credentials.kubernetes import MOST_LABELLED, MOST_LISTED, KubernetesSecrets
 from gha_step.credentials.secrets import LabelledSecret, SecretReader
-from gha_step.kube import connect
+from gha_step.kube import KubeApi, connect
 from gha_step.runtime import Clock, SystemClock
 from tests.support.api_server import ApiServer, Scripted, answer, as_secret, closed, patience, reset, silent, status
 from tests.support.clock import LONG, VirtualClock
@@ -53,6 +53,32 @@ def test_a_long_list_comes_in_pages(server: ApiServer, tmp_path: Path) -> None:
     server.scripted.append(answer(200, listing(as_secret("a", {}))))
     assert list(found(in_cluster(server, tmp_path))) == ["b", "a"]
     assert "continue=more" in server.requests[1].path
+
+
+@pytest.mark.parametrize(
+    "secrets",
+    [
+        [as_secret("a", {"x": b"x" * (1 << 19)})] * (MOST_LISTED // (1 << 19) + 2),
+        [{"metadata": {"name": "a", "annotations": {"x": "x" * (MOST_LISTED + 1)}}}, as_secret("b", {})],
+        [as_secret("a", {})] * (MOST_LABELLED + 2),
+    ],
+    ids=["their data", "their annotations", "so many"],
+)
+def test_more_than_can_be_looked_through_for_every_step_is_refused_and_not_read_to_its_end(
+    secrets: list[Mapping[str, Any]],
+) -> None:
+    left = iter(secrets)
+
+    class Api(KubeApi):
+        def __init__(self) -> None:
+            """No server is asked."""
+
+        def items(self, *_: object, **__: object) -> Iterator[dict[str, Any]]:
+            return map(dict, left)
+
+    with pytest.raises(CredentialsError, match="take the label off"):
+        list(KubernetesSecrets(Api()).labelled("demo"))
+    assert len(list(left)) == 1
 
 
 def test_annotations_come_with_a_secret(server: ApiServer, tmp_path: Path) -> None:

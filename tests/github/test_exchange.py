@@ -8,7 +8,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gha_step.github.errors import Unclear
-from gha_step.github.exchange import MAX_BODY, MAX_EVENTS, MAX_INFORMATIONAL, MAX_KEPT, Exchange, Unfit
+from gha_step.github.exchange import (
+    MAX_BODY,
+    MAX_EVENTS,
+    MAX_FIELDS,
+    MAX_FRAMING,
+    MAX_INFORMATIONAL,
+    MAX_KEPT,
+    Exchange,
+    Unfit,
+)
 from gha_step.github.messages import Answer, Request
 from tests.support.clock import VirtualClock
 from tests.support.network import ScriptedConnection
@@ -278,8 +287,39 @@ def test_a_long_error_need_not_be_read_to_its_end(status: bytes, ends: bool) -> 
     assert answer is None or answer.body == body[:MAX_KEPT]
 
 
-def _note(room: list[tuple[int, float]], size: int, left: float) -> None:
+@pytest.mark.parametrize(
+    "part",
+    [
+        b"1;" + b"x" * (MAX_KEPT - 10) + b"\r\n \r\n",
+        b"1" + b";x=y" * (MAX_KEPT // 4 - 10) + b"\r\n \r\n",
+        b"0" * (MAX_KEPT - 10) + b"1\r\n \r\n",
+    ],
+)
+def test_an_answer_with_much_around_little_is_no_answer(part: bytes) -> None:
+    head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+    assert "more around its body" in unclear(head, *[part] * (MAX_FRAMING // MAX_KEPT + 1))
+
+
+def test_heads_that_announce_an_answer_count_as_what_is_around_it() -> None:
+    announced = b"HTTP/1.1 103 Early Hints\r\nLink: " + b"x" * (MAX_KEPT - 100) + b"\r\n\r\n"
+    assert "more around its body" in unclear(*[announced] * (MAX_FRAMING // MAX_KEPT + 1), WHOLE)
+
+
+@pytest.mark.parametrize("status", [b"200 OK", b"103 Early Hints"])
+def test_a_head_of_ever_so_many_fields_is_no_answer(status: bytes) -> None:
+    head = b"HTTP/1.1 " + status + b"\r\nContent-Length: 0\r\n" + b"a:b\r\n" * MAX_FIELDS + b"\r\n"
+    assert "not HTTP" in unclear(head)
+
+
+def test_neither_do_fields_without_end_follow_the_last_chunk() -> None:
+    head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\n \r\n0\r\n"
+    assert received(head + b"a:b\r\n" * MAX_FIELDS + b"\r\n") is not None
+    assert "not HTTP" in unclear(head + b"a:b\r\n" * (MAX_FIELDS + 1) + b"\r\n")
+
+
+def _note(room: list[tuple[int, float]], size: int, left: float) -> bool:
     room.append((size, left))
+    return True
 
 
 def test_for_a_long_answer_room_is_asked_for_once_it_is_long_and_not_for_an_error() -> None:

@@ -62,6 +62,7 @@ def promotions(server: ApiServer, tmp_path: Path, clock: VirtualClock) -> Promot
 def test_a_uid_is_asked_for_anew(server: ApiServer, promotions: Promotions) -> None:
     server.objects[PATH] = PROMOTION
     assert promotions.uid("demo", NAME) == UID
+    assert "PartialObjectMetadata;" in server.requests[0].headers["Accept"], "its spec and status may be large"
     server.objects[PATH] = {"metadata": {"name": NAME, "uid": "another"}}
     assert promotions.uid("demo", NAME) == "another"
 

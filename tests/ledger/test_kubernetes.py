@@ -16,6 +16,7 @@ from gha_step.ledger.duties import Duty
 from gha_step.ledger.kubernetes import (
     FINALIZER,
     GATES,
+    MOST_LEASE,
     RECORDS,
     RUN_LABEL,
     STATE_LABEL,
@@ -521,6 +522,15 @@ def test_a_lease_that_somebody_else_wrote_is_free_and_can_be_taken(place: Grante
     free = place.store.read_lease("demo", TARGET)
     assert free.holder is None
     assert place.store.write_lease(free.entered("b")) == place.store.read_lease("demo", TARGET)
+
+
+def test_a_lease_into_which_somebody_writes_much_is_not_read_to_its_end(place: Granted) -> None:
+    place.store.write_lease(Lease(project="demo", target=TARGET).entered("a"))
+    (lease,) = place.cluster.admin.items(place.path(GATES, "demo"))
+    lease["metadata"]["annotations"]["x"] = "x" * MOST_LEASE
+    place.cluster.admin.replace(place.path(GATES, "demo", lease["metadata"]["name"]), lease)
+    with pytest.raises(LedgerUnavailable, match=f"more than {MOST_LEASE} bytes"):
+        place.store.read_lease("demo", TARGET)
 
 
 # ---------------------------------------------------------------- records that are not ours to use

@@ -24,6 +24,8 @@ from gha_step.steps.dispatch.task import Task
 from gha_step.telemetry import log
 
 TAKEOVER: Final = 15.0  # seconds for which a holder may do nothing before it has begun to send
+AGAIN: Final = 1.0  # seconds between two looks at a Lease …
+UNUSABLE_AGAIN: Final = 5.0  # … and where it could not be used: it may be one that costs the API server most
 CONTACT_WITHIN: Final = 15.0  # seconds to wait for somebody else's first contact
 
 
@@ -33,6 +35,13 @@ class Preparation(NamedTuple):
     floor: float | None = None
     baseline_ids: tuple[int, ...] = ()
     actor: str | None = None
+
+
+class _Kept(NamedTuple):
+    """Kept out: why, and for how many seconds to wait before the next look."""
+
+    why: str
+    again: float = AGAIN
 
 
 class Gate:
@@ -115,24 +124,24 @@ class Gate:
             except Conflict:
                 task.record = self._journal.reread(task, record)
                 return False
-        while (why := self._keeps_out(record, request)) is not None:
+        while (kept := self._keeps_out(record, request)) is not None:
             if record.trouble_since is not None:  # waiting here is no trouble
                 self._journal.move(task, record, Reached())
                 if task.record.state is not State.RESERVED:
                     return False
                 record = task.record
-            task.note = Note(why, 2.0, queued=True, at_gate=True)
+            task.note = Note(kept.why, 2.0, queued=True, at_gate=True)
             asks_itself = record.report is not None  # when the note says so: it holds no thread meanwhile
-            if asks_itself or task.request is not request or not pause(1.0):
+            if asks_itself or task.request is not request or not pause(kept.again):
                 return False
         return True
 
-    def _keeps_out(self, record: Record, request: DispatchRequest) -> str | None:
+    def _keeps_out(self, record: Record, request: DispatchRequest) -> _Kept | None:
         """Take one's turn, or why not yet. A Lease only delays: what it does not let happen it does not stop."""
         store, watched = self._journal.store, self._run_finder.stands_still
         # Two watches: who keeps writing the Lease and names a holder that never begins must restart neither of them.
         here, hindrance = f"gate of {record.key}", f"gate of {record.key}, hindered"
-        busy = f"another dispatch of {request.workflow} is being identified first (this server names no runs)"
+        busy = _Kept(f"another dispatch of {request.workflow} is being identified first (this server names no runs)")
         try:
             gate = store.read_lease(record.project, request.payload.target.short)
             if gate.holder == record.key:
@@ -152,7 +161,8 @@ class Gate:
             # Somebody else was quicker, or touches it all the time, or has made it unreadable or unwritable.
             conflict = isinstance(error, Conflict)
             if watched(hindrance, "conflict" if conflict else "unusable") < TAKEOVER:
-                return busy if conflict else f"waiting {TAKEOVER:g} s, for want of a Lease: {error}"
+                unusable = _Kept(f"waiting {TAKEOVER:g} s, for want of a Lease: {error}", UNUSABLE_AGAIN)
+                return busy if conflict else unusable
             log.warning("the gate cannot be used, so this dispatch does not wait: %s", error, extra=subject_of(record))
             return None  # and the next attempt of this dispatch does not wait anew
         watched(here, "entered")

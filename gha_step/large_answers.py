@@ -1,8 +1,10 @@
-"""How much of GitHub's answers this process holds and works on at once, and that no server takes all of it.
+"""How much of others' large answers this process holds and works on at once, and that nobody takes all of it.
 
 An answer that fits `SMALL` costs nothing. A larger one first gets room, is then read whole, and what is in it is made
-into values while no other large one is. A server whose answers take long to read waits nine times as long before the
-next: it may send what it likes, and costs the others a tenth of their time at most.
+into values while no other large one is: Python does nothing else meanwhile. Who sends answers that take long to read
+waits nine times as long before the next: it may send what it likes, and costs the others a tenth of their time at most.
+
+Whose answers they are is said by a name: of GitHub's the server's, of the API server's the namespace.
 """
 
 import threading
@@ -11,15 +13,14 @@ from contextlib import contextmanager
 from typing import Final
 
 from gha_step.contract.memory import Memory
-from gha_step.github.errors import Unclear
 from gha_step.runtime import Clock, cpu_of_this_thread
 
 SMALL: Final = 1 << 16  # bytes
 ROOM: Final = 16 << 20  # bytes of large answers at once
-SHARE: Final = ROOM // 4  # of them for one server, while others wait
+SHARE: Final = ROOM // 4  # of them for one name, while others wait
 MOST_MARKS: Final = 150_000  # of a large JSON: a page of 100 runs has some 60,000
 MOST_ESCAPES: Final = 30_000  # of a large JSON: each is looked behind for tokens
-REST: Final = 9.0  # seconds without a large answer of a server, for each of a processor's that its last one took
+REST: Final = 9.0  # seconds without a large answer under a name, for each of a processor's that its last one took
 _TICK: Final = 0.05  # seconds
 
 
@@ -33,9 +34,9 @@ def is_too_much(body: bytes) -> bool:
 
 
 class LargeAnswers:
-    """All of one process; threads share it.
+    """All of one kind in one process; threads share it.
 
-    :param cpu: how long a busy machine takes for an answer is not its server's doing.
+    :param cpu: how long a busy machine takes for an answer is not its sender's doing.
     """
 
     def __init__(self, clock: Clock, cpu: Callable[[], float] = cpu_of_this_thread) -> None:
@@ -48,80 +49,82 @@ class LargeAnswers:
         self._alone = threading.Lock()
 
     @contextmanager
-    def one(self, server: str) -> "Iterator[Place]":
-        """The place of one answer of ``server``, from its first byte until what it says has been read."""
-        place = self.place(server)
+    def one(self, name: str) -> "Iterator[Place]":
+        """The place of one answer, from its first byte until what it says has been read.
+
+        :param name: whose it is; '' has no share, and never rests.
+        """
+        place = self.place(name)
         try:
             yield place
         finally:
             place.leave()
 
-    def place(self, server: str) -> "Place":
+    def place(self, name: str) -> "Place":
         """As `one`, for who leaves it himself."""
-        return Place(self, server)
+        return Place(self, name)
 
-    def take(self, server: str, size: int, seconds: float) -> bool:
+    def take(self, name: str, size: int, seconds: float) -> bool:
         """Wait for room; whether it came."""
         deadline = self._clock.monotonic() + seconds
         with self._lock:
-            self._waiting[server] = self._waiting.get(server, 0) + 1
+            self._waiting[name] = self._waiting.get(name, 0) + 1
         try:
-            while not self._took(server, size):
+            while not self._took(name, size):
                 if self._clock.monotonic() >= deadline:
                     return False
                 self._clock.sleep(_TICK)
             return True
         finally:
             with self._lock:
-                _less(self._waiting, server, 1)
+                _less(self._waiting, name, 1)
 
-    def _took(self, server: str, size: int) -> bool:
+    def _took(self, name: str, size: int) -> bool:
         with self._lock:
-            if self._clock.monotonic() < self._rests_until.get(server, 0.0) or not self._free(server, size):
+            if self._clock.monotonic() < self._rests_until.get(name, 0.0) or not self._free(name, size):
                 return False
-            self._held[server] = self._held.get(server, 0) + size
+            self._held[name] = self._held.get(name, 0) + size
             return True
 
-    def _free(self, server: str, size: int) -> bool:
-        mine = self._held.get(server, 0) + size
+    def _free(self, name: str, size: int) -> bool:
+        mine = self._held.get(name, 0) + size
         if sum(self._held.values()) + size > ROOM:
             return False
-        return mine <= SHARE or not any(other != server for other in self._waiting)
+        return mine <= SHARE or not any(other != name for other in self._waiting)
 
-    def give(self, server: str, size: int) -> None:
+    def give(self, name: str, size: int) -> None:
         """The room is free again."""
         with self._lock:
-            _less(self._held, server, size)
+            _less(self._held, name, size)
 
     def begin(self) -> float:
         """Work on a large answer, alone; what to give to `end`, which the same thread calls."""
         self._alone.acquire()
         return self._cpu()
 
-    def end(self, server: str, begun: float) -> None:
+    def end(self, name: str, begun: float) -> None:
         """Its values are made."""
         took = self._cpu() - begun
         self._alone.release()
-        with self._lock:
-            self._rests_until[server] = self._clock.monotonic() + REST * took
+        if name:
+            with self._lock:
+                self._rests_until[name] = self._clock.monotonic() + REST * took
 
 
 class Place:
     """What one answer holds of the room."""
 
-    def __init__(self, answers: LargeAnswers, server: str) -> None:
+    def __init__(self, answers: LargeAnswers, name: str) -> None:
         self._answers = answers
-        self._server = server
+        self._name = name
         self._size = 0
         self._begun: float | None = None
 
-    def grow(self, size: int, seconds: float) -> None:
-        """The answer is larger than `SMALL`, and has at most ``size`` bytes. :raises Unclear: there is no room."""
-        if self._size:
-            return
-        if not self._answers.take(self._server, size, seconds):
-            raise Unclear(f"{self._server} sends a long answer, for which there is no room now")
-        self._size = size
+    def grow(self, size: int, seconds: float) -> bool:
+        """The answer is larger than `SMALL`, and has at most ``size`` bytes: wait for room; whether it came."""
+        if not self._size and self._answers.take(self._name, size, seconds):
+            self._size = size
+        return self._size > 0
 
     def read(self) -> None:
         """The answer is whole: from here on until `leave` no other large one is worked on."""
@@ -131,10 +134,10 @@ class Place:
     def leave(self) -> None:
         """Nothing of the answer is needed any more."""
         if self._begun is not None:
-            self._answers.end(self._server, self._begun)
+            self._answers.end(self._name, self._begun)
             self._begun = None
         if self._size:
-            self._answers.give(self._server, self._size)
+            self._answers.give(self._name, self._size)
             self._size = 0
 
 
