@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 from itertools import accumulate
 from typing import Final
 
-from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client import generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
@@ -39,8 +39,6 @@ class _Shown(Collector):
             yield gauge
 
 
-def exposition(
-    counts: Iterable[Counts], times: Iterable[Times], levels: Iterable[Level], others: CollectorRegistry | None
-) -> bytes:
+def exposition(counts: Iterable[Counts], times: Iterable[Times], levels: Iterable[Level]) -> bytes:
     """All of them, as `/metrics` shows them."""
-    return generate_latest(_Shown(counts, times, levels)) + (b"" if others is None else generate_latest(others))
+    return generate_latest(_Shown(counts, times, levels))

@@ -11,17 +11,13 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, datetime
-from functools import cached_property
-from typing import TYPE_CHECKING, Any, Final, TextIO
+from typing import Any, Final, TextIO
 
 from gha_step import __version__
 from gha_step.contract.errors import StepError
 from gha_step.contract.json_text import one_shot
 from gha_step.contract.result import Status
 from gha_step.metrics import Counts, Labels, Level, Times
-
-if TYPE_CHECKING:
-    from prometheus_client import CollectorRegistry
 
 log: Final = logging.getLogger("gha_step")
 
@@ -72,6 +68,7 @@ class Telemetry:
         about = "Run IDs that GitHub's own late answer replaced. Alarm on any."
         self.contradicted = Counts("contradicted_runs", about)
         self._rate_limits = _Budgets()
+        self._more: list[Counts] = []
         self._levels: list[Callable[[], Iterable[Level]]] = [_build_info, self._rate_limits.levels]
         self.refused_callers.expect(WIRES)
         self.malformed_calls.expect(WIRES)
@@ -119,12 +116,10 @@ class Telemetry:
         about = "1 while the server takes calls, 0 while it starts or stops."
         self._levels.append(lambda: [Level("gha_step_ready", about, (), {(): ready()})])
 
-    @cached_property
-    def registry(self) -> "CollectorRegistry":
-        """For metrics that the library itself counts; they are shown after the others."""
-        from prometheus_client import CollectorRegistry
-
-        return CollectorRegistry()
+    def watch(self, counts: Iterable[Counts], levels: Callable[[], Iterable[Level]]) -> None:
+        """Show these as well; the levels are asked for whenever somebody asks."""
+        self._more += counts
+        self._levels.append(levels)
 
     def exposition(self) -> bytes:
         """All metrics as Prometheus reads them."""
@@ -133,9 +128,10 @@ class Telemetry:
         counts = (
             *(self._steps, self.dispatches, self._requests, self.project_requests, self.refused_callers),
             *(self.malformed_calls, self.deliveries, self.refreshes, self.contradicted, self.aborts),
+            *self._more,
         )
         levels = (level for ask in self._levels for level in ask())
-        return exposition(counts, (self._step_seconds, self._request_seconds), levels, vars(self).get("registry"))
+        return exposition(counts, (self._step_seconds, self._request_seconds), levels)
 
 
 def _bounded(status: str) -> str:

@@ -1,8 +1,8 @@
 """Port's ways in over the core: the intake, the follower, and what both stand on. Imported only where Port is on."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
-from typing import Final, Protocol
+from typing import TYPE_CHECKING, Final
 
 from gha_step import __version__
 from gha_step.contract.errors import StepError, Unavailable
@@ -20,32 +20,23 @@ from gha_step.inbound.port.errors import LoginRefused, NotSent
 from gha_step.inbound.port.follower import PortReports
 from gha_step.inbound.port.github import GitHubOfPort
 from gha_step.inbound.port.intake import Door
-from gha_step.inbound.port.metrics import PortMetrics
+from gha_step.inbound.port.metrics import PortMetrics, levels
 from gha_step.ledger.keys import step_key
 from gha_step.ledger.leader import Leader
 from gha_step.ledger.store import Store
+from gha_step.metrics import Level
 from gha_step.runtime import Clock, Workers
 from gha_step.settings import Settings
 from gha_step.steps.access import Access
 from gha_step.telemetry import Telemetry, log
 from gha_step.wiring.core import Core
 
+if TYPE_CHECKING:
+    from gha_step.inbound.port.kafka import Kafka
+
 CLIENT_ID: Final = "clientId"
 CLIENT_SECRET: Final = "clientSecret"  # noqa: S105  the name of a key
 LEAVE_WITHIN: Final = 5.0  # seconds
-
-
-class Way(Protocol):
-    """One way in: it hands over to the intake whatever Port gives it."""
-
-    name: str
-
-    @property
-    def refused(self) -> bool:
-        """Whether Port refuses it now, as a whole (of `claims`, the routes of nodes do not count)."""
-
-    def run(self) -> None:
-        """Work until the intake drains."""
 
 
 class PortParts:
@@ -78,7 +69,7 @@ class PortParts:
         self._ledger = core.store
         self.clock = clock
         self.workers = workers
-        self.metrics = PortMetrics(telemetry.registry)
+        self.metrics = PortMetrics()
         self.secrets = RecentSecrets(secrets, clock)
         waiting = workers(1, "wait")  # to wait with: it starts none
         self.client = PortClient(
@@ -87,7 +78,7 @@ class PortParts:
             connector=connector,
             clock=clock,
             workers=waiting,
-            observe=self.metrics.request,
+            observe=self.metrics.requests.add,
         )
         self.api = PortApi(self.client)
         github = GitHubOfPort(
@@ -119,7 +110,7 @@ class PortParts:
                 queue=settings.portio_queue, unknown=settings.portio_unknown, cancel=settings.portio_cancel
             ),
             soon=self._soon,
-            ends_differ=self.metrics.ends_differ,
+            ends_differ=self.metrics.ends_differ.add,
         )
         core.waking.listen(self.reports.heard)
         self.duties = Duties(store=store, handlers=[self.reports], leader=leader, clock=clock, workers=workers)
@@ -139,18 +130,16 @@ class PortParts:
             workers=workers,
             decided=self.duties.nudge,
         )
-        self.ways: list[Way] = []
-        self.metrics.watch_places(lambda: self.intake.free)
-        self.metrics.watch_duties(
-            lambda: self.duties.standing, lambda: self.duties.leads, lambda: self.reports.failing_since
-        )
+        self._kafka: Kafka | None = None
+        self._claims: Claims | None = None
+        telemetry.watch(self.metrics.counts, self._levels)
         self._threads = workers(2 + 8, "way")
         self._running: list[Future[None]] = []
 
     def add_claims(self) -> None:
         """The way in `claims`."""
-        settings, client, metrics = self.settings, self.client, self.metrics
-        claims = Claims(
+        settings, client = self.settings, self.client
+        self._claims = Claims(
             self.api,
             self.intake,
             installation=settings.portio_installation,
@@ -159,42 +148,38 @@ class PortParts:
             rules=claiming.Rules(places=settings.portio_places, poll=settings.portio_poll),
             clock=self.clock,
             personal=lambda: client.grant is not None and client.grant.machine is False,
-            count=metrics.claim,
+            count=self.metrics.claims.add,
         )
-        self.add(claims)
-        metrics.watch_refused("nodes", lambda: claims.nodes_refused)
 
     def add_kafka(self, authorities: str, session: float = 45.0) -> None:
         """The way in `kafka`. ``authorities``: a path, by which brokers are trusted; '': the system's."""
         from gha_step.inbound.port.broker import Broker  # librdkafka: 14 MB, and only those pay who read topics
-        from gha_step.inbound.port.kafka import READERS, Kafka, Topic
+        from gha_step.inbound.port.kafka import READERS, Kafka
+        from gha_step.inbound.port.kafka_login import Topic
 
         settings, client = self.settings, self.client
-        kafka = Kafka(
+        self._kafka = Kafka(
             self.api,
             self.intake,
             topic=Topic(
-                org_id=settings.portio_org_id,
                 topic=settings.portio_kafka_topic,
                 group=settings.portio_kafka_group,
-                reset=settings.portio_kafka_offset_reset,
-                brokers=tuple(settings.portio_kafka_brokers),
+                brokers=settings.portio_kafka_brokers,
                 security=settings.portio_kafka_security,
                 ca=authorities,
-                decrypt=tuple(settings.portio_decrypt),
+                reset=settings.portio_kafka_offset_reset,
                 session=session,
-                secret=f"the Secret {settings.portio_secret} of project {self.project}",
             ),
+            decrypt=settings.portio_decrypt,
             secret=lambda: self.credentials().client_secret,
-            org_id=lambda: None if client.grant is None else client.grant.org_id,
+            secret_name=f"the Secret {settings.portio_secret} of project {self.project}",
+            org_id=lambda: settings.portio_org_id or (None if client.grant is None else client.grant.org_id),
             known=self._has_record,
             connect=Broker,
             clock=self.clock,
             readers=self.workers(READERS, "message"),
-            count=self.metrics.message,
+            count=self.metrics.messages.add,
         )
-        self.add(kafka)
-        self.metrics.watch_partitions(lambda: kafka.waiting_partitions)
 
     def _has_record(self, run_id: str) -> bool:
         caller = intake.caller_of(self.project, "run", run_id)
@@ -229,15 +214,29 @@ class PortParts:
     def _soon(self, key: str) -> None:
         self.duties.soon(key)  # which is made after those who ask it
 
-    def add(self, way: Way) -> None:
-        """Another way in, before `start`."""
-        self.ways.append(way)
-        self.metrics.watch_refused(way.name, lambda: way.refused)
+    @property
+    def ways(self) -> "list[Claims | Kafka]":
+        """Those that are on."""
+        return [way for way in (self._claims, self._kafka) if way is not None]
+
+    def _levels(self) -> Iterator[Level]:
+        refused = {way.name: way.refused for way in self.ways}
+        if self._claims is not None:
+            refused["nodes"] = self._claims.nodes_refused
+        return levels(
+            refused=refused,
+            places_free=self.intake.free,
+            paused=None if self._kafka is None else self._kafka.waiting_partitions,
+            leads=self.duties.leads,
+            standing=self.duties.standing,
+            failing_since=self.reports.failing_since,
+        )
 
     @property
     def refused(self) -> bool:
         """Whether Port refuses every way in, or the ledger keeps no reports."""
-        return not self._ledger.keeps_reports or (bool(self.ways) and all(way.refused for way in self.ways))
+        ways = self.ways
+        return not self._ledger.keeps_reports or (bool(ways) and all(way.refused for way in ways))
 
     def start(self) -> None:
         """Begin to work, on threads of its own."""

@@ -898,8 +898,8 @@ MUTANTS: Final = (
     Mutant(
         "Port: a signature over anything is right",
         "gha_step/inbound/port/signature.py",
-        "            right |= hmac.compare_digest(given, sign(text, at, secret))\n",
-        "            right |= given.startswith(b'v1,')\n",
+        "        right |= hmac.compare_digest(given, sign(text, at, secret))\n",
+        "        right |= given.startswith(b'v1,')\n",
         "tests/inbound/port/test_signature.py",
     ),
     Mutant(

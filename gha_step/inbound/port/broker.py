@@ -11,39 +11,20 @@ import re
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Literal, TypeAlias
+from typing import Any, Final
 
 from confluent_kafka import TIMESTAMP_NOT_AVAILABLE, Consumer, KafkaError, KafkaException, Message, TopicPartition
 
-from gha_step.contract.secret import Token
-from gha_step.inbound.port.kafka_login import BROKER
+from gha_step.inbound.port.errors import BrokerTrouble, Cause
+from gha_step.inbound.port.kafka_login import BROKER, KafkaLogin, Topic
 from gha_step.inbound.port.messages import MAX_MESSAGE
 from gha_step.telemetry import log
 
-SESSION: Final = 45.0  # seconds without a heartbeat after which another member gets our partitions
 PREFETCH: Final = 16 << 10  # KiB of messages that wait in memory
 METADATA_EVERY: Final = 60.0  # seconds until a topic that was missing is looked for again
 WITHIN: Final = 10.0  # seconds for requests that are waited for
 
 _TOPIC: Final = re.compile(r"[A-Za-z0-9._-]{1,249}")
-
-Security: TypeAlias = Literal["SASL_SSL", "SASL_PLAINTEXT", "SSL", "PLAINTEXT"]
-Cause: TypeAlias = Literal["login", "topic", "group", "certificate", "settings", "broken", "trouble"]
-
-
-@dataclass(frozen=True)
-class Where:
-    """What to read. ``password``: ``None`` where brokers ask for no login. ``ca``: a path; '': the system's."""
-
-    brokers: tuple[str, ...]
-    topic: str
-    group: str
-    security: Security
-    username: str = ""
-    password: Token | None = None
-    ca: str = ""
-    reset: Literal["earliest", "latest"] = "earliest"
-    session: float = SESSION
 
 
 @dataclass(frozen=True)
@@ -56,61 +37,57 @@ class Delivered:
     value: bytes | None
 
 
-class BrokerTrouble(Exception):
-    """Something that the brokers, or the way to them, tell. ``cause``: what it is about.
-
-    login: they do not take it. topic, group: missing, or not for us. certificate: they cannot be trusted. settings:
-    what librdkafka does not take. broken: this consumer cannot go on. trouble: it passes by itself.
-    """
-
-    def __init__(self, cause: Cause, message: str) -> None:
-        super().__init__(message)
-        self.cause = cause
-
-
 class Broker:
     """See the module. It is used from one thread; the callbacks are called within its methods.
 
+    :param login: ``None``: the brokers ask for none.
     :param assigned: hears which partitions are ours from now on.
     :param taken: hears which are no more; within the call they may still be committed, unless they are ``lost``.
     :raises BrokerTrouble: the consumer cannot be made.
     """
 
     def __init__(
-        self, where: Where, *, assigned: Callable[[Sequence[int]], None], taken: Callable[[Sequence[int], bool], None]
+        self,
+        topic: Topic,
+        login: KafkaLogin | None,
+        *,
+        assigned: Callable[[Sequence[int]], None],
+        taken: Callable[[Sequence[int], bool], None],
     ) -> None:
-        self._where = where
+        self._topic = topic.topic
+        self._from_the_end = topic.reset == "latest"
+        self._login = login
         self._assigned = assigned
         self._taken = taken
         self._errors: deque[KafkaError] = deque(maxlen=100)
         self._commit_failed = False
         self.committing = 0
         """How many commits have no answer yet, of those that were not waited for."""
-        if (why := _objection(where)) is not None:
+        if (why := _objection(topic)) is not None:
             raise BrokerTrouble("settings", why)
         try:
-            self._consumer = Consumer(self._configuration(where))
+            self._consumer = Consumer(self._configuration(topic))
             self._consumer.subscribe(
-                [where.topic],
+                [topic.topic],
                 on_assign=self._on_assign,
                 on_revoke=lambda _, places: self._on_revoke(places, lost=False),
                 on_lost=lambda _, places: self._on_revoke(places, lost=True),
             )
         except (KafkaException, ValueError, TypeError) as error:
-            raise BrokerTrouble("settings", _words(error, where)) from None
+            raise BrokerTrouble("settings", self._words(error)) from None
 
-    def _configuration(self, where: Where) -> dict[str, Any]:
+    def _configuration(self, topic: Topic) -> dict[str, Any]:
         made: dict[str, Any] = {
-            "bootstrap.servers": ",".join(where.brokers),
-            "group.id": where.group,
+            "bootstrap.servers": ",".join(topic.brokers),
+            "group.id": topic.group,
             "client.id": "gha-step",
-            "security.protocol": where.security,
-            "auto.offset.reset": where.reset,
+            "security.protocol": topic.security,
+            "auto.offset.reset": topic.reset,
             "enable.auto.commit": False,
             "enable.auto.offset.store": False,
             "allow.auto.create.topics": False,
             "partition.assignment.strategy": "cooperative-sticky",
-            "session.timeout.ms": round(where.session * 1000),
+            "session.timeout.ms": round(topic.session * 1000),
             "topic.metadata.refresh.interval.ms": round(METADATA_EVERY * 1000),
             "queued.min.messages": 100,
             "queued.max.messages.kbytes": PREFETCH,
@@ -121,14 +98,14 @@ class Broker:
             "on_commit": self._on_commit,
             "logger": _quiet(),
         }
-        if where.password is not None:
+        if self._login is not None:
             made |= {
                 "sasl.mechanism": "SCRAM-SHA-512",
-                "sasl.username": where.username,
-                "sasl.password": where.password.reveal(),
+                "sasl.username": self._login.username,
+                "sasl.password": self._login.password.reveal(),
             }
-        if where.ca:
-            made["ssl.ca.location"] = where.ca
+        if topic.ca:
+            made["ssl.ca.location"] = topic.ca
         return made
 
     def poll(self, seconds: float) -> Delivered | None:
@@ -155,14 +132,14 @@ class Broker:
 
     def seek(self, partition: int, offset: int) -> None:
         """Deliver from there on. :raises BrokerTrouble: it cannot be done now."""
-        self._do(lambda: self._consumer.seek(TopicPartition(self._where.topic, partition, offset)))
+        self._do(lambda: self._consumer.seek(TopicPartition(self._topic, partition, offset)))
 
     def commit(self, offsets: Mapping[int, int], *, wait: bool) -> None:
         """Tell how far it is done. Without ``wait`` a failure shows in `commit_failed`.
 
         :raises BrokerTrouble: it was not taken.
         """
-        places = [TopicPartition(self._where.topic, partition, offset) for partition, offset in offsets.items()]
+        places = [TopicPartition(self._topic, partition, offset) for partition, offset in offsets.items()]
         if wait:
             self._do(lambda: self._consumer.commit(offsets=places, asynchronous=False))
         else:
@@ -179,7 +156,7 @@ class Broker:
         try:
             self._consumer.close()
         except (KafkaException, RuntimeError) as error:
-            log.debug("the consumer did not close well: %s", _words(error, self._where))
+            log.debug("the consumer did not close well: %s", self._words(error))
 
     def _do(self, work: Callable[[], Any]) -> None:
         try:
@@ -188,10 +165,10 @@ class Broker:
             raise self._trouble(error.args[0]) from None
 
     def _of(self, partitions: Sequence[int]) -> list[TopicPartition]:
-        return [TopicPartition(self._where.topic, partition) for partition in partitions]
+        return [TopicPartition(self._topic, partition) for partition in partitions]
 
     def _on_assign(self, consumer: Consumer, places: list[TopicPartition]) -> None:
-        if self._where.reset == "latest":
+        if self._from_the_end:
             places = self._pinned(consumer, places)
         consumer.incremental_assign(places)
         self._assigned([place.partition for place in places])
@@ -207,7 +184,7 @@ class Broker:
             if new:
                 consumer.commit(offsets=new, asynchronous=False)
         except KafkaException as error:
-            log.warning("where a new group begins could not be committed: %s", _words(error, self._where))
+            log.warning("where a new group begins could not be committed: %s", self._words(error))
             return places
         return found
 
@@ -221,7 +198,15 @@ class Broker:
     def _trouble(self, error: Any) -> BrokerTrouble:
         code = error.code() if isinstance(error, KafkaError) else None
         cause: Cause = "broken" if isinstance(error, KafkaError) and error.fatal() else _CAUSES.get(code, "trouble")
-        return BrokerTrouble(cause, _words(error, self._where))
+        return BrokerTrouble(cause, self._words(error))
+
+    def _words(self, error: Any) -> str:
+        """What librdkafka says, on one line, without our login."""
+        text = error.args[0] if isinstance(error, Exception) and error.args else error
+        said = str(text.str() if isinstance(text, KafkaError) else text)
+        if self._login is not None:
+            said = self._login.password.hide(said)
+        return " ".join(said.split())[:500]
 
 
 _CAUSES: Final[dict[Any, Cause]] = {
@@ -243,24 +228,15 @@ _CAUSES: Final[dict[Any, Cause]] = {
 }
 
 
-def _objection(where: Where) -> str | None:
+def _objection(topic: Topic) -> str | None:
     """What librdkafka would take for something else, or end the process for."""
-    if not _TOPIC.fullmatch(where.topic):  # one that begins with ^ is a pattern
-        return f"{where.topic[:50]!r} is not the name of a topic"
-    if not where.group or not where.group.isprintable():
+    if not _TOPIC.fullmatch(topic.topic):  # one that begins with ^ is a pattern
+        return f"{topic.topic[:50]!r} is not the name of a topic"
+    if not topic.group or not topic.group.isprintable():
         return "the group has no name"
-    if not where.brokers or not all(BROKER.fullmatch(one) for one in where.brokers):
+    if not topic.brokers or not all(BROKER.fullmatch(one) for one in topic.brokers):
         return "brokers are written host:port"
     return None
-
-
-def _words(error: Any, where: Where) -> str:
-    """What librdkafka says, on one line, without our login."""
-    text = error.args[0] if isinstance(error, Exception) and error.args else error
-    said = str(text.str() if isinstance(text, KafkaError) else text)
-    if where.password is not None:
-        said = where.password.hide(said)
-    return " ".join(said.split())[:500]
 
 
 def _delivered(message: Message) -> Delivered:

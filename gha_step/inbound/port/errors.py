@@ -1,4 +1,4 @@
-"""Why Port cannot be asked or told something now, as one tree. All of it is for trying again.
+"""Why Port, or its brokers, cannot be asked or told something now. All of it is for trying again.
 
 PortError
 ├─ NotSent          nothing reached Port: no connection, or a wait that it asked for is not over
@@ -6,7 +6,11 @@ PortError
 │  └─ LoginRefused  Port takes neither the token nor the credentials
 ├─ Refused          Port refuses it, with a status that its caller has no other use for
 └─ Lost             a request went out, and what came of it is not known
+
+BrokerTrouble       what the brokers say, by its `cause`
 """
+
+from typing import Literal, TypeAlias
 
 from gha_step.contract.errors import StepError
 
@@ -47,3 +51,18 @@ class Refused(PortError):
 
 class Lost(PortError):
     """The request went out; whether it was done is not known. A 5xx and a 408 count as that."""
+
+
+Cause: TypeAlias = Literal["login", "topic", "group", "certificate", "settings", "broken", "trouble"]
+
+
+class BrokerTrouble(Exception):
+    """Something that the brokers, or the way to them, tell. ``cause``: what it is about.
+
+    login: they do not take it. topic, group: missing, or not for us. certificate: they cannot be trusted. settings:
+    what librdkafka does not take. broken: this consumer cannot go on. trouble: it passes by itself.
+    """
+
+    def __init__(self, cause: Cause, message: str) -> None:
+        super().__init__(message)
+        self.cause = cause

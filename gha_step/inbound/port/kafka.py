@@ -8,7 +8,7 @@ Source: port.md rules 3, 4, 9 and 11.
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, Literal
@@ -18,8 +18,9 @@ from gha_step.contract.secret import Token
 from gha_step.inbound.port import claiming, triage
 from gha_step.inbound.port.api import PortApi
 from gha_step.inbound.port.decryption import Undecryptable, decrypted
-from gha_step.inbound.port.errors import LoginRefused, PortError, Refused
+from gha_step.inbound.port.errors import BrokerTrouble, LoginRefused, PortError, Refused
 from gha_step.inbound.port.intake import Held, Intake, Press
+from gha_step.inbound.port.kafka_login import KafkaLogin, Topic
 from gha_step.inbound.port.messages import Foreign, Nameless, PortRun, Unusable, of_message
 from gha_step.inbound.port.partitions import Partitions, Place
 from gha_step.inbound.port.refusals import ASK_EVERY, Refusals
@@ -31,7 +32,7 @@ from gha_step.runtime import Clock, Workers
 from gha_step.telemetry import log
 
 if TYPE_CHECKING:
-    from gha_step.inbound.port.broker import Broker, BrokerTrouble, Delivered, Security, Where
+    from gha_step.inbound.port.broker import Broker, Delivered
 
 NAME: Final = "kafka"
 READERS: Final = 16  # threads for reads of runs
@@ -47,25 +48,6 @@ LINGER: Final = 3.0  # seconds after a stop in which the brokers may still take 
 RESUME_AT: Final = 8  # places that are free again before a full house lets in more: each pause costs a fetch
 WRONG: Final = "its message is not signed with our client secret"
 _Result = Literal["recorded", "foreign", "dropped", "unusable", "wrong_signature"]
-
-
-@dataclass(frozen=True)
-class Topic:
-    """The settings. Empty: as Port says, or made from the organisation's ID.
-
-    :param ca: a path; '': the system's. ``secret``: how messages call the Secret with the client secret.
-    """
-
-    org_id: str = ""
-    topic: str = ""
-    group: str = ""
-    reset: Literal["earliest", "latest"] = "earliest"
-    brokers: tuple[str, ...] = ()
-    security: "Security" = "SASL_SSL"
-    ca: str = ""
-    decrypt: tuple[str, ...] = ()
-    session: float = 45.0  # seconds without a sign of life after which others get our partitions
-    secret: str = "GHA_STEP_PORTIO_SECRET"  # noqa: S105  the name of a setting
 
 
 @dataclass
@@ -90,7 +72,8 @@ class _Message:
 class Kafka:
     """See the module.
 
-    :param secret: the client secret as it is now. :raises PortError: it cannot be read.
+    :param topic: by the settings. ``decrypt``: names of inputs that Port has encrypted.
+    :param secret: the client secret as it is now. :raises PortError: it cannot be read. ``secret_name``: for messages.
     :param known: whether the ledger has a record of an action run. :raises StepError: it cannot be asked.
     :param connect: makes the consumer.
     :param count: hears of each message that is decided: recorded, foreign, dropped, unusable or wrong_signature.
@@ -102,7 +85,9 @@ class Kafka:
         intake: Intake,
         *,
         topic: Topic,
+        decrypt: Collection[str],
         secret: Callable[[], Token],
+        secret_name: str,
         org_id: Callable[[], str | None],
         known: Callable[[str], bool],
         connect: "Callable[..., Broker]",
@@ -113,7 +98,9 @@ class Kafka:
         self._api = api
         self._intake = intake
         self._topic = topic
+        self._decrypt = decrypt
         self._secret = secret
+        self._secret_name = secret_name
         self._org_id = org_id
         self._known = known
         self._connect = connect
@@ -189,11 +176,9 @@ class Kafka:
     # ---------------------------------------------------------------- the brokers
 
     def _open(self, now: float) -> None:
-        from gha_step.inbound.port.broker import BrokerTrouble
-
         try:
-            where = self._where()
-            self._broker = self._connect(where, assigned=self._assigned, taken=self._taken)
+            topic, login = self._found()
+            self._broker = self._connect(topic, login, assigned=self._assigned, taken=self._taken)
         except PortError as error:
             self._connect_at = now + min(max(error.retry_after or ASK_EVERY, 1.0), ASK_EVERY)
             if (why := claiming.refusal(error)) is not None:
@@ -206,32 +191,26 @@ class Kafka:
         else:
             log.info(
                 "reads the topic %s as group %s; nobody else may: no other ledger, and not Port's GitHub app",
-                where.topic,
-                where.group,
+                topic.topic,
+                topic.group,
             )
 
-    def _where(self) -> "Where":
-        """:raises PortError: the login is not to be had, or the organisation's ID is not known."""
-        from gha_step.inbound.port.broker import Where
-
+    def _found(self) -> tuple[Topic, KafkaLogin | None]:
+        """What to read. :raises PortError: the login is not to be had, or the organisation's ID is not known."""
         topic, with_login = self._topic, self._topic.security.startswith("SASL")
         login = self._api.kafka_login() if with_login or not topic.brokers else None
-        org_id = topic.org_id or self._org_id()
+        org_id = self._org_id()
         if not org_id and not (topic.topic and topic.group):
             raise LoginRefused(
                 "GHA_STEP_PORTIO_ORG_ID: is required for kafka, because Port's token does not tell it", 60
             )
-        return Where(
-            brokers=topic.brokers or (login.brokers if login is not None else ()),
+        whole = replace(
+            topic,
             topic=topic.topic or f"{org_id}.github.runs",
             group=topic.group or f"{org_id}.gha-step",
-            security=topic.security,
-            username=login.username if login is not None and with_login else "",
-            password=login.password if login is not None and with_login else None,
-            ca=topic.ca,
-            reset=topic.reset,
-            session=topic.session,
+            brokers=topic.brokers or (login.brokers if login is not None else ()),
         )
+        return whole, login if with_login else None
 
     def _assigned(self, partitions: Sequence[int]) -> None:
         self._partitions.assigned(partitions)
@@ -248,8 +227,6 @@ class Kafka:
             del self._messages[place]  # whoever has the partition now reads it again; what is held goes on
 
     def _poll(self, seconds: float) -> "Delivered | None":
-        from gha_step.inbound.port.broker import BrokerTrouble
-
         assert self._broker is not None
         try:
             return self._broker.poll(seconds)
@@ -257,7 +234,7 @@ class Kafka:
             self._trouble(error)
             return None
 
-    def _trouble(self, error: "BrokerTrouble") -> None:
+    def _trouble(self, error: BrokerTrouble) -> None:
         now = self._clock.monotonic()
         brokers = "Kafka's brokers"
         match error.cause:
@@ -311,8 +288,6 @@ class Kafka:
 
     def _settle(self, broker: "Broker") -> None:
         """Read again what has to come again, and commit."""
-        from gha_step.inbound.port.broker import BrokerTrouble
-
         now = self._clock.monotonic()
         for partition, offset in self._partitions.to_rewind().items():
             if partition in self._paused:
@@ -331,8 +306,6 @@ class Kafka:
             self._commit(wait=False)
 
     def _commit(self, *, wait: bool) -> None:
-        from gha_step.inbound.port.broker import BrokerTrouble
-
         offsets = self._partitions.to_commit()
         if not offsets or self._broker is None:
             return
@@ -348,8 +321,6 @@ class Kafka:
 
     def _pause(self) -> int:
         """Pause and resume partitions as it is needed; how many messages may be taken in."""
-        from gha_step.inbound.port.broker import BrokerTrouble
-
         assert self._broker is not None
         free = self._intake.free
         self._most_free = max(self._most_free, free)
@@ -385,9 +356,14 @@ class Kafka:
     def _enter(self, place: Place, delivered: "Delivered") -> None:
         """A message that is new, or comes again."""
         self._look_at_secret(self._clock.monotonic())
+        assert self._trust.secret is not None
+        run: PortRun | Unusable | Foreign | Nameless = Foreign("no value")
+        signed: Verdict = "missing"
         try:
-            run = Foreign("no value") if delivered.value is None else of_message(delivered.value)
-            signed = self._verdict(delivered.value) if isinstance(run, PortRun | Unusable) else "missing"
+            if delivered.value is not None:
+                run = of_message(delivered.value)
+                if isinstance(run, PortRun | Unusable):
+                    signed = verdict(delivered.value, self._trust.secret)
         except Exception as error:  # noqa: BLE001  whatever somebody writes into the topic, the next message is read
             run, signed = Nameless(f"it cannot be read ({type(error).__name__})"), "missing"
         match run:
@@ -399,11 +375,6 @@ class Kafka:
             case _:
                 due = self._clock.monotonic()
                 self._messages[place] = _Message(place, run, delivered.at, signed, self._trust.generation, due)
-
-    def _verdict(self, raw: bytes | None) -> Verdict:
-        assert raw is not None
-        assert self._trust.secret is not None
-        return verdict(raw, [self._trust.secret])
 
     def _look_at_secret(self, now: float) -> None:
         """Look whether the client secret has changed. One that cannot be read for a while is what it was."""
@@ -433,7 +404,8 @@ class Kafka:
             elif message.reading is not None and message.reading.done():
                 self._judge(message)
         if self._trust.proved:
-            self._refuse_doubtful()
+            for message in self._in("doubtful"):
+                self._refuse_signature(message)
         for message in self._in("ready")[: max(self._intake.free, 0)]:
             self._hand_over(message)
         self._look_at_held()
@@ -493,12 +465,8 @@ class Kafka:
                         "is started for such messages, nor committed, until one is. Fix: see the clientSecret in %s",
                         message.place,
                         message.run.id,
-                        self._topic.secret,
+                        self._secret_name,
                     )
-
-    def _refuse_doubtful(self) -> None:
-        for message in self._in("doubtful"):
-            self._refuse_signature(message)
 
     def _refuse_signature(self, message: _Message) -> None:
         run = message.run
@@ -518,7 +486,7 @@ class Kafka:
             log.error("Port refuses to show run %s of message %s: %s; trying on", message.run.id, message.place, error)
 
     def _hand_over(self, message: _Message) -> None:
-        if isinstance(message.run, PortRun) and self._topic.decrypt:
+        if isinstance(message.run, PortRun) and self._decrypt:
             message.run = self._decrypted(message.run)
             message.result = "unusable" if isinstance(message.run, Unusable) else message.result
         message.held = self._intake.take(Press(message.run, NAME, message.open_at))
@@ -527,8 +495,8 @@ class Kafka:
     def _decrypted(self, run: PortRun) -> PortRun | Unusable:
         assert self._trust.secret is not None
         try:
-            clear = decrypted(run.inputs, self._topic.decrypt, self._trust.secret)
-            return replace(run, inputs=clear, secret=frozenset(self._topic.decrypt))
+            clear = decrypted(run.inputs, self._decrypt, self._trust.secret)
+            return replace(run, inputs=clear, secret=frozenset(self._decrypt))
         except Undecryptable as error:
             return Unusable(run.kind, run.id, run.action, f"action {run.action}: {error}", run.wanted)
 

@@ -1,11 +1,11 @@
-"""The brokers of Port's topics, and the login to them, as `GET /v1/kafka-credentials` gives them. Pure.
+"""Which topic is read, and the login to its brokers, as `GET /v1/kafka-credentials` gives it. Pure.
 
 Source: facts/port.md 2.
 """
 
 import re
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Literal, TypeAlias
 
 from gha_step.contract.json_text import parse_json
 from gha_step.contract.secret import Token
@@ -13,6 +13,20 @@ from gha_step.contract.secret import Token
 MOSTBROKERS: Final = 32
 LONGEST: Final = 1024  # characters
 BROKER: Final = re.compile(r"[A-Za-z0-9._:\[\]-]{1,255}")
+Security: TypeAlias = Literal["SASL_SSL", "SASL_PLAINTEXT", "SSL", "PLAINTEXT"]
+
+
+@dataclass(frozen=True)
+class Topic:
+    """What to read. In the settings, what is empty is as Port says. ``ca``: a path; '': the system's."""
+
+    topic: str = ""
+    group: str = ""
+    brokers: tuple[str, ...] = ()
+    security: Security = "SASL_SSL"
+    ca: str = ""
+    reset: Literal["earliest", "latest"] = "earliest"
+    session: float = 45.0  # seconds without a sign of life after which others get our partitions
 
 
 @dataclass(frozen=True)

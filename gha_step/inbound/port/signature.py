@@ -25,8 +25,8 @@ TIMESTAMP: Final = "X-Port-Timestamp"
 _SPACE: Final = " \t\r\n"
 
 
-def verdict(raw: bytes, secrets: Sequence[Token]) -> Verdict:
-    """Whether ``raw`` is signed with one of the client secrets, in time that does not depend on them.
+def verdict(raw: bytes, secret: Token) -> Verdict:
+    """Whether ``raw`` is signed with the client secret, in time that does not depend on it.
 
     A message that cannot be read, or names signature or time stamp twice, has a wrong one.
     """
@@ -45,9 +45,8 @@ def verdict(raw: bytes, secrets: Sequence[Token]) -> Verdict:
     except (AttributeError, ValueError):
         return "wrong"
     right = False
-    for secret in secrets:
-        for text in texts:
-            right |= hmac.compare_digest(given, sign(text, at, secret))
+    for text in texts:
+        right |= hmac.compare_digest(given, sign(text, at, secret))
     return "right" if right else "wrong"
 
 
@@ -59,21 +58,21 @@ def sign(text: bytes, at: bytes, secret: Token) -> bytes:
 
 def without_headers(raw: bytes) -> bytes:
     """The text of an object without its top-level ``headers``. :raises ValueError: it is no object."""
-    return _cut(raw.decode(), 0, (HEADERS,)).encode()
+    return _cut(raw.decode(), (HEADERS,)).encode()
 
 
 def without_the_two_keys(raw: bytes) -> bytes:
     """The text of an object whose ``headers`` lack the two keys. :raises ValueError: it is no object, or has none."""
     text = raw.decode()
-    for key, _, start, end in _members(text, 0):
+    for key, _, start, end in _members(text):
         if key == HEADERS:
-            return (text[:start] + _cut(text[start:end], 0, (SIGNATURE, TIMESTAMP)) + text[end:]).encode()
+            return (text[:start] + _cut(text[start:end], (SIGNATURE, TIMESTAMP)) + text[end:]).encode()
     raise ValueError("it has no headers")
 
 
-def _cut(text: str, at: int, keys: Sequence[str]) -> str:
+def _cut(text: str, keys: Sequence[str]) -> str:
     """An object's text without these members, each with one comma beside it."""
-    members = list(_members(text, at))
+    members = list(_members(text))
     kept = [text[begin:end] for key, begin, _, end in members if key not in keys]
     if len(kept) == len(members):
         return text
@@ -83,9 +82,9 @@ def _cut(text: str, at: int, keys: Sequence[str]) -> str:
 _DECODER: Final = json.JSONDecoder(parse_float=Number, parse_int=Number)
 
 
-def _members(text: str, at: int) -> Iterator[tuple[str, int, int, int]]:
-    """Each member of the object that begins at ``at``: key, where the member, its value and the next thing begin."""
-    at = _expect(text, at, "{")
+def _members(text: str) -> Iterator[tuple[str, int, int, int]]:
+    """Each member of an object: key, where the member, its value and the next thing begin."""
+    at = _expect(text, 0, "{")
     if text[_skip(text, at) :].startswith("}"):
         return
     while True:

@@ -8,7 +8,10 @@ from typing import Any
 import pytest
 
 from gha_step.contract.secret import Token
-from gha_step.inbound.port.broker import Broker, BrokerTrouble, Delivered, Where
+from gha_step.inbound.port.broker import Broker, Delivered
+from gha_step.inbound.port.errors import BrokerTrouble
+from gha_step.inbound.port.kafka_login import KafkaLogin
+from gha_step.inbound.port.kafka_login import Topic as What
 from tests.support.clock import eventually
 from tests.support.kafka import TOPIC, Topic, mock_cluster
 
@@ -22,11 +25,11 @@ def topic() -> Iterator[Topic]:
 class Member:
     """A member of a group, and what it was told."""
 
-    def __init__(self, where: Where) -> None:
+    def __init__(self, what: What, login: KafkaLogin | None = None) -> None:
         self.ours: set[int] = set()
         self.taken: list[tuple[list[int], bool]] = []
         self.troubles: list[BrokerTrouble] = []
-        self.broker = Broker(where, assigned=self._assigned, taken=self._taken)
+        self.broker = Broker(what, login, assigned=self._assigned, taken=self._taken)
 
     def _assigned(self, partitions: Sequence[int]) -> None:
         self.ours |= set(partitions)
@@ -63,7 +66,7 @@ class Member:
 @contextmanager
 def member(topic: Topic, group: str, **changes: Any) -> Iterator[Member]:
     # The mock cluster does not hear that a member leaves.
-    made = Member(replace(Where(topic.login.brokers, TOPIC, group, "PLAINTEXT", session=6.0), **changes))
+    made = Member(replace(What(TOPIC, group, topic.login.brokers, "PLAINTEXT", session=6.0), **changes))
     yield made
     made.broker.close()
 
@@ -127,20 +130,21 @@ def test_brokers_that_are_away_are_trouble_and_close_does_not_wait_for_them(topi
         {"topic": "^org.*"},
         {"topic": ""},
         {"group": ""},
-        {"security": "SASL_SSL", "username": "", "password": Token("")},
+        {"security": "SASL_SSL"},
     ],
 )
 def test_what_librdkafka_does_not_take_is_said(changes: dict[str, Any]) -> None:
-    where = replace(Where(("127.0.0.1:1",), TOPIC, "five", "PLAINTEXT"), **changes)
+    what = replace(What(TOPIC, "five", ("127.0.0.1:1",), "PLAINTEXT"), **changes)
+    login = KafkaLogin((), "", Token("")) if what.security == "SASL_SSL" else None
     with pytest.raises(BrokerTrouble) as caught:
-        Broker(where, assigned=lambda _: None, taken=lambda *_: None)
+        Broker(what, login, assigned=lambda _: None, taken=lambda *_: None)
     assert caught.value.cause == "settings"
 
 
 def test_a_password_is_in_no_words_of_a_trouble() -> None:
     secret = "the-password-of-the-organisation"
-    where = Where(("127.0.0.1:1",), TOPIC, "six", "SASL_PLAINTEXT", "user", Token(secret))
-    here = Member(where)
+    brokers, login = ("127.0.0.1:1",), KafkaLogin((), "user", Token(secret))
+    here = Member(What(TOPIC, "six", brokers, "SASL_PLAINTEXT"), login)
     here.until(lambda: bool(here.troubles))
     here.broker.close()
-    assert secret not in repr(where) + "".join(str(trouble) for trouble in here.troubles)
+    assert secret not in repr(login) + "".join(str(trouble) for trouble in here.troubles)

@@ -20,11 +20,10 @@ from gha_step.emulator import Answer, Response, bad_gateway
 from gha_step.emulator.port import EXAMPLE_CLIENT_SECRET, Action, ActionRun, Credentials, Port, kafka_message
 from gha_step.emulator.port import Kafka as Brokers
 from gha_step.inbound.port.api import PortApi
-from gha_step.inbound.port.broker import BrokerTrouble
 from gha_step.inbound.port.client import PortClient
-from gha_step.inbound.port.errors import NotSent
+from gha_step.inbound.port.errors import BrokerTrouble, NotSent
 from gha_step.inbound.port.kafka import RESUME_AT, Kafka
-from gha_step.inbound.port.kafka import Topic as Settings
+from gha_step.inbound.port.kafka_login import Topic as Settings
 from gha_step.inbound.port.messages import PortRun, Unusable
 from gha_step.inbound.port.triage import EARLY, MOST_DOUBTED
 from tests.support.clock import VirtualClock
@@ -33,7 +32,7 @@ from .topic import AtOnce, Hands, Run, Topic
 
 ACTION = Action("deploy", invocation="GITHUB")
 PASSWORD = "the-password-for-kafka"
-PLAIN = Settings(security="SASL_PLAINTEXT", decrypt=("secret_input",))
+PLAIN = Settings(security="SASL_PLAINTEXT")
 
 
 class Here:
@@ -54,7 +53,9 @@ class Here:
             api,
             self.hands,
             topic=options,
+            decrypt=("secret_input",),
             secret=self._secret,
+            secret_name="the Secret of GHA_STEP_PORTIO_SECRET",
             org_id=lambda: None if client.grant is None else client.grant.org_id,
             known=self._known,
             connect=self.topic.connect,  # type: ignore[arg-type]  # it has the same methods
@@ -553,12 +554,12 @@ def test_a_stop_commits_what_is_decided_and_leaves_the_group(here: Here) -> None
 def test_the_login_is_ports_and_no_message_says_the_password(here: Here, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.DEBUG, "gha_step"):
         here.turns()
-    where = here.topic.broker.where
-    assert (where.brokers, where.username, str(where.password)) == (("127.0.0.1:1",), "org_emulated", "***")
-    assert where.password is not None
-    assert where.password.reveal() == PASSWORD
+    where, login = here.topic.broker.where, here.topic.broker.login
+    assert login is not None
+    assert (where.brokers, login.username, str(login.password)) == (("127.0.0.1:1",), "org_emulated", "***")
+    assert login.password.reveal() == PASSWORD
     assert (where.topic, where.group) == ("org_emulated.github.runs", "org_emulated.gha-step")
-    assert PASSWORD not in caplog.text + repr(where)
+    assert PASSWORD not in caplog.text + repr(login)
 
 
 def test_a_login_that_fails_is_asked_for_again_at_once_if_it_was_good_then_every_minute(
@@ -574,7 +575,8 @@ def test_a_login_that_fails_is_asked_for_again_at_once_if_it_was_good_then_every
     assert here.port.count("kafka-credentials") == 2
     here.turns(40)
     assert here.port.count("kafka-credentials") == 3
-    assert here.topic.broker.where.password == Token("a-new-password")
+    assert here.topic.broker.login is not None
+    assert here.topic.broker.login.password == Token("a-new-password")
     assert not here.kafka.refused
     assert caplog.text.count("refuse the login") == 1
     run = here.press()
@@ -650,11 +652,12 @@ def test_without_the_organisations_id_the_variable_is_named(
 
 
 def test_with_brokers_and_no_login_port_is_not_asked_for_any(new: Callable[..., Here]) -> None:
-    here = new(security="PLAINTEXT", brokers=("k:1",), org_id="other")
+    here = new(security="PLAINTEXT", brokers=("k:1",))
+    here.kafka._org_id = lambda: "other"
     here.turns()
     assert here.port.count("kafka-credentials") == 0
-    where = here.topic.broker.where
-    assert (where.brokers, where.password, where.topic) == (("k:1",), None, "other.github.runs")
+    broker = here.topic.broker
+    assert (broker.where.brokers, broker.login, broker.where.topic) == (("k:1",), None, "other.github.runs")
 
 
 def test_without_the_secret_nothing_is_read(here: Here, caplog: pytest.LogCaptureFixture) -> None:

@@ -6,8 +6,11 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from gha_step.inbound.port.broker import BrokerTrouble, Delivered, Where
+from gha_step.inbound.port.broker import Delivered
+from gha_step.inbound.port.errors import BrokerTrouble
 from gha_step.inbound.port.intake import Press
+from gha_step.inbound.port.kafka_login import KafkaLogin
+from gha_step.inbound.port.kafka_login import Topic as Where
 from gha_step.inbound.port.messages import Kind
 
 T = TypeVar("T")
@@ -28,11 +31,16 @@ class Topic:
         return len(kept) - 1
 
     def connect(
-        self, where: Where, *, assigned: Callable[[Sequence[int]], None], taken: Callable[[Sequence[int], bool], None]
+        self,
+        where: Where,
+        login: KafkaLogin | None,
+        *,
+        assigned: Callable[[Sequence[int]], None],
+        taken: Callable[[Sequence[int], bool], None],
     ) -> "Broker":
         if self.refuse:
             raise self.refuse.pop(0)
-        self.connections.append(Broker(self, where, assigned, taken))
+        self.connections.append(Broker(self, where, login, assigned, taken))
         return self.connections[-1]
 
     @property
@@ -47,11 +55,13 @@ class Broker:
         self,
         topic: Topic,
         where: Where,
+        login: KafkaLogin | None,
         assigned: Callable[[Sequence[int]], None],
         taken: Callable[[Sequence[int], bool], None],
     ) -> None:
         self.topic = topic
         self.where = where
+        self.login = login
         self.assigned = assigned
         self.taken = taken
         self.positions: dict[int, int] = {}
