@@ -4,19 +4,18 @@ import json
 import socket
 import struct
 import time
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 
 from gha_step.contract.errors import LedgerUnavailable
-from gha_step.emulator import EXAMPLE_TOKEN, Delay, GitHub, Hold
+from gha_step.emulator import EXAMPLE_TOKEN, GitHub, Hold
 from gha_step.inbound.body import MAX_BODY
 from gha_step.inbound.room import REFUSED_AFTER, SMALL
 from gha_step.ledger.store import Standing
 from tests.inbound.wire import EXECUTE, Reply, connected, get, head, post, raw, read_reply
 from tests.support.calls import BEARER, body, config
-from tests.support.clock import LONG, VirtualClock, eventually, soon
+from tests.support.clock import LONG, eventually, soon
 from tests.support.core import Program, Start
 from tests.support.ledger import FaultyStore
 from tests.support.server import serving
@@ -50,27 +49,6 @@ def test_the_connection_is_kept_for_the_next_call(live: str, github: GitHub) -> 
     assert len(github.runs) == 1
 
 
-def test_two_calls_at_once_in_one_packet_are_answered_in_turn(live: str, github: GitHub) -> None:
-    content = json.dumps(body()).encode()
-    call = head(Content_Length=str(len(content))) + content
-    with connected(live) as sock:
-        sock.sendall(call + call)
-        data = b""
-        while data.count(b'"status":"Succeeded"') < 2:
-            received = sock.recv(65_536)
-            assert received
-            data += received
-    assert len(github.runs) == 1
-
-
-def test_three_calls_at_once_are_one_dispatch(live: str, github: GitHub) -> None:
-    github.faults.add(Delay(0.2), "dispatch")
-    with ThreadPoolExecutor(3) as pool:
-        replies = list(pool.map(lambda _: post(live, body()), range(3)))
-    assert {reply.json["output"]["runID"] for reply in replies} == {github.runs[0].id}
-    assert github.count("dispatch") == 1
-
-
 @pytest.mark.parametrize(
     "step_config",
     [
@@ -94,13 +72,6 @@ def test_anything_wrong_inside_config_is_a_terminal_answer(url: str, step_config
     assert reply.status == 200
     assert (reply.json["status"], reply.json["terminal"], reply.json["output"]) == ("Failed", True, {})
     assert "config" in reply.json["message"]
-
-
-@pytest.mark.parametrize("kind", ["gha-wait-for-workflows", "x" * 100_000, "a\r\nb"])
-def test_an_unknown_step_kind_is_a_terminal_answer(url: str, kind: str) -> None:
-    reply = post(url, body(kind=kind))
-    assert (reply.status, reply.json["status"], reply.json["terminal"]) == (200, "Failed", True)
-    assert "step kind '" in reply.json["message"]
 
 
 def test_unknown_context_keys_are_tolerated_and_unknown_config_keys_are_not(live: str) -> None:
@@ -272,16 +243,10 @@ def test_a_client_that_leaves_in_the_middle_of_its_body_dispatches_nothing(url: 
     "authorization",
     [
         None,
-        "",
-        "Bearer",
         "Bearer ",
-        "Bearer wrong",
         f"Bearer {BEARER}x",
         f"Bearer {BEARER[:-1]}",
-        f"Bearer {BEARER.upper()}",
         f"Basic {BEARER}",
-        f"token {BEARER}",
-        BEARER,
         "Bearer \xff\xfe",
         f"Bearer {BEARER} {BEARER}",
         "Bearer " + "x" * 10_000,
@@ -350,12 +315,6 @@ def test_another_path_or_method_is_404(url: str, method: str, path: str) -> None
     assert reply.status == 404
     if method != "HEAD":
         assert path in reply.error
-
-
-def test_where_step_execute_is_not_served_it_is_404(program: Program) -> None:
-    with serving(program, served=False) as url:
-        assert post(url, body()).status == 404
-        assert get(url, "/readyz").status == 200
 
 
 @pytest.mark.parametrize("path", ["/healthz%3Fx", "/api/v1/step.execute%23x", "/readyz%23"])
@@ -487,7 +446,3 @@ def test_a_caller_that_left_does_not_stop_its_dispatch(program: Program, github:
         held.release()
         assert post(url, body()).json["output"]["runID"] == github.runs[0].id
     assert github.count("dispatch") == 1
-
-
-def test_a_jumping_clock_is_not_needed_to_serve(program: Program) -> None:
-    assert not isinstance(program.clock, VirtualClock)

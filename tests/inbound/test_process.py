@@ -4,20 +4,18 @@ import json
 import os
 import resource
 import signal
-import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, contextmanager
 from http.client import HTTPConnection
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import pytest
 
-from gha_step.emulator import EXAMPLE_TOKEN, GitHub, Hold, Silence, serve
+from gha_step.emulator import EXAMPLE_TOKEN, GitHub, Hold, serve
 from tests.inbound.wire import connected, get, head, post, read_reply
 from tests.support.calls import BEARER, body
 from tests.support.certificates import Authority
@@ -119,31 +117,7 @@ def test_a_post_on_the_wire_is_waited_for_and_its_run_is_in_the_ledger(
     assert github.count("dispatch") == 1
 
 
-def test_once_it_has_ended_connections_are_refused(server: Served) -> None:
-    server.stop()
-    parts = urlsplit(server.url)
-    with pytest.raises(ConnectionRefusedError):
-        socket.create_connection((parts.hostname, parts.port), timeout=2)
-
-
 # ---------------------------------------------------------------- crashes
-
-
-def test_a_process_killed_in_the_middle_of_a_post_is_followed_by_one_that_does_not_send_again(
-    tmp_path: Path, github: GitHub, github_url: str
-) -> None:
-    github.faults.add(Silence("after"), "dispatch")
-    with served(tmp_path, GHA_STEP_REPLY_WITHIN="300ms") as server:
-        example_secret(server.secrets, github_url)
-        assert post(server.url, body(promotion="")).json["status"] == "Running"
-        eventually(lambda: github.count("dispatch") == 1)
-        server.kill()
-    with served(tmp_path, GHA_STEP_REPLY_WITHIN="1s") as again:
-        answer = post(again.url, body(promotion="")).json
-        assert answer["status"] == "Running"
-        assert "may have been dispatched" in answer["message"]
-        assert answer["output"]["dispatch"]["record"]
-    assert github.count("dispatch") == len(github.runs) == 1
 
 
 def test_a_process_killed_after_its_answer_has_the_run_in_its_ledger(
@@ -186,37 +160,40 @@ def test_no_name_can_forge_a_line_of_the_log_as_text(tmp_path: Path, github_url:
     assert not any(line.startswith("forged") for line in server.log.read_text().splitlines())
 
 
-def test_the_log_level_hides_what_is_below_it(tmp_path: Path, github_url: str) -> None:
-    with served(tmp_path) as server:  # to know that there would be something
-        example_secret(server.secrets, github_url)
-        post(server.url, body())
-        server.stop()
-        assert server.lines()
-    folder = tmp_path / "quiet"
-    folder.mkdir()
-    port = free_port()
+@contextmanager
+def unread(folder: Path, github_url: str, **settings: str) -> Iterator[tuple[str, list[bytes]]]:
+    """The URL of a server whose log nobody reads; at the end it is stopped, and the list gets what was in the pipe."""
+    url, log = f"http://127.0.0.1:{free_port()}", list[bytes]()
     environment = {
-        "GHA_STEP_HTTP_LISTEN": f"127.0.0.1:{port}",
+        "GHA_STEP_HTTP_LISTEN": url.removeprefix("http://"),
         "GHA_STEP_TOKEN_FILE": "none",
-        "GHA_STEP_SECRETS": f"dir:{server.secrets}",
+        "GHA_STEP_SECRETS": f"dir:{example_secret(folder / 'secrets', github_url)}",
         "GHA_STEP_LEDGER": f"sqlite:{folder / 'ledger.db'}",
-        "GHA_STEP_LOG_LEVEL": "error",
     }
-    command = [sys.executable, "-m", "gha_step", "serve"]
-    with subprocess.Popen(command, env=clean_environment(**environment), stderr=subprocess.PIPE) as process:
+    command, variables = [sys.executable, "-m", "gha_step", "serve"], clean_environment(**environment, **settings)
+    with subprocess.Popen(command, env=variables, stderr=subprocess.PIPE) as process:
 
         def ready() -> bool:
             try:
-                return get(f"http://127.0.0.1:{port}", "/readyz").status == 200
+                return get(url, "/readyz").status == 200
             except OSError:
                 return False
 
         eventually(ready)
-        assert post(f"http://127.0.0.1:{port}", body(alias="quiet")).json["status"] == "Succeeded"
+        yield url, log
         process.terminate()
         assert process.wait(LONG) == 0
         assert process.stderr is not None
-        assert process.stderr.read() == b""
+        log.append(process.stderr.read())
+
+
+def test_the_log_level_hides_what_is_below_it(tmp_path: Path, github_url: str) -> None:
+    for number, level in enumerate(("info", "error")):
+        folder = tmp_path / level
+        folder.mkdir()
+        with unread(folder, github_url, GHA_STEP_LOG_LEVEL=level) as (url, log):
+            assert post(url, body(alias=f"a{number}")).json["status"] == "Succeeded"
+        assert (log == [b""]) is (level == "error")
 
 
 def test_nothing_that_is_written_holds_a_token(server: Served) -> None:
@@ -254,35 +231,14 @@ def test_a_server_without_file_descriptors_is_not_ready_and_is_again_once_there_
         assert ready() == (200, b"ready\n")
 
 
-def test_a_server_whose_log_nobody_reads_goes_on(tmp_path: Path, server: Served) -> None:
-    folder = tmp_path / "unread"
-    folder.mkdir()
-    url = f"http://127.0.0.1:{free_port()}"
-    environment = {
-        "GHA_STEP_HTTP_LISTEN": url.removeprefix("http://"),
-        "GHA_STEP_TOKEN_FILE": "none",
-        "GHA_STEP_SECRETS": f"dir:{server.secrets}",
-        "GHA_STEP_LEDGER": f"sqlite:{folder / 'ledger.db'}",
-    }
-    command = [sys.executable, "-m", "gha_step", "serve"]
-    with subprocess.Popen(command, env=clean_environment(**environment), stderr=subprocess.PIPE) as process:
-
-        def ready() -> bool:
-            try:
-                return get(url, "/readyz").status == 200
-            except OSError:
-                return False
-
-        eventually(ready)
-        unread = "x" * 4_000  # of which a line of the log holds some
+def test_a_server_whose_log_nobody_reads_goes_on(tmp_path: Path, github_url: str) -> None:
+    with unread(tmp_path, github_url) as (url, log):
+        long = "x" * 4_000  # of which a line of the log holds some
         for number in range(300):  # a pipe takes 64 KiB
-            assert post(url, body({unread: number}, alias=f"bad-{number}")).json["status"] == "Failed"
+            assert post(url, body({long: number}, alias=f"bad-{number}")).json["status"] == "Failed"
         assert post(url, body(alias="good")).json["status"] == "Succeeded"
         assert get(url, "/readyz").status == 200
-        process.terminate()
-        assert process.wait(LONG) == 0
-        assert process.stderr is not None
-        assert 30_000 < len(process.stderr.read()) <= 1 << 17
+    assert 30_000 < len(log[0]) <= 1 << 17
 
 
 @pytest.mark.parametrize("left", [0, 1, 2, 3])

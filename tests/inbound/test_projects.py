@@ -1,7 +1,6 @@
 """The REST resource as stock Kargo's `http` step uses it, over a real socket."""
 
 import json
-import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -11,8 +10,7 @@ from typing import Any
 
 import pytest
 
-from gha_step.contract.errors import LedgerUnavailable
-from gha_step.emulator import Delay, GitHub, Hold
+from gha_step.emulator import GitHub
 from gha_step.inbound.rest.resource import MAX_CONFIG, UNPROVED
 from gha_step.inbound.room import REFUSED_AFTER, SMALL
 from tests.inbound.slow_secrets import Slow
@@ -20,7 +18,6 @@ from tests.inbound.wire import EXECUTE, PROJECT_TOKEN, Reply, connected, get, he
 from tests.support.calls import BEARER, INPUTS, body, config
 from tests.support.clock import soon
 from tests.support.core import Program, Start
-from tests.support.ledger import FaultyStore
 from tests.support.secrets import write_secret
 from tests.support.server import serving
 
@@ -77,20 +74,6 @@ def test_a_dispatch_is_answered_flat_with_the_run_id_as_text(live: str, github: 
     assert run.sent_inputs == INPUTS
 
 
-def test_a_put_that_is_sent_again_and_again_is_one_dispatch(live: str, github: GitHub) -> None:
-    answers = [follow(live, config()) for _ in range(5)]
-    assert {answer["runID"] for answer in answers} == {str(github.runs[0].id)}
-    assert github.count("dispatch") == 1
-
-
-def test_puts_at_once_are_one_dispatch(live: str, github: GitHub) -> None:
-    github.faults.add(Delay(0.3), "dispatch")
-    with ThreadPoolExecutor(8) as pool:
-        answers = list(pool.map(lambda _: follow(live, config()), range(8)))
-    assert {answer["runID"] for answer in answers} == {str(github.runs[0].id)}
-    assert github.count("dispatch") == 1
-
-
 def test_each_alias_promotion_and_project_is_a_step_of_its_own(
     live: str, github: GitHub, secrets: Path, github_url: str
 ) -> None:
@@ -101,43 +84,6 @@ def test_each_alias_promotion_and_project_is_a_step_of_its_own(
     follow(live, config(), promotion="test.02abc.def5678")
     follow(live, config(), project="other", token="of-other")
     assert len(github.runs) == 4
-
-
-def test_a_service_that_was_replaced_gives_the_same_run(
-    live: str, program: Program, process: Start, github: GitHub
-) -> None:
-    first = follow(live, config())
-    program.close()
-    with serving(process(), served=False, projects=True) as url:
-        assert follow(url, config())["runID"] == first["runID"]
-    assert github.count("dispatch") == 1
-
-
-def test_a_repeat_whose_inputs_differ_is_the_same_dispatch_and_says_so(live: str, github: GitHub) -> None:
-    follow(live, config(inputs={"environment": "prod", "image_tag": "10:00:01"}))
-    answer = follow(live, config(inputs={"environment": "prod", "image_tag": "10:00:11"}))
-    assert (answer["status"], answer["inputsChanged"]) == ("Succeeded", True)
-    assert answer["runID"] == str(github.runs[0].id)
-    assert "inputs" in answer["message"]
-    assert github.count("dispatch") == 1
-
-
-@pytest.mark.parametrize("changes", [{"repo": "another"}, {"workflowFile": "other.yml"}, {"ref": "release"}])
-def test_a_repeat_that_names_another_target_fails_and_links_the_run(
-    live: str, github: GitHub, changes: dict[str, str]
-) -> None:
-    follow(live, config())
-    answer = follow(live, config(**changes))
-    assert answer["status"] == "Failed"
-    assert "already dispatched" in answer["message"]
-    assert answer["runID"] == str(github.runs[0].id)
-    assert github.count("dispatch") == 1
-
-
-def test_inputs_and_timeout_may_be_text(live: str, github: GitHub) -> None:
-    answer = follow(live, config(inputs=json.dumps(INPUTS), timeout=120))
-    assert answer["status"] == "Succeeded"
-    assert github.runs[0].sent_inputs == INPUTS
 
 
 @pytest.mark.parametrize(
@@ -166,13 +112,6 @@ def test_a_malformed_body_or_config_is_200_and_failed(live: str, github: GitHub,
     assert github.count("dispatch") == 0
 
 
-def test_a_refusal_of_github_is_200_and_failed(live: str, github: GitHub) -> None:
-    answer = follow(live, config(ref="no-such-branch"))
-    assert answer["status"] == "Failed"
-    assert "nothing was dispatched" in answer["message"]
-    assert github.runs == []
-
-
 # ---------------------------------------------------------------- waits
 
 
@@ -186,52 +125,7 @@ def test_a_wait_follows_the_run_to_its_conclusion(live: str, github: GitHub) -> 
     assert "runID" not in answer
 
 
-def test_a_wait_for_another_conclusion_fails_with_the_conclusion(live: str, github: GitHub) -> None:
-    follow(live, config())
-    github.runs[0].finish("failure")
-    answer = follow(live, wait_config(github, expectedConclusion="success"), resource="waits")
-    assert (answer["status"], answer["conclusion"]) == ("Failed", "failure")
-
-
-def test_a_look_that_takes_longer_than_the_answer_serves_the_next_call(live: str, github: GitHub) -> None:
-    follow(live, config())
-    github.runs[0].finish()
-    before = github.count("get-run")
-    held = Hold()
-    github.faults.add(held, "get-run")
-    assert timed(live, wait_config(github), resource="waits").json["status"] == "Running"
-    held.release()
-    assert follow(live, wait_config(github), resource="waits")["conclusion"] == "success"
-    assert github.count("get-run") == before + 1
-
-
 # ---------------------------------------------------------------- at once
-
-
-def test_a_post_that_takes_long_goes_on_while_the_caller_hears_running(live: str, github: GitHub) -> None:
-    held = Hold()
-    github.faults.add(held, "dispatch")
-    first = timed(live, config()).json
-    held.release()
-    assert first["status"] == "Running"
-    assert "runID" not in first
-    answer = follow(live, config())
-    assert answer["runID"] == str(github.runs[0].id)
-    assert github.count("dispatch") == 1
-
-
-def test_a_secret_of_github_that_takes_long_to_read_is_not_waited_for(
-    secrets: Path, process: Start, github: GitHub, slow: Slow
-) -> None:
-    write_secret(secrets, "demo", "gha-step", token=PROJECT_TOKEN)
-    slow.free.set()
-    with serving(process(secrets=slow), served=False, projects=True, reply_within=HOST) as url:
-        assert put(url, {}).status == 200  # the project's token is known from here on
-        slow.free.clear()
-        assert timed(url, config()).json["status"] == "Running"
-        slow.free.set()
-        assert follow(url, config())["runID"] == str(github.runs[0].id)
-    assert github.count("dispatch") == 1
 
 
 def test_a_token_that_takes_long_to_read_is_503_and_the_next_call_is_served(
@@ -260,19 +154,6 @@ def test_where_no_worker_is_free_it_is_503_or_running(process: Start, github: Gi
     assert github.count() == 0
 
 
-def test_a_ledger_that_is_away_is_running_and_sends_nothing(live: str, store: FaultyStore, github: GitHub) -> None:
-    def away() -> None:
-        raise LedgerUnavailable("the disk is away")
-
-    store.before_read = away
-    answer = timed(live, config()).json
-    assert answer["status"] == "Running"
-    assert "nothing is sent without the ledger" in answer["message"]
-    assert github.count("dispatch") == 0
-    store.before_read = lambda: None
-    assert follow(live, config())["status"] == "Succeeded"
-
-
 # ---------------------------------------------------------------- 401, before the body is read
 
 
@@ -280,15 +161,9 @@ def test_a_ledger_that_is_away_is_running_and_sends_nothing(live: str, store: Fa
     "authorization",
     [
         None,
-        "",
-        "Bearer",
-        "Bearer wrong",
         f"Bearer {PROJECT_TOKEN}x",
-        f"Bearer {PROJECT_TOKEN[:-1]}",
-        f"Bearer {PROJECT_TOKEN.upper()}",
         f"Bearer {BEARER}",
         f"Basic {PROJECT_TOKEN}",
-        PROJECT_TOKEN,
         "Bearer \xff\xfe",
         f"Bearer {PROJECT_TOKEN} {PROJECT_TOKEN}",
     ],
@@ -394,18 +269,3 @@ def test_requests_are_counted_by_status(live: str) -> None:
         'gha_step_project_requests_total{resource="waits",status="200"} 1.0',
     ):
         assert line in text
-
-
-def test_a_hundred_promotions_at_once_are_all_answered_at_once(live: str, github: GitHub) -> None:
-    github.faults.add(Delay(1.5), "dispatch", times=None)
-    answers: list[Reply] = []
-    lock = threading.Lock()
-
-    def one(number: int) -> None:
-        reply = timed(live, config(), promotion=f"test.{number}")
-        with lock:
-            answers.append(reply)
-
-    with ThreadPoolExecutor(50) as pool:
-        list(pool.map(one, range(100)))
-    assert {reply.status for reply in answers} == {200}

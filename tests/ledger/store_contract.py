@@ -7,11 +7,12 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import pytest
 
 from gha_step.contract.request import Asked
+from gha_step.ledger.duties import Duty
 from gha_step.ledger.keys import step_key
 from gha_step.ledger.lease import Lease
 from gha_step.ledger.record import Record, State
@@ -242,35 +243,24 @@ class StoreContract:
         outcomes = race(lambda number: store.write_lease(empty.entered(str(number))), 8)
         assert sum(isinstance(outcome, Lease) for outcome in outcomes) == 1
 
+    @pytest.mark.parametrize(
+        ("duty", "changes", "end"),
+        [
+            (ABORT, {"end": "Aborted", "ended": 1.5, "attempt": 2, "asked": 3.5}, {"outcome": "cancelled"}),
+            (REPORT, {"ack": "closed", "linked": True, "said": ("link",), "label": "x"}, {}),
+        ],
+    )
     @pytest.mark.parametrize("state", list(State))
-    def test_a_cancellation_is_kept_in_every_state_and_found_until_it_is_closed(
-        self, store: Store, state: State
+    def test_a_duty_is_kept_in_every_state_and_found_until_it_is_closed(
+        self, store: Store, state: State, duty: Duty, changes: dict[str, Any], end: dict[str, Any]
     ) -> None:
         store.write(fresh("owes-nothing", state))
-        stored = store.write(owing(fresh(state=state), ABORT))
+        stored = store.write(owing(fresh(state=state), duty))
         assert store.read("demo", stored.key) == stored
         assert list(store.owed()) == [stored]
-        seen = stored.owing(ABORT.model_copy(update={"end": "Aborted", "ended": 1.5, "attempt": 2, "asked": 3.5}))
-        seen = store.write(seen)
-        assert list(store.owed()) == [seen]
-        assert seen.abort is not None
-        closed = store.write(seen.owing(seen.abort.model_copy(update={"closed": True, "outcome": "cancelled"})))
-        assert store.read("demo", stored.key) == closed
-        assert list(store.owed()) == []
-
-    @pytest.mark.parametrize("state", list(State))
-    def test_a_report_is_kept_in_every_state_and_found_until_it_is_closed(self, store: Store, state: State) -> None:
-        store.write(fresh("owes-nothing", state))
-        stored = store.write(owing(fresh(state=state)))
-        assert store.read("demo", stored.key) == stored
-        assert list(store.owed()) == [stored]
-        told = stored.owing(
-            REPORT.model_copy(update={"ack": "closed", "linked": True, "said": ("link",), "label": "x"})
-        )
-        told = store.write(told)
-        assert list(store.owed()) == [told]
-        assert told.report is not None
-        closed = store.write(told.owing(told.report.model_copy(update={"closed": True})))
+        done = store.write(owing(stored, duty, **changes))
+        assert list(store.owed()) == [done]
+        closed = store.write(owing(done, duty, **changes, **end, closed=True))
         assert store.read("demo", stored.key) == closed
         assert list(store.owed()) == []
 

@@ -18,7 +18,7 @@ from gha_step.inbound.port.claiming import Rules
 from gha_step.inbound.port.claims import Claims
 from gha_step.inbound.port.client import PortClient, PortCredentials
 from gha_step.inbound.port.intake import Held, Press
-from gha_step.inbound.port.messages import Kind, PortRun, Unusable
+from gha_step.inbound.port.messages import Kind, PortRun
 from tests.support.clock import VirtualClock
 
 
@@ -191,56 +191,6 @@ def test_with_no_place_free_nothing_is_asked_and_nothing_turns_busily(
     loop.claims.turn()
     loop.claims.turn()
     assert len(loop.door.taken) == 3  # the one place, and no more
-
-
-def test_a_page_of_known_runs_is_no_reason_to_ask_at_once(
-    play: Callable[..., Play], port: Port, clock: VirtualClock
-) -> None:
-    """Port gives again what was not acknowledged; the intake gets it, as its ack is late or its content new."""
-    loop = play(places=2)
-    run = port.press(Action("a"))
-    loop.claims.turn()
-    loop.let_go()
-    port.press(Action("b"))
-    clock.forward(121.0)
-    loop.door.places = 1
-    loop.until(2.0)
-    assert loop.ids == [run.id, run.id]
-    assert loop.counted == {"new": 1, "again": 1, "empty": 1}
-    assert port.count("claim") == 2  # a full page, but nothing new
-
-
-def test_an_action_that_takes_too_many_places_is_left_out_until_it_takes_less(
-    play: Callable[..., Play], port: Port, clock: VirtualClock
-) -> None:
-    loop = play(places=10)
-    for _ in range(4):
-        port.press(Action("greedy"))
-    loop.until(1.0)
-    for _ in range(4):
-        port.press(Action("greedy"))
-    port.press(Action("modest"))
-    loop.until(6.0)
-    assert Counter(press.run.action for press in loop.door.taken) == {"greedy": 4, "modest": 1}
-    loop.let_go(1)
-    loop.until(6.0)
-    assert Counter(press.run.action for press in loop.door.taken) == {"greedy": 8, "modest": 1}
-
-
-def test_other_types_of_action_and_odd_ones_are_handed_over_as_unusable(
-    play: Callable[..., Play], port: Port, caplog: pytest.LogCaptureFixture
-) -> None:
-    port.press(Action("x", integration_action="create_pull_request"))
-    port.press(Action("y", repo=None))
-    port.start_node(Action("z", integration_action="create_issue"))
-    loop = play()
-    loop.until(3.0)
-    problems = [press.run.problem for press in loop.door.taken if isinstance(press.run, Unusable)]
-    assert "only starts workflows, and the action's type is create_pull_request" in problems[0]
-    assert "repo is missing" in problems[1]
-    assert "create_issue" in problems[2]
-    assert loop.counted == {"new": 3}
-    assert lines(caplog) == []
 
 
 def test_a_claim_without_a_usable_id_is_one_line_an_hour_and_stops_nothing(
@@ -435,18 +385,6 @@ def test_an_outage_of_port_is_a_warning_once_it_has_lasted_and_is_told_when_it_i
     loop.until(100.0)
     assert loop.ids == [run.id]
     assert any("action runs are claimed from Port again" in line for line in lines(caplog, logging.INFO))
-
-
-def test_a_rate_limit_is_waited_for(play: Callable[..., Play], port: Port) -> None:
-    loop = play()
-    loop.until(6.0)
-    port.limit_rate(250.0)
-    before = port.count()
-    loop.until(240.0)
-    assert port.count() <= before + 2
-    run = port.press("deploy")
-    loop.until(30.0)
-    assert loop.ids == [run.id]
 
 
 def test_a_defect_in_asking_for_one_kind_keeps_the_other_from_nothing(play: Callable[..., Play], port: Port) -> None:

@@ -76,6 +76,8 @@ class World:
         self.duty = Report(via="claims", kind=self.kind, id=self.run.id, wanted=self.wanted)
         self.known = f.Known(since=now)
         self.asked: list[str] = []
+        self.odd: dict[str, tuple[Response | None, bool]] = {}
+        self.odd_left = 0
         self.closed: list[f.Close] = []
         self.events: list[tuple[float, Callable[[], None]]] = []
         body = {"clientId": EXAMPLE_CLIENT_ID, "clientSecret": EXAMPLE_CLIENT_SECRET}
@@ -92,8 +94,15 @@ class World:
         lost = self.dice.random() < self.trouble
         if lost and self.dice.random() < 0.5:
             return None
+        odd = self.odd.get(name) if self.odd_left else None
+        if odd is not None:
+            self.odd_left -= 1
+            if not odd[1]:
+                return odd[0]
         headers = {"x-port-reserved-usage": "true"}
         answer = self.port.handle(Request.to(method, target, token=self.token, body=body, headers=headers))
+        if odd is not None:
+            return odd[0]
         return None if lost or answer.status >= 500 else answer
 
     def follow(self, seconds: float = 40_000) -> None:
@@ -186,6 +195,21 @@ class World:
             self.clock.forward(self.dice.choice([1.0, 5.0, 60.0]))
 
     @property
+    def action_run(self) -> ActionRun:
+        assert isinstance(self.run, ActionRun)
+        return self.run
+
+    @property
+    def node(self) -> NodeRun:
+        assert isinstance(self.run, NodeRun)
+        return self.run
+
+    def answers(self, answer: Response | None, *names: str, times: int = 10**9, processed: bool = False) -> None:
+        """Port, or something before it, is of another mind: it answers these requests so."""
+        self.odd |= dict.fromkeys(names, (answer, processed))
+        self.odd_left = times
+
+    @property
     def patches(self) -> int:
         return self.run.patches_by(EXAMPLE_CLIENT_ID)
 
@@ -197,29 +221,27 @@ def quiet(**changes: Any) -> World:
 def test_an_ordinary_run_takes_seven_requests_two_of_them_patches() -> None:
     world = quiet()
     world.follow()
-    assert isinstance(world.run, ActionRun)
     to_port = [name for name in world.asked if name != "look"]
     assert to_port == ["ack", "patch link", "say link", "say label", "read", "say end", "patch end"]
-    assert (world.run.status, world.run.link, world.run.external_id) == ("SUCCESS", PAGE, "gh_1_2_17")
-    assert world.run.labels == ["queued", "in progress"]
-    assert world.run.label == "success"
+    run = world.action_run
+    assert (run.status, run.link, run.external_id) == ("SUCCESS", PAGE, "gh_1_2_17")
+    assert world.action_run.labels == ["queued", "in progress"]
+    assert world.action_run.label == "success"
     assert world.patches == 2
-    assert world.run.summary is not None
+    assert world.action_run.summary is not None
 
 
 def test_an_ordinary_node_ends_completed_with_its_output() -> None:
     world = quiet(kind="node")
     world.follow()
-    assert isinstance(world.run, NodeRun)
-    assert (world.run.status, world.run.result, world.run.links) == ("COMPLETED", "SUCCESS", [PAGE])
-    assert world.run.output["conclusion"] == "success"
-    assert world.run.label == "success"
+    assert (world.node.status, world.node.result, world.node.links) == ("COMPLETED", "SUCCESS", [PAGE])
+    assert world.node.output["conclusion"] == "success"
+    assert world.node.label == "success"
 
 
 def test_a_node_keeps_what_the_workflow_put_into_its_output() -> None:
     world = quiet(kind="node")
-    assert isinstance(world.run, NodeRun)
-    node = world.run
+    node = world.node
     world.later(50, lambda: world.port.workflow_patches_node(node, output={"image": "a", "conclusion": "mine"}))
     world.follow()
     assert node.output == {"workflowRunUrl": PAGE, "workflowRunId": "17", "conclusion": "mine", "image": "a"}
@@ -229,9 +251,8 @@ def test_a_failure_names_the_job() -> None:
     world = quiet()
     world.workflow.conclusion = "failure"
     world.follow()
-    assert isinstance(world.run, ActionRun)
-    assert world.run.status == "FAILURE"
-    assert "job 'deploy' ended with failure in its step 'Test'" in (world.run.summary or "")
+    assert world.action_run.status == "FAILURE"
+    assert "job 'deploy' ended with failure in its step 'Test'" in (world.action_run.summary or "")
 
 
 @pytest.mark.parametrize("kind", ["run", "node"])
@@ -256,8 +277,7 @@ def test_without_reporting_the_workflow_tells_the_end_itself(kind: str) -> None:
 @pytest.mark.parametrize("ending", ["SUCCESS", "FAILURE"])
 def test_a_workflow_that_ends_its_own_run_is_left_alone(ending: str) -> None:
     world = quiet()
-    assert isinstance(world.run, ActionRun)
-    run = world.run
+    run = world.action_run
     world.later(100, lambda: world.port.workflow_patches(run, status=ending, summary="mine"))
     world.follow()
     assert (run.status, run.summary) == (ending, "mine")
@@ -269,13 +289,12 @@ def test_a_workflow_that_ends_its_own_run_is_left_alone(ending: str) -> None:
 
 def test_a_link_and_summary_of_the_workflow_stay() -> None:
     world = quiet()
-    assert isinstance(world.run, ActionRun)
-    world.port.workflow_patches(world.run, link="https://argo.example", summary="mine")
+    world.port.workflow_patches(world.action_run, link="https://argo.example", summary="mine")
     world.clock.forward(60)  # taken up late, after a death
     world.follow()
-    assert (world.run.link, world.run.summary) == ("https://argo.example", "mine")
-    assert (world.run.status, world.run.external_id) == ("SUCCESS", "gh_1_2_17")
-    assert any(PAGE in line for line in world.run.messages)
+    assert (world.action_run.link, world.action_run.summary) == ("https://argo.example", "mine")
+    assert (world.action_run.status, world.action_run.external_id) == ("SUCCESS", "gh_1_2_17")
+    assert any(PAGE in line for line in world.action_run.messages)
 
 
 @pytest.mark.parametrize("state", [State.UNRESOLVED, State.AMBIGUOUS])
@@ -296,8 +315,7 @@ def test_late_evidence_saves_an_unknown_run() -> None:
     world = quiet(state=State.UNRESOLVED)
     world.later(600, lambda: world.becomes(State.ACCEPTED))
     world.follow()
-    assert isinstance(world.run, ActionRun)
-    assert (world.run.status, world.run.link) == ("SUCCESS", PAGE)
+    assert (world.action_run.status, world.action_run.link) == ("SUCCESS", PAGE)
 
 
 def test_a_run_that_github_has_lost_is_unknown_and_never_a_plain_failure() -> None:
@@ -305,8 +323,7 @@ def test_a_run_that_github_has_lost_is_unknown_and_never_a_plain_failure() -> No
     world.workflow.each = 1e9
     world.later(100, lambda: setattr(world.workflow, "exists", False))
     world.follow()
-    assert isinstance(world.run, ActionRun)
-    assert (world.run.status, world.run.label) == ("FAILURE", "unknown")
+    assert (world.action_run.status, world.action_run.label) == ("FAILURE", "unknown")
 
 
 def test_what_waits_too_long_is_rejected_and_told() -> None:
@@ -321,14 +338,13 @@ def test_what_waits_too_long_is_rejected_and_told() -> None:
 
 def test_what_a_listing_no_longer_shows_is_read_and_withdrawn_before_it_is_sent() -> None:
     world = quiet(state=State.RESERVED)
-    assert isinstance(world.run, ActionRun)
-    world.port.set_status(world.run, "FAILURE")
+    world.port.set_status(world.action_run, "FAILURE")
     world.known = replace(world.known, doubted=True)
     began = world.clock.now()
     world.follow()
     assert world.record.reason == "withdrawn"
     assert world.clock.now() - began < 60
-    assert world.run.messages == []
+    assert world.action_run.messages == []
 
 
 def test_a_run_that_waits_for_an_environment_says_so() -> None:
@@ -336,9 +352,8 @@ def test_a_run_that_waits_for_an_environment_says_so() -> None:
     world.workflow.course = ("queued", "waiting", "in_progress", "completed")
     world.known = replace(world.known, environments=("production",))
     world.follow()
-    assert isinstance(world.run, ActionRun)
-    assert world.run.labels == ["queued", "waiting in GitHub", "in progress"]
-    assert any("production" in line for line in world.run.messages)
+    assert world.action_run.labels == ["queued", "waiting in GitHub", "in progress"]
+    assert any("production" in line for line in world.action_run.messages)
 
 
 @pytest.mark.parametrize(
@@ -353,8 +368,7 @@ def test_a_run_that_waits_for_an_environment_says_so() -> None:
 )
 def test_a_run_withdrawn_by_a_person_has_its_workflow_cancelled(mode: Any, stubborn: bool, asked: list[str]) -> None:
     world = quiet(rules=f.Rules(cancel=mode))
-    assert isinstance(world.run, ActionRun)
-    run = world.run
+    run = world.action_run
     world.workflow.each = 1e9
     if stubborn:
         world.workflow.course = ("in_progress",)
@@ -375,8 +389,7 @@ def test_a_run_withdrawn_by_a_person_has_its_workflow_cancelled(mode: Any, stubb
 @pytest.mark.parametrize("by", ["machine", "workflow"])
 def test_nobody_elses_failure_cancels_anything(by: str) -> None:
     world = quiet(rules=f.Rules(cancel="force"))
-    assert isinstance(world.run, ActionRun)
-    run = world.run
+    run = world.action_run
     world.later(30, lambda: world.port.set_status(run, "FAILURE", by=by))
     world.follow()
     assert not [name for name in world.asked if "cancel" in name]
@@ -384,9 +397,8 @@ def test_nobody_elses_failure_cancels_anything(by: str) -> None:
 
 def test_a_run_whose_id_is_only_attributed_is_never_cancelled() -> None:
     world = quiet(rules=f.Rules(cancel="force"))
-    assert isinstance(world.run, ActionRun)
     world.becomes(State.ACCEPTED, run=records.run("marker", 17))
-    world.port.set_status(world.run, "FAILURE")
+    world.port.set_status(world.action_run, "FAILURE")
     world.follow()
     assert not [name for name in world.asked if "cancel" in name]
 
@@ -394,29 +406,15 @@ def test_a_run_whose_id_is_only_attributed_is_never_cancelled() -> None:
 @pytest.mark.parametrize("part", ["link", "end"])
 def test_an_open_run_that_refuses_a_patch_does_not_hold_up_the_rest(part: str) -> None:
     world = quiet()
-    ask = world.ask
-
-    def refusing(name: str, method: str, target: str, body: Any = b"") -> Response | None:
-        if name == f"patch {part}":
-            world.asked.append(name)
-            return Response(422)
-        return ask(name, method, target, body)
-
-    world.ask = refusing  # type: ignore[method-assign]  # a Port of another mind
+    world.answers(Response(422), f"patch {part}")
     world.follow()
-    assert isinstance(world.run, ActionRun)
-    assert world.run.status == "SUCCESS"
+    assert world.action_run.status == "SUCCESS"
     assert world.asked.count(f"patch {part}") == 1
 
 
 def test_a_run_that_refuses_its_end_in_every_form_is_closed_with_an_error() -> None:
     world = quiet()
-    ask = world.ask
-
-    def refusing(name: str, method: str, target: str, body: Any = b"") -> Response | None:
-        return Response(422) if name in ("patch end", "patch status alone") else ask(name, method, target, body)
-
-    world.ask = refusing  # type: ignore[method-assign]  # a Port of another mind
+    world.answers(Response(422), "patch end", "patch status alone")
     world.follow()
     (close,) = world.closed
     assert close.error
@@ -429,17 +427,9 @@ def test_a_refusal_that_may_pass_is_repeated_until_port_takes_it(kind: str, part
     if kind == "node" and status == 409:
         return  # by which Port says that a node has ended
     world = quiet(kind=kind)
-    ask, left = world.ask, [3]
-
-    def busy(name: str, method: str, target: str, body: Any = b"") -> Response | None:
-        if name == part and left[0]:
-            left[0] -= 1
-            return Response(status)
-        return ask(name, method, target, body)
-
-    world.ask = busy  # type: ignore[method-assign]  # a Port, or something before it, of another mind for a while
+    world.answers(Response(status), part, times=3)
     world.follow()
-    assert (world.run.ended, world.run.label, left) == (True, "success", [0])
+    assert (world.run.ended, world.run.label, world.odd_left) == (True, "success", 0)
     assert any("Workflow dispatched" in line for line in world.run.messages)
     assert any("Workflow ended" in line for line in world.run.messages)
 
@@ -447,18 +437,9 @@ def test_a_refusal_that_may_pass_is_repeated_until_port_takes_it(kind: str, part
 @pytest.mark.parametrize("answer", [None, Response(403), Response(422), Response(503)])
 def test_an_ack_that_never_comes_through_holds_up_nothing(answer: Response | None) -> None:
     world = quiet()
-    ask = world.ask
-
-    def deaf(name: str, method: str, target: str, body: Any = b"") -> Response | None:
-        if name == "ack":
-            world.asked.append(name)
-            return answer
-        return ask(name, method, target, body)
-
-    world.ask = deaf  # type: ignore[method-assign]  # a Port that takes no acks
+    world.answers(answer, "ack")
     world.follow()
-    assert isinstance(world.run, ActionRun)
-    assert (world.run.status, world.patches) == ("SUCCESS", 2)
+    assert (world.action_run.status, world.patches) == ("SUCCESS", 2)
     assert world.asked[0] == "ack"
     if answer is not None and answer.status < 500:
         assert world.asked.count("ack") == 1
@@ -466,10 +447,8 @@ def test_an_ack_that_never_comes_through_holds_up_nothing(answer: Response | Non
 
 def test_an_ack_that_is_refused_because_the_run_has_ended_closes_its_report() -> None:
     world = quiet()
-    assert isinstance(world.run, ActionRun)
-    world.port.set_status(world.run, "FAILURE")
-    ask = world.ask
-    world.ask = lambda name, *asked: Response(422) if name == "ack" else ask(name, *asked)  # type: ignore[method-assign]
+    world.port.set_status(world.action_run, "FAILURE")
+    world.answers(Response(422), "ack")
     world.follow()
     assert len(world.closed) == 1
     assert world.patches == 0
@@ -523,15 +502,14 @@ def test_nothing_is_stranded_and_nothing_untrue_is_told(block: int) -> None:
             at = dice.uniform(0, 200)
             if dice.random() < 0.5:
                 by_hand.append("person")
-                world.later(at, lambda world=world: world.port.set_status(world.run, "FAILURE"))  # type: ignore[misc]
+                world.later(at, lambda world=world: world.port.set_status(world.action_run, "FAILURE"))  # type: ignore[misc]
             else:
                 by_hand.append("workflow")
                 told = dice.choice([{"status": "SUCCESS"}, {"summary": "mine"}, {"link": "https://argo.example"}])
 
                 def tell(world: World = world, told: dict[str, str] = told, by: list[str] = by_hand) -> None:
-                    assert isinstance(world.run, ActionRun)
                     try:
-                        world.port.workflow_patches(world.run, **told)
+                        world.port.workflow_patches(world.action_run, **told)
                     except PortRefusal:
                         by.append("refused")  # the workflow's own step fails: it came after the end
 
@@ -572,8 +550,7 @@ def check(world: World, by_hand: list[str], seed: int) -> None:
 
 def test_a_node_whose_link_went_out_alone_is_told_its_external_id_before_it_is_read() -> None:
     world = quiet(kind="node")
-    assert isinstance(world.run, NodeRun)
-    node = world.run
+    node = world.node
     world.duty = world.duty.model_copy(update={"ack": "closed", "linked": True})
     world.later(50, lambda: world.port.workflow_patches_node(node, output={"image": "a"}))
     world.follow()
@@ -584,8 +561,7 @@ def test_a_node_whose_link_went_out_alone_is_told_its_external_id_before_it_is_r
 def test_a_node_that_ended_before_its_external_id_was_told_is_closed() -> None:
     """Found by the simulation: no read can find it, and the PATCH of its ID is refused for ever."""
     world = quiet(kind="node")
-    assert isinstance(world.run, NodeRun)
-    node = world.run
+    node = world.node
     world.duty = world.duty.model_copy(update={"ack": "closed", "linked": True, "said": ("link",)})
     world.later(0, lambda: world.port.workflow_patches_node(node, status="COMPLETED", result="SUCCESS"))
     world.follow()
@@ -596,15 +572,9 @@ def test_a_node_that_ended_before_its_external_id_was_told_is_closed() -> None:
 
 def test_a_node_that_no_read_shows_is_told_its_end_all_the_same() -> None:
     world = quiet(kind="node")
-    ask = world.ask
-
-    def blind(name: str, method: str, target: str, body: Any = b"") -> Response | None:
-        return Response.of(200, {"ok": True, "runs": []}) if name == "read" else ask(name, method, target, body)
-
-    world.ask = blind  # type: ignore[method-assign]  # a Port without this route
+    world.answers(Response.of(200, {"ok": True, "runs": []}), "read")  # a Port without this route
     world.follow()
-    assert isinstance(world.run, NodeRun)
-    assert (world.run.status, world.run.result) == ("COMPLETED", "SUCCESS")
+    assert (world.node.status, world.node.result) == ("COMPLETED", "SUCCESS")
     assert world.asked.count("patch external ID") == 1
 
 
@@ -628,23 +598,9 @@ def test_a_report_links_the_run_or_else_the_workflow() -> None:
 @pytest.mark.parametrize("processed", [True, False])
 def test_a_patch_whose_answer_was_lost_is_followed_by_a_read_before_it_is_repeated(part: str, processed: bool) -> None:
     world = quiet()
-    ask = world.ask
-    lost: list[str] = []
-
-    def losing(name: str, method: str, target: str, body: Any = b"") -> Response | None:
-        if name == f"patch {part}" and not lost:
-            lost.append(name)
-            world.asked.append(name)
-            if processed:
-                ask(name, method, target, body)
-                world.asked.pop()
-            return None
-        return ask(name, method, target, body)
-
-    world.ask = losing  # type: ignore[method-assign]  # a bad line
+    world.answers(None, f"patch {part}", times=1, processed=processed)
     world.follow()
-    assert isinstance(world.run, ActionRun)
-    assert (world.run.status, world.run.link) == ("SUCCESS", PAGE)
+    assert (world.action_run.status, world.action_run.link) == ("SUCCESS", PAGE)
     assert world.asked[world.asked.index(f"patch {part}") + 1] == "read"
     if part == "end":
         assert world.asked.count("patch end") == (1 if processed else 2)

@@ -108,30 +108,6 @@ def test_without_a_ref_the_default_branch_is_asked_for_once_and_conditionally_th
     assert {run.head_branch for run in github.runs} == {"main"}
 
 
-def test_an_end_that_nobody_wants_to_hear_is_not_told(begin: Begin, port: Port, github: GitHub) -> None:
-    process = begin()
-    pressed = port.press(action(report="false"), INPUTS)
-    eventually(lambda: github.runs and pressed.link)
-    github.runs[0].finish("failure")
-    told(process, pressed)
-    assert (pressed.status, pressed.patches_by(EXAMPLE_CLIENT_ID)) == ("IN_PROGRESS", 1)
-    assert "failure" in pressed.messages[-1]
-
-
-def test_what_the_workflow_tells_itself_stays(begin: Begin, port: Port, github: GitHub) -> None:
-    process = begin()
-    pressed = port.press("deploy", INPUTS)
-    eventually(lambda: github.runs and "link" in process.records()[0].report.said)  # type: ignore[union-attr]
-    port.workflow_patches(pressed, link="https://app.example.com", summary="deployed 1.10")
-    github.runs[0].finish("success")
-    told(process, pressed)
-    assert (pressed.status, pressed.link, pressed.summary) == (
-        "SUCCESS",
-        "https://app.example.com",
-        "deployed 1.10",
-    )
-
-
 @pytest.mark.parametrize("cancel", ["on", "force"])
 def test_a_run_that_a_person_withdraws_is_cancelled_at_github(
     begin: Begin, port: Port, github: GitHub, cancel: str, monkeypatch: pytest.MonkeyPatch
@@ -150,16 +126,6 @@ def test_a_run_that_a_person_withdraws_is_cancelled_at_github(
     told(process, pressed)
     assert (github.count("cancel-run"), github.count("force-cancel-run")) == (1, int(cancel == "force"))
     eventually(lambda: github.runs[0].conclusion == "cancelled")
-
-
-def test_a_run_that_a_machine_ends_is_not_cancelled(begin: Begin, port: Port, github: GitHub) -> None:
-    process = begin(cancel="force")
-    pressed = port.press("deploy", INPUTS)
-    eventually(lambda: github.runs and pressed.link)
-    port.set_status(pressed, "FAILURE", by=EXAMPLE_CLIENT_ID)
-    github.runs[0].set_status("in_progress")
-    told(process, pressed)
-    assert github.count("cancel-run") == 0
 
 
 def test_a_node_ends_with_result_links_and_output(begin: Begin, port: Port, github: GitHub) -> None:
