@@ -61,24 +61,13 @@ def in_smaller_pages(read: Callable[[int], T]) -> T:
 
 
 class Client:
-    """Asks GitHub. Every answer is without the token.
+    """Asks GitHub. Every answer is without the token. What it learns of servers and limits is for dispatches, too."""
 
-    :param rate_limits: shared by all who ask with the same tokens.
-    """
-
-    def __init__(
-        self,
-        connector: Connector,
-        clock: Clock,
-        *,
-        servers: ServerCapabilities,
-        rate_limits: RateLimits,
-        telemetry: Telemetry,
-    ) -> None:
+    def __init__(self, connector: Connector, clock: Clock, telemetry: Telemetry) -> None:
         self._connector = connector
         self._clock = clock
-        self._servers = servers
-        self._rate_limits = rate_limits
+        self.servers = ServerCapabilities(clock)
+        self.rate_limits = RateLimits()
         self._telemetry = telemetry
         self._large = LargeAnswers(clock)
 
@@ -194,7 +183,7 @@ class Client:
         if content:
             given = [*given, ("Content-Type", "application/json"), ("Content-Length", str(len(content)))]
         while True:
-            dialect = self._servers.dialect_to_read(endpoint)
+            dialect = self.servers.dialect_to_read(endpoint)
             request = Request(
                 method=method,
                 target=f"{endpoint.path}{target}",
@@ -211,15 +200,15 @@ class Client:
             self._telemetry.github_budget(endpoint.host, answer.headers)
             place.read()
             answer = answer.hiding(token)
-            self._servers.saw(endpoint, answer.headers, dialect)
+            self.servers.saw(endpoint, answer.headers, dialect)
             if dialect.version is None or not refuses_version(answer, asked):
                 break
-            self._servers.refused(endpoint, dialect, VERSION_HEADER)
+            self.servers.refused(endpoint, dialect, VERSION_HEADER)
         return self._within_limits(answer, asked, owner)
 
     def _check_hold(self, asked: Asked, owner: Token | tuple[str, ...]) -> None:
         """:raises RateLimited: GitHub has asked to wait, and that is not over."""
-        hold = self._rate_limits.hold(asked.endpoint, owner)
+        hold = self.rate_limits.hold(asked.endpoint, owner)
         now = self._clock.monotonic()
         if (left := hold.until - now) > 0:
             until = time_of_day(self._clock.now() + left)
@@ -231,13 +220,13 @@ class Client:
         endpoint, now = asked.endpoint, self._clock.monotonic()
         body = error_body(answer) if answer.status >= 400 else None
         if body is not None and (limited := rate_limit(answer, body, asked)):
-            limited.retry_after = self._rate_limits.limited(endpoint, owner, limited.wait, now).until - now
+            limited.retry_after = self.rate_limits.limited(endpoint, owner, limited.wait, now).until - now
             raise limited
         after = retry_after(answer)
         if answer.status >= 500 and after is not None:  # a 503 may ask to wait as a limit does
-            self._rate_limits.limited(endpoint, owner, after, now)
+            self.rate_limits.limited(endpoint, owner, after, now)
         else:
-            self._rate_limits.answered(endpoint, owner)
+            self.rate_limits.answered(endpoint, owner)
         return answer
 
     def _metered(

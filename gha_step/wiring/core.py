@@ -13,8 +13,6 @@ from gha_step.github.app_tokens import AppTokens
 from gha_step.github.client import Client
 from gha_step.github.connection import Connector
 from gha_step.github.listings import Listings
-from gha_step.github.rate_limits import RateLimits
-from gha_step.github.server_capabilities import ServerCapabilities
 from gha_step.ledger.record import Owner
 from gha_step.ledger.storage import objection
 from gha_step.ledger.store import Store
@@ -109,17 +107,13 @@ class Core:
     ) -> None:
         self.store = store
         self.owner = owner
-        self._servers = servers = ServerCapabilities(clock)
-        self.rate_limits = rate_limits = RateLimits()
-        self.client = client = Client(connector, clock, servers=servers, rate_limits=rate_limits, telemetry=telemetry)
+        self.client = client = Client(connector, clock, telemetry)
         tasks = workers(TASKS, "task")
         self.dispatches = DispatchTasks(
             store=store,
             connector=connector,
             client=client,
             listings=Listings(client, clock, tasks),
-            servers=servers,
-            rate_limits=rate_limits,
             clock=clock,
             tasks=tasks,
             late_readers=workers(LATE, "late"),
@@ -161,9 +155,9 @@ class Core:
                 reader = RunReader(self.client)
                 self._run_poller = RunPoller(
                     reader=reader,
-                    reasons=Reasons(reader, self._servers, self._clock),
+                    reasons=Reasons(reader, self.client.servers, self._clock),
                     outputs=OutputsReader(self.client, self._artifact_hosts),
-                    rate_limits=self.rate_limits,
+                    rate_limits=self.client.rate_limits,
                     clock=self._clock,
                     workers=self._workers(LOOKS, "look"),
                 )

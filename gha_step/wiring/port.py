@@ -93,7 +93,6 @@ class PortParts:
             ),
             app_tokens=core.app_tokens,
             client=core.client,
-            rate_limits=core.rate_limits,
             clock=clock,
             workers=waiting,
             allow_http=settings.allow_http,

@@ -339,16 +339,12 @@ def against_workflow_files(
     :raises StepError: there is no token, or no such server.
     """
     from gha_step.github.client import Client
-    from gha_step.github.rate_limits import RateLimits
-    from gha_step.github.server_capabilities import ServerCapabilities
 
     settings = _settings(environment, None)
     access = _server(
         flags, environment, _token(flags.token_file, environment), Wanted(dispatch.KIND, {}), settings.allow_http
     )
-    connector, clock = _connector(settings, environment), SystemClock()
-    servers, limits = ServerCapabilities(clock), RateLimits()
-    client = Client(connector, clock, servers=servers, rate_limits=limits, telemetry=Telemetry())
+    client = Client(_connector(settings, environment), SystemClock(), Telemetry())
     return [found for sends in dispatches for found in _against_its_file(sends, access, client)]
 
 

@@ -8,9 +8,7 @@ from gha_step.github.connection import Connector
 from gha_step.github.dispatch import Workflow
 from gha_step.github.endpoint import resolve_endpoint
 from gha_step.github.messages import Answer
-from gha_step.github.rate_limits import RateLimits
 from gha_step.github.refusals import Asked
-from gha_step.github.server_capabilities import ServerCapabilities
 from gha_step.runtime import Clock
 from gha_step.telemetry import Telemetry
 
@@ -29,17 +27,9 @@ def asking(base_url: str | None = None) -> Asked:
     return Asked(endpoint, "list the runs of", "myorg/my-app workflow deploy.yml", "myorg", "my-app", file="deploy.yml")
 
 
-def client_over(
-    connector: Connector, clock: Clock, servers: ServerCapabilities | None = None, telemetry: Telemetry | None = None
-) -> Client:
+def client_over(connector: Connector, clock: Clock, telemetry: Telemetry | None = None) -> Client:
     """A client with memories of its own."""
-    return Client(
-        connector,
-        clock,
-        servers=servers or ServerCapabilities(clock),
-        rate_limits=RateLimits(),
-        telemetry=telemetry or Telemetry(),
-    )
+    return Client(connector, clock, telemetry or Telemetry())
 
 
 def answer(status: int, body: Any = None, **headers: str) -> Answer:

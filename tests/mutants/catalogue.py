@@ -617,8 +617,8 @@ MUTANTS: Final = (
     Mutant(
         "API versions: a refused version is never asked for again",
         "gha_step/github/client.py",
-        "self._servers.dialect_to_read(endpoint)",
-        "self._servers.dialect(endpoint)",
+        "self.servers.dialect_to_read(endpoint)",
+        "self.servers.dialect(endpoint)",
         "tests/github",
     ),
     Mutant(

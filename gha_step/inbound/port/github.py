@@ -20,7 +20,7 @@ from gha_step.github.client import Client
 from gha_step.github.endpoint import Endpoint, resolve_endpoint
 from gha_step.github.errors import BadEndpoint, BadPrivateKey, GitHubError, RateLimited, Refused, Unclear, Unreachable
 from gha_step.github.messages import text
-from gha_step.github.rate_limits import DISPATCHES, RateLimits
+from gha_step.github.rate_limits import DISPATCHES
 from gha_step.github.refusals import Asked, read_refusal
 from gha_step.github.runs import RunReference
 from gha_step.inbound.port.flights import Flights
@@ -52,7 +52,6 @@ class GitHubOfPort:
         access: Repositories,
         app_tokens: AppTokens,
         client: Client,
-        rate_limits: RateLimits,
         clock: Clock,
         workers: Workers,
         allow_http: bool,
@@ -63,7 +62,7 @@ class GitHubOfPort:
         self._access = access
         self._app_tokens = app_tokens
         self._client = client
-        self._rate_limits = rate_limits
+        self._rate_limits = client.rate_limits
         self._clock = clock
         self._allow_http = allow_http
         self._lock = threading.Lock()

@@ -23,8 +23,7 @@ from gha_step.github.errors import RateLimited, Refused, Unclear, Unsupported
 from gha_step.github.exchange import MAX_BODY, Exchange, framed
 from gha_step.github.fresh_tokens import may_pass
 from gha_step.github.messages import Answer, Dialect
-from gha_step.github.rate_limits import DISPATCHES, RateLimits
-from gha_step.github.server_capabilities import ServerCapabilities
+from gha_step.github.rate_limits import DISPATCHES
 from gha_step.large_answers import Place, is_too_much
 from gha_step.ledger import transitions as ledger
 from gha_step.ledger.attribution import DATE_SLACK
@@ -77,8 +76,6 @@ class Attempts:
         pending: PendingResults,
         refusals: Refusals,
         client: Client,
-        servers: ServerCapabilities,
-        rate_limits: RateLimits,
         clock: Clock,
         late_readers: Workers,
         owner: Owner,
@@ -89,8 +86,8 @@ class Attempts:
         self._pending = pending
         self._refusals = refusals
         self._client = client
-        self._servers = servers
-        self._rate_limits = rate_limits
+        self._servers = client.servers
+        self._rate_limits = client.rate_limits
         self._clock = clock
         self._late_readers = late_readers
         self._owner = owner

@@ -15,8 +15,7 @@ from gha_step.github.connection import Connection, Connector
 from gha_step.github.errors import GitHubError, RateLimited, Unreachable, Untrusted
 from gha_step.github.exchange import Unfit
 from gha_step.github.messages import shown
-from gha_step.github.rate_limits import DISPATCHES, RateLimits
-from gha_step.github.server_capabilities import ServerCapabilities
+from gha_step.github.rate_limits import DISPATCHES
 from gha_step.github.workflow_file import Unreadable
 from gha_step.ledger.duties import aborted
 from gha_step.ledger.record import Record, State
@@ -55,8 +54,6 @@ class Sender:
         gate: Gate,
         connector: Connector,
         client: Client,
-        servers: ServerCapabilities,
-        rate_limits: RateLimits,
         clock: Clock,
         pause: Callable[[Task, float], bool],
         look_back: bool,
@@ -68,8 +65,8 @@ class Sender:
         self._gate = gate
         self._connector = connector
         self._client = client
-        self._servers = servers
-        self._rate_limits = rate_limits
+        self._servers = client.servers
+        self._rate_limits = client.rate_limits
         self._clock = clock
         self._pause = pause
         self._look_back = look_back

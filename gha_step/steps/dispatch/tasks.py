@@ -16,8 +16,6 @@ from gha_step.github.client import Client
 from gha_step.github.connection import Connector
 from gha_step.github.dispatch import Workflow
 from gha_step.github.listings import Listings
-from gha_step.github.rate_limits import RateLimits
-from gha_step.github.server_capabilities import ServerCapabilities
 from gha_step.ledger.duties import Report
 from gha_step.ledger.record import Owner, Payload, Record, State, payload_of
 from gha_step.ledger.store import Conflict, Store
@@ -55,8 +53,6 @@ class DispatchTasks:
         connector: Connector,
         client: Client,
         listings: Listings,
-        servers: ServerCapabilities,
-        rate_limits: RateLimits,
         clock: Clock,
         tasks: Workers,
         late_readers: Workers,
@@ -71,14 +67,12 @@ class DispatchTasks:
         self._pending = PendingResults(self._journal, clock)
         self._refusals = Refusals(clock)
         self._run_finder = RunFinder(self._journal, listings, clock, owner, settle)
-        self._gate = Gate(self._journal, self._run_finder, listings, servers, clock, tasks, self._at_work)
+        self._gate = Gate(self._journal, self._run_finder, listings, client.servers, clock, tasks, self._at_work)
         self._attempts = Attempts(
             journal=self._journal,
             pending=self._pending,
             refusals=self._refusals,
             client=client,
-            servers=servers,
-            rate_limits=rate_limits,
             clock=clock,
             late_readers=late_readers,
             owner=owner,
@@ -93,8 +87,6 @@ class DispatchTasks:
             gate=self._gate,
             connector=connector,
             client=client,
-            servers=servers,
-            rate_limits=rate_limits,
             clock=clock,
             pause=self._pause,
             look_back=look_back,
