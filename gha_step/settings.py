@@ -224,41 +224,42 @@ class Settings(BaseModel):
     )
     grpc_tls_cert: str = Field(
         default="",
-        description="PEM file with the certificate of the gRPC server, and those between it and its authority; read "
-        "anew when it is renewed. Required off loopback, unless `none` says that gRPC goes in plaintext there too, for "
-        "instance where a service mesh encrypts.",
+        description="PEM file with the certificate of the gRPC server and any intermediate certificates; reloaded "
+        "when it is renewed. Required except on loopback, or `none` for plaintext, for example behind a service "
+        "mesh that encrypts.",
     )
     grpc_tls_key: str = Field(default="", description="PEM file with the private key of `GHA_STEP_GRPC_TLS_CERT`.")
     grpc_tls_client_ca: str = Field(
         default="",
-        description="PEM file with the authority of gRPC callers: who shows no certificate of it cannot connect. The "
-        "bearer token is asked for all the same.",
+        description="PEM file with the CA of gRPC callers: only callers with a certificate of that CA can connect. "
+        "They need the bearer token as well.",
     )
     token_file: str = Field(
         default="/var/run/kargo/token",
         min_length=1,
-        description="File with the bearer token that `step.execute` and gRPC ask for. `none`: no token is asked, on "
-        "loopback addresses only. `off`: neither is served.",
+        description="File with the bearer token for `step.execute` and gRPC. `none`: no token needed, on loopback "
+        "addresses only. `off`: neither is served.",
     )
     secrets: Annotated[Literal["kubernetes"] | Path, BeforeValidator(_secrets)] = Field(
         default="kubernetes",
-        description="Where Secrets are: `kubernetes`, or `dir:PATH` with `PATH/<namespace>/<secret>/<key>`.",
+        description="Where to read Secrets: `kubernetes`, or `dir:PATH` with `PATH/<namespace>/<secret>/<key>`.",
     )
     ledger: Annotated[Literal["kubernetes"] | SqliteLedger, BeforeValidator(_ledger)] = Field(
         default="sqlite:gha-step.db",  # type: ignore[arg-type]
-        description="Where dispatches are remembered: `sqlite:PATH`, for one process on one machine. Inside "
-        "Kubernetes a place that dies with the pod is refused, unless `sqlite:PATH?lifetime=pod` says that this is "
-        "understood. `kubernetes`: as WorkflowDispatches in each project's namespace, for any number of replicas.",
+        description="Where dispatches are recorded: `sqlite:PATH`, for one process on one machine. Inside Kubernetes "
+        "a file that is lost with the pod is refused, unless you accept that with `sqlite:PATH?lifetime=pod`. "
+        "`kubernetes`: as WorkflowDispatches in each project's namespace, for any number of replicas.",
     )
     ledger_keep: Annotated[float, Duration, _between("168h", "87600h")] = Field(
         default="2160h",  # type: ignore[assignment]
-        description="Age from which records that are over lose their details in a sqlite ledger, and from which "
-        "`gha-step ledger prune` deletes records that nobody needs from Kubernetes: a Go duration, at least 168h.",
+        description="Age at which records that have ended lose their details in a sqlite ledger, and at which "
+        "`gha-step ledger prune` deletes records that are no longer needed from Kubernetes: a Go duration, at "
+        "least 168h.",
     )
     projects: Annotated[frozenset[str] | None, BeforeValidator(_projects)] = Field(
         default=None,
-        description="Projects that are served when Secrets come from Kubernetes, separated by commas, `*` for all. "
-        "Default: the pod's own namespace.",
+        description="Projects to serve when Secrets come from Kubernetes, separated by commas, `*` for all. Default: "
+        "the pod's own namespace.",
     )
     project_api: Annotated[bool, BeforeValidator(_switch)] = Field(
         default="off",  # type: ignore[assignment]
@@ -268,29 +269,29 @@ class Settings(BaseModel):
     shared_namespace: Annotated[str, AfterValidator(_namespace)] = Field(
         default="kargo-shared-resources",
         description="Namespace of Kargo's Git credentials that all projects share, for steps with `repoURL`. Empty: "
-        "there is none.",
+        "none.",
     )
     allow_http: Annotated[bool, BeforeValidator(_boolean)] = Field(
         default=False, description="Allow `http` base URLs that are not on loopback."
     )
     github_hosts: Annotated[frozenset[str] | None, BeforeValidator(_hosts)] = Field(
         default=None,
-        description="The only GitHubs that are connected to, separated by commas, e.g. `github.com,ghe.example.com`. "
-        "Default: any.",
+        description="GitHub servers to connect to, separated by commas, e.g. `github.com,ghe.example.com`. Default: "
+        "any.",
     )
     artifact_hosts: Annotated[frozenset[str], BeforeValidator(_suffixes)] = Field(
         default="*.blob.core.windows.net,*.actions.githubusercontent.com",  # type: ignore[arg-type]
-        description="Where a workflow's outputs may be downloaded from, besides GitHub itself: host names separated by "
-        "commas, each with all names below it. The default is where GitHub stores artifacts; a GitHub Enterprise "
-        "Server with a storage of its own needs that one.",
+        description="Hosts, besides GitHub itself, that a workflow's outputs may be downloaded from: host names "
+        "separated by commas, each including its subdomains. The default is where GitHub stores artifacts; set it "
+        "for a GitHub Enterprise Server with storage of its own.",
     )
     settle: Annotated[float, BeforeValidator(_duration), AfterValidator(_settle)] = Field(
         default="20s",  # type: ignore[assignment]
-        description="Time within which GitHub surely shows a new run, where it names none: a Go duration.",
+        description="Time after which GitHub certainly lists a new run, if it returns no run ID: a Go duration.",
     )
     reply_within: Annotated[float, BeforeValidator(_duration), AfterValidator(_reply_within)] = Field(
         default="5s",  # type: ignore[assignment]
-        description="No answer takes longer: a Go duration, at most 25s.",
+        description="Maximum time for an answer: a Go duration, at most 25s.",
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="info", description="`debug`, `info`, `warning` or `error`."
@@ -298,90 +299,91 @@ class Settings(BaseModel):
     log_format: Literal["json", "text"] = Field(default="json", description="`json` or `text`, on stderr.")
     pod_uid: str = Field(
         default="",
-        description="The pod's own `metadata.uid`, by the downward API: a restarted container then knows at once that "
+        description="The pod's `metadata.uid`, from the downward API: a restarted container then knows at once that "
         "its predecessor is gone.",
     )
     cancel_on_abort: Literal["own", "all", "off"] = Field(
         default="own",
-        description="For which steps with `cancelOnAbort` this process watches the Promotion. `own`: those that it "
-        "serves itself, as long as it lives. `all`: those of all its projects, one replica for all, whoever dispatched "
-        "them and also after the Promotion was deleted; it needs Kubernetes. `off`: none.",
+        description="Which steps with `cancelOnAbort` this process watches the Promotion of. `own`: those that it "
+        "serves, while it runs. `all`: those of all its projects, one replica for all, whichever process "
+        "dispatched them and even after the Promotion is deleted; needs Kubernetes. `off`: none.",
     )
     portio: Annotated[frozenset[str], BeforeValidator(_ways)] = Field(
         default="off",  # type: ignore[arg-type]
-        description="Ways in from Port: `claims`, `kafka`, or both with a comma.",
+        description="How to get runs from Port: `claims`, `kafka`, or both with a comma.",
     )
     portio_api: str = Field(
         default="https://api.port.io",
-        description="Port's API: `https://api.us.port.io` for organisations in the US. `http` on loopback only.",
+        description="Port's API: `https://api.us.port.io` for organisations in the US region. `http` on loopback only.",
     )
     portio_project: Annotated[str, AfterValidator(_namespace)] = Field(
         default="",
-        description="Project, that is namespace, where Port's Secrets lie and its records go. Default: the pod's own "
+        description="Project (namespace) with Port's Secrets and the records of its runs. Default: the pod's own "
         "namespace.",
     )
     portio_secret: str = Field(
         default="port-credentials",
         min_length=1,
-        description="Secret with Port's `clientId` and `clientSecret`; read anew for each request to Port. While Port "
-        "refuses a login it is asked once a minute, so a corrected Secret works within 60 s.",
+        description="Secret with Port's `clientId` and `clientSecret`; read again for each request to Port. While "
+        "Port refuses the login gha-step tries once a minute, so a corrected Secret works within 60 s.",
     )
     portio_github_secret: str = Field(
         default="github-credentials",
         min_length=1,
-        description="Secret with `accessToken`, or with a GitHub App's keys, for the dispatches that Port asks for, "
-        "and `baseURL` where it is not github.com. `git`: Kargo's own Git credentials, by the repository's URL.",
+        description="Secret with `accessToken`, or with a GitHub App's keys, for Port's dispatches, and `baseURL` "
+        "unless it is github.com. `git`: Kargo's own Git credentials, by the repository's URL.",
     )
-    portio_github_org: str = Field(default="", description="Owner of repositories for actions that name none.")
+    portio_github_org: str = Field(default="", description="Owner of the repository for actions that do not set one.")
     portio_repos: Annotated[tuple[str, ...], BeforeValidator(_repositories)] = Field(
         default=(),
-        description="The only repositories in which Port may start workflows: patterns such as `my-org/deploy-*`, "
-        "separated by commas. Default: any that the token reaches.",
+        description="Repositories in which Port may start workflows: patterns such as `my-org/deploy-*`, separated "
+        "by commas. Default: all that the token has access to.",
     )
     portio_decrypt: Names = Field(
         default=(),
-        description="`kafka` only: names of workflow inputs that Port has encrypted (`aes256-gcm`), separated by "
-        "commas; they are decrypted before the dispatch.",
+        description="`kafka` only: names of workflow inputs that Port encrypts (`aes256-gcm`), separated by commas; "
+        "gha-step decrypts them before the dispatch.",
     )
     portio_installation: str = Field(
         default="gha-step",
         min_length=1,
         max_length=200,
-        description="`claims` only: the installation ID that actions name. It must be nobody else's.",
+        description="`claims` only: the installation ID that actions name. Nothing else may use it.",
     )
     portio_poll: Annotated[float, Duration, _between("1s", "60s")] = Field(
         default="3s",  # type: ignore[assignment]
-        description="Time between claims that found nothing: a Go duration.",
+        description="Time to wait after a claim that returned nothing: a Go duration.",
     )
     portio_visibility: Annotated[float, Duration, _between("1s", "600s")] = Field(
         default="120s",  # type: ignore[assignment]
-        description="Time for which Port keeps a claimed run from others: a Go duration.",
+        description="How long Port hides a claimed run from others: a Go duration.",
     )
     portio_places: int = Field(
-        default=200, ge=1, le=1000, description="Runs in hand at the same time, until their dispatch is decided."
+        default=200, ge=1, le=1000, description="Maximum number of runs whose dispatch is not decided yet."
     )
     portio_queue: Annotated[float, Duration, _between("1s", "72h")] = Field(
         default="1h",  # type: ignore[assignment]
-        description="Longest wait before the dispatch, whatever for: a Go duration. Then nothing is dispatched.",
+        description="Maximum wait before a dispatch, for whatever reason: a Go duration. After that nothing is "
+        "dispatched.",
     )
     portio_timeout: Annotated[float, Duration, _between("1s", "72h")] = Field(
         default="300s",  # type: ignore[assignment]
-        description="How long a run that was dispatched is looked for, where GitHub does not name it: a Go duration.",
+        description="How long to look for a dispatched run if GitHub returns no run ID: a Go duration.",
     )
     portio_unknown: Annotated[float, Duration, _between("0s", "24h")] = Field(
         default="1h",  # type: ignore[assignment]
-        description="How long Port is told no end of a run of which nobody can know whether it was dispatched: a Go "
-        "duration.",
+        description="How long to wait before reporting an end to Port if it cannot be known whether the run was "
+        "dispatched: a Go duration.",
     )
     portio_cancel: Literal["off", "on", "force"] = Field(
         default="off",
-        description="`on`: cancel the workflow run when a person sets its Port run to FAILURE. `force`: and force it 6 "
-        "minutes later.",
+        description="`on`: cancel the workflow run when a person sets its Port run to FAILURE. `force`: also "
+        "force-cancel it 6 minutes later.",
     )
     portio_org_id: str = Field(
         default="",
         max_length=200,
-        description="`kafka` only: Port's ID of the organisation. Default: what the token says.",
+        description="`kafka` only: Port's ID of the organisation. Default: the one in the token.",
     )
     portio_kafka_topic: str = Field(
         default="", max_length=249, description="Topic with the messages. Default: `ORG_ID.github.runs`."
@@ -389,30 +391,29 @@ class Settings(BaseModel):
     portio_kafka_group: str = Field(
         default="",
         max_length=249,
-        description="Consumer group; Port wants it to begin with `ORG_ID.`. Default: `ORG_ID.gha-step`.",
+        description="Consumer group; Port requires it to start with `ORG_ID.`. Default: `ORG_ID.gha-step`.",
     )
     portio_kafka_offset_reset: Literal["earliest", "latest"] = Field(
-        default="earliest", description="Where a new group begins: `earliest` or `latest`."
+        default="earliest", description="Where a new group starts: `earliest` or `latest`."
     )
     portio_kafka_brokers: Names = Field(
-        default=(), description="`host:port`, separated by commas. Default: those that Port names with the login."
+        default=(),
+        description="`host:port`, separated by commas. Default: the brokers that Port returns with the login.",
     )
     portio_kafka_security: Literal["SASL_SSL", "SASL_PLAINTEXT", "SSL", "PLAINTEXT"] = Field(
         default="SASL_SSL", description="`SASL_SSL`, `SASL_PLAINTEXT`, `SSL` or `PLAINTEXT`."
     )
-    portio_kafka_ca: str = Field(
-        default="", description="PEM file with the authority of the brokers. Default: the system's."
-    )
+    portio_kafka_ca: str = Field(default="", description="PEM file with the CA of the brokers. Default: the system's.")
     github_webhook_secret_file: str = Field(
         default="off",
         min_length=1,
-        description="File with the secret of GitHub's webhook, which quickens looks at runs: serves `POST "
+        description="File with the secret of GitHub's webhook, which makes gha-step poll runs earlier; serves `POST "
         "/github/webhook`. `off`: not served.",
     )
     kargo_refresh: Annotated[bool, BeforeValidator(_switch)] = Field(
         default="off",  # type: ignore[assignment]
-        description="`on`: a delivery of that webhook also has stock Kargo (1.11 and later) look at once at the "
-        "Promotion that waits for the run. Needs the right to patch Promotions: `deploy/service/refresh`.",
+        description="`on`: a delivery of that webhook also makes stock Kargo (1.11 and later) check the Promotion "
+        "that waits for the run at once. Needs permission to patch Promotions: `deploy/service/refresh`.",
     )
 
     @classmethod

@@ -90,8 +90,7 @@ class RunConfig(RepositoryConfig):
         default=DEFAULT_POLL_INTERVAL,  # as a template would write it
         validate_default=True,
         alias="pollInterval",
-        description="How long to wait between two looks at the run: a Go duration, at most `24h`. Hosts may wait "
-        "longer.",
+        description="Time between two polls of the run: a Go duration, at most `24h`. Hosts may wait longer.",
     )
 
 
@@ -106,5 +105,5 @@ class RunOutput(Output):
     )
     url: str | None = Field(default=None, alias="url", description="The run's page on GitHub.")
     attempt: int | None = Field(
-        default=None, alias="attempt", description="Which attempt of the run: more than 1 after a re-run."
+        default=None, alias="attempt", description="The run's attempt: more than 1 after a re-run."
     )

@@ -23,6 +23,6 @@ class CancelWorkflowConfig(RunConfig):
         default=OFF,  # as a template would write it
         validate_default=True,
         alias="force",
-        description="How long after the cancel the run is force-cancelled, which ends steps under `if: always()` as "
-        "well: a Go duration, at least `6m` is advised, or `off`.",
+        description="Time after the cancel until the run is force-cancelled, which ends steps under `if: always()` "
+        "as well: a Go duration, `6m` or more recommended, or `off`.",
     )

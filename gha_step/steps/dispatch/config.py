@@ -41,12 +41,12 @@ class DispatchWorkflowConfig(RepositoryConfig):
         description="File name of the workflow in `.github/workflows`, e.g. `deploy.yml`. "
         "It needs an `on: workflow_dispatch` trigger.",
     )
-    ref: Trimmed = Field(alias="ref", description="Branch or tag to run on. GitHub takes no commit SHA here.")
+    ref: Trimmed = Field(alias="ref", description="Branch or tag to run on. GitHub accepts no commit SHA here.")
     inputs: WorkflowInputs = Field(
         default_factory=dict,
         alias="inputs",
-        description="Inputs of the workflow: an object, or text that holds a JSON object. At most 25 (10 on "
-        "GitHub Enterprise Server 3.19 and older). `null` leaves an input out.",
+        description="Inputs of the workflow: an object, or a JSON object as text. At most 25 (10 on GitHub "
+        "Enterprise Server 3.19 and older). `null` leaves an input out.",
     )
     timeout: Annotated[
         int, BeforeValidator(whole_number(1, MAX_TIMEOUT, "seconds"), json_schema_input_type=int | str)
@@ -60,14 +60,14 @@ class DispatchWorkflowConfig(RepositoryConfig):
     correlation_input: Text | None = Field(
         default=None,
         alias="correlationInput",
-        description="Name of an input that the workflow declares and shows in its `run-name`. This step fills "
-        "it with a marker, by which the run is found even where GitHub's answer is lost or holds no ID.",
+        description="Name of an input that the workflow declares and shows in its `run-name`. This step sets it to a "
+        "marker, which identifies the run even if GitHub's response is lost or contains no ID.",
     )
     validate_inputs: Switch = Field(
         default=False,
         alias="validateInputs",
-        description="Read the workflow file at the ref and compare its declared inputs, types, choices and required "
-        "ones with `inputs` before anything is dispatched. What cannot be read is a warning.",
+        description="Before dispatching, read the workflow file at the ref and check `inputs` against its declared "
+        "inputs, types, choices and required ones. If the file cannot be read, that is only a warning.",
     )
     cancel_on_abort: Annotated[
         Literal["cancel", "force"] | None,
@@ -76,8 +76,8 @@ class DispatchWorkflowConfig(RepositoryConfig):
         default=False,  # as a template would write it
         validate_default=True,
         alias=CANCEL_ON_ABORT,
-        description="`true`: the run is cancelled if its Promotion is Aborted, Failed or Errored, or deleted before it "
-        "Succeeded. `force`: and force-cancelled 6 minutes later, which ends steps under `if: always()` as well.",
+        description="`true`: cancel the run if its Promotion is Aborted, Failed or Errored, or deleted before it "
+        "Succeeded. `force`: also force-cancel it 6 minutes later, which ends steps under `if: always()` as well.",
     )
 
 
@@ -96,15 +96,15 @@ class DispatchOutput(Output):
         default=None,
         alias="runIDSource",
         description="How the ID is known: `response` (GitHub's own answer), `marker`, `promotion-name`, "
-        "`only-candidate`, or `host` (an earlier answer of ours that the host kept).",
+        "`only-candidate`, or `host` (an earlier answer of gha-step that the host kept).",
     )
     url: str | None = Field(default=None, alias="url", description="The run's page on GitHub.")
     links: tuple[Link, ...] | None = Field(default=None, alias="links", description="Links for the Kargo UI.")
     inputs_changed: bool | None = Field(
         default=None,
         alias="inputsChanged",
-        description="True if a repeated call came with other inputs than those that were dispatched.",
+        description="True if a repeated call has other inputs than those that were dispatched.",
     )
     dispatch: DispatchEvidence | None = Field(
-        default=None, alias="dispatch", description="Which ledger record and target this answer is about."
+        default=None, alias="dispatch", description="The ledger record and target that this answer is about."
     )

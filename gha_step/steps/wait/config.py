@@ -72,8 +72,8 @@ class OutputsConfig(ConfigModel):
     required: Switch = Field(
         default=True,
         alias="required",
-        description="Fail the step where a run that did not fail has no such artifact, or one that cannot be used; "
-        "`false`: the message says so.",
+        description="Fail the step if a run that did not fail has no such artifact, or an unusable one; with `false` "
+        "the message says so instead.",
     )
 
 
@@ -89,20 +89,20 @@ class WaitForWorkflowConfig(RunConfig):
     jobs: Annotated[tuple[Text, ...], BeforeValidator(_jobs, json_schema_input_type=list[str])] = Field(
         default_factory=tuple,  # which nobody can write
         alias="jobs",
-        description="End as these jobs end, though the run goes on; `expectedConclusion` then judges them. Each is a "
-        "job's whole name, `deploy / release` in a called workflow; those of a matrix by the name before the bracket. "
-        "Without it the step waits for the whole run.",
+        description="End when these jobs end, even if the run continues; `expectedConclusion` then applies to them. "
+        "Write each job's full name, `deploy / release` in a called workflow; for a matrix, the name before the "
+        "bracket. Without it the step waits for the whole run.",
     )
     rerun_grace: Annotated[float, BeforeValidator(_grace, json_schema_input_type=str)] = Field(
         default_factory=float,  # none, which nobody can write
         alias="rerunGrace",
-        description="After a failure wait so long for somebody to run it again: a Go duration, at most `1h`. Without "
+        description="After a failure, wait this long for somebody to re-run it: a Go duration, at most `1h`. Without "
         "it a failure is final.",
     )
     outputs: Annotated[OutputsConfig | None, BeforeValidator(_outputs, json_schema_input_type=OutputsConfig)] = Field(
         default=None,
         alias="outputs",
-        description="Hand on the values that the workflow has computed: `{}` for the defaults.",
+        description="Return values that the workflow has computed: `{}` for the defaults.",
     )
 
 
@@ -116,7 +116,7 @@ class FailedJob(Sent):
     errors: tuple[str, ...] | None = Field(
         default=None,
         alias="errors",
-        description="Its error annotations, at most three, of the first three failed jobs: where the token may read "
+        description="Its error annotations, at most three, for the first three failed jobs, if the token may read "
         "checks.",
     )
 
@@ -133,14 +133,14 @@ class WaitForWorkflowOutput(RunOutput):
     """What the step leaves in ``output``: all that is known of the run, from the first look on."""
 
     failed_jobs: tuple[FailedJob, ...] | None = Field(
-        default=None, alias="failedJobs", description="Where the run failed: the jobs by which it did."
+        default=None, alias="failedJobs", description="If the run failed: the jobs that failed it."
     )
     jobs: tuple[NamedJob, ...] | None = Field(
-        default=None, alias="jobs", description="The jobs that `jobs` names, as far as they have begun."
+        default=None, alias="jobs", description="The jobs in `jobs` that have started."
     )
     outputs: dict[str, Any] | None = Field(
         default=None,
         alias="outputs",
-        description="The JSON object in the artifact that `outputs` names, its values as they are: integers beyond "
-        "2^53 are strings of digits, and what is null in an object is left out.",
+        description="The JSON object in the artifact that `outputs` names. Values are unchanged, except that "
+        "integers beyond 2^53 are strings of digits, and null values in objects are left out.",
     )
