@@ -7,7 +7,9 @@ import re
 from collections.abc import Iterator, Sequence
 from functools import cached_property, lru_cache
 from itertools import compress
-from typing import Final
+from typing import Any, Final
+
+from gha_step.contract.json_text import parse_json
 
 _LONGEST: Final = 8_000  # characters
 _SHORTEST_IN_DISGUISE: Final = 8  # characters: less is found by chance in base64 and across spaces
@@ -179,3 +181,15 @@ def _found(raw: bytes, text: bytes, places: Sequence[int], forms: tuple[bytes, .
                 stop += len(after) - len(after.lstrip(_EDGE))
             yield start, stop
             at = text.find(form, at + len(form))
+
+
+def jwt_claims(token: str) -> dict[str, Any]:
+    """What a JSON Web Token says of itself, which proves nothing; empty: it is none."""
+    parts = token.split(".")
+    try:
+        claims = (
+            parse_json(base64.urlsafe_b64decode(parts[1] + "=" * (-len(parts[1]) % 4))) if len(parts) == 3 else None
+        )
+    except ValueError:
+        return {}
+    return claims if isinstance(claims, dict) else {}

@@ -1,14 +1,12 @@
 """Who may call: the bearer token that the host and this server share."""
 
 import os
-from base64 import urlsafe_b64decode
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
 from gha_step.contract.errors import StepError
-from gha_step.contract.json_text import parse_json
-from gha_step.contract.secret import Token
+from gha_step.contract.secret import Token, jwt_claims
 from gha_step.runtime import Clock
 from gha_step.telemetry import log
 
@@ -97,14 +95,7 @@ def subject_of(token: str, otherwise: str) -> str:
 
     :param otherwise: what is said of a token that says nothing.
     """
-    parts = token.split(".")
-    if len(parts) != 3:
-        return otherwise
-    try:
-        claims = parse_json(urlsafe_b64decode(parts[1] + "=" * (-len(parts[1]) % 4)))
-    except ValueError:
-        return otherwise
-    subject = claims.get("sub") if isinstance(claims, dict) else None
+    subject = jwt_claims(token).get("sub")
     return subject if isinstance(subject, str) and subject else otherwise
 
 

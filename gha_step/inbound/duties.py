@@ -15,6 +15,9 @@ from gha_step.ledger.leader import Leader
 from gha_step.ledger.record import Record, State
 from gha_step.ledger.store import Conflict, Standing, Store
 from gha_step.runtime import Clock, Workers
+from gha_step.steps.access import Repository
+from gha_step.steps.dispatch.task import Joined
+from gha_step.steps.dispatch.tasks import DispatchTasks
 from gha_step.telemetry import log
 
 LIST_EVERY: Final = 5.0  # seconds
@@ -60,6 +63,27 @@ def write_duty(store: Store, record: Record, duty: Duty) -> Record:
     if found is None or found.duty != duty:
         raise Conflict("the record has gone, or another process does what it owes")
     return found
+
+
+def resume(
+    dispatches: DispatchTasks,
+    record: Record,
+    repository: Callable[[Record], Repository],
+    soon: Callable[[str], None],
+) -> StepError | None:
+    """Let a task look for a record's run, or find out that its sender is gone; its end makes the next turn due.
+
+    :param repository: where the run is. :returns: what it raised: then nothing can be looked for now.
+    """
+    found: Repository | StepError
+    try:
+        found = repository(record)
+    except StepError as error:
+        found = error
+    outcome = dispatches.resume(record, found)
+    if isinstance(outcome, Joined):
+        outcome.ready.add_done_callback(lambda _: soon(record.key))
+    return found if isinstance(found, StepError) else None
 
 
 class Duties:

@@ -14,7 +14,7 @@ from gha_step.contract.repo_url import parse_repo_url
 from gha_step.github.client import Client
 from gha_step.inbound.abort import rules
 from gha_step.inbound.abort.rules import Cancel, Close, Find, Known, LookAtPromotion, Reject, Wait, next_step
-from gha_step.inbound.duties import write_duty
+from gha_step.inbound.duties import resume, write_duty
 from gha_step.inbound.promotions import Promotions
 from gha_step.inbound.rounds import pause_after
 from gha_step.ledger.duties import Cancellation
@@ -24,7 +24,6 @@ from gha_step.ledger.transitions import GaveUp, IllegalMove, advance
 from gha_step.runtime import Clock
 from gha_step.steps.access import Repositories, Repository
 from gha_step.steps.dispatch.journal import subject_of
-from gha_step.steps.dispatch.task import Joined
 from gha_step.steps.dispatch.tasks import DispatchTasks
 from gha_step.steps.repository import Credentials, RepositoryConfig
 from gha_step.steps.run_control import RunControl
@@ -188,16 +187,9 @@ class Aborts:
         duty = record.abort
         assert duty is not None
         followed.known = replace(followed.known, next_try=self._clock.now() + rules.FIND_EVERY)
-        found: Repository | StepError
-        try:
-            found = self._repository(record, duty)
-        except StepError as error:
-            found = error
-        outcome = self._dispatches.resume(record, found)
-        if isinstance(outcome, Joined):
-            outcome.ready.add_done_callback(lambda _: self._soon(record.key))
-        if isinstance(found, StepError):
-            raise found
+        error = resume(self._dispatches, record, lambda record: self._repository(record, duty), self._soon)
+        if error is not None:
+            raise error
         return record
 
     def _repository(self, record: Record, duty: Cancellation) -> Repository:

@@ -43,13 +43,12 @@ class PortApi:
     def read_run(self, run_id: str) -> RunAtPort | None:
         """An action run; ``None``: Port knows none of this ID, or does not show it yet."""
         answer = self._client.ask("get_run", "GET", _run(run_id))
-        return None if answer.status == 404 else _read(run_at_port, self._fine(answer, "get_run"), "get_run")
+        return None if answer.status == 404 else self._read(run_at_port, answer, "get_run")
 
     def read_node(self, external_id: str) -> NodeAtPort | None:
         """A node run, which can be found by its external ID only; ``None``: there is none."""
         target = f"/v1/workflows/nodes/runs?{urlencode({'external_run_id': external_id})}"
-        answer = self._fine(self._client.ask("get_node", "GET", target), "get_node")
-        return _read(node_at_port, answer, "get_node")
+        return self._read(node_at_port, self._client.ask("get_node", "GET", target), "get_node")
 
     def patch(self, kind: Kind, run_id: str, body: Mapping[str, Any]) -> Answer:
         """Change a run. Its caller looks at the status: 409 and 422 may mean that the run has ended."""
@@ -82,27 +81,26 @@ class PortApi:
         answer = self._client.ask(
             "claim_runs", "POST", "/v1/actions/runs/claim-pending", body, reserved=True, max_body=MAX_LISTING
         )
-        return _listed(self._fine(answer, "claim_runs"), "runs")
+        return self._read(_list_of("runs"), answer, "claim_runs")
 
     def claim_nodes(self, installation: str, limit: int, visibility: float) -> Sequence[Any]:
         """Node runs that wait, as `messages.of_claimed_node` reads them."""
         body = _claim(installation, min(limit, MOST_NODES), visibility)
-        return _listed(
-            self._fine(self._of_nodes("claim_nodes", "POST", "claim-pending", body), "claim_nodes"), "nodeRuns"
-        )
+        answer = self._of_nodes("claim_nodes", "POST", "claim-pending", body)
+        return self._read(_list_of("nodeRuns"), answer, "claim_nodes")
 
     def active_runs(self) -> frozenset[str]:
         """The IDs of action runs that have not ended, as many as one listing holds."""
         target = f"/v1/actions/runs?{urlencode({'version': 'v2', 'active': 'true', 'limit': MOST_ACTIVE})}"
-        answer = self._fine(self._client.ask("list_runs", "GET", target, max_body=MAX_LISTING), "list_runs")
-        runs = _listed(answer, "runs")
+        answer = self._client.ask("list_runs", "GET", target, max_body=MAX_LISTING)
+        runs = self._read(_list_of("runs"), answer, "list_runs")
         return frozenset(run["id"] for run in runs if isinstance(run, dict) and isinstance(run.get("id"), str))
 
     def register(self, installation: str, version: str) -> "Registration":
         """Make an installation of our own selectable in actions, unless there is one of this ID."""
         found = self._client.ask("get_integration", "GET", f"/v1/integration/{quote(installation, safe='')}")
         if found.status != 404:
-            return _read(_registration, self._fine(found, "get_integration"), "get_integration")
+            return self._read(_registration, found, "get_integration")
         body = {
             "installationId": installation,
             "installationAppType": APP_TYPE,
@@ -118,9 +116,7 @@ class PortApi:
 
     def kafka_login(self) -> KafkaLogin:
         """How to reach the organisation's topic."""
-        return _read(
-            read_login, self._fine(self._client.ask("kafka_credentials", "GET", KAFKA), "kafka_credentials"), KAFKA
-        )
+        return self._read(read_login, self._client.ask("kafka_credentials", "GET", KAFKA), "kafka_credentials")
 
     def _of_nodes(self, route: str, method: str, last: str, body: Mapping[str, Any]) -> Answer:
         def ask(form: str) -> Answer:
@@ -141,6 +137,13 @@ class PortApi:
                 f"{self._client.endpoint.host} refuses {route}: {answer.status} ({words(answer)})", answer.status
             )
         return answer
+
+    def _read(self, parse: Callable[[bytes], T], answer: Answer, route: str) -> T:
+        """What a 2xx holds. An odd one counts as lost: what was claimed comes again after its time-out."""
+        try:
+            return parse(self._fine(answer, route).body)
+        except ValueError as error:
+            raise Lost(f"Port answered {answer.status} to {route}, but the answer cannot be used: {error}") from None
 
 
 def _told(answer: Answer) -> Answer:
@@ -181,20 +184,12 @@ def _claim(installation: str, limit: int, visibility: float) -> dict[str, Any]:
     return {"installationId": installation, "limit": limit, "visibilityTimeoutMs": round(visibility * 1000)}
 
 
-def _listed(answer: Answer, name: str) -> list[Any]:
-    """The list of a 200. An odd answer counts as lost: what was claimed comes again after its time-out."""
-    try:
-        body = read_json(answer.body)
-    except ValueError as error:
-        raise Lost(f"Port answered 200, but the answer cannot be used: {error}") from None
-    listed = body.get(name) if isinstance(body, dict) else None
-    if not isinstance(listed, list):
-        raise Lost(f"Port answered 200, but without {name}")
-    return listed
+def _list_of(name: str) -> Callable[[bytes], list[Any]]:
+    def parse(body: bytes) -> list[Any]:
+        answer = read_json(body)
+        listed = answer.get(name) if isinstance(answer, dict) else None
+        if not isinstance(listed, list):
+            raise ValueError(f"no {name}")  # noqa: TRY004  the answer is odd, not a caller's type
+        return listed
 
-
-def _read(parse: Callable[[bytes], T], answer: Answer, route: str) -> T:
-    try:
-        return parse(answer.body)
-    except ValueError as error:
-        raise Lost(f"Port answered 200 to {route}, but the answer cannot be used: {error}") from None
+    return parse

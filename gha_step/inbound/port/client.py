@@ -108,11 +108,16 @@ class PortClient:
         :raises NotSent: it has not happened (`Limited`, `LoginRefused` among them).
         :raises Lost: it may have happened.
         """
+
+        def send(token: Token) -> Answer:
+            headers = [("Authorization", f"Bearer {token.reveal()}"), *([_RESERVED] if reserved else [])]
+            return self._send(route, method, target, headers, body, max_body).hiding(token)
+
         token = self._token()
-        answer = self._with_token(route, method, target, body, token, reserved=reserved, max_body=max_body)
+        answer = send(token)
         if answer.status == 401:
             token = self._token(token, f"the token is refused ({words(answer)})")
-            answer = self._with_token(route, method, target, body, token, reserved=reserved, max_body=max_body)
+            answer = send(token)
             if answer.status == 401:
                 with self._lock:
                     self._keeper.refused(token)
@@ -122,20 +127,6 @@ class PortClient:
         if answer.status >= 500 or answer.status < 200 or answer.status == 408:
             raise Lost(f"{self._host} answered {answer.status} to {route} ({words(answer)})")
         return answer
-
-    def _with_token(
-        self,
-        route: str,
-        method: str,
-        target: str,
-        body: Mapping[str, Any] | None,
-        token: Token,
-        *,
-        reserved: bool,
-        max_body: int,
-    ) -> Answer:
-        headers = [("Authorization", f"Bearer {token.reveal()}"), *([_RESERVED] if reserved else [])]
-        return self._send(route, method, target, headers, body, max_body).hiding(token)
 
     def _token(self, instead_of: Token | None = None, why: str = "no token") -> Token:
         """The token that holds, or a new one: who comes meanwhile waits for it. :raises NotSent: there is none now."""
@@ -212,6 +203,7 @@ class PortClient:
         self._check_hold(route)
         # Half of a surrogate pair, which a workflow's output may hold, goes as it came: as an escape.
         content = b"" if body is None else compact_json(body).encode(errors="backslashreplace")
+        sent = [] if body is None else [("Content-Type", "application/json"), ("Content-Length", str(len(content)))]
         request = Request(
             method=method,
             target=target,
@@ -220,11 +212,7 @@ class PortClient:
                 ("User-Agent", USER_AGENT),
                 ("Accept", "application/json"),
                 *headers,
-                *(
-                    []
-                    if body is None
-                    else [("Content-Type", "application/json"), ("Content-Length", str(len(content)))]
-                ),
+                *sent,
             ],
             body=content,
         )

@@ -12,7 +12,7 @@ from typing import Final
 from gha_step.contract.errors import LedgerUnavailable, StepError
 from gha_step.github.errors import GitHubError
 from gha_step.github.runs import Phase, RunReference
-from gha_step.inbound.duties import write_duty
+from gha_step.inbound.duties import resume, write_duty
 from gha_step.inbound.port import following
 from gha_step.inbound.port.api import MOST_ACTIVE, PortApi
 from gha_step.inbound.port.client import words
@@ -26,9 +26,7 @@ from gha_step.ledger.record import Record, State
 from gha_step.ledger.store import Conflict, Store
 from gha_step.ledger.transitions import GaveUp, IllegalMove, advance
 from gha_step.runtime import Clock, Workers
-from gha_step.steps.access import Repository
 from gha_step.steps.dispatch.journal import subject_of
-from gha_step.steps.dispatch.task import Joined
 from gha_step.steps.dispatch.tasks import DispatchTasks
 from gha_step.steps.wait.config import DEFAULT_ARTIFACT
 from gha_step.steps.wait.run_poller import NOTHING, RunPoller
@@ -231,12 +229,8 @@ class PortReports:
                     return Took(), ""
                 return Refusal(404), "Port knows no such run"
             case Cancel(force):
-                repository = self._github.repository_of(turn.record)
-                assert turn.record.run is not None
-                run = RunReference(repository.endpoint, repository.owner, repository.name, turn.record.run.id)
-                status = self._github.cancel(run, repository.token, force=force)
-                fine = 200 <= status < 300
-                return (Took(), "") if fine else (Refusal(status), f"GitHub does not cancel {run}: {status}")
+                self._github.cancel(turn.record, force=force)
+                return Took(), ""
             case Patch(_, body):
                 answer = self._api.patch(report.kind, report.id, body)
             case Say(_, line):
@@ -314,19 +308,9 @@ class PortReports:
 
     def _resume(self, turn: "_Turn") -> float | None:
         """Let a task look for the run, or find out that the sender is gone; its end is heard."""
-        record, followed = turn.record, turn.followed
-        found: Repository | StepError
-        try:
-            found = self._github.repository_of(record)
-        except StepError as error:
-            found = error
-        outcome = self._dispatches.resume(record, found)
-        followed.known = following.unseen(followed.known, self._clock.now())
-        if isinstance(outcome, Joined):
-            outcome.ready.add_done_callback(lambda _: self._soon(record.key))
-        if isinstance(found, StepError):
-            return self._failed(turn, str(found), found.retry_after)
-        return None
+        error = resume(self._dispatches, turn.record, self._github.repository_of, self._soon)
+        turn.followed.known = following.unseen(turn.followed.known, self._clock.now())
+        return None if error is None else self._failed(turn, str(error), error.retry_after)
 
     def _reject(self, turn: "_Turn", reason: str) -> float | None:
         try:

@@ -351,13 +351,13 @@ def told(
         case Unheard(sent):
             # A PATCH that may have been taken is followed by a read before it is repeated.
             return report, replace(known, stale=True, doubted=True) if sent and isinstance(step, Patch) else known
-        case Refusal(404) if not isinstance(step, Cancel):
+        case Refusal(404):
             return _missing(report, known, now)
         case Refusal(status) if isinstance(step, Patch | Say) and status in _FINAL_STATUSES:
             return _refused(step, status, report, known)
         case Refusal() if isinstance(step, Ack):  # it may have ended: the rest does not wait for the ack
             return report, replace(known, ack_at=now + ACK_REFUSED, stale=True, doubted=True)
-        case Refusal(status) if not (isinstance(step, Cancel) and status == 409):  # 409: the run has ended already
+        case Refusal():
             return report, known
     if isinstance(step, Patch) and step.part == "external ID":
         return report, replace(known, id_told=True)

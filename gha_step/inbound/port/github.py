@@ -15,7 +15,6 @@ from gha_step.credentials.github_secret import ACCESS_TOKEN, BASE_URL
 from gha_step.credentials.secrets import SecretReader
 from gha_step.github.app import Installation
 from gha_step.github.app_tokens import AppTokens
-from gha_step.github.cancelling import ask_to_cancel, asked_of
 from gha_step.github.client import Client
 from gha_step.github.endpoint import Endpoint, resolve_endpoint
 from gha_step.github.errors import BadEndpoint, BadPrivateKey, GitHubError, RateLimited, Refused, Unclear, Unreachable
@@ -28,6 +27,7 @@ from gha_step.ledger.record import Record
 from gha_step.runtime import Clock, Workers
 from gha_step.steps.access import Repositories, Repository
 from gha_step.steps.repository import RepositoryConfig
+from gha_step.steps.run_control import RunControl
 
 GIT: Final = "git"
 INSTALLED_FOR: Final = 3600.0  # seconds for which an owner's installation is believed
@@ -194,16 +194,10 @@ class GitHubOfPort:
             self._branches[key] = (branch, fit, now + BRANCH_FOR)
         return branch
 
-    def cancel(self, run: RunReference, token: Token, *, force: bool) -> int:
-        """Ask for the run to be cancelled; the status of a clear answer: 409, it has ended, among them.
-
-        :raises GitHubError: no clear answer, or a limit.
-        """
-        asked = asked_of(run)
-        answer = ask_to_cancel(self._client, asked, run, token, run.repository_path, force=force)
-        if answer.status >= 500 or answer.status in (301, 302, 307, 308, 401, 403, 408, 429):
-            raise read_refusal(answer, asked, token)
-        return answer.status
+    def cancel(self, record: Record, *, force: bool) -> None:
+        """Ask for a recorded run to be cancelled, unless it has ended. :raises StepError: it is refused, or not now."""
+        assert record.run is not None
+        RunControl(self._client, self.repository_of(record), record.run.id).cancel(force=force)
 
 
 def passing(error: StepError) -> bool:

@@ -48,6 +48,7 @@ SHORTEST: Final = 1.0  # seconds between two tries, …
 LONGEST: Final = 60.0  # … growing to this
 APART: Final = 0.5  # seconds between two tries of those that wait at gates, however many they are
 LATE: Final = 330.0  # seconds for which an owner's late word may still say that nothing was sent
+_NO_TARGET: Final = Target(api_base="", repo="", workflow="", ref="")
 
 
 @dataclass(frozen=True)
@@ -362,10 +363,7 @@ class Door:
         problem: StepError | None = None
         request: DispatchRequest | None = None
         if isinstance(run, Unusable):
-            problem = ConfigError(run.problem)
-            return DispatchCall(
-                key, None, _payload(Target(api_base="", repo="", workflow="", ref="")), problem, None, arrived
-            )
+            return DispatchCall(key, None, _payload(_NO_TARGET), ConfigError(run.problem), None, arrived)
         owner = run.org or self._rules.org
         target = Target(api_base="", repo=f"{owner}/{run.repo}".lower(), workflow=run.workflow, ref=run.ref or "")
         payload = _payload(target, digest(dict(run.inputs)), round(self._rules.timeout))
@@ -376,7 +374,7 @@ class Door:
         except StepError as error:
             problem = error if not passing(error) or isinstance(error, NotYet) else _not_yet(error)
         if too_long(_fields(payload.target)) is not None:  # no record can hold it
-            payload = _payload(Target(api_base="", repo="", workflow="", ref=""))
+            payload = _payload(_NO_TARGET)
         return DispatchCall(key, request, payload, problem, None, arrived)
 
     def _check(self, run: PortRun, owner: str) -> None:

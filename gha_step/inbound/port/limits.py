@@ -6,7 +6,7 @@ epoch seconds in another.
 
 from typing import Final
 
-from gha_step.github.messages import Answer, date
+from gha_step.github.messages import Answer, date, number, retry_after
 
 LONGEST: Final = 600.0  # seconds: no wait is longer without a new try
 SHORTEST: Final = 1.0
@@ -22,28 +22,20 @@ def wait_of(answer: Answer) -> float | None:
     if answer.status == 429:
         wait = _reset(answer)
         if wait is None:
-            wait = _number(answer.headers.get("retry-after"))
+            wait = retry_after(answer)
         return _bounded(DEFAULT if wait is None else wait)
-    if _number(answer.headers.get("x-ratelimit-remaining")) == 0 and (wait := _reset(answer)) is not None:
+    if number(answer.headers.get("x-ratelimit-remaining")) == 0 and (wait := _reset(answer)) is not None:
         return _bounded(wait)
     return None
 
 
 def _reset(answer: Answer) -> float | None:
     """Seconds until the limit's window ends, by the answer's own Date where a point in time is told."""
-    reset = _number(answer.headers.get("x-ratelimit-reset"))
+    reset = number(answer.headers.get("x-ratelimit-reset"))
     if reset is None or reset <= _EPOCH:
         return reset
     now = date(answer)
     return None if now is None else reset - now
-
-
-def _number(text: str | None) -> float | None:
-    if text is None or len(text) > 20:
-        return None
-    whole, _, fraction = text.strip().partition(".")
-    digits = (whole + fraction).isascii() and (whole + fraction).isdigit()
-    return float(text) if digits else None
 
 
 def _bounded(wait: float) -> float:

@@ -8,12 +8,11 @@ organisation.
 Source: facts/port.md 3.
 """
 
-import base64
 from dataclasses import dataclass
 from typing import Final
 
 from gha_step.contract.json_text import parse_json
-from gha_step.contract.secret import Token
+from gha_step.contract.secret import Token, jwt_claims
 
 EVERY: Final = 60.0  # seconds between two requests for a token
 LONGEST_TOKEN: Final = 16 << 10  # characters
@@ -39,7 +38,7 @@ def read_grant(body: bytes) -> Grant:
         raise ValueError("no accessToken")
     if isinstance(lifetime, bool) or not isinstance(lifetime, int | float) or lifetime < 0:
         raise ValueError("no expiresIn")
-    claims = _claims(token)
+    claims = jwt_claims(token)  # believed only for words in messages: Port itself decides what the token may do
     machine, personal, org_id = claims.get("isMachine"), claims.get("personalToken"), claims.get("orgId")
     if personal is True:
         machine = False
@@ -53,16 +52,6 @@ def read_grant(body: bytes) -> Grant:
 
 def _sendable(text: str) -> bool:
     return all(33 <= ord(character) <= 126 for character in text)
-
-
-def _claims(token: str) -> dict[str, object]:
-    """What a JWT says. It is believed only for words in messages: Port itself decides what the token may do."""
-    try:
-        middle = token.split(".")[1]
-        claims = parse_json(base64.urlsafe_b64decode(middle + "=" * (-len(middle) % 4)))
-    except (IndexError, ValueError):
-        return {}
-    return claims if isinstance(claims, dict) else {}
 
 
 class TokenKeeper:
