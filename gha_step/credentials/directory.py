@@ -43,7 +43,7 @@ class DirectorySecrets:
 
     def labelled(self, namespace: str) -> Iterator[LabelledSecret]:
         """Files have no labels: a Secret with a key ``repoURL`` counts as labelled."""
-        check_namespace(namespace, "context.project")
+        check_namespace(namespace)
         folder = self._root / namespace
         try:
             names = [entry.name for entry in folder.iterdir() if is_object_name(entry.name)]

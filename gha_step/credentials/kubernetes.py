@@ -72,7 +72,7 @@ class KubernetesSecrets:
             raise SecretsUnavailable(f"{_not_now(project, name)}: its data is not in base64") from None
 
     def labelled(self, namespace: str) -> Iterator[LabelledSecret]:
-        check_namespace(namespace, "context.project")
+        check_namespace(namespace)
         not_now = f"the Secrets of the namespace {namespace} cannot be listed now"
         try:
             yield from self._lists.read(namespace, lambda: self._git_credentials(namespace))

@@ -52,15 +52,14 @@ class SecretReader(Protocol):
         """Secrets of ``namespace`` without that label, at most `MOST_UNLABELLED`: for a hint, so it never raises."""
 
 
-def check_namespace(name: str, what: str) -> None:
+def check_namespace(name: str) -> None:
     """Refuse what is no name of a namespace: it could lead out of the place where Secrets live.
 
-    :param what: where the name comes from.
     :raises CredentialsError: not repeating it.
     """
     if not is_namespace_name(name):
         raise CredentialsError(
-            f"{what} is not the name of a namespace (lower-case letters, digits and '-', at most 63)"
+            "context.project is not the name of a namespace (lower-case letters, digits and '-', at most 63)"
         )
 
 
@@ -79,7 +78,7 @@ def check_names(project: str, name: str) -> None:
 
     :raises CredentialsError: naming which of the two, not repeating it.
     """
-    check_namespace(project, "context.project")
+    check_namespace(project)
     if not is_object_name(name):
         raise CredentialsError(
             f"project {project}: config.credentials.secretName is not the name of a Secret "

@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 from gha_step.contract.secret import Token
 from gha_step.github.endpoint import Endpoint
-from gha_step.github.errors import BadPrivateKey, Refused, Unclear
+from gha_step.github.errors import BadPrivateKey, GitHubError, Refused, Unclear
 from gha_step.github.messages import Answer, ErrorBody, date, error_body, positive_id
 from gha_step.github.refusals import PASSING, Asked, known_cause, rate_limit, said
 
@@ -104,13 +104,7 @@ def installation_token(answer: Answer, app: Installation, now: float) -> Install
     """
     if answer.status == 201:
         return _granted(answer, app, now)
-    body, asked = error_body(answer), app.asked
-    if limited := rate_limit(answer, body, asked):
-        raise limited
-    if 300 <= answer.status < 500 and answer.status not in PASSING:
-        message = f"{app.endpoint.host} gives no token to {app} ({said(answer, body)}): {_advice(answer, body, app)}"
-        raise Refused(message, answer.status, body.words, answer.headers.get("location"))
-    raise Unclear(f"{app.endpoint.host} answered {said(answer, body)} to the request for a token for {app}")
+    raise _refusal(answer, app, app.asked, f"gives no token to {app}", f"a token for {app}")
 
 
 def _granted(answer: Answer, app: Installation, now: float) -> InstallationToken:
@@ -144,21 +138,27 @@ def installation_number(answer: Answer, app: Installation) -> int:
             return positive_id(answer.json()["id"])
         except (ValueError, KeyError, TypeError):
             raise Unclear(f"{app.endpoint.host} answered 200, but not with an installation") from None
-    body, (asked, _) = error_body(answer), installation_request(app)
-    if limited := rate_limit(answer, body, asked):
-        raise limited
+    asked, _ = installation_request(app)
     name = f"{app.owner}/{app.repo}"
     if answer.status == 404:
         raise Refused(
             f"the GitHub App {app.issuer} is not installed for {name} on {app.endpoint.host}: install it there, "
             "and let it see the repository",
             404,
-            body.words,
+            error_body(answer).words,
         )
+    raise _refusal(answer, app, asked, f"does not show {asked.subject}", f"the installation for {name}")
+
+
+def _refusal(answer: Answer, app: Installation, asked: Asked, does: str, subject: str) -> GitHubError:
+    """The error for any answer but the one that was asked for: the server ``does`` not give ``subject``."""
+    body, host = error_body(answer), app.endpoint.host
+    if limited := rate_limit(answer, body, asked):
+        return limited
     if 300 <= answer.status < 500 and answer.status not in PASSING:
-        message = f"{app.endpoint.host} does not show the installation of the GitHub App {app.issuer} for {name} "
-        raise Refused(f"{message}({said(answer, body)}): {_advice(answer, body, app)}", answer.status, body.words)
-    raise Unclear(f"{app.endpoint.host} answered {said(answer, body)} to the request for the installation for {name}")
+        message = f"{host} {does} ({said(answer, body)}): {_advice(answer, body, app)}"
+        return Refused(message, answer.status, body.words, answer.headers.get("location"))
+    return Unclear(f"{host} answered {said(answer, body)} to the request for {subject}")
 
 
 def clock_error(answer: Answer, assumed: float) -> float | None:

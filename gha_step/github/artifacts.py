@@ -154,7 +154,7 @@ def outputs_of(answer: Answer) -> str:
     stored = answer.body
     content = _only_file(stored) if stored.startswith((b"PK\x03\x04", b"PK\x05\x06")) else stored
     if len(content) > MAX_OBJECT:
-        raise _too_large(len(content))
+        raise too_large(len(content))
     try:
         value = Answer(200, {}, content.removeprefix(b"\xef\xbb\xbf"), answer.secrets).json(unique=True)
     except ValueError as error:
@@ -166,7 +166,8 @@ def outputs_of(answer: Answer) -> str:
     return compact_json(_kept(value))
 
 
-def _too_large(size: int | None = None) -> BadArtifact:
+def too_large(size: int | None = None) -> BadArtifact:
+    """What is refused as longer than outputs may be; ``size``: bytes, where they are known."""
     what = f"more than {MAX_OBJECT} bytes" if size is None else f"{size} bytes"
     return BadArtifact(f"its file has {what}; the maximum is {MAX_OBJECT}: write only what later steps use")
 
@@ -174,12 +175,7 @@ def _too_large(size: int | None = None) -> BadArtifact:
 def check_size(artifact: Artifact) -> None:
     """Refuse by what GitHub tells of it, before anything is read. :raises BadArtifact: it is too large."""
     if artifact.size > MAX_STORED:
-        raise _too_large(artifact.size)
-
-
-def too_large() -> BadArtifact:
-    """It is longer than GitHub told."""
-    return _too_large()
+        raise too_large(artifact.size)
 
 
 def _only_file(archive: bytes) -> bytes:
@@ -212,7 +208,7 @@ def _only_file(archive: bytes) -> bytes:
     ):
         raise BadArtifact("its archive is damaged: run the workflow again") from None
     if len(content) > MAX_OBJECT:
-        raise _too_large()
+        raise too_large()
     return content
 
 

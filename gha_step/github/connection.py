@@ -6,7 +6,6 @@ why the bytes are handled here (see `gha_step.github.exchange`).
 """
 
 import base64
-import ipaddress
 import os
 import socket
 import ssl
@@ -113,12 +112,12 @@ class SocketConnector:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             if proxy and proxy.tls:
                 sock.settimeout(patience.left())
-                sock = self._secure_proxy(proxy, sock)
+                sock = self._secure(sock, proxy.host, f"the proxy {proxy.host} port {proxy.port}", VARIABLE)
             if proxy:
                 _open_tunnel(sock, endpoint, proxy.login, patience)
             if endpoint.tls:
                 sock.settimeout(patience.left())
-                sock = self._secure(sock, endpoint, where)
+                sock = self._secure(sock, endpoint.host, where, endpoint.named_by, verify=endpoint.verify)
         except GitHubError:
             sock.close()
             raise
@@ -141,30 +140,20 @@ class SocketConnector:
         except OSError as error:
             raise Unreachable(f"{where} cannot be reached ({cause_of(error)}): {hint}") from None
 
-    def _secure_proxy(self, proxy: Proxy, sock: socket.socket) -> socket.socket:
-        context = self._context(verify=True)
-        try:
-            return context.wrap_socket(sock, server_hostname=proxy.host)
-        except ssl.SSLCertVerificationError as error:
-            check_authorities(context)
-            raise Untrusted(
-                f"the certificate of the proxy {proxy.host} port {proxy.port} is not trusted: "
-                f"{wrong_with(error, proxy.host, VARIABLE)}"
-            ) from None
-
-    def _secure(self, sock: socket.socket, endpoint: Endpoint, where: str) -> socket.socket:
-        context = self._context(endpoint.verify)
+    def _secure(
+        self, sock: socket.socket, host: str, where: str, named_by: str, *, verify: bool = True
+    ) -> socket.socket:
+        context = self._context(verify)
         try:
             if not isinstance(sock, ssl.SSLSocket):
-                return context.wrap_socket(sock, server_hostname=endpoint.host)
+                return context.wrap_socket(sock, server_hostname=host)
             from urllib3.util.ssltransport import SSLTransport  # ssl itself has no TLS within TLS
 
-            return SSLTransport(sock, context, server_hostname=endpoint.host)  # type: ignore[return-value]
+            return SSLTransport(sock, context, server_hostname=host)  # type: ignore[return-value]
         except ssl.SSLCertVerificationError as error:
             check_authorities(context)
-            raise Untrusted(
-                f"the certificate of {where} is not trusted: {wrong_with(error, endpoint.host, endpoint.named_by)}"
-            ) from None
+            why = wrong_with(error, host, named_by)
+            raise Untrusted(f"the certificate of {where} is not trusted: {why}") from None
 
     def _dial(self, endpoint: Endpoint, patience: "_Patience") -> socket.socket:
         """A TCP connection to an address that was checked. :raises OSError: none of the host's addresses takes one."""
@@ -235,7 +224,7 @@ def _open_tunnel(sock: socket.socket, endpoint: Endpoint, login: str | None, pat
     """Ask the proxy for a tunnel (RFC 9110, CONNECT)."""
     import h11  # only those pay who have a proxy
 
-    host = f"[{endpoint.host}]" if _is_ipv6(endpoint.host) else endpoint.host
+    host = f"[{endpoint.host}]" if ":" in endpoint.host else endpoint.host
     target = f"{host}:{endpoint.port}"
     headers = [("Host", target)]
     if login is not None:
@@ -254,10 +243,3 @@ def _open_tunnel(sock: socket.socket, endpoint: Endpoint, login: str | None, pat
     if not isinstance(event, h11.Response) or not 200 <= event.status_code < 300:
         status = event.status_code if isinstance(event, h11.Response) else "nothing"
         raise Unreachable(f"the proxy that HTTPS_PROXY names answered {status} to a tunnel to {target}")
-
-
-def _is_ipv6(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).version == 6
-    except ValueError:
-        return False

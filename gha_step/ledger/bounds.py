@@ -59,14 +59,14 @@ COUNTS: Final = {
 }
 
 
-def too_long(named: Iterable[tuple[str, str]], most: int = NAME) -> str | None:
+def too_long(named: Iterable[tuple[str, str]]) -> str | None:
     """Which value no record can hold, if any.
 
     :param named: names as the user knows them, and values.
     """
     for name, value in named:
-        if len(value) > most:
-            return f"{name}: has {len(value)} characters; the maximum is {most}"
+        if len(value) > NAME:
+            return f"{name}: has {len(value)} characters; the maximum is {NAME}"
     return None
 
 

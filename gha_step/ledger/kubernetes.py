@@ -7,7 +7,7 @@ resourceVersion; every read that decides anything is a quorum read. It remembers
 
 import re
 import threading
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
 from functools import lru_cache
@@ -203,18 +203,9 @@ class KubernetesStore:
         return iter(sorted(map(_decode, self._objects()), key=lambda record: -record.created_at))
 
     def owed(self) -> Iterator[Record]:
-        for project, path in self._collections():
-            owing: list[Record] = []
-            with _translated(RECORDS, "list", project):
-                for one in self._api.items(path, {"labelSelector": f"{DUTY_LABEL}={_OPEN}"}):
-                    try:
-                        record = _decode(_object(one))
-                    except LedgerError as error:
-                        log.error("%s", error)
-                    else:
-                        if record.owes:  # the label is for finding it: anybody may have written it
-                            owing.append(record)
-            yield from owing
+        for record in self._readable(log.error, {"labelSelector": f"{DUTY_LABEL}={_OPEN}"}):
+            if record.owes:  # the label is for finding it: anybody may have written it
+                yield record
 
     def of_run(self, run_id: int) -> Iterator[Record]:
         """The records of the dispatch that made this run and of the steps that cancel it, perhaps not the newest: from
@@ -223,24 +214,19 @@ class KubernetesStore:
         :raises LedgerError: they cannot be listed, or not be read.
         """
         of_run = {"labelSelector": f"{RUN_LABEL}={run_id}", "resourceVersion": "0"}
-        for project, path in self._collections():
-            with _translated(RECORDS, "list", project):
-                found = [*islice(self._api.items(path, of_run), MOST_OLDER)]
-            for record in map(_decode, map(_object, found)):
-                if _run_of(record) == run_id:  # the label is for finding it
-                    yield record
+        for record in map(_decode, self._objects(of_run, most=MOST_OLDER)):
+            if _run_of(record) == run_id:  # the label is for finding it
+                yield record
 
     def census(self) -> dict[str, Standing]:
         """Of those that are over nothing but the metadata is read: there may be many, and large ones."""
         standing: dict[str, Standing] = dict.fromkeys(State, Standing())
         over = f"({','.join(sorted(FINAL))})"
-        for project, path in self._collections():
-            with _translated(RECORDS, "list", project):
-                for one in self._api.items(path, {"labelSelector": f"{STATE_LABEL} in {over}"}, metadata_only=True):
-                    _count(standing, (_object(one)["metadata"].get("labels") or {}).get(STATE_LABEL), _made(one))
-                for one in self._api.items(path, {"labelSelector": f"{STATE_LABEL} notin {over}"}):
-                    made = (one.get("step") or {}).get("createdAt")
-                    _count(standing, (one.get("progress") or {}).get("state"), made or _made(one))
+        for one in self._objects({"labelSelector": f"{STATE_LABEL} in {over}"}, metadata_only=True):
+            _count(standing, (one["metadata"].get("labels") or {}).get(STATE_LABEL), _made(one))
+        for one in self._objects({"labelSelector": f"{STATE_LABEL} notin {over}"}):
+            made = (one.get("step") or {}).get("createdAt")
+            _count(standing, (one.get("progress") or {}).get("state"), made or _made(one))
         return standing
 
     def readable(self, unreadable: list[str]) -> Iterator[Record]:
@@ -248,11 +234,7 @@ class KubernetesStore:
 
         :raises LedgerUnavailable: they cannot be listed.
         """
-        for found in self._objects():
-            try:
-                yield _decode(found)
-            except LedgerError as error:
-                unreadable.append(str(error))
+        return self._readable(unreadable.append)
 
     def prune(self, unneeded: Callable[[Record], bool]) -> tuple[int, list[str]]:
         """Delete the records that owe nothing and are ``unneeded``; how many, and why others cannot be read.
@@ -261,18 +243,9 @@ class KubernetesStore:
 
         :raises LedgerUnavailable: they cannot be listed, or not be deleted.
         """
-        deleted, unreadable = 0, []
-        for project, path in self._collections():
-            with _translated(_PRUNED, "list", project):
-                found = map(_object, self._api.items(path, {"labelSelector": f"!{DUTY_LABEL}"}))
-                for one in found:
-                    try:
-                        record = _decode(one)
-                    except LedgerError as error:
-                        unreadable.append(str(error))
-                    else:
-                        if not record.owes and unneeded(record):
-                            deleted += self._delete(record)
+        unreadable: list[str] = []
+        owing_nothing = self._readable(unreadable.append, {"labelSelector": f"!{DUTY_LABEL}"}, _PRUNED)
+        deleted = sum(self._delete(one) for one in owing_nothing if not one.owes and unneeded(one))
         return deleted, unreadable
 
     def _delete(self, record: Record) -> bool:
@@ -284,11 +257,28 @@ class KubernetesStore:
                 return False
         return True
 
-    def _objects(self) -> Iterator[_Object]:
+    def _readable(
+        self, tell: Callable[[str], None], query: Mapping[str, str] | None = None, resource: Resource = RECORDS
+    ) -> Iterator[Record]:
+        """The records that can be read; why others cannot is told."""
+        for found in self._objects(query, resource):
+            try:
+                yield _decode(found)
+            except LedgerError as error:
+                tell(str(error))
+
+    def _objects(
+        self,
+        query: Mapping[str, str] | None = None,
+        resource: Resource = RECORDS,
+        *,
+        metadata_only: bool = False,
+        most: int | None = None,
+    ) -> Iterator[_Object]:
+        """The objects of the projects' records, page by page; of each collection at most so many."""
         for project, path in self._collections():
-            with _translated(RECORDS, "list", project):
-                for found in self._api.items(path):
-                    yield _object(found)
+            with _translated(resource, "list", project):
+                yield from map(_object, islice(self._api.items(path, query, metadata_only=metadata_only), most))
 
     def _collections(self) -> Iterator[tuple[str | None, str]]:
         """Where the records of the projects are listed; ``None``: those of all."""
