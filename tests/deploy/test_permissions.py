@@ -12,7 +12,7 @@ import re
 import subprocess
 import time
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -382,37 +382,20 @@ def test_what_is_refused_is_refused_for_want_of_a_right(tried: tuple[KubeApi, st
 # ---------------------------------------------------------------- components
 
 
-def by_url(steps_of: Sequence[Step]) -> list[dict[str, Any]]:
-    """The same configs, in the form since v1.9."""
-    return [
-        {name: value for name, value in step.config.items() if name not in ("credentials", "owner", "repo")}
-        | {"repoURL": f"https://{HOST}/myorg/my-app"}
-        for step in steps_of
-    ]
-
-
-@pytest.mark.parametrize("side", SIDES)
-@pytest.mark.parametrize("allowed", [True, False], ids=["with the component", "without"])
-def test_repo_url_needs_the_component_that_lists_secrets(
-    world: World, tmp_path: Path, side: str, *, allowed: bool
-) -> None:
-    project = world.project()
+def dispatched_by_url(
+    world: World, project: str, side: str, objects: Objects, *, kept_in: str, more: Objects | None = None
+) -> End:
+    """A dispatch by ``repoURL``, whose credentials are a Secret of the namespace ``kept_in``."""
     credentials = {
-        "metadata": {"name": "git", "labels": {"kargo.akuity.io/cred-type": "git"}},
+        "metadata": {"name": f"git-{project}", "labels": {"kargo.akuity.io/cred-type": "git"}},
         "stringData": {"repoURL": f"https://{HOST}/myorg/my-app", "username": "kargo", "password": EXAMPLE_TOKEN},
     }
-    world.cluster.admin.create(f"/api/v1/namespaces/{project}/secrets", credentials)
-    objects = project_objects(tmp_path, side, project, *(["git-credentials"] if allowed else []))
-    with SIDES[side](world, project, objects) as ask:
+    world.cluster.admin.create(f"/api/v1/namespaces/{kept_in}/secrets", credentials)
+    with granted(world.cluster, more or []), SIDES[side](world, project, objects) as ask:
         promotion = world.promotion(project)
-        (config, _) = by_url(steps(promotion))
-        end = follow(ask, promotion, Step("dispatch", config))
-    if allowed:
-        assert end.status == "Succeeded", end
-    else:
-        assert end.status == "Failed"
-        assert "may not be listed" in end.message
-        assert "verbs: [list]" in end.message
+        by_secret = steps(promotion)[0].config
+        config = {name: by_secret[name] for name in by_secret if name not in ("credentials", "owner", "repo")}
+        return follow(ask, promotion, Step("dispatch", config | {"repoURL": f"https://{HOST}/myorg/my-app"}))
 
 
 @contextmanager
@@ -429,30 +412,31 @@ def granted(cluster: Cluster, objects: Objects) -> Iterator[None]:
 
 
 @pytest.mark.parametrize("side", SIDES)
+@pytest.mark.parametrize("allowed", [True, False], ids=["with the component", "without"])
+def test_repo_url_needs_the_component_that_lists_secrets(
+    world: World, tmp_path: Path, side: str, *, allowed: bool
+) -> None:
+    project = world.project()
+    objects = project_objects(tmp_path, side, project, *(["git-credentials"] if allowed else []))
+    end = dispatched_by_url(world, project, side, objects, kept_in=project)
+    assert end.status == ("Succeeded" if allowed else "Failed"), end
+    if not allowed:
+        assert "may not be listed" in end.message
+        assert "verbs: [list]" in end.message
+
+
+@pytest.mark.parametrize("side", SIDES)
 @pytest.mark.parametrize("allowed", [False, True], ids=["without", "with the folder"])
 def test_shared_credentials_need_the_folder_that_lists_them(
     world: World, tmp_path: Path, side: str, *, allowed: bool
 ) -> None:
     project = world.project()
-    credentials = {
-        "metadata": {"name": f"git-{project}", "labels": {"kargo.akuity.io/cred-type": "git"}},
-        "stringData": {"repoURL": f"https://{HOST}/myorg/my-app", "username": "kargo", "password": EXAMPLE_TOKEN},
-    }
-    world.cluster.admin.create(f"/api/v1/namespaces/{SHARED}/secrets", credentials)
     folder = DEPLOY / side / "shared-credentials"
     shared = json.loads(json.dumps(rendered(folder, kubectl_path())).replace(":my-project:", f":{project}:"))
     objects = project_objects(tmp_path, side, project, "git-credentials")
-    with (
-        granted(world.cluster, shared if allowed else []),
-        SIDES[side](world, project, objects) as ask,
-    ):
-        promotion = world.promotion(project)
-        (config, _) = by_url(steps(promotion))
-        end = follow(ask, promotion, Step("dispatch", config))
-    if allowed:
-        assert end.status == "Succeeded", end
-    else:
-        assert end.status == "Failed"
+    end = dispatched_by_url(world, project, side, objects, kept_in=SHARED, more=shared if allowed else [])
+    assert end.status == ("Succeeded" if allowed else "Failed"), end
+    if not allowed:
         assert f"the Secrets of the namespace {SHARED} may not be listed" in end.message
         assert f"deploy/{side}/shared-credentials" in end.message
 

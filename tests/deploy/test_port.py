@@ -18,8 +18,10 @@ from gha_step.emulator.port import (
     example,
 )
 from gha_step.ledger.kubernetes import KubernetesStore
+from gha_step.ledger.record import State
 from tests.deploy.clusters import grant, prepare
 from tests.deploy.manifests import manifest, pod_settings
+from tests.support.clock import eventually
 from tests.support.cluster import Cluster
 from tests.support.github import NAMED, WORKFLOW
 from tests.support.process import Served
@@ -73,6 +75,7 @@ class Replicas:
 
 def test_two_replicas_end_all_runs_truly_whichever_is_killed(cluster: Cluster, tmp_path: Path) -> None:
     github, port, dice = GitHub(), example(), random.Random(5000)
+    known = 0  # runs that GitHub has named at least: the others of a batch may be on the wire when a replica is killed
     text = WORKFLOW.format(title=NAMED)
     github.repository("myorg/my-app").add_workflow("named.yml", text, queued_for=0.2, runs_for=1.0)
     with serve(github) as github_url, serve(port) as port_url:
@@ -80,11 +83,13 @@ def test_two_replicas_end_all_runs_truly_whichever_is_killed(cluster: Cluster, t
         replicas = Replicas(cluster, tmp_path, port_url)
         try:
             pressed: list[ActionRun] = []
-            for kill in range(KILLS):
-                pressed += [_press(port, number) for number in range(len(pressed), (kill + 1) * RUNS // KILLS)]
-                time.sleep(dice.uniform(0.0, 3.0))
-                replicas.kill(kill % 2)
             store = KubernetesStore(cluster.admin, frozenset({NAMESPACE}))
+            for kill in range(KILLS):
+                batch = range(len(pressed), (kill + 1) * RUNS // KILLS)
+                pressed += [_press(port, number) for number in batch]
+                known += dice.randrange(len(batch) // 2, len(batch))
+                eventually(lambda: store.census()[State.ACCEPTED].records >= known)  # noqa: B023  called here
+                replicas.kill(kill % 2)
             deadline = time.monotonic() + END_WITHIN
             while not (all(one.ended for one in pressed) and not list(store.owed())):
                 assert time.monotonic() < deadline, ([one for one in pressed if not one.ended], list(store.owed()))
@@ -99,7 +104,7 @@ def test_two_replicas_end_all_runs_truly_whichever_is_killed(cluster: Cluster, t
         else:
             assert (one.status, started[str(one.properties["image_tag"])]) == ("SUCCESS", 1), one
     assert len(pressed) == RUNS
-    assert sum(one.label == "unknown" for one in pressed) < RUNS / 2
+    assert sum(one.label == "unknown" for one in pressed) <= RUNS - known
 
 
 def _press(port: Port, number: int) -> ActionRun:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import pytest
 
 from gha_step.emulator import API_2022, GitHub, Response, Token
-from tests.support.clock import START, VirtualClock
+from tests.support.clock import START
 
 from .asking import FLOW, REPO, ask, dispatch, message
 
@@ -86,19 +86,6 @@ def test_an_emulator_may_begin_empty() -> None:
     assert ask(github, REPO).status == 404
 
 
-def test_a_revoked_token_is_bad_at_once(github: GitHub) -> None:
-    github.remove_token("emulator-token")
-    assert dispatch(github).status == 401
-
-
-def test_a_token_not_authorised_for_sso_is_sent_to_the_authorisation(github: GitHub) -> None:
-    github.add_token(Token("t", sso_authorized=False))
-    response = dispatch(github, token="t")
-    assert response.status == 403
-    assert (response.header("X-GitHub-SSO") or "").startswith("required; url=https://github.com/orgs/myorg/sso?")
-    assert message(response).startswith("Resource protected by organization SAML enforcement.")
-
-
 @pytest.mark.parametrize(("method", "status"), [("GET", 301), ("POST", 307)])
 def test_a_renamed_repository_redirects_to_its_id(github: GitHub, method: str, status: int) -> None:
     github.rename_repository("myorg/my-app", "myorg/new-app")
@@ -163,71 +150,11 @@ def test_documentation_urls_name_the_server_generation() -> None:
     assert url("ghes-3.19") == f"https://docs.github.com/enterprise-server@3.19/rest{anchor}"
 
 
-@pytest.mark.parametrize("status", [403, 429])
-def test_a_secondary_limit_ends_by_itself_and_says_when(github: GitHub, clock: VirtualClock, status: int) -> None:
-    github.limit_rate(90, secondary=True, status=status)
-    response = dispatch(github)
-    assert (response.status, response.header("Retry-After")) == (status, "90")
-    assert message(response).startswith("You have exceeded a secondary rate limit.")
-    clock.forward(90)
-    assert dispatch(github).status == 204
-    assert len(github.runs) == 1
-
-
-def test_a_secondary_limit_may_not_say_when_and_may_hold_for_one_operation(github: GitHub) -> None:
-    github.limit_rate(60, secondary=True, retry_after=False, operation="dispatch")
-    assert dispatch(github).header("Retry-After") is None
-    assert ask(github, REPO).status == 200
-
-
-def test_the_primary_limit_names_its_reset_by_githubs_own_clock() -> None:
-    clock = VirtualClock()
-    github = GitHub(now=clock.now, skew=-3600)
-    github.limit_rate(120)
-    response = dispatch(github)
-    assert response.status == 403
-    assert message(response).startswith("API rate limit exceeded for user ID ")
-    assert response.header("X-RateLimit-Remaining") == "0"
-    assert response.header("X-RateLimit-Reset") == str(int(START) - 3600 + 120)
-    assert response.header("Date") == "Tue, 14 Nov 2023 21:13:20 GMT"
-
-
-def test_an_enforced_limit_is_used_up_and_renewed() -> None:
-    clock = VirtualClock()
-    github = GitHub(now=clock.now, rate_limit=2)
-    assert [ask(github, REPO).header("X-RateLimit-Remaining") for _ in range(2)] == ["1", "0"]
-    assert ask(github, REPO).status == 403
-    assert ask(github, "/rate_limit").status == 200
-    github.add_token("another")
-    assert ask(github, REPO, token="another").status == 200
-    clock.forward(3600)
-    assert ask(github, REPO).status == 200
-
-
 def test_an_enterprise_server_limits_nobody_by_default() -> None:
     github = GitHub("ghes-3.20")
     response = ask(github, REPO)
     assert (response.header("X-RateLimit-Limit"), response.header("X-GitHub-Enterprise-Version")) == (None, "3.20.0")
     assert message(ask(github, "/rate_limit")) == "Rate limiting is not enabled."
-
-
-def test_an_unchanged_answer_is_304_and_free(github: GitHub, clock: VirtualClock) -> None:
-    dispatch(github)
-    target = f"{REPO}/actions/runs/17000000001"
-    first = ask(github, target)
-    etag = first.header("ETag") or ""
-    same = ask(github, target, headers={"If-None-Match": etag})
-    assert (same.status, same.body, same.header("ETag")) == (304, b"", etag)
-    assert same.header("X-RateLimit-Remaining") == first.header("X-RateLimit-Remaining")
-    clock.forward(1)
-    assert ask(github, target, headers={"If-None-Match": etag}).status == 200
-
-
-def test_an_etag_is_of_one_token(github: GitHub) -> None:
-    github.add_token("another")
-    etag = ask(github, REPO).header("ETag") or ""
-    assert ask(github, REPO, headers={"If-None-Match": f'W/"x", {etag}'}).status == 304
-    assert ask(github, REPO, token="another", headers={"If-None-Match": etag}).status == 200
 
 
 @pytest.mark.parametrize(

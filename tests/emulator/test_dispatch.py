@@ -135,15 +135,6 @@ def test_every_generation_answers_with_and_without_the_enterprise_prefix(generat
     assert response.header("X-GitHub-Enterprise-Version") == ("3.19.0" if generation == "ghes-3.19" else None)
 
 
-@pytest.mark.parametrize("ref", ["main", "refs/heads/main", "v1", "refs/tags/v1", "feature/x"])
-def test_a_branch_or_tag_is_dispatched_by_its_short_or_full_name(ref: str) -> None:
-    github = GitHub()
-    github.repository("myorg/my-app").add_tag("v1")
-    github.repository("myorg/my-app").add_branch("feature/x")
-    assert dispatch(github, ref=ref).status == 204
-    assert github.runs[0].head_branch == ref.removeprefix("refs/heads/").removeprefix("refs/tags/")
-
-
 @pytest.mark.parametrize("ref", ["nowhere", "refs/heads/v1", "refs/pull/1/head", "", "MAIN", "COMMIT"])
 def test_anything_else_is_no_ref_not_even_a_commit(github: GitHub, ref: str) -> None:
     repository = github.repository("myorg/my-app")

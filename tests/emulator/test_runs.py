@@ -5,7 +5,7 @@ from email.utils import formatdate
 
 import pytest
 
-from gha_step.emulator import NEVER, GitHub, Job, Run
+from gha_step.emulator import NEVER, GitHub
 from tests.support.clock import START, VirtualClock
 
 from .asking import FLOW, INPUTS, REPO, ask, dispatch, listed, message
@@ -42,63 +42,6 @@ def test_times_have_a_granularity_of_one_second_and_follow_the_skewed_clock() ->
     assert response.header("Date") == formatdate(START + 65.9, usegmt=True)
 
 
-@pytest.mark.parametrize("conclusion", ["failure", "timed_out", "startup_failure"])
-def test_a_workflow_decides_how_its_runs_end(github: GitHub, clock: VirtualClock, conclusion: str) -> None:
-    workflow = github.repository("myorg/my-app").workflows[0]
-    workflow.queued_for, workflow.runs_for, workflow.conclusion = 0, 0, conclusion
-    dispatch(github)
-    assert seen(github) == ("completed", conclusion)
-
-
-@pytest.mark.parametrize("status", ["pending", "requested", "an_unheard_of_status"])
-def test_a_status_set_by_hand_stays(github: GitHub, clock: VirtualClock, status: str) -> None:
-    dispatch(github)
-    github.runs[0].set_status(status)
-    clock.forward(3600)
-    assert seen(github) == (status, None)
-
-
-def test_a_failed_job_names_its_failed_step(github: GitHub, clock: VirtualClock) -> None:
-    dispatch(github)
-    jobs = [
-        Job("build"),
-        Job("deploy", ("Build", "Test", "Tidy"), failed_step="Test"),
-        Job("report", (), None, "skipped"),
-    ]
-    github.runs[0].finish("failure", jobs)
-    body = json.loads(ask(github, f"{RUN}/jobs").body)
-    assert body["total_count"] == 3
-    assert [job["conclusion"] for job in body["jobs"]] == ["failure", "failure", "skipped"]
-    steps = body["jobs"][1]["steps"]
-    assert [(step["name"], step["conclusion"]) for step in steps] == [
-        ("Build", "success"),
-        ("Test", "failure"),
-        ("Tidy", "skipped"),
-    ]
-    assert len({job["id"] for job in body["jobs"]}) == 3
-
-
-def test_a_waiting_run_names_environment_and_reviewers_until_approved(github: GitHub, clock: VirtualClock) -> None:
-    dispatch(github)
-    assert json.loads(ask(github, f"{RUN}/pending_deployments").body) == []
-    github.runs[0].wait_for_approval("production", ["alice", "team:ops"])
-    clock.forward(3600)
-    assert seen(github) == seen(github, f"{RUN}/jobs") == ("waiting", None)
-    [pending] = json.loads(ask(github, f"{RUN}/pending_deployments").body)
-    assert pending["environment"]["name"] == "production"
-    assert [
-        (one["type"], one["reviewer"].get("login", one["reviewer"].get("slug"))) for one in pending["reviewers"]
-    ] == [
-        ("User", "alice"),
-        ("Team", "ops"),
-    ]
-    github.runs[0].approve()
-    assert seen(github) == ("in_progress", None)
-    assert json.loads(ask(github, f"{RUN}/pending_deployments").body) == []
-    clock.forward(2)
-    assert seen(github) == ("completed", "success")
-
-
 def test_a_rerun_keeps_the_id_raises_the_attempt_and_leaves_completed(github: GitHub, clock: VirtualClock) -> None:
     dispatch(github)
     first_job = json.loads(ask(github, f"{RUN}/jobs").body)["jobs"][0]["id"]
@@ -114,14 +57,6 @@ def test_a_rerun_keeps_the_id_raises_the_attempt_and_leaves_completed(github: Gi
     clock.forward(10)
     assert ask(github, f"{RUN}/rerun", method="POST").status == 201
     assert github.runs[0].attempt == 3
-
-
-def test_a_run_is_cancelled_once(github: GitHub) -> None:
-    dispatch(github)
-    assert ask(github, f"{RUN}/cancel", method="POST").status == 202
-    assert seen(github) == ("completed", "cancelled")
-    again = ask(github, f"{RUN}/cancel", method="POST")
-    assert (again.status, message(again)) == (409, "Cannot cancel a workflow run that is completed.")
 
 
 def test_listings_are_newest_first_and_of_one_workflow(github: GitHub, clock: VirtualClock) -> None:
@@ -154,18 +89,6 @@ def test_a_run_is_created_after_its_lag_and_not_known_before(clock: VirtualClock
     clock.forward(1)
     body = json.loads(ask(github, RUN).body)
     assert (body["created_at"], body["status"]) == ("2023-11-14T22:13:30Z", "in_progress")
-
-
-def test_a_lag_may_depend_on_the_run(clock: VirtualClock) -> None:
-    def slow_for_robots(run: Run) -> float:
-        return 5 if run.actor == "kargo-bot" else 0
-
-    github = GitHub(now=clock.now, listing_lag=slow_for_robots)
-    dispatch(github)
-    github.start_run(actor="stranger", inputs=INPUTS)
-    assert listed(github) == [17_000_000_002]
-    clock.forward(5)
-    assert listed(github) == [17_000_000_002, 17_000_000_001]
 
 
 def test_a_later_dispatch_may_be_created_earlier(clock: VirtualClock) -> None:
@@ -245,18 +168,6 @@ def test_pages(github: GitHub, query: str, first: int | None, size: int, rels: l
     assert (runs[0]["id"] - 17_000_000_000 if runs else None) == first
     links = [link for link in (response.header("Link") or "").split(", ") if link]
     assert [link.split('rel="')[1].rstrip('"') for link in links] == rels
-
-
-def test_pages_are_followed_to_the_end_without_loss(github: GitHub) -> None:
-    for _ in range(25):
-        dispatch(github)
-    target, ids = f"{FLOW}/runs?per_page=10&event=workflow_dispatch", []
-    while target:
-        response = ask(github, target)
-        ids += [run["id"] for run in json.loads(response.body)["workflow_runs"]]
-        following = [link for link in (response.header("Link") or "").split(", ") if link.endswith('rel="next"')]
-        target = following[0][1 : following[0].index(">")].removeprefix("https://api.github.com") if following else ""
-    assert ids == [run.id for run in reversed(github.runs)]
 
 
 def test_two_equal_dispatches_differ_in_nothing_but_ids_and_numbers(github: GitHub) -> None:
