@@ -2,20 +2,16 @@
 
 import logging
 import re
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from gha_step.emulator import Answer, Delay, GitHub, Installation, Reset, Response, bad_gateway
-from gha_step.github.errors import Unreachable
+from gha_step.emulator import Answer, GitHub, Installation, Reset, Response, bad_gateway
 from tests.support.app_keys import ec_key, rsa_key
 from tests.support.calls import output
 from tests.support.clock import VirtualClock
 from tests.support.core import Program
 from tests.support.ledger import FaultyStore
-from tests.support.network import FaultyConnector
-from tests.support.secrets import write_secret
 
 from .conftest import NEW, by_url, write_app
 
@@ -28,31 +24,6 @@ def test_an_app_dispatches_as_itself(program: Program, github: GitHub, github_ur
     assert (github.count(NEW), github.count("dispatch")) == (1, 1)
 
 
-def test_a_hundred_steps_at_once_fetch_one_token(program: Program, github: GitHub, github_url: str) -> None:
-    github.faults.add(Delay(0.3), NEW)
-    with ThreadPoolExecutor(100) as pool:
-        results = list(
-            pool.map(
-                lambda number: program.follow(
-                    by_url(github_url), promotionUID=f"uid-{number}", promotion=f"test.{number:05}.abc"
-                ),
-                range(100),
-            )
-        )
-    assert {result.status for result in results} == {"Succeeded"}
-    assert {output(result)["runID"] for result in results} == {run.id for run in github.runs}
-    assert (github.count(NEW), github.count("dispatch"), len(github.runs)) == (1, 100, 100)
-
-
-def test_the_next_hour_takes_one_more_token(
-    program: Program, github: GitHub, github_url: str, clock: VirtualClock
-) -> None:
-    for number in range(4):
-        assert program.follow(by_url(github_url), promotionUID=f"uid-{number}").status == "Succeeded"
-        clock.forward(1700)
-    assert github.count(NEW) == 2
-
-
 def test_a_refused_token_is_renewed_and_the_dispatch_sent_once_more(
     program: Program, github: GitHub, github_url: str, installed: Installation, clock: VirtualClock
 ) -> None:
@@ -62,19 +33,6 @@ def test_a_refused_token_is_renewed_and_the_dispatch_sent_once_more(
     result = program.call(by_url(github_url), promotionUID="uid-2")
     assert result.status == "Succeeded", result  # within the same call
     assert (github.count(NEW), github.count("dispatch"), len(github.runs)) == (2, 3, 2)
-
-
-def test_all_steps_with_a_refused_token_share_one_renewal(
-    program: Program, github: GitHub, github_url: str, installed: Installation, clock: VirtualClock
-) -> None:
-    program.follow(by_url(github_url))
-    clock.forward(20)
-    github.remove_token(installed.tokens[0])
-    github.faults.add(Delay(0.2), NEW)
-    with ThreadPoolExecutor(30) as pool:
-        results = list(pool.map(lambda n: program.follow(by_url(github_url), promotionUID=f"uid-{n}"), range(2, 32)))
-    assert {result.status for result in results} == {"Succeeded"}
-    assert (github.count(NEW), len(github.runs)) == (2, 31)
 
 
 def test_a_token_refused_twice_is_not_tried_a_third_time(program: Program, github: GitHub, github_url: str) -> None:
@@ -182,31 +140,6 @@ def test_tokens_of_520_characters_with_dots_are_used_and_shown_nowhere(
     assert token not in result.to_wire().decode() + caplog.text
 
 
-def test_a_plain_token_that_is_refused_is_not_tried_twice(
-    program: Program, github: GitHub, github_url: str, tmp_path: Path
-) -> None:
-    write_secret(
-        tmp_path / "secrets", "demo", "a", repoURL=f"{github_url}/myorg/my-app", username="x", password="wrong"
-    )
-    result = program.follow(by_url(github_url))
-    assert result.status == "Failed"
-    assert "401: 'Bad credentials'" in str(result.message)
-    assert (github.count("dispatch"), github.count(NEW)) == (1, 0)
-
-
-def test_a_suspension_between_two_steps_is_told_as_such(
-    program: Program, github: GitHub, github_url: str, installed: Installation
-) -> None:
-    program.follow(by_url(github_url))
-    installed.suspended = True
-    github.remove_token(installed.tokens[0])
-    result = program.follow(by_url(github_url), promotionUID="uid-2")
-    assert result.status == "Failed"
-    assert "project demo: the Secret app: " in str(result.message)
-    assert "is suspended: lift that" in str(result.message)
-    assert len(github.runs) == 1
-
-
 @pytest.mark.parametrize("fault", [Reset("before"), Reset("after"), bad_gateway("before"), bad_gateway("after")])
 def test_trouble_while_a_token_is_fetched_is_waited_out(
     program: Program, github: GitHub, github_url: str, fault: Reset
@@ -233,19 +166,6 @@ def test_trouble_while_a_token_is_renewed_is_waited_out(
     assert len(github.runs) == 2
 
 
-def test_an_unreachable_server_leaves_the_step_running(
-    program: Program, github: GitHub, github_url: str, connector: FaultyConnector
-) -> None:
-    def refuse(endpoint: object) -> None:
-        raise Unreachable("github.example.com cannot be reached")
-
-    connector.on_connect = refuse
-    result = program.call(by_url(github_url, timeout="60"))
-    assert (result.status, github.count()) == ("Running", 0)
-    connector.on_connect = lambda endpoint: None
-    assert program.follow(by_url(github_url, timeout="60")).status == "Succeeded"
-
-
 def test_without_a_token_for_all_of_its_timeout_the_step_ends(
     program: Program, github: GitHub, github_url: str, clock: VirtualClock
 ) -> None:
@@ -269,13 +189,6 @@ def test_a_limit_that_ends_after_the_timeout_ends_the_step_at_once(
     assert result.status == "Failed"
     # Reset and Date are cut to whole seconds.
     assert re.search(r"no requests until [0-9:]{8}Z; the step's timeout of 60 s", str(result.message))
-
-
-def test_a_limit_that_ends_before_the_timeout_is_waited_out(program: Program, github: GitHub, github_url: str) -> None:
-    github.limit_rate(30, operation=NEW)
-    assert program.call(by_url(github_url, timeout="60")).status == "Running"
-    assert program.follow(by_url(github_url, timeout="60")).status == "Succeeded"
-    assert github.count(NEW) == 2
 
 
 def test_without_a_token_what_was_sent_before_goes_on(
@@ -309,21 +222,6 @@ def test_unfit_apps_are_told_with_their_secret(
     assert str(result.message).startswith("nothing was dispatched: project demo: the Secret app: ")
     assert words in str(result.message)
     assert github.count("dispatch") == 0
-
-
-def test_an_app_id_serves_as_well_as_a_client_id(
-    program: Program, github: GitHub, github_url: str, tmp_path: Path
-) -> None:
-    write_app(tmp_path / "secrets", github_url, githubAppClientID="-", githubAppID="4711")
-    assert program.follow(by_url(github_url)).status == "Succeeded"
-
-
-def test_a_repository_that_the_installation_cannot_see_is_named(
-    program: Program, github: GitHub, github_url: str, installed: Installation
-) -> None:
-    installed.repositories = frozenset({"myorg/other"})
-    result = program.follow(by_url(github_url))
-    assert "the installation cannot see myorg/my-app: add the repository" in str(result.message)
 
 
 def test_a_missing_permission_is_told_as_the_apps(

@@ -68,26 +68,6 @@ def test_a_password_in_the_project_is_used(
     assert github.count() == 2  # the baseline of a server that is not known yet, and the dispatch
 
 
-def test_a_password_in_the_shared_namespace_is_used(
-    program: Program, github: GitHub, put: Put, github_url: str
-) -> None:
-    put("git", SHARED, username="x", password=EXAMPLE_TOKEN)
-    put("git", "other", username="x", password="wrong")
-    assert_dispatched(program.follow(by_url(f"{github_url}/myorg/my-app")), github)
-
-
-def test_an_expression_is_used(program: Program, github: GitHub, put: Put, github_url: str) -> None:
-    put(
-        "a",
-        repoURL="^https?://127\\.0\\.0\\.1:[0-9]+/myorg/",
-        repoURLIsRegex="true",
-        username="x",
-        password=EXAMPLE_TOKEN,
-    )
-    put("b", username="x", password="wrong")
-    assert_dispatched(program.follow(by_url(f"{github_url}/myorg/my-app")), github)
-
-
 def test_an_app_is_used(program: Program, github: GitHub, put: Put, github_url: str) -> None:
     github.remove_token(EXAMPLE_TOKEN)
     github.add_installation(github.add_app(rsa_key().public))
@@ -117,14 +97,7 @@ def test_the_two_forms_of_one_repository_are_the_same_dispatch(
     ("data", "words"),
     [
         ({"sshPrivateKey": "hunter2"}, "has only an SSH key"),
-        ({"username": "x"}, "the key password is missing"),
-        ({"username": "x", "password": ""}, "the key password is empty"),
-        ({"username": "x", "password": "hunter2 hunter2"}, "holds white space"),
         ({"repoURL": "https://github.com/o/r", "username": "x", "password": "hunter2"}, "there are no Git credentials"),
-        (
-            {"repoURL": "(", "repoURLIsRegex": "true"},
-            "skipped, because their repoURL is not a regular expression: demo/git",
-        ),
         ({"githubAppID": "1", "githubAppInstallationID": "x", "githubAppPrivateKey": "hunter2"}, "is not a number"),
     ],
 )
@@ -137,32 +110,11 @@ def test_unfit_credentials_dispatch_nothing(
     assert github.count() == 0
 
 
-def test_without_any_credentials_the_repository_is_named(program: Program, github: GitHub, github_url: str) -> None:
-    assert_nothing_dispatched(
-        program.follow(by_url(f"{github_url}/myorg/my-app")), github, "no Git credentials for myorg/my-app"
-    )
-
-
-def test_a_refusal_is_remembered_after_the_secret_is_mended(
-    program: Program, github: GitHub, put: Put, github_url: str
-) -> None:
-    put(sshPrivateKey="x")
-    first = program.follow(by_url(f"{github_url}/myorg/my-app"))
-    put(username="x", password=EXAMPLE_TOKEN)
-    assert_nothing_dispatched(program.follow(by_url(f"{github_url}/myorg/my-app")), github, "has only an SSH key")
-    assert first.status == "Failed"
-
-
 @pytest.mark.parametrize(
     ("repo_url", "words"),
     [
         ("http://ghe.example.com/myorg/my-app", "config.repoURL: must start with https://"),
-        ("http://github.com/myorg/my-app", "config.repoURL: must start with https://"),
         ("https://a..b/myorg/my-app", "config.repoURL: has a host that is not a valid name"),
-        (
-            "https://x:hunter2@github.com/myorg",
-            "config.repoURL: 'https://***@github.com/myorg' does not end with the repository's owner and name",
-        ),
         (17, "config.repoURL: 17 is a number, not a string"),
     ],
 )
@@ -254,19 +206,3 @@ def test_the_shared_namespace_is_a_setting_of_the_server(tmp_path: Path, shared:
     assert len(github.runs) == (status == "Succeeded")
     for secret in ("ghs_", "eyJ", rsa_key().private.splitlines()[1]):
         assert secret.encode() not in written
-
-
-def test_a_host_dispatches_with_an_app_and_hears_why_an_ssh_key_is_none(
-    program: Program, github: GitHub, put: Put, github_url: str
-) -> None:
-    github.add_installation(github.add_app(rsa_key().public))
-    put(githubAppClientID="Iv23example", githubAppInstallationID="815", githubAppPrivateKey=rsa_key().private)
-    put("other", repoURL=f"{github_url}/myorg/other", sshPrivateKey="hunter2")
-    with serving(program) as server:
-        host = KargoHost(server, BEARER, pace=0.1)
-        heard = host.run(Promotion("demo"), Step("dispatch", by_url(f"{github_url}/myorg/my-app")))
-        refused = host.run(Promotion("demo"), Step("another", by_url(f"{github_url}/myorg/other")))
-    assert (heard.status, heard.run_id) == ("Succeeded", github.runs[0].id)
-    assert (refused.status, refused.final) == ("Failed", True)
-    assert "has only an SSH key" in refused.message
-    assert b"hunter2" not in b"".join(host.received)
