@@ -1215,36 +1215,6 @@ def test_where_every_worker_is_taken_the_call_is_busy_and_its_work_is_withdrawn(
 # ---------------------------------------------------------------- evil answers
 
 
-def test_an_answer_whose_link_cannot_be_written_still_names_its_run(
-    program: Program, github: GitHub, store: FaultyStore
-) -> None:
-    content = b'{"workflow_run_id": 17, "html_url": "https://github.com/\\ud800"}'
-    github.faults.add(Answer(Response(200, (), content), "after"), "dispatch")
-    result = program.call()
-    result.to_wire()
-    assert output(result)["runID"] == 17
-    assert store.only().state is State.ACCEPTED
-
-
-def test_words_that_cannot_be_written_do_not_stop_a_refusal(program: Program, github: GitHub) -> None:
-    github.faults.add(Answer(Response(422, (), b'{"message": "No \\ud800"}')), "dispatch")
-    result = program.call()
-    assert result.status == "Failed"
-    result.to_wire()
-
-
-def test_an_absurd_date_does_not_lose_that_github_accepted(
-    program: Program, github: GitHub, store: FaultyStore
-) -> None:
-    absurd = Response(204, (("Date", "Tue, 14 Nov 2023 22:13:20 +99999999999999"),))
-    github.faults.add(Answer(absurd, "after"), "dispatch")
-    states: list[State] = []
-    store.before_write = lambda record: states.append(record.state)
-    program.call(promotion="")
-    assert State.ACCEPTED_WITHOUT_ID in states
-    assert State.UNKNOWN not in states
-
-
 @pytest.mark.parametrize("location", ["http://[", "//[x", "{url}/api/v3/repos/a b/c/actions"])
 def test_a_redirect_to_nowhere_is_a_refusal_all_the_same(
     program: Program, github: GitHub, github_url: str, location: str
@@ -1314,22 +1284,6 @@ def test_no_other_echo_of_the_token_is_told_either(
     assert EXAMPLE_TOKEN.encode() not in result.to_wire()
     assert EXAMPLE_TOKEN not in caplog.text
     assert EXAMPLE_TOKEN.encode() not in b"".join(file.read_bytes() for file in tmp_path.glob("ledger.db*"))
-
-
-def test_a_refused_input_named_api_version_is_told_after_one_post(program: Program, github: GitHub) -> None:
-    result = program.call(config(inputs=INPUTS | {"api_version": "2"}))
-    assert result.status == "Failed"
-    assert github.count("dispatch") == 1
-
-
-def test_a_base_url_that_no_request_line_can_hold_ends_with_nothing_dispatched(
-    program: Program, secrets: Path, github_url: str, github: GitHub
-) -> None:
-    write_secret(secrets, accessToken=EXAMPLE_TOKEN, baseURL=f"{github_url}/é")
-    result = program.call()
-    assert result.status == "Failed"
-    assert "baseURL" in str(result.message)
-    assert github.count() == 0
 
 
 def test_more_than_ten_inputs_are_refused_before_sending_where_the_server_takes_ten(

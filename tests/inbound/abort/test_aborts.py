@@ -11,7 +11,7 @@ from gha_step.inbound.promotions import API
 from gha_step.ledger.record import Record, State
 from gha_step.ledger_report import describe
 from tests.inbound.abort.conftest import NAME, PATH, Watched, promotion
-from tests.support.api_server import Scripted, answer, closed, reset, status
+from tests.support.api_server import Scripted, answer, reset, status
 from tests.support.calls import config
 from tests.support.github import MARKED, NAMED, WORKFLOW
 from tests.support.secrets import write_secret
@@ -62,16 +62,11 @@ def test_a_promotion_of_the_same_name_is_another_one(watched: Watched) -> None:
 
 NO_ANSWERS: dict[str, Scripted] = {
     "forbidden": answer(403, status(403, "Forbidden", "no")),
-    "not authorised": answer(401, status(401, "Unauthorized", "no")),
     "not served": answer(404, status(404, "NotFound", "the server could not find the requested resource")),
     "a 404 of something else": answer(404, b"<html>not found</html>"),
-    "broken": answer(500, status(500, "InternalError", "etcd is away")),
-    "too many": answer(429, status(429, "TooManyRequests", "later")),
     "gone": answer(410, status(410, "Expired", "later")),
-    "no object": answer(200, b"[]"),
     "no metadata": answer(200, {"kind": "Promotion"}),
     "reset": reset,
-    "closed": closed,
 }
 
 
@@ -118,24 +113,6 @@ def test_an_attempt_that_began_between_the_two_looks_is_left_alone(watched: Watc
     watched.follow()
     assert (watched.duty.attempt, watched.duty.outcome) == (1, "another-attempt")
     assert watched.cancels == (0, 0)
-
-
-def test_a_later_attempt_that_was_current_at_the_end_is_cancelled(watched: Watched) -> None:
-    watched.dispatch()
-    watched.run.rerun()
-    watched.run.set_status("in_progress")
-    watched.clock.sleep(60)
-    watched.ends("Aborted")
-    watched.follow()
-    assert (watched.duty.attempt, watched.duty.outcome, watched.cancels) == (2, "cancelled", (1, 0))
-
-
-def test_a_run_that_has_ended_is_left_alone(watched: Watched) -> None:
-    watched.dispatch()
-    watched.run.finish("failure")
-    watched.ends("Failed")
-    watched.follow()
-    assert (watched.duty.outcome, watched.cancels) == ("ended", (0, 0))
 
 
 def test_nothing_is_forced_without_being_asked_for(watched: Watched) -> None:
