@@ -21,6 +21,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from gha_step.inbound.body import give
 from gha_step.inbound.room import SMALL
+from gha_step.inbound.unproved_calls import UnprovedCalls
 from gha_step.inbound.web import AT_ONCE, WHOLE, ASGIApp, AtOnce, Message, Receive, Request, Response, Scope, Send
 from gha_step.telemetry import log
 
@@ -29,6 +30,9 @@ LONGEST_HEAD: Final = 1 << 16  # bytes of a head, of a chunk's extensions or of 
 MOST_FIELDS: Final = 256  # of a head
 MOST_PARTS: Final = 128  # of a body, besides one for each `PART` bytes
 PART: Final = 256
+UNREAD: Final = 64  # connections at once that do not take their answer …
+UNREAD_WITHIN: Final = 30.0  # … and seconds until it is given up
+ANSWERED_AT_ONCE: Final = 100  # calls of one address without a valid bearer in a second
 AHEAD: Final = 16  # requests that a connection may send before the one before them is answered
 UNPROVED: Final = 4096  # connections at once
 TOLD_EACH: Final = 1.0  # seconds
@@ -54,10 +58,12 @@ class Unproved:
     """All such connections, the oldest of each address first.
 
     :param most: how many, unless the process's own limit of file descriptors allows fewer.
+    :param which: for the log.
     """
 
-    def __init__(self, most: int = UNPROVED) -> None:
+    def __init__(self, most: int = UNPROVED, which: str = "without a valid bearer") -> None:
         self._most = most
+        self._which = which
         self._by_peer: dict[str, OrderedDict[Line, None]] = {}
         self._count = 0
         self._told = float("-inf")
@@ -87,9 +93,18 @@ class Unproved:
         self._closed += 1
         now = asyncio.get_running_loop().time()
         if now - self._told >= TOLD_EACH:
-            words = "%d connections without a valid bearer were closed for newer ones; most are from %s"
-            log.warning(words, self._closed, peer)
+            words = "%d connections %s were closed for newer ones; most are from %s"
+            log.warning(words, self._closed, self._which, peer)
             self._told, self._closed = now, 0
+
+
+class HttpConnections:
+    """Those of one listener."""
+
+    def __init__(self) -> None:
+        self.calls = UnprovedCalls("HTTP", ANSWERED_AT_ONCE)
+        self.unproved = Unproved()
+        self.unread = Unproved(UNREAD, "whose answers are not read")
 
     def protocol(self) -> Callable[..., HttpToolsProtocol]:
         """What makes uvicorn's protocol for each connection."""
@@ -120,11 +135,14 @@ _SELDOM: Final = _Seldom()
 class _Protocol(HttpToolsProtocol):
     """The parser knows no bounds: what has no end is refused here. More than one read of it is never kept."""
 
-    def __init__(self, unproved: Unproved, *arguments: Any, **named: Any) -> None:
+    def __init__(self, others: HttpConnections, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **named)
-        self._unproved = unproved
+        self._others = others
         self._peer = ""
+        self._proved = self._counted = False
+        self._refused = False  # what came is no HTTP: that will be told, and nothing more is read
         self._head: asyncio.TimerHandle | None = None
+        self._unread: asyncio.TimerHandle | None = None
         self._in_head = False
         self._advanced = False  # whether what was read held the end of a head, or some of a body
         self._in_vain = 0  # bytes since then
@@ -159,8 +177,25 @@ class _Protocol(HttpToolsProtocol):
     async def _provable(self, scope: Scope, receive: Receive, send: Send) -> None:
         scope[_PROVE] = self._prove
         scope[WHOLE] = not (self.pipeline or self.cycle.more_body) and len(self.cycle.body) <= SMALL
-        scope[AT_ONCE] = partial(self._answer, send.__self__)  # type: ignore[attr-defined]  # uvicorn's bound method
-        await self._serve(scope, receive, send)
+        scope[AT_ONCE] = partial(self._answer_now, send.__self__)  # type: ignore[attr-defined]  # uvicorn's bound method
+        self._counted = not self._proved
+        if self._counted:
+            self._others.calls.came(self._peer)
+        await self._serve(scope, receive, partial(self._send, send))
+
+    async def _send(self, send: Send, message: Message) -> None:
+        if not self._proved and message["type"] == "http.response.start":
+            await self._turn()
+        await send(message)
+
+    async def _turn(self) -> None:
+        """Until whoever shows no bearer may hear; who asks very much hears nothing."""
+        await self._others.calls.turn(self._peer)
+        if self._others.calls.too_many(self._peer):
+            self.transport.abort()
+
+    def _answer_now(self, cycle: RequestResponseCycle, start: Message, body: bytes) -> bool:
+        return (self._proved or self._others.calls.at_once(self._peer)) and self._answer(cycle, start, body)
 
     def _answer(self, cycle: RequestResponseCycle, start: Message, body: bytes) -> bool:
         """Send an answer in one segment: uvicorn would send two, each of which wakes the client. Whether it was sent.
@@ -178,7 +213,10 @@ class _Protocol(HttpToolsProtocol):
         return True
 
     def _prove(self) -> None:
-        self._unproved.leave(self, self._peer)
+        if not self._proved:
+            self._proved = True
+            self._others.calls.proved(self._peer, counted=self._counted)
+            self._others.unproved.leave(self, self._peer)
 
     def abort(self) -> None:
         """See `Line`."""
@@ -187,15 +225,35 @@ class _Protocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's
         super().connection_made(transport)
         self._peer = self.client[0] if self.client else ""
+        transport.set_write_buffer_limits(0)  # so that it says whenever an answer is not taken whole
         self._await_head()
-        self._unproved.enter(self, self._peer)
+        self._others.unproved.enter(self, self._peer)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_waiting()
-        self._unproved.leave(self, self._peer)
+        self._read()
+        self._others.unproved.leave(self, self._peer)
         super().connection_lost(exc)
 
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        if self._unread is None:
+            self._unread = self.loop.call_later(UNREAD_WITHIN, self.transport.abort)
+            self._others.unread.enter(self, self._peer)
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        self._read()
+
+    def _read(self) -> None:
+        if self._unread is not None:
+            self._unread.cancel()
+            self._unread = None
+            self._others.unread.leave(self, self._peer)
+
     def data_received(self, data: bytes) -> None:
+        if self._refused:
+            return
         self._advanced, self._reading, self._receiving = False, data, True
         super().data_received(data)
         self._reading, self._receiving = b"", False
@@ -217,15 +275,39 @@ class _Protocol(HttpToolsProtocol):
         return newest is None or newest.response_complete
 
     def send_400_response(self, msg: str) -> None:
+        if self._refused:
+            return
         if self.pipeline or not (self._answered or self.cycle.more_body):
             self.transport.abort()  # a whole request waits for its answer, which this one is not
-        elif isinstance(sys.exception(), HttpParserInvalidMethodError) and (asked := _REQUEST.match(self._reading)):
-            error = json.dumps({"error": f"there is no {asked[1].decode('latin-1')} here"})
-            head = f"Content-Type: application/json\r\nContent-Length: {len(error)}\r\nConnection: close"
-            self.transport.write(f"HTTP/1.1 404 Not Found\r\n{head}\r\n\r\n{error}".encode())
-            self.transport.close()
-        else:
+            return
+        asked = _REQUEST.match(self._reading) if isinstance(sys.exception(), HttpParserInvalidMethodError) else None
+        refuse = partial(self._refuse, msg, None if asked is None else asked[1])
+        self._others.calls.came(self._peer)
+        if self._others.calls.at_once(self._peer):
+            refuse()
+            return
+        self._refused = True
+        self.transport.pause_reading()
+        if self.cycle is not None:  # nobody need wait for the rest of its body
+            self.cycle.disconnected = True
+            self.cycle.message_event.set()
+        task = self.loop.create_task(self._refuse_in_turn(refuse))
+        self.tasks.add(task)
+        task.add_done_callback(self.tasks.discard)
+
+    async def _refuse_in_turn(self, refuse: Callable[[], None]) -> None:
+        await self._turn()
+        if not self.transport.is_closing():
+            refuse()
+
+    def _refuse(self, msg: str, asked: bytes | None) -> None:
+        if asked is None:
             super().send_400_response(msg)
+            return
+        error = json.dumps({"error": f"there is no {asked.decode('latin-1')} here"})
+        head = f"Content-Type: application/json\r\nContent-Length: {len(error)}\r\nConnection: close"
+        self.transport.write(f"HTTP/1.1 404 Not Found\r\n{head}\r\n\r\n{error}".encode())
+        self.transport.close()
 
     def on_message_begin(self) -> None:
         self._in_head = True

@@ -148,6 +148,7 @@ async def _execute(
 def _let_in(request: Request, token: Token | None) -> str | None:
     """Whose bearer a host's call shows, '' where none is asked for; ``None``: it is not let in."""
     if token is None:
+        proved(request)
         return ""
     given = bearer(only(request.headers.getlist("authorization")))
     if given is None or not token.matches(given):

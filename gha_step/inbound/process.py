@@ -17,7 +17,8 @@ from uvicorn.config import Config
 from uvicorn.server import Server
 
 from gha_step.contract.errors import StepError
-from gha_step.inbound.connections import Unproved
+from gha_step.inbound.connections import HttpConnections
+from gha_step.inbound.door import Door
 from gha_step.inbound.execution import Execution
 from gha_step.inbound.readiness import Readiness
 from gha_step.inbound.web import ASGIApp
@@ -177,12 +178,14 @@ class _Http:
     """The HTTP listener: uvicorn's server, which closes only when it is told to."""
 
     def __init__(self, app: ASGIApp, host: str, port: int) -> None:
-        self._socket = _bind(host, port)
+        connections = HttpConnections()
+        self._calls = connections.calls
+        self._socket = Door(_bind(host, port), self._calls)
         self._address = self._socket.getsockname()[:2]
         self._server = _Server(
             Config(
                 app,
-                http=Unproved().protocol(),  # type: ignore[arg-type]  # as uvicorn calls it
+                http=connections.protocol(),  # type: ignore[arg-type]  # as uvicorn calls it
                 ws="none",
                 lifespan="off",
                 loop="asyncio",
@@ -205,6 +208,7 @@ class _Http:
 
     def stop(self) -> None:
         self._server.should_exit = True
+        self._calls.release()
 
 
 def socket_address(host: str, port: int) -> str:

@@ -1,4 +1,7 @@
-"""The metrics for whoever asks: they are made once for all who ask at the same time, with a rest between."""
+"""The metrics for whoever asks: they are made once for all who ask at the same time, with a rest between.
+
+The rest grows as long as somebody asks during it.
+"""
 
 import asyncio
 from collections.abc import Callable
@@ -18,7 +21,7 @@ class Scrapes:
         self._collect = collect
         self._turn = asyncio.Lock()
         self._next: asyncio.Task[bytes] | None = None
-        self._rests_until = 0.0
+        self._rest = self._rests_until = 0.0
 
     async def read(self) -> bytes:
         """As they are at some moment after this call."""
@@ -29,10 +32,13 @@ class Scrapes:
     async def _make(self) -> bytes:
         clock = asyncio.get_running_loop()
         async with self._turn:
-            await asyncio.sleep(max(0.0, self._rests_until - clock.time()))
+            left = self._rests_until - clock.time()
+            await asyncio.sleep(max(0.0, left))
             self._next = None  # who comes from here on gets those that are made next
             begun = clock.time()
             try:
                 return await asyncio.to_thread(self._collect)
             finally:
-                self._rests_until = clock.time() + min(REST * (clock.time() - begun), LONGEST_REST)
+                took = clock.time() - begun
+                self._rest = min(max(REST * took, 2 * self._rest if left > 0 else 0.0), LONGEST_REST)
+                self._rests_until = clock.time() + self._rest

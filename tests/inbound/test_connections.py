@@ -1,15 +1,20 @@
 """Connections on which nobody has proved anything: how many there are, and how long they are waited for."""
 
 import asyncio
+import select
 import socket
 import time
 from contextlib import ExitStack
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
-from gha_step.inbound import connections, process
+from gha_step.inbound import connections, process, unproved_calls
+from gha_step.inbound import door as door_module
 from gha_step.inbound.connections import Unproved
+from gha_step.inbound.door import Door
+from gha_step.inbound.unproved_calls import UnprovedCalls
 from tests.inbound.channels import live
 from tests.inbound.wire import connected, head, read_reply
 from tests.support.clock import LONG
@@ -195,6 +200,96 @@ def test_what_is_no_http_takes_no_answer_from_the_request_before_it(url: str) ->
     with connected(url) as odd:
         odd.sendall(head(Content_Length="2") + b"{}" + b"GARBAGE\r\n\r\n")
         assert closed(odd)
+
+
+def test_who_shows_no_bearer_hears_after_a_pause_once_it_has_asked_much_and_who_shows_it_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("SECOND", "PAUSE"):
+        monkeypatch.setattr(unproved_calls, name, 10 * LONG)
+    monkeypatch.setattr(connections, "ANSWERED_AT_ONCE", 2)
+    with live(tmp_path) as running, connected(running.url) as polite, connected(running.url) as odd:
+        assert answers(polite)
+        assert answers(polite)
+        polite.sendall(head("GET", "/healthz", None))
+        odd.sendall(b"no HTTP\r\n\r\n")
+        for _ in range(5):
+            with connected(running.url) as good:
+                good.sendall(head(Content_Length="2") + b"{}")
+                assert read_reply(good).status == 400
+        assert select.select([polite, odd], [], [], 0)[0] == []
+    # Here the server has stopped: nobody waits any more.
+
+
+def test_who_asks_very_much_without_a_bearer_is_not_let_in_while_there_is_too_much_to_do(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def play() -> None:
+        calls = UnprovedCalls("HTTP", 1)
+        with ExitStack() as stack:
+            door = stack.enter_context(Door(socket.create_server(("127.0.0.1", 0)), calls))
+            door.setblocking(False)
+
+            def let_in(address: str) -> bool:
+                stack.enter_context(socket.create_connection(door.getsockname(), source_address=(address, 0)))
+                try:
+                    stack.enter_context(door.accept()[0])
+                except BlockingIOError:
+                    return False
+                return True
+
+            for address in ("127.0.0.2", "127.0.0.3"):
+                for _ in range(unproved_calls.MOST + 2):
+                    calls.came(address)
+            calls.proved("127.0.0.3", counted=True)
+            assert let_in("127.0.0.2")  # it is idle
+            monkeypatch.setattr(door_module, "LATE", -1.0)
+            assert [let_in(f"127.0.0.{one}") for one in (1, 2, 3)] == [True, False, True]
+            calls.release()  # the next second
+            assert let_in("127.0.0.2")
+
+    asyncio.run(play())
+
+
+def test_a_few_connections_are_let_in_and_then_those_are_served_that_are_in() -> None:
+    async def play() -> None:
+        with ExitStack() as stack:
+            door = stack.enter_context(Door(socket.create_server(("127.0.0.1", 0)), UnprovedCalls("HTTP", 1)))
+            door.setblocking(False)
+            for _ in range(door_module.AT_A_TIME + 1):
+                stack.enter_context(socket.create_connection(door.getsockname()))
+            for _ in range(door_module.AT_A_TIME):
+                stack.enter_context(door.accept()[0])
+            with pytest.raises(BlockingIOError):
+                door.accept()
+            await asyncio.sleep(0)
+            stack.enter_context(door.accept()[0])
+
+    asyncio.run(play())
+
+
+@pytest.mark.parametrize("bound", ["UNREAD_WITHIN", "UNREAD"])
+def test_an_answer_that_nobody_takes_ends_its_connection(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bound: str
+) -> None:
+    monkeypatch.setattr(connections, bound, 0.1 if bound == "UNREAD_WITHIN" else 0)
+    bind = process._bind
+
+    def with_a_small_buffer(host: str, port: int) -> socket.socket:
+        sock = bind(host, port)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1)
+        return sock
+
+    monkeypatch.setattr(process, "_bind", with_a_small_buffer)
+    with live(tmp_path) as running, socket.socket() as sock:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1)
+        parts = urlsplit(running.url)
+        sock.connect((parts.hostname, parts.port))
+        sock.sendall(head("GET", "/metrics", None))
+        with pytest.raises(OSError, match=r"reset|Broken pipe"):  # noqa: PT012
+            for _ in range(int(100 * LONG)):
+                sock.sendall(b"\r\n")
+                time.sleep(0.01)
 
 
 def answers(sock: socket.socket) -> bool:

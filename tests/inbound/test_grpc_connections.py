@@ -12,6 +12,7 @@ import grpc
 import pytest
 
 from gha_step.inbound import connections as of_http
+from gha_step.inbound import unproved_calls
 from gha_step.inbound.grpc import connections
 from gha_step.inbound.grpc.connections import Connections, address_of
 from gha_step.inbound.grpc.server import _credentials
@@ -93,7 +94,7 @@ def test_the_oldest_of_the_address_that_has_most_goes_and_whoever_has_shown_the_
 def test_too_many_calls_without_a_bearer_end_their_connection_and_none_that_has_shown_it(
     way: Way, path: str, taken_back: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(connections, "CALLS", 5)
+    monkeypatch.setattr(unproved_calls, "MOST", 5)
 
     async def play() -> None:
         proved, other = await way.connect(), await way.connect()
@@ -118,7 +119,7 @@ def test_who_asks_again_as_soon_as_it_is_refused_hears_only_in_the_next_second()
             made.called("ipv4:192.0.2.1:40000")
             await asyncio.wait_for(made.refusing("ipv4:192.0.2.1:40000"), LONG)
         made.called("ipv4:192.0.2.1:40000")
-        waiting = [asyncio.create_task(made.refusing("ipv4:192.0.2.1:40000")) for _ in range(connections.PUT_OFF)]
+        waiting = [asyncio.create_task(made.refusing("ipv4:192.0.2.1:40000")) for _ in range(unproved_calls.PUT_OFF)]
         await asyncio.sleep(0)
         assert not any(task.done() for task in waiting)
         await asyncio.wait_for(made.refusing("ipv4:192.0.2.1:40000"), LONG)  # as many as may wait do

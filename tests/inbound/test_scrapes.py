@@ -35,19 +35,22 @@ def test_all_who_ask_at_once_get_the_same_and_who_asks_later_gets_what_is_made_l
     assert len(made) == 2
 
 
-def test_after_one_that_took_long_there_is_a_rest() -> None:
+@pytest.mark.parametrize(("took", "reads", "rests"), [(0.05, 2, 0.2), (0.005, 5, 0.3)])
+def test_after_each_there_is_a_rest_that_grows_while_somebody_asks_during_it(
+    took: float, reads: int, rests: float
+) -> None:
     def collect() -> bytes:
-        time.sleep(0.05)
+        time.sleep(took)
         return b""
 
     async def play() -> float:
         scrapes, clock = Scrapes(collect), asyncio.get_running_loop()
-        await scrapes.read()
         begun = clock.time()
-        await scrapes.read()
+        for _ in range(reads):
+            await scrapes.read()
         return clock.time() - begun
 
-    assert asyncio.run(play()) >= 0.2
+    assert asyncio.run(play()) >= rests  # without growth: 0.1 s
 
 
 def test_what_goes_wrong_is_told_to_those_who_asked_and_the_next_may_do_better() -> None:

@@ -8,19 +8,16 @@ import asyncio
 import os
 import socket
 import stat
-from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Final
 from urllib.parse import unquote
 
 from gha_step.inbound.connections import Unproved
-from gha_step.telemetry import log
+from gha_step.inbound.unproved_calls import UnprovedCalls
 
 UNPROVED: Final = 1024  # connections at once, of 4 to 40 kB
-CALLS: Final = 300  # in a second, of the connections of one address that have proved nothing
-REFUSED: Final = 50  # of them at once; who makes more without a bearer hears only in the next second
-PUT_OFF: Final = 256  # calls that wait for that: more are refused at once
+REFUSED: Final = 50  # calls of one address in a second: each costs a millisecond
 LOOK_EACH: Final = 1.0  # seconds
 LOOK_SHARE: Final = 20.0  # seconds apart, for each second that a look took
 _DESCRIPTORS: Final = "/dev/fd"
@@ -38,10 +35,8 @@ class Connections:
         self._seen: dict[int, _Connection | None] = {}  # by inode; None: another's
         self._by_peer: dict[str, _Connection] = {}
         self._proved: set[str] = set()
-        self._calls: Counter[str] = Counter()  # in this second, by address
+        self._calls = UnprovedCalls("gRPC", REFUSED)
         self._closing: set[str] = set()
-        self._next_second = asyncio.Event()
-        self._put_off = 0
         self._rest_until = 0.0
         self._next: asyncio.TimerHandle | None = None
 
@@ -54,7 +49,7 @@ class Connections:
         """Look no more."""
         if self._next is not None:
             self._next.cancel()
-        self._next_second.set()
+        self._calls.release()
 
     def proved(self, peer: str) -> None:
         """A call with a valid bearer came."""
@@ -68,8 +63,8 @@ class Connections:
         if peer in self._proved:
             return
         address = address_of(peer)
-        self._calls[address] += 1
-        if self._calls[address] > CALLS and peer not in self._closing:
+        self._calls.came(address)
+        if self._calls.too_many(address) and peer not in self._closing:
             if not self._closing:
                 loop = asyncio.get_running_loop()
                 loop.call_at(max(loop.time(), self._rest_until), self._close)
@@ -77,13 +72,7 @@ class Connections:
 
     async def refusing(self, peer: str) -> None:
         """Before such a call is refused: whoever asks again as soon as it hears, is slowed down."""
-        if self._calls[address_of(peer)] <= REFUSED or self._put_off >= PUT_OFF:
-            return
-        self._put_off += 1
-        try:
-            await self._next_second.wait()
-        finally:
-            self._put_off -= 1
+        await self._calls.turn(address_of(peer))
 
     def _close(self) -> None:
         self._look()
@@ -92,12 +81,6 @@ class Connections:
         self._closing.clear()
 
     def _each_second(self) -> None:
-        for address, count in self._calls.items():
-            if count > CALLS:
-                log.warning("%d gRPC calls without a bearer within a second: from %s", count, address)
-        self._calls.clear()
-        self._next_second.set()
-        self._next_second = asyncio.Event()
         loop = asyncio.get_running_loop()
         self._next = loop.call_later(LOOK_EACH, self._each_second)
         if loop.time() >= self._rest_until:

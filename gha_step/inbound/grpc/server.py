@@ -57,6 +57,7 @@ READING_OPEN: Final = 8
 MOST_LARGE: Final = 2 * MAX_BODY  # bytes of large messages that are being read, or wait for it
 MAX_CONNECTIONS: Final = 4096  # an idle TLS connection costs about 25 kB
 AGE_OF_PROOF: Final = 3_600_000  # ms: how long a client certificate counts for its connection, and then the grace
+MAX_METADATA: Final = 8192  # bytes of a call
 MAX_STREAMS: Final = 1024  # calls at once on one connection
 STREAMS_GRACE: Final = 1.0  # seconds for final messages, after every call is answered
 MANY_MESSAGES: Final = "too many messages are being received at once; call again later"
@@ -72,8 +73,8 @@ OPTIONS: Final = (
     ("grpc.server.max_pending_requests_hard_limit", MAX_PENDING),
     # After so many seconds (30 by default) it cancels those too, without a word: callers have deadlines of their own.
     ("grpc.server_max_unrequested_time_in_server", 300),
-    ("grpc.max_metadata_size", 8192),  # of a call; with more it may be refused,
-    ("grpc.absolute_max_metadata_size", 8192),  # and it is
+    ("grpc.max_metadata_size", MAX_METADATA),  # of a call; with more it may be refused,
+    ("grpc.absolute_max_metadata_size", MAX_METADATA),  # and it is
     ("grpc.so_reuseport", 0),  # fail if the address is in use, do not share it
     ("grpc.keepalive_time_ms", 60_000),  # notices callers that have vanished,
     ("grpc.keepalive_timeout_ms", 20_000),  # and ends their calls

@@ -1,0 +1,90 @@
+"""How many calls without a valid bearer one address makes in a second, and what that is worth to it.
+
+A few are answered at once. Who makes more hears only in the next second, and who makes very many not at all; unless a
+valid bearer comes from there too: then one controller, or a proxy, may be the address of good and bad callers. It knows
+no connection; what is done to those is their module's.
+"""
+
+import asyncio
+from collections import Counter
+from typing import Final
+
+from gha_step.telemetry import log
+
+MOST: Final = 300  # in a second, of one address
+PAUSE: Final = 0.5  # seconds for which an answer waits, at most
+PUT_OFF: Final = 256  # answers that wait: more are given at once
+SECOND: Final = 1.0
+KNOWN: Final = 600.0  # seconds for which an address is known, after a valid bearer
+MOST_KNOWN: Final = 10_000  # addresses
+
+
+class UnprovedCalls:
+    """Those of one way in. For one event loop.
+
+    :param way: HTTP or gRPC, for the log.
+    :param free: so many of one address are answered at once.
+    """
+
+    def __init__(self, way: str, free: int) -> None:
+        self._way = way
+        self._free = free
+        self._counts: Counter[str] = Counter()
+        self._known: dict[str, float] = {}
+        self._next_second = asyncio.Event()
+        self._waiting = 0
+        self._timer: asyncio.TimerHandle | None = None
+
+    def came(self, address: str) -> None:
+        """One more."""
+        self._counts[address] += 1
+        if self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(SECOND, self._second_ends)
+
+    def proved(self, address: str, *, counted: bool) -> None:
+        """A valid bearer came from there; ``counted``: with a call of which it was not known before."""
+        if counted and self._counts[address]:
+            self._counts[address] -= 1
+        if len(self._known) >= MOST_KNOWN:
+            self._known.clear()
+        self._known[address] = asyncio.get_running_loop().time()
+
+    def too_many(self, address: str) -> bool:
+        """Whether this address has made more than `MOST`, and is not known."""
+        if self._counts[address] <= MOST:
+            return False
+        seen = self._known.get(address)
+        return seen is None or asyncio.get_running_loop().time() - seen > KNOWN
+
+    def at_once(self, address: str) -> bool:
+        """Whether its newest call is answered without a pause."""
+        return self._counts[address] <= self._free or self._waiting >= PUT_OFF
+
+    async def turn(self, address: str) -> None:
+        """Wait until its newest call may be answered."""
+        if self.at_once(address):
+            return
+        self._waiting += 1
+        try:
+            async with asyncio.timeout(PAUSE):
+                await self._next_second.wait()
+        except TimeoutError:
+            return
+        finally:
+            self._waiting -= 1
+
+    def _second_ends(self) -> None:
+        for address, count in self._counts.items():
+            if count > MOST:
+                words = "%d calls without a valid bearer over %s within a second: from %s"
+                log.warning(words, count, self._way, address)
+        self.release()
+
+    def release(self) -> None:
+        """A new second begins; or the process stops."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self._counts.clear()
+        self._next_second.set()
+        self._next_second = asyncio.Event()
