@@ -20,6 +20,9 @@ ROOM: Final = 16 << 20  # bytes of large answers at once
 SHARE: Final = ROOM // 4  # of them for one name, while others wait
 MOST_MARKS: Final = 150_000  # of a large JSON: a page of 100 runs has some 60,000
 MOST_ESCAPES: Final = 30_000  # of a large JSON: each is looked behind for tokens
+MOST_DIGITS: Final = 64_000  # of numbers of more than 640: to read one takes the square of its digits
+_LONG: Final = b"0" * 640
+_DIGITS: Final = bytes(48 if 48 <= byte <= 57 else 32 for byte in range(256))
 REST: Final = 9.0  # seconds without a large answer under a name, for each of a processor's that its last one took
 _TICK: Final = 0.05  # seconds
 
@@ -30,7 +33,8 @@ def is_too_much(body: bytes) -> bool:
         return False
     marks = sum(map(body.count, (b",", b":", b"[", b"{")))
     escapes = sum(map(body.count, (b"\\", b"%", b"&")))
-    return marks > MOST_MARKS or escapes > MOST_ESCAPES
+    digits = len(_LONG) * body.translate(_DIGITS).count(_LONG)
+    return marks > MOST_MARKS or escapes > MOST_ESCAPES or digits > MOST_DIGITS
 
 
 class LargeAnswers:

@@ -127,7 +127,9 @@ BOUNDS: Final = (  # what, the module below gha_step, its constant, and the unit
     ),
     ("punctuation (`,:[{`) in a large response", "large_answers", "MOST_MARKS", ""),
     ("escape sequences in a large response", "large_answers", "MOST_ESCAPES", ""),
+    ("digits of long numbers in a large response", "large_answers", "MOST_DIGITS", ""),
     ("GitHub's text quoted in a message", "github.messages", "LONGEST_WORDS", "characters"),
+    ("a response that may repeat a secret", "github.messages", "LONGEST_WITH_SECRETS", "B"),
     ("a name quoted in a message", "github.messages", "LONGEST_TEXT", "characters"),
     ("a link", "github.messages", "LONGEST_LINK", "characters"),
     ("runs in one listing", "github.listings", "MOST_RUNS", ""),
@@ -161,6 +163,7 @@ TESTED: Final = {  # by the test that shows it: the bounds
         "steps.dispatch.journal.WITNESSES",
     ),
     "github/test_api.py": ("github.messages.LONGEST_WORDS",),
+    "github/test_runs.py": ("github.messages.LONGEST_WITH_SECRETS",),
     "github/test_connection.py": (
         "github.connection.CONNECT_SECONDS",
         "github.connection.MOST_ADDRESSES",
@@ -179,6 +182,7 @@ TESTED: Final = {  # by the test that shows it: the bounds
         "large_answers.ROOM",
         "large_answers.MOST_MARKS",
         "large_answers.MOST_ESCAPES",
+        "large_answers.MOST_DIGITS",
     ),
     "github/test_listings.py": (
         "github.listings.KEPT",

@@ -13,6 +13,7 @@ from gha_step.github.connection import SocketConnector
 from gha_step.github.errors import TooLarge
 from gha_step.github.messages import LONGEST_TEXT, shown
 from gha_step.large_answers import (
+    MOST_DIGITS,
     MOST_ESCAPES,
     MOST_MARKS,
     REST,
@@ -42,6 +43,7 @@ def test_a_page_of_a_hundred_large_runs_is_no_more_than_may_come() -> None:
         b'"' + b"\\u005c" * (MOST_ESCAPES + 1),
         b'"' + b"%25" * (MOST_ESCAPES + 1),
         b'"' + b"&amp;" * (MOST_ESCAPES + 1),
+        b"[" + b"1234567890" * 400 + (b"," + b"1234567890" * 400) * (MOST_DIGITS // 4000 + 1),
     ],
 )
 def test_values_and_escapes_are_counted_before_any_is_made(body: bytes) -> None:

@@ -16,9 +16,10 @@ _SHORTEST_IN_DISGUISE: Final = 8  # characters: less is found by chance in base6
 _LAYERS: Final = 4  # of escapes, one in the other
 _SPACE: Final = b" \t\n\r\v\f"
 _IS_BLACK: Final = bytes(byte not in _SPACE for byte in range(256))
-# Backslashes only from where a run of them begins: tried at each, a long run would take the square of its length.
+# Backslashes only from where a run of them begins: tried at each, a long run would take the square of its length. What
+# each alternative begins with stands first, so that `re` looks for these bytes alone: every answer is searched.
 _ESCAPE: Final = re.compile(
-    rb"(?<!\\)\\{1,64}(?:u[0-9a-fA-F]{4}|[/nrt])"
+    rb"\\(?<!\\\\)\\{0,63}(?:u[0-9a-fA-F]{4}|[/nrt])"
     rb"|%(?:25){0,16}[0-9a-fA-F]{2}"
     rb"|&(?:#(?:[xX][0-9a-fA-F]{1,8}|[0-9]{1,8});?|[a-zA-Z]{2,8};)"
 )

@@ -22,6 +22,7 @@ VERSION_SELECTED: Final = "x-github-api-version-selected"
 ENTERPRISE_VERSION: Final = "x-github-enterprise-version"
 LONGEST_WORDS: Final = 500  # characters of GitHub's own message
 LONGEST_ERROR: Final = 8_000  # … of it that are looked at
+LONGEST_WITH_SECRETS: Final = 1 << 17  # … of an answer that may repeat one: each string in it is looked at for itself
 LONGEST_TEXT: Final = 200  # characters of a name that somebody else chose
 LONGEST_LINK: Final = 2_000
 _LONE_SURROGATE: Final = re.compile("[\ud800-\udfff]")
@@ -74,23 +75,26 @@ class Answer(NamedTuple):
         """
         value = parse_json(self.body, unique=unique)
         text = self.body.decode()
-        if any(secret.needs_escapes or secret.is_in(text) for secret in self.secrets) or re.search(
-            r"\\u[dD][89a-fA-F]", text
-        ):
+        shown = tuple(secret for secret in self.secrets if secret.needs_escapes or secret.is_in(text))
+        if shown and len(text) > LONGEST_WITH_SECRETS:
+            raise ValueError("it is long, and may repeat a secret")
+        if shown or re.search(r"\\u[dD][89a-fA-F]", text):
             try:
-                return self._cleaned(value)
+                return _cleaned(value, shown)
             except RecursionError:  # it takes more frames than parsing
                 raise ValueError("nested too deeply") from None
         return value
 
-    def _cleaned(self, value: Any) -> Any:
-        if isinstance(value, str):
-            return _without(self.secrets, _LONE_SURROGATE.sub("\N{REPLACEMENT CHARACTER}", value))
-        if isinstance(value, list):
-            return [self._cleaned(one) for one in value]
-        if isinstance(value, dict):
-            return {self._cleaned(name): self._cleaned(one) for name, one in value.items()}
-        return value
+
+def _cleaned(value: Any, secrets: tuple[Token, ...]) -> Any:
+    if isinstance(value, str):
+        whole = value if value.isascii() else _LONE_SURROGATE.sub("\N{REPLACEMENT CHARACTER}", value)
+        return _without(secrets, whole) if secrets else whole
+    if isinstance(value, list):
+        return [_cleaned(one, secrets) for one in value]
+    if isinstance(value, dict):
+        return {_cleaned(name, secrets): _cleaned(one, secrets) for name, one in value.items()}
+    return value
 
 
 def _without(secrets: tuple[Token, ...], text: str) -> str:

@@ -1,17 +1,20 @@
 """What a listing of runs holds, and what a server's version says of it."""
 
+import base64
 import json
 from typing import Any, Final
 
 import pytest
 
+from gha_step.contract.secret import Token
 from gha_step.github.errors import Unclear
-from gha_step.github.messages import enterprise_version
+from gha_step.github.messages import LONGEST_WITH_SECRETS, Answer, enterprise_version
 from gha_step.github.run_pages import WorkflowRun, runs_page, user_login
 from tests.github.answers import answer, workflow
 from tests.support.rows import each_row
 
 HERE: Final = workflow()
+TOKEN: Final = "ghp_0123456789abcdefghijklmnopqrstuvwxyz"
 ENTRY: dict[str, Any] = {
     "id": 17,
     "html_url": "https://github.com/myorg/my-app/actions/runs/17",
@@ -38,6 +41,32 @@ def test_half_of_a_surrogate_pair_in_a_title_is_replaced() -> None:
     body = json.dumps({"workflow_runs": [ENTRY | {"display_title": "Deploy X"}]}).replace("X", "\\ud83d")
     (run,) = runs_page(answer(200, body.encode()), HERE)
     assert run.title == "Deploy \ufffd"
+
+
+@pytest.mark.parametrize("repeated", [TOKEN.replace("_", "\\u005f"), base64.b64encode(TOKEN.encode()).decode()])
+def test_a_long_answer_that_repeats_the_token_is_not_taken_apart_string_by_string(repeated: str) -> None:
+    text = json.dumps({"workflow_runs": [ENTRY] * 300} | {"x": "X"}).replace("X", repeated)
+    assert len(text) < LONGEST_WITH_SECRETS
+    assert Answer(200, {}, text.encode()).hiding(Token(TOKEN)).json()["x"] == "***"
+    longer = Answer(200, {}, text.encode() + b" " * LONGEST_WITH_SECRETS).hiding(Token(TOKEN))
+    with pytest.raises(ValueError, match="may repeat a secret"):
+        longer.json()
+    with pytest.raises(Unclear):
+        runs_page(longer, HERE)
+
+
+def test_for_half_of_a_surrogate_pair_no_string_is_searched_for_the_token() -> None:
+    class Searched(Token):
+        times = 0
+
+        def is_in(self, text: str) -> bool:
+            self.times += 1
+            return super().is_in(text)
+
+    token = Searched(TOKEN)
+    body = b'["\\ud83d", ' + b'"a", ' * 1000 + b"1]"
+    assert Answer(200, {}, body).hiding(token).json()[:2] == ["\ufffd", "a"]
+    assert token.times < 5
 
 
 @pytest.mark.parametrize("name", ["head_branch", "actor", "display_title"])
