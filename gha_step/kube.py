@@ -337,7 +337,7 @@ class KubeApi:
             sent = compact_json(body).encode()
         found = _NAMESPACE.match(path)
         share = found[1] if found else ""
-        with self._large.one(share) as room:
+        with self._large.place(share) as room:
             with self._place(share):
                 read = partial(self._read, room, most)
                 status, retry_after, text = self._exchange(method, path, url, headers, sent, read)

@@ -4,13 +4,12 @@ An answer that fits `SMALL` costs nothing. A larger one first gets room, is then
 into values while no other large one is: Python does nothing else meanwhile. Who sends answers that take long to read
 waits nine times as long before the next: it may send what it likes, and costs the others a tenth of their time at most.
 
-Whose answers they are is said by a name: of GitHub's the server's, of the API server's the namespace.
+Whose answers they are is said by a name: the project's for which they are asked, else the server's.
 """
 
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import Final
+from collections.abc import Callable
+from typing import Final, Self
 
 from gha_step.contract.memory import Memory
 from gha_step.runtime import Clock, cpu_of_this_thread
@@ -52,20 +51,11 @@ class LargeAnswers:
         self._rests_until: dict[str, float] = Memory()
         self._alone = threading.Lock()
 
-    @contextmanager
-    def one(self, name: str) -> "Iterator[Place]":
-        """The place of one answer, from its first byte until what it says has been read.
+    def place(self, name: str) -> "Place":
+        """The place of one answer, from its first byte until what it says has been read: ``with`` it, or leave it.
 
         :param name: whose it is; '' has no share, and never rests.
         """
-        place = self.place(name)
-        try:
-            yield place
-        finally:
-            place.leave()
-
-    def place(self, name: str) -> "Place":
-        """As `one`, for who leaves it himself."""
         return Place(self, name)
 
     def take(self, name: str, size: int, seconds: float) -> bool:
@@ -123,6 +113,12 @@ class Place:
         self._name = name
         self._size = 0
         self._begun: float | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.leave()
 
     def grow(self, size: int, seconds: float) -> bool:
         """The answer is larger than `SMALL`, and has at most ``size`` bytes: wait for room; whether it came."""

@@ -199,6 +199,7 @@ class ThreadWorkers:
                     self._idle += 1
                     self._changed.wait()
             share, job = taken
+            _here.share = share
             begun = time.thread_time()
             _do(*job)
             self._spend(share, time.thread_time() - begun)
@@ -253,6 +254,12 @@ class ThreadWorkers:
             self._threads -= 1
             if self._queues:
                 self._wake()
+
+
+def share_of_this_thread() -> str:
+    """On whose behalf a thread of `ThreadWorkers` is at work; '' elsewhere, and for the process itself."""
+    share: str = getattr(_here, "share", "")
+    return share
 
 
 _Following: TypeAlias = list[tuple[Callable[[float], None], Future[Any], Callable[[], Any]]]

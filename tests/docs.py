@@ -120,7 +120,7 @@ BOUNDS: Final = (  # what, the module below gha_step, its constant, and the unit
     ("the body of a response, except listings", "github.client", "MAX_BODY_ELSEWHERE", "B"),
     ("what is kept of a response other than 200", "github.exchange", "MAX_KEPT", "B"),
     (
-        "large responses of all GitHub servers, and as much of the API server; each server or namespace gets a quarter",
+        "large responses of GitHub servers, and as much of the API server; one project gets a quarter",
         "large_answers",
         "ROOM",
         "B",

@@ -23,7 +23,7 @@ from gha_step.large_answers import (
     Place,
     is_too_much,
 )
-from gha_step.runtime import SystemClock
+from gha_step.runtime import SystemClock, ThreadWorkers
 from tests.github.answers import asking, client_over
 from tests.support.clock import VirtualClock
 
@@ -124,6 +124,19 @@ def test_a_server_whose_answer_took_a_processor_long_rests_and_others_do_not() -
         grown(answers, "a", 1)
     clock.sleep(2.0 * REST + 0.1)
     grown(answers, "a", 1)
+
+
+def test_a_project_has_one_share_however_many_servers_it_names() -> None:
+    client = client_over(SocketConnector(), SystemClock())
+    workers = ThreadWorkers(2, "test")
+
+    def name(url: str) -> str:
+        return client.place(asking(url).endpoint)._name
+
+    assert workers.spawn(lambda: name("http://localhost:1"), "project-a").result() == "project-a"
+    assert workers.spawn(lambda: name("http://localhost:2"), "project-a").result() == "project-a"
+    assert workers.spawn(lambda: name("http://localhost:2")).result() == "localhost:2"
+    assert name("http://localhost:3") == "localhost:3"
 
 
 def test_large_answers_are_worked_on_one_at_a_time() -> None:

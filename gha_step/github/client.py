@@ -30,7 +30,7 @@ from gha_step.github.rate_limits import RateLimits
 from gha_step.github.refusals import Asked, rate_limit, refuses_version
 from gha_step.github.server_capabilities import ServerCapabilities
 from gha_step.large_answers import LargeAnswers, Place, is_too_much
-from gha_step.runtime import Clock
+from gha_step.runtime import Clock, share_of_this_thread
 from gha_step.telemetry import Telemetry
 
 if TYPE_CHECKING:
@@ -72,8 +72,9 @@ class Client:
         self._large = LargeAnswers(clock)
 
     def place(self, endpoint: Endpoint) -> Place:
-        """For one answer of that server that may be large, and is read by others than this; to be left."""
-        return self._large.place(endpoint.authority)
+        """For one answer of that server that may be large, to be left. It is the project's that it is asked for: one
+        project may name any number of servers."""
+        return self._large.place(share_of_this_thread() or endpoint.authority)
 
     def get(
         self,
@@ -115,7 +116,7 @@ class Client:
         tries = 0
         while True:
             begun = self._clock.monotonic()
-            with self._large.one(asked.endpoint.authority) as place:
+            with self.place(asked.endpoint) as place:
                 answer = self._ask(name, asked, "GET", path + query, token, token, given, b"", place)
                 refused = answer.status in (401, 403)
                 if not refused or not may_pass(answer.status, error_body(answer).message, asked, token, begun):
@@ -139,7 +140,7 @@ class Client:
 
         :param token: may be an App's JWT, which is new each time: so limits are kept by ``owner``.
         """
-        with self._large.one(asked.endpoint.authority) as place:
+        with self.place(asked.endpoint) as place:
             return self._ask(name, asked, "POST", path, token, owner, [], compact_json(body).encode(), place)
 
     def fetch(
@@ -161,7 +162,7 @@ class Client:
         endpoint = stored.endpoint
         given = {"Host": endpoint.authority, "Accept": "*/*", "Accept-Encoding": "identity", "User-Agent": USER_AGENT}
         request = Request("GET", stored.target.reveal(), [*given.items(), ("Connection", "close")], b"")
-        with self._large.one(endpoint.authority) as place:
+        with self.place(endpoint) as place:
             answer = self._metered(name, asked, endpoint, request, place, most)
             place.read()
             return parse(Answer(answer.status, {}, answer.body, secrets))
