@@ -1,6 +1,6 @@
 """The URL of a repository as git writes it, taken apart: which server, which owner, which name. Pure.
 
-It does not know where that server's API is: see `gha_step.github.repo_url`.
+It does not know where that server's API is: see `gha_step.github.endpoint`.
 """
 
 import re

@@ -20,7 +20,7 @@ from gha_step.contract.json_text import parse_json
 from gha_step.contract.repo_url import RepoUrl
 from gha_step.contract.secret import Token
 from gha_step.credentials.go_regexp import BadRegexp, compile_regexp
-from gha_step.credentials.secrets import LabelledSecret, SecretReader
+from gha_step.credentials.secrets import LabelledSecret, SecretReader, text_of
 from gha_step.credentials.token_shape import unfit
 from gha_step.telemetry import log
 
@@ -187,8 +187,8 @@ def normalised(url: str) -> str:
     Without white space around it, in lower case, without user and password (of ssh, these stay), one trailing slash and
     then ``.git``; ``git@host:owner/repo`` becomes ssh. A URL with a query, or with white space within, is unchanged.
     """
-    trimmed = _trimmed(unquote(url))
-    if any(map(_is_blank, trimmed)):
+    spaced = "".join(" " if _is_blank(c) else c for c in unquote(url))
+    if " " in spaced.strip(" "):
         return url
     plain = "".join(c for c in url if not _is_blank(c)).lower()
     if not plain:
@@ -216,15 +216,6 @@ def _bare(path: str) -> str:
 
 def _is_blank(c: str) -> bool:
     return c.isspace() or not c.isprintable()
-
-
-def _trimmed(text: str) -> str:
-    begin, end = 0, len(text)
-    while begin < end and _is_blank(text[begin]):
-        begin += 1
-    while end > begin and _is_blank(text[end - 1]):
-        end -= 1
-    return text[begin:end]
 
 
 # ---------------------------------------------------------------- what the Secret holds
@@ -260,22 +251,15 @@ def _lacks(data: Mapping[str, bytes]) -> str:
     return f"{' and '.join(empty)} {'is' if len(empty) == 1 else 'are'} missing or empty"
 
 
-def _text(data: Mapping[str, bytes], key: str, subject: str) -> str:
-    try:
-        return data.get(key, b"").decode().strip()
-    except UnicodeDecodeError:
-        raise CredentialsError(f"{subject}: the key {key} is not text; store the bare value") from None
-
-
 def _token(data: Mapping[str, bytes], found: _Found) -> Token:
     subject = found.subject
     for key in (USERNAME, PASSWORD):
-        if not _text(data, key, subject):
+        if not text_of(data, key, subject):
             raise CredentialsError(
                 f"{subject}: the key {key} is empty, and Kargo needs both {USERNAME} and {PASSWORD}; put a GitHub "
                 f"token into {PASSWORD}"
             )
-    token = _text(data, PASSWORD, subject)
+    token = text_of(data, PASSWORD, subject)
     if (why := unfit(token)) is not None:
         raise CredentialsError(f"{subject}: the key {PASSWORD} {why}")
     return Token(token, f"the token of {found.name}")
@@ -292,13 +276,13 @@ def read_app(data: Mapping[str, bytes], subject: str, *, installed: bool = True)
     :raises CredentialsError: they are unfit.
     """
     issuer_key = CLIENT_ID if data.get(CLIENT_ID, b"").strip() else APP_ID
-    issuer = _text(data, issuer_key, subject)
+    issuer = text_of(data, issuer_key, subject)
     if not re.fullmatch(r"[A-Za-z0-9._-]{1,100}", issuer) or (issuer_key == APP_ID and not issuer.isdigit()):
         raise CredentialsError(
             f"{subject}: the key {issuer_key} is not the "
             f"{'client ID' if issuer_key == CLIENT_ID else 'ID'} of a GitHub App; take it from the App's settings page"
         )
-    installation = _text(data, INSTALLATION_ID, subject) or ("" if installed else "0")
+    installation = text_of(data, INSTALLATION_ID, subject) or ("" if installed else "0")
     if not re.fullmatch(r"[0-9]{1,18}", installation, re.ASCII):
         raise CredentialsError(
             f"{subject}: the key {INSTALLATION_ID} is not a number; the ID is at the "
@@ -309,7 +293,7 @@ def read_app(data: Mapping[str, bytes], subject: str, *, installed: bool = True)
 
 def _private_key(data: Mapping[str, bytes], subject: str) -> Token:
     """PEM, or base64 of PEM."""
-    text = _text(data, PRIVATE_KEY, subject)
+    text = text_of(data, PRIVATE_KEY, subject)
     if not text.startswith("-----BEGIN"):
         try:
             text = base64.b64decode("".join(text.split()), validate=True).decode().strip()

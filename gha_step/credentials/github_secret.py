@@ -3,13 +3,12 @@
 Source: Kargo's public step reference (facts: kargo-host, "Contract of the steps").
 """
 
-from collections.abc import Mapping
 from functools import lru_cache
 from typing import Final, NamedTuple
 
 from gha_step.contract.errors import CredentialsError
 from gha_step.contract.secret import Token
-from gha_step.credentials.secrets import SecretReader
+from gha_step.credentials.secrets import SecretReader, text_of
 from gha_step.credentials.token_shape import unfit
 
 ACCESS_TOKEN: Final = "accessToken"  # noqa: S105  the name of a key
@@ -40,8 +39,8 @@ def read_github_secret(secrets: SecretReader, project: str, name: str) -> GitHub
 @lru_cache(256)  # of its bytes: a changed Secret has others, and a token is looked at once
 def _made(project: str, name: str, content: tuple[tuple[str, bytes], ...]) -> GitHubSecret:
     data, subject = dict(content), f"project {project}: the Secret {name}"
-    token = _text(data, ACCESS_TOKEN, subject)
-    if token is None:
+    token = text_of(data, ACCESS_TOKEN, subject)
+    if not token:
         near = next((key for key in data if key.lower().replace("-", "").replace("_", "") in _MISNAMED), None)
         hint = f" (it has {near!r}, which is not read)" if near and ACCESS_TOKEN not in data else ""
         state = "empty" if ACCESS_TOKEN in data else "missing"
@@ -50,16 +49,9 @@ def _made(project: str, name: str, content: tuple[tuple[str, bytes], ...]) -> Gi
         raise CredentialsError(f"{subject}: the key {ACCESS_TOKEN} {why}")
     return GitHubSecret(
         Token(token, f"the token of the Secret {name}"),
-        _text(data, BASE_URL, subject),
-        _text(data, UPLOAD_URL, subject),
+        text_of(data, BASE_URL, subject) or None,
+        text_of(data, UPLOAD_URL, subject) or None,
     )
 
 
 _MISNAMED: Final = frozenset({"accesstoken", "token", "githubtoken", "password", "pat"})
-
-
-def _text(data: Mapping[str, bytes], key: str, subject: str) -> str | None:
-    try:
-        return data.get(key, b"").decode().strip() or None
-    except UnicodeDecodeError:
-        raise CredentialsError(f"{subject}: the key {key} is not text: store the bare value") from None

@@ -52,6 +52,14 @@ class SecretReader(Protocol):
         """Secrets of ``namespace`` without that label, at most `MOST_UNLABELLED`: for a hint, so it never raises."""
 
 
+def text_of(data: Mapping[str, bytes], key: str, subject: str) -> str:
+    """The text under a key of a Secret, '' where there is none. :raises CredentialsError: it is no text."""
+    try:
+        return data.get(key, b"").decode().strip()
+    except UnicodeDecodeError:
+        raise CredentialsError(f"{subject}: the key {key} is not text: store the bare value") from None
+
+
 def check_namespace(name: str) -> None:
     """Refuse what is no name of a namespace: it could lead out of the place where Secrets live.
 

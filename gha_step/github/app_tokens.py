@@ -6,6 +6,7 @@ right to what another project's key has earned. All of this is this process's ow
 
 import hashlib
 import threading
+from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Final
 
@@ -103,15 +104,12 @@ class AppTokens:
 
         :raises GitHubError: it cannot be told; `Refused` with 404: the App is not installed there.
         """
-        with self._lock:
-            ahead = self._ahead.get(app.endpoint, 0.0)
         asked, path = installation_request(app)
-        for _ in range(2):  # the second time with a clock that GitHub's refusal has set right
-            now = self._clock.now() + ahead
-            answer = self._client.get("app_installation", asked, path, app_jwt(app, now))
-            if (error := clock_error(answer, now)) is None:
-                break
-            ahead += error
+
+        def ask(now: float) -> Answer:
+            return self._client.get("app_installation", asked, path, app_jwt(app, now))
+
+        answer, _ = self._by_githubs_clock(app, ask)
         return installation_number(answer, app)
 
     def _cell(self, app: Installation) -> _Cell:
@@ -145,20 +143,27 @@ class AppTokens:
         flight.set_result(found)
 
     def _request(self, app: Installation) -> InstallationToken:
-        """One request; a second one only where GitHub's refusal itself tells that our clock is wrong."""
+        def ask(now: float) -> Answer:
+            proof = app_jwt(app, now)
+            return self._client.post("app_token", app.asked, app.path, proof, app.body, owner=("app", app.issuer))
+
+        answer, ahead = self._by_githubs_clock(app, ask)
+        return installation_token(answer, app, self._clock.now() + ahead)
+
+    def _by_githubs_clock(self, app: Installation, ask: Callable[[float], Answer]) -> tuple[Answer, float]:
+        """The answer, and by how many seconds GitHub's clock is ahead of ours.
+
+        :param ask: one request; a second one only where GitHub's refusal itself tells that our clock is wrong.
+        """
         with self._lock:
             ahead = self._ahead.get(app.endpoint, 0.0)
-        answer = self._post(app, self._clock.now() + ahead)
+        answer = ask(self._clock.now() + ahead)
         error = clock_error(answer, self._clock.now() + ahead)
         if error is not None:
             with self._lock:
                 self._ahead[app.endpoint] = ahead = ahead + error
-            answer = self._post(app, self._clock.now() + ahead)
-        return installation_token(answer, app, self._clock.now() + ahead)
-
-    def _post(self, app: Installation, now: float) -> Answer:
-        proof = app_jwt(app, now)
-        return self._client.post("app_token", app.asked, app.path, proof, app.body, owner=("app", app.issuer))
+            answer = ask(self._clock.now() + ahead)
+        return answer, ahead
 
 
 def _unavailable(error: GitHubError, retry_after: float) -> TokenUnavailable:

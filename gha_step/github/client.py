@@ -15,7 +15,6 @@ from gha_step.github.connection import Connector
 from gha_step.github.endpoint import Endpoint
 from gha_step.github.errors import RateLimited, TooLarge, Unclear
 from gha_step.github.exchange import Exchange, Unfit
-from gha_step.github.fresh_tokens import may_pass, pause
 from gha_step.github.messages import (
     USER_AGENT,
     VERSION_HEADER,
@@ -27,7 +26,7 @@ from gha_step.github.messages import (
     time_of_day,
 )
 from gha_step.github.rate_limits import RateLimits
-from gha_step.github.refusals import Asked, rate_limit, refuses_version
+from gha_step.github.refusals import Asked, may_pass, pause, rate_limit, refuses_version
 from gha_step.github.server_capabilities import ServerCapabilities
 from gha_step.large_answers import LargeAnswers, Place, is_too_much
 from gha_step.runtime import Clock, share_of_this_thread

@@ -62,18 +62,9 @@ class Workflow(NamedTuple):
         """Path below the API base, escaped."""
         return f"{self.repository_path}/actions/workflows/{_segment(self.file)}"
 
-    @property
-    def page(self) -> str:
-        """The workflow's page, for people. GitHub's answers to a dispatch hold no link to it."""
-        return f"{self._actions}/workflows/{_segment(self.file)}"
-
     def run_page(self, run_id: int) -> str:
         """A run's page, where GitHub gives no link to it that leads there."""
-        return f"{self._actions}/runs/{run_id}"
-
-    @property
-    def _actions(self) -> str:
-        return f"{self.endpoint.web}/{_segment(self.owner)}/{_segment(self.repo)}/actions"
+        return f"{self.endpoint.web}/{_segment(self.owner)}/{_segment(self.repo)}/actions/runs/{run_id}"
 
 
 class StartedRun(NamedTuple):

@@ -11,10 +11,13 @@ from functools import cached_property, lru_cache
 from typing import Final
 from urllib.parse import SplitResult, urlsplit
 
+from gha_step.contract.repo_url import RepoUrl
 from gha_step.github.errors import BadEndpoint
 
 DEFAULT_API: Final = "https://api.github.com"
 LONGEST: Final = 2_048  # characters of a base URL
+# github.com under its other names: pages, and SSH for those who may use port 443 only.
+_GITHUB_COM: Final = frozenset({"github.com", "www.github.com", "ssh.github.com"})
 
 
 @dataclass(frozen=True)
@@ -116,6 +119,30 @@ def resolve_endpoint(base_url: str | None, *, allow_http: bool, verify: bool = T
     endpoint = Endpoint(base="", tls=tls, host=host, port=port or (443 if tls else 80), path=path)
     base = f"{'https' if tls else 'http'}://{endpoint.authority}{path}"
     return replace(endpoint, base=base, verify=verify)
+
+
+def endpoint_of(url: RepoUrl, *, allow_http: bool, verify: bool) -> Endpoint:
+    """The API base of the server that ``url`` names. Source: facts, kargo-host, "Kargo Git credentials".
+
+    :param allow_http: whether plain http is allowed off loopback.
+    :param verify: whether the server's certificate is checked.
+    :raises BadEndpoint: saying what is wrong; the URL is not repeated.
+    """
+    if url.host in _GITHUB_COM:
+        api = DEFAULT_API
+    elif url.host.endswith(".ghe.com") and not url.host.startswith("api."):
+        api = f"https://api.{url.host}"
+    else:
+        host = f"[{url.host}]" if ":" in url.host else url.host
+        scheme = "http" if url.scheme == "http" else "https"
+        return resolve_endpoint(
+            f"{scheme}://{host}" + (f":{url.port}" if url.port is not None else ""),
+            allow_http=allow_http,
+            verify=verify,
+        )
+    if url.scheme == "http":  # Kargo gives no credentials for such a URL, although this API is never asked by http
+        resolve_endpoint(f"http://{url.host}", allow_http=allow_http)
+    return resolve_endpoint(api, allow_http=allow_http, verify=verify)
 
 
 def _host(parts: SplitResult) -> str:

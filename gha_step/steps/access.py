@@ -11,9 +11,8 @@ from gha_step.credentials.github_secret import BASE_URL, UPLOAD_URL, read_github
 from gha_step.credentials.secrets import SecretReader
 from gha_step.github.app import Installation
 from gha_step.github.app_tokens import AppTokens
-from gha_step.github.endpoint import Endpoint, resolve_endpoint
+from gha_step.github.endpoint import Endpoint, endpoint_of, resolve_endpoint
 from gha_step.github.errors import BadEndpoint, BadPrivateKey, GitHubError
-from gha_step.github.repo_url import endpoint_of
 from gha_step.steps.repository import REPO_URL, RepositoryByUrl, RepositoryConfig
 from gha_step.telemetry import log
 

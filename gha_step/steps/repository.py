@@ -12,7 +12,7 @@ from pydantic import BeforeValidator, Field
 from pydantic_core import PydanticCustomError
 
 from gha_step.contract.repo_url import RepoUrl, parse_repo_url
-from gha_step.contract.values import ConfigModel, Text, as_segment, as_switch, as_text, refusal
+from gha_step.contract.values import ConfigModel, Switch, Text, as_segment, as_text, refusal
 
 BY_SECRET: Final = ("credentials", "owner", "repo")
 REPO_URL: Final = "repoURL"
@@ -73,7 +73,7 @@ class RepositoryConfig(ConfigModel):
         description="The repository's URL as for `git clone`: `https://…`, `ssh://…` or `git@host:owner/repo`, on "
         "github.com, `*.ghe.com` or any GitHub Enterprise Server. The token comes from Kargo's Git credentials for it.",
     )
-    insecure_skip_tls_verify: Annotated[bool, BeforeValidator(as_switch, json_schema_input_type=bool)] = Field(
+    insecure_skip_tls_verify: Switch = Field(
         default=False,
         alias=SKIP_VERIFY,
         description="Do not check the server's certificate. Anyone on the network path can then read the token.",

@@ -5,7 +5,7 @@ import pytest
 from gha_step.contract.secret import Token
 from gha_step.github.dispatch import Workflow, asked_to_dispatch
 from gha_step.github.endpoint import resolve_endpoint
-from gha_step.github.fresh_tokens import FRESH, may_pass
+from gha_step.github.refusals import FRESH, may_pass
 
 SENTENCE = "Resource not accessible by integration"
 NEW = Token("ghs_new_0123456789", made_at=100.0)

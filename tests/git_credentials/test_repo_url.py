@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gha_step.contract.repo_url import parse_repo_url
+from gha_step.github.endpoint import endpoint_of
 from gha_step.github.errors import BadEndpoint
-from gha_step.github.repo_url import endpoint_of
 from tests.support.rows import each_row
 
 NAMES = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,20}", fullmatch=True).filter(lambda name: not name.endswith(".git"))

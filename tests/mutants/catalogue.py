@@ -430,7 +430,7 @@ MUTANTS: Final = (
     ),
     Mutant(
         "a new App token's first refusal is final",
-        "gha_step/github/fresh_tokens.py",
+        "gha_step/github/refusals.py",
         "FRESH: Final = 10.0",
         "FRESH: Final = 0.0",
         "tests/app_tokens",

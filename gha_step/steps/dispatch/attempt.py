@@ -21,9 +21,9 @@ from gha_step.github.dispatch import (
 )
 from gha_step.github.errors import RateLimited, Refused, Unclear, Unsupported
 from gha_step.github.exchange import MAX_BODY, Exchange, framed
-from gha_step.github.fresh_tokens import may_pass
 from gha_step.github.messages import Answer, Dialect
 from gha_step.github.rate_limits import DISPATCHES
+from gha_step.github.refusals import may_pass
 from gha_step.large_answers import Place, is_too_much
 from gha_step.ledger import transitions as ledger
 from gha_step.ledger.attribution import DATE_SLACK

@@ -8,7 +8,7 @@ from typing import Final
 
 from gha_step.contract.memory import Memory
 from gha_step.contract.secret import Token
-from gha_step.github.fresh_tokens import pause
+from gha_step.github.refusals import pause
 from gha_step.runtime import Clock
 
 MOST_TOKENS: Final = 2  # that GitHub may refuse to one key
