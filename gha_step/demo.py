@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Final, Protocol
+from typing import Any, Final
 from urllib.parse import urlsplit
 
 from gha_step.contract.duration import parse_duration
@@ -81,17 +81,6 @@ class Printer:
         return f"{_BOLD}{colour}{text}{_PLAIN}" if self._colours else text
 
 
-class _Host(Protocol):
-    """A caller of the server."""
-
-    def run(self, server_url: str, kind: str, config: dict[str, Any]) -> dict[str, Any]:
-        """One step to its end: its last output.
-
-        :raises _Lost: the server went away.
-        :raises DemoFailed: the step did not succeed.
-        """
-
-
 def run_demo(generation: str, *, grpc: bool = False) -> int:
     """Run it, over HTTP or gRPC.
 
@@ -105,7 +94,7 @@ def run_demo(generation: str, *, grpc: bool = False) -> int:
     github.add_repository(EXAMPLE_REPOSITORY).add_workflow(EXAMPLE_WORKFLOW, WORKFLOW, queued_for=1, runs_for=3)
     printer = Printer()
     token = randomness.token_hex(16)
-    host: _Host = (_GrpcHost if grpc else _HttpHost)(token, printer)
+    host = (_GrpcHost if grpc else _HttpHost)(token, printer)
     with tempfile.TemporaryDirectory(prefix="gha-step-demo-") as folder, serve(github) as github_url:
         write_secret(Path(folder), PROJECT, "github-credentials", accessToken=EXAMPLE_TOKEN, baseURL=github_url)
         run_id = _play(github, Server(Path(folder), token, grpc=grpc), host, printer)
@@ -117,7 +106,7 @@ def run_demo(generation: str, *, grpc: bool = False) -> int:
     return 0
 
 
-def _play(github: GitHub, server: "Server", host: _Host, printer: Printer) -> int:
+def _play(github: GitHub, server: "Server", host: "_HttpHost | _GrpcHost", printer: Printer) -> int:
     """The promotion's two steps, with a kill in the first: the run's ID."""
     dispatch = {
         **_TARGET,
@@ -241,6 +230,11 @@ class Server:
 
 @dataclass(frozen=True)
 class _HttpHost:
+    """A caller of the server: each runs a step to its end, and gives its last output.
+
+    :raises _Lost: the server went away. :raises DemoFailed: the step did not succeed.
+    """
+
     token: str
     printer: Printer
 

@@ -22,9 +22,7 @@ NO_TOKEN: Final = "none"  # noqa: S105  a switch, not a token
 NOT_SERVED: Final = "off"
 NO_TLS: Final = "none"
 LIFETIME_POD: Final = "?lifetime=pod"
-CLAIMS: Final = "claims"
-KAFKA: Final = "kafka"
-PORT_WAYS: Final = frozenset({CLAIMS, KAFKA})
+PORT_WAYS: Final = frozenset({"claims", "kafka"})
 
 # Kubernetes itself sets such variables in every pod beside a Service that is named gha-step, gha-step-grpc or -port.
 _SERVICE_LINK: Final = re.compile(
@@ -106,13 +104,6 @@ def _ledger(text: object) -> object:
     raise _refuse(f"{quoted(text)} is not a ledger; write sqlite:PATH, or kubernetes")
 
 
-def _projects(text: object) -> object:
-    if not isinstance(text, str):
-        return text
-    names = [name.strip() for name in text.split(",") if name.strip()]
-    return frozenset(names) or None
-
-
 def _hosts(text: object) -> object:
     if not isinstance(text, str):
         return text
@@ -127,12 +118,9 @@ def _hosts(text: object) -> object:
 
 
 def _suffixes(text: object) -> object:
-    names = (
-        _hosts(",".join(name.strip().removeprefix("*").lstrip(".") for name in text.split(",")))
-        if (isinstance(text, str))
-        else text
-    )
-    return frozenset() if names is None else names
+    if isinstance(text, str):
+        text = _hosts(",".join(name.strip().removeprefix("*").lstrip(".") for name in text.split(",")))
+    return frozenset() if text is None else text
 
 
 def _switch(text: object) -> object:
@@ -147,12 +135,6 @@ def _boolean(text: object) -> object:
     raise _refuse(f"{quoted(text)} is not a boolean; write true or false")
 
 
-def _reply_within(seconds: float) -> float:
-    if not 0.1 <= seconds <= 25:
-        raise _refuse(f"{format_duration(seconds)} is out of range; write 100ms to 25s (one host gives up after 30 s)")
-    return seconds
-
-
 def _namespace(text: str) -> str:
     if text and not re.fullmatch(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?", text):
         raise _refuse(
@@ -162,18 +144,12 @@ def _namespace(text: str) -> str:
     return text
 
 
-def _settle(seconds: float) -> float:
-    if not 0 <= seconds <= 240:
-        raise _refuse(f"{format_duration(seconds)} is out of range; write 0s to 4m")
-    return seconds
-
-
-def _between(least: str, most: str) -> AfterValidator:
+def _between(least: str, most: str, why: str = "") -> AfterValidator:
     """A time span within bounds."""
 
     def check(seconds: float) -> float:
         if not parse_duration(least) <= seconds <= parse_duration(most):
-            raise _refuse(f"{format_duration(seconds)} is out of range; write {least} to {most}")
+            raise _refuse(f"{format_duration(seconds)} is out of range; write {least} to {most}{why}")
         return seconds
 
     return AfterValidator(check)
@@ -183,6 +159,11 @@ def _list(text: object) -> object:
     if not isinstance(text, str):
         return text
     return tuple(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
+
+
+def _projects(text: object) -> object:
+    names = _list(text)
+    return frozenset(names) or None if isinstance(names, tuple) else names
 
 
 def _ways(text: object) -> object:
@@ -285,11 +266,11 @@ class Settings(BaseModel):
         "separated by commas, each including its subdomains. The default is where GitHub stores artifacts; set it "
         "for a GitHub Enterprise Server with storage of its own.",
     )
-    settle: Annotated[float, BeforeValidator(_duration), AfterValidator(_settle)] = Field(
+    settle: Annotated[float, Duration, _between("0s", "4m")] = Field(
         default="20s",  # type: ignore[assignment]
         description="Time after which GitHub certainly lists a new run, if it returns no run ID: a Go duration.",
     )
-    reply_within: Annotated[float, BeforeValidator(_duration), AfterValidator(_reply_within)] = Field(
+    reply_within: Annotated[float, Duration, _between("100ms", "25s", " (one host gives up after 30 s)")] = Field(
         default="5s",  # type: ignore[assignment]
         description="Maximum time for an answer: a Go duration, at most 25s.",
     )

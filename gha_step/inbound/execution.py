@@ -46,7 +46,7 @@ class Execution:
         self._telemetry = telemetry
         self.reply_within = reply_within
         self.room = Room()
-        self._pace = pace or Pace()
+        self.pace = pace or Pace()
         self._count = _Count()
 
     @property
@@ -58,23 +58,6 @@ class Execution:
         """A call that a stop has to wait for: ``with`` it."""
         return self._count
 
-    async def turn(self, project: str, seconds: float) -> bool:
-        """Wait until a call of this project may begin, fairly; whether it may within so many seconds."""
-        return await self._pace.turn(project, seconds)
-
-    def opened(self, project: str) -> None:
-        """Something that goes on has begun on behalf of a project: it cost as much as a call."""
-        self._pace.opened(project)
-
-    @property
-    def crowded(self) -> bool:
-        """Whether more than one project is served."""
-        return self._pace.several
-
-    def hurry(self) -> None:
-        """The process stops: no call waits for its turn any more."""
-        self._pace.open()
-
     async def execute(
         self, request: StepRequest, deadline: float | None = None, *, in_turn: bool = False, worked: float = 0.0
     ) -> StepResult:
@@ -84,10 +67,10 @@ class Execution:
         :param worked: seconds that it took to read, if it is large.
         """
         if worked:
-            self._pace.spend(request.caller.project, worked)
+            self.pace.spend(request.caller.project, worked)
         arrived = self._clock.monotonic()
         until = arrived + self.reply_within if deadline is None else deadline
-        begins = in_turn or await self.turn(request.caller.project, (until - arrived) * LAST_TURN)
+        begins = in_turn or await self.pace.turn(request.caller.project, (until - arrived) * LAST_TURN)
         told = await self._answer(request, arrived, until) if begins else BUSY
         result = told.keeping(request.remembered)
         kind = self._counted(request, arrived, result)
@@ -100,7 +83,7 @@ class Execution:
 
         :param tell: is called with the answer, once and in the loop.
         """
-        if not self._pace.at_once(request.caller.project):
+        if not self.pace.at_once(request.caller.project):
             return False
         arrived = self._clock.monotonic()
 

@@ -37,9 +37,6 @@ class Headers:
         """The first value under a name."""
         return next(iter(self.getlist(name)), default)
 
-    def __contains__(self, name: str) -> bool:
-        return bool(self.getlist(name))
-
 
 async def read_already() -> Message:
     """The `Receive` of a request whose body whoever asks has in hand."""

@@ -580,7 +580,7 @@ def test_whoever_watches_without_a_bearer_shuts_out_neither_steps_nor_probes(at:
         watches = [watch(b"", timeout=20 * LONG) for _ in range(MAX_WATCHES)]
         assert all(next(one) for one in watches)
         code, words, _ = fails(lambda: next(watch(b"", timeout=WITHIN)))
-        assert (code, words) == (Code.RESOURCE_EXHAUSTED, "too many calls at once: call again later")
+        assert (code, words) == (Code.RESOURCE_EXHAUSTED, "too many calls at once; call again later")
         assert health(at.target) == SERVING
         assert raw(at.target, "ListKinds", b"")
         watches.pop().cancel()

@@ -14,7 +14,7 @@ import pytest
 from gha_step.inbound.grpc import accepting, receiving, server
 from gha_step.inbound.grpc import messages as service
 from gha_step.inbound.grpc.accepting import OTHERS, RUNS
-from gha_step.inbound.grpc.server import MAX_OPEN_MESSAGE, MAX_RUNS, _Reading, _Runs
+from gha_step.inbound.grpc.server import MAX_OPEN_MESSAGE, MAX_RUNS, _Places, _Reading
 from gha_step.pb.v1 import step_pb2 as pb
 from tests.abuse.http2 import Raw
 from tests.inbound.channels import SERVICE, channel, live
@@ -138,16 +138,16 @@ def test_a_conversation_in_which_nothing_is_said_ends(monkeypatch: pytest.Monkey
 
 
 def test_the_runs_of_one_project_leave_places_to_the_others() -> None:
-    runs = _Runs()
+    runs = _Places(MAX_RUNS, "Runs")
     with ExitStack() as stack:
         for _ in range(MAX_RUNS * 3 // 4):
-            stack.enter_context(runs.of("greedy"))
-        with pytest.raises(service.Refused) as caught, runs.of("greedy"):
+            stack.enter_context(runs.one("greedy"))
+        with pytest.raises(service.Refused) as caught, runs.one("greedy"):
             pass
         assert caught.value.code is EXHAUSTED
         for _ in range(MAX_RUNS // 4):
-            stack.enter_context(runs.of("other"))
-    with runs.of("greedy"):
+            stack.enter_context(runs.one("other"))
+    with runs.one("greedy"):
         pass
 
 

@@ -751,8 +751,8 @@ MUTANTS: Final = (
     Mutant(
         "Port, as a whole: a message is committed when it is received",
         INTAKE,
-        "                held = self._held[name] = _Held(press)\n",
-        "                held = self._held[name] = _Held(press, decided=True)\n",
+        "                held = self._held[name] = Held(press)\n",
+        "                held = self._held[name] = Held(press, decided=True)\n",
         PORT_SIMULATION,
     ),
     Mutant(

@@ -144,7 +144,7 @@ class GrpcServer:
     async def bind(self) -> None:
         options = OPTIONS + AGED if self._aged else OPTIONS
         execution = self._execution
-        pauses = accepting.Pauses(lambda: execution is not None and execution.crowded)
+        pauses = accepting.Pauses(lambda: execution is not None and execution.pace.several)
         server = accepting.server([self._edge], options, MAX_RPCS, pauses)
         names = [health.SERVICE_NAME, reflection.SERVICE_NAME]
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
@@ -194,7 +194,7 @@ class _Servicer(step_pb2_grpc.StepServiceServicer):
         self._stopping = False
         self._large = 0  # bytes of large messages that are being read, or wait for that
         self._waiting: set[asyncio.Event] = set()  # one of each Run; set: it need not wait any longer
-        self._runs = _Runs()
+        self._runs = _Places(MAX_RUNS, "Runs")
 
     async def Execute(self, request: pb.ExecuteRequest, context: Context) -> pb.ExecuteResponse:  # noqa: N802
         with self._execution.counted(), self._execution.room.place("") as place:
@@ -207,11 +207,11 @@ class _Servicer(step_pb2_grpc.StepServiceServicer):
             following = Following(await self._read(request, place, context))
         del request
         project = following.request.caller.project
-        self._execution.opened(project)
-        with self._runs.of(project), self._woken(following) as woken:
+        self._execution.pace.opened(project)
+        with self._runs.one(project), self._woken(following) as woken:
             while following.wait is not None:
                 await _pause(following.wait, woken)
-                in_turn = await self._execution.turn(project, TURN_WITHIN)
+                in_turn = await self._execution.pace.turn(project, TURN_WITHIN)
                 if self._stopping:
                     raise service.Refused(grpc.StatusCode.UNAVAILABLE, service.STOPPING)
                 woken.clear()  # what is hinted at from here on may be too late for the look
@@ -223,7 +223,7 @@ class _Servicer(step_pb2_grpc.StepServiceServicer):
     def end_runs(self) -> None:
         """The server stops."""
         self._stopping = True
-        self._execution.hurry()
+        self._execution.pace.open()  # no call waits for its turn any more
         for woken in self._waiting:
             woken.set()
 
@@ -313,9 +313,9 @@ class _Edge(grpc.aio.ServerInterceptor):
         self._token = token
         self._readiness = readiness
         self._refused = refused
-        self._steps = _Places(MAX_CALLS)
-        self._watches = _Places(MAX_WATCHES)
-        self._talks = _Places(MAX_CONVERSATIONS)
+        self._steps = _Places(MAX_CALLS, "calls")
+        self._watches = _Places(MAX_WATCHES, "calls")
+        self._talks = _Places(MAX_CONVERSATIONS, "calls")
         self._proved = _Reading(READING, MAX_BODY, proved=True)
         self._open = _Reading(READING_OPEN, MAX_OPEN_MESSAGE, proved=False)
 
@@ -327,15 +327,15 @@ class _Edge(grpc.aio.ServerInterceptor):
             return self._refusing(service.Refused(grpc.StatusCode.UNIMPLEMENTED, NO_METHOD))
         if not details.method.startswith(f"/{service.SERVICE}/"):  # health and reflection need no bearer
             places = self._talks if handler.request_streaming else self._watches
-            limit = places if handler.response_streaming else nullcontext()
-            return self._guarded(details, handler, limit, self._open, self._connections.called)
+            place = places.one if handler.response_streaming else nullcontext
+            return self._guarded(details, handler, place, self._open, self._connections.called)
         try:
             service.admit(details.invocation_metadata, self._token)
             if self._readiness.draining:
                 raise service.Refused(grpc.StatusCode.UNAVAILABLE, service.STOPPING)
         except service.Refused as refused:
             return self._refusing(refused)
-        return self._guarded(details, handler, self._steps, self._proved, self._connections.proved)
+        return self._guarded(details, handler, self._steps.one, self._proved, self._connections.proved)
 
     def subject(self, context: Context) -> str:
         """Whose bearer a call was let in by; ``''``: none is asked for, so what it shows proves nothing."""
@@ -346,7 +346,7 @@ class _Edge(grpc.aio.ServerInterceptor):
         self,
         details: grpc.HandlerCallDetails,
         handler: Handler,
-        places: AbstractContextManager[None],
+        place: Callable[[], AbstractContextManager[None]],
         reading: "_Reading",
         meet: Callable[[str], None],
     ) -> Handler:
@@ -364,7 +364,7 @@ class _Edge(grpc.aio.ServerInterceptor):
             async def streams(requests: AsyncIterator[Any], context: Context) -> AsyncIterator[Any]:
                 meet(context.peer())
                 async with _no_error_but_ours(context, tell):
-                    with places:
+                    with place():
                         async for response in converse(reading.each(requests), context):
                             yield response
 
@@ -377,7 +377,7 @@ class _Edge(grpc.aio.ServerInterceptor):
             meet(peer)
             async with _no_error_but_ours(context, tell):
                 request = await reading.only(requests, peer)
-                with places:
+                with place():
                     answering = answer(request, context)
                     del request  # which may be large, and the answer hours away
                     return await answering
@@ -399,30 +399,17 @@ class _Edge(grpc.aio.ServerInterceptor):
 
 
 class _Places:
-    """How many calls of a kind may be open."""
+    """How many calls of a kind may be open; no project has all of them, for they may last for hours."""
 
-    def __init__(self, free: int) -> None:
-        self._free = free
-
-    def __enter__(self) -> None:
-        if not self._free:
-            raise service.Refused(grpc.StatusCode.RESOURCE_EXHAUSTED, "too many calls at once: call again later")
-        self._free -= 1
-
-    def __exit__(self, *error: object) -> None:
-        self._free += 1
-
-
-class _Runs:
-    """The places of Runs, which may wait for hours."""
-
-    def __init__(self) -> None:
-        self._shares = Shares(MAX_RUNS)
+    def __init__(self, number: int, what: str) -> None:
+        self._shares = Shares(number)
+        self._what = what
 
     @contextmanager
-    def of(self, project: str) -> Iterator[None]:
+    def one(self, project: str = "") -> Iterator[None]:
         if not self._shares.take(project):
-            raise service.Refused(grpc.StatusCode.RESOURCE_EXHAUSTED, "too many Runs at once; call again later")
+            words = f"too many {self._what} at once; call again later"
+            raise service.Refused(grpc.StatusCode.RESOURCE_EXHAUSTED, words)
         try:
             yield
         finally:

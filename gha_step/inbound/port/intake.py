@@ -67,24 +67,46 @@ class Press:
     open_at: float | None
 
 
-class Held(Protocol):
-    """A run in hand. Its parts only go from false to true, except ``waiting``; any thread may look at them."""
+_Name: TypeAlias = tuple[Kind, str]
+
+
+@dataclass
+class Held:
+    """A run in hand. Any thread may look at it; it is written by the one turn of its name, and by `Door.take`, which
+    only replaces ``press``. ``decided`` and ``forgotten`` only become true."""
+
+    press: Press
+    decided: bool = False
+    """The send is decided: its record is past `reserved` and `sending`, or the run was seen to have ended.
+
+    The place is free, and a Kafka message of it may be committed. Also true, from the record's first write on, of a run
+    whose ``open_at`` is ``None``: the ledger and its follower see to its end.
+    """
+    waiting: bool = False
+    """It waits for GitHub's rate limit, for the gate or for Port to show it: it is kept, but takes no place."""
+    forgotten: bool = False
+    """It is in hand no more, and nothing was decided: it has to come again (claims: it does by itself)."""
+    at_gate: bool = False
+    joined: Joined | None = None
+    tries: int = 0  # in a row in which nothing could be sent
+    late_until: float | None = None  # monotonic: kept for an owner's late word
+    why: str = ""  # it waits, as the log has it
 
     @property
-    def decided(self) -> bool:
-        """The send is decided: its record is past `reserved` and `sending`, or the run was seen to have ended.
-
-        The place is free, and a Kafka message of it may be committed. Also true, from the record's first write on, of
-        a run whose ``open_at`` is ``None``: the ledger and its follower see to its end.
-        """
+    def name(self) -> _Name:
+        return self.press.run.kind, self.press.run.id
 
     @property
-    def waiting(self) -> bool:
-        """It waits for GitHub's rate limit, for the gate or for Port to show it: it is kept, but takes no place."""
+    def kept(self) -> int:
+        """Bytes: of its inputs, and of what each run in hand takes."""
+        run = self.press.run
+        if isinstance(run, Unusable):
+            return EACH
+        return EACH + sum(len(name) + len(text.encode()) for name, text in run.inputs.items())
 
     @property
-    def forgotten(self) -> bool:
-        """It is in hand no more, and nothing was decided: it has to come again (claims: it does by itself)."""
+    def takes_place(self) -> bool:
+        return not (self.decided or self.waiting)
 
 
 class Intake(Protocol):
@@ -134,40 +156,6 @@ class NotYet(Unavailable):
         self.queued = queued
 
 
-_Name: TypeAlias = tuple[Kind, str]
-
-
-@dataclass
-class _Held:
-    """See `Held`. Written by the one turn of its name, and by `take`, which only replaces ``press``."""
-
-    press: Press
-    decided: bool = False
-    waiting: bool = False
-    forgotten: bool = False
-    at_gate: bool = False
-    joined: Joined | None = None
-    tries: int = 0  # in a row in which nothing could be sent
-    late_until: float | None = None  # monotonic: kept for an owner's late word
-    why: str = ""  # it waits, as the log has it
-
-    @property
-    def name(self) -> _Name:
-        return self.press.run.kind, self.press.run.id
-
-    @property
-    def kept(self) -> int:
-        """Bytes: of its inputs, and of what each run in hand takes."""
-        run = self.press.run
-        if isinstance(run, Unusable):
-            return EACH
-        return EACH + sum(len(name) + len(text.encode()) for name, text in run.inputs.items())
-
-    @property
-    def takes_place(self) -> bool:
-        return not (self.decided or self.waiting)
-
-
 class Door:
     """See `Intake`.
 
@@ -199,7 +187,7 @@ class Door:
         self._rounds: Rounds[_Name] = Rounds(self._turn, clock=clock, workers=threads, at_once=AT_ONCE, what="Port")
         self._bell = Bell(threads)
         self._lock = threading.Lock()  # never held across a call into any of the above
-        self._held: dict[_Name, _Held] = {}
+        self._held: dict[_Name, Held] = {}
         self.draining = False
 
     # ---------------------------------------------------------------- the ways in
@@ -209,7 +197,7 @@ class Door:
         with self._lock:
             held = self._held.get(name)
             if held is None:
-                held = self._held[name] = _Held(press)
+                held = self._held[name] = Held(press)
             else:
                 latest = max((at for at in (press.open_at, held.press.open_at) if at is not None), default=None)
                 held.press = replace(press, open_at=latest)
@@ -269,7 +257,7 @@ class Door:
         finally:
             self._bell.ring()
 
-    def _step(self, held: _Held) -> float | None:
+    def _step(self, held: Held) -> float | None:
         joined = held.joined
         if joined is not None:
             record = joined.task.record
@@ -290,7 +278,7 @@ class Door:
         queued = isinstance(call.problem, NotYet) and call.problem.queued
         return self._judge(held, self._store.read(self._rules.project, key.hash), _note(outcome, queued=queued))
 
-    def _judge(self, held: _Held, record: Record | None, note: Note | None) -> float | None:
+    def _judge(self, held: Held, record: Record | None, note: Note | None) -> float | None:
         """What a try has come to. ``record``: as it stands; of version 0: it is not stored yet."""
         if record is not None and record.state not in (State.RESERVED, State.SENDING):
             return self._end(held, record)
@@ -311,7 +299,7 @@ class Door:
         with self._lock:
             return sum(held.at_gate for held in self._held.values())
 
-    def _end(self, held: _Held, record: Record) -> float | None:
+    def _end(self, held: Held, record: Record) -> float | None:
         now = self._clock.monotonic()
         held.decided, held.waiting, held.at_gate = True, False, False
         self._decided(record)
@@ -324,24 +312,24 @@ class Door:
             self._held.pop(held.name, None)
         return None
 
-    def _forget(self, held: _Held) -> None:
+    def _forget(self, held: Held) -> None:
         held.forgotten = True
         with self._lock:
             self._held.pop(held.name, None)
 
-    def _again(self, held: _Held, asked: float | None) -> float:
+    def _again(self, held: Held, asked: float | None) -> float:
         held.tries += 1
         if asked is not None:
             return min(max(asked, SHORTEST), LONGEST)
         return min(SHORTEST * 1.5 ** min(held.tries, 20), LONGEST)
 
-    def _say(self, held: _Held, message: str) -> None:
+    def _say(self, held: Held, message: str) -> None:
         why = message.removeprefix("nothing dispatched yet: ")
         if why != held.why:
             log.info("nothing dispatched yet: %s", why, extra=self._subject(held))
         held.why = why
 
-    def _subject(self, held: _Held) -> dict[str, object]:
+    def _subject(self, held: Held) -> dict[str, object]:
         kind, run_id = held.name
         return subject((self._rules.project, kind), run_id)
 
@@ -358,7 +346,7 @@ class Door:
         )
         return Key.of(caller_of(self._rules.project, run.kind, run.id), report)
 
-    def _call(self, held: _Held, key: Key) -> DispatchCall:
+    def _call(self, held: Held, key: Key) -> DispatchCall:
         run, arrived = held.press.run, self._clock.monotonic()
         problem: StepError | None = None
         request: DispatchRequest | None = None
@@ -391,7 +379,7 @@ class Door:
         if (why := too_long(_fields(target))) is not None:
             raise ConfigError(f"action {run.action}: {why}")
 
-    def _request(self, held: _Held, key: Key, run: PortRun, owner: str) -> DispatchRequest:
+    def _request(self, held: Held, key: Key, run: PortRun, owner: str) -> DispatchRequest:
         """:raises StepError: there is none, now or at all."""
         repository = self._github.repository(owner, run.repo)
         if (wait := self._github.wait(repository)) > 0:
@@ -413,11 +401,11 @@ class Door:
             ),
         )
 
-    def _is_fresh(self, held: _Held) -> bool:
+    def _is_fresh(self, held: Held) -> bool:
         at = held.press.open_at
         return at is not None and self._clock.monotonic() - at <= FRESH and not self.draining
 
-    def _see_open(self, held: _Held) -> None:
+    def _see_open(self, held: Held) -> None:
         """Read the run again where what Port has shown of it is too old. A node cannot be read by its own ID.
 
         :raises ConfigError: it has ended: nothing is to be sent any more.

@@ -22,28 +22,20 @@ from gha_step.inbound.port.messages import Kind, PortRun
 from tests.support.clock import VirtualClock
 
 
-class _Hand:
-    """A run in hand, for the test to let go of."""
-
-    def __init__(self, press: Press) -> None:
-        self.press = press
-        self.decided = self.waiting = self.forgotten = False
-
-
 class Door:
     """An intake that keeps what it takes until the test lets go of it."""
 
     def __init__(self, clock: VirtualClock, places: int) -> None:
         self.clock = clock
         self.places = places
-        self.hands: dict[str, _Hand] = {}
+        self.hands: dict[str, Held] = {}
         self.taken: list[Press] = []
         self.waits: list[float] = []
         self.draining = False
 
     def take(self, press: Press) -> Held:
         self.taken.append(press)
-        return self.hands.setdefault(press.run.id, _Hand(press))
+        return self.hands.setdefault(press.run.id, Held(press))
 
     def holds(self, kind: Kind, run_id: str) -> bool:
         return run_id in self.hands and self.hands[run_id].press.run.kind == kind

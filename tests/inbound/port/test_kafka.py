@@ -22,13 +22,14 @@ from gha_step.emulator.port import Kafka as Brokers
 from gha_step.inbound.port.api import PortApi
 from gha_step.inbound.port.client import PortClient
 from gha_step.inbound.port.errors import BrokerTrouble, NotSent
+from gha_step.inbound.port.intake import Held
 from gha_step.inbound.port.kafka import RESUME_AT, Kafka
 from gha_step.inbound.port.kafka_login import Topic as Settings
 from gha_step.inbound.port.messages import PortRun, Unusable
 from gha_step.inbound.port.triage import EARLY, MOST_DOUBTED
 from tests.support.clock import VirtualClock
 
-from .topic import AtOnce, Hands, Run, Topic
+from .topic import AtOnce, Hands, Topic
 
 ACTION = Action("deploy", invocation="GITHUB")
 PASSWORD = "the-password-for-kafka"
@@ -119,7 +120,7 @@ def here(new: Callable[..., Here]) -> Here:
     return new()
 
 
-def only(here: Here) -> Run:
+def only(here: Here) -> Held:
     (run,) = here.hands.runs
     return run
 

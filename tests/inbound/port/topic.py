@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from gha_step.inbound.port.broker import Delivered
 from gha_step.inbound.port.errors import BrokerTrouble
-from gha_step.inbound.port.intake import Press
+from gha_step.inbound.port.intake import Held, Press
 from gha_step.inbound.port.kafka_login import KafkaLogin
 from gha_step.inbound.port.kafka_login import Topic as Where
 from gha_step.inbound.port.messages import Kind
@@ -124,38 +124,28 @@ class Broker:
         self.taken(list(self.positions), False)
 
 
-@dataclass
-class Run:
-    """A run in hand: a test says what becomes of it."""
-
-    press: Press
-    decided: bool = False
-    waiting: bool = False
-    forgotten: bool = False
-
-
 class Hands:
     """See `gha_step.inbound.port.intake.Intake`."""
 
     def __init__(self, forward: Callable[[float], None]) -> None:
-        self.runs: list[Run] = []
+        self.runs: list[Held] = []
         self.places = 100
         self.draining = False
         self._forward = forward
 
-    def take(self, press: Press) -> Run:
+    def take(self, press: Press) -> Held:
         found = self._of(press.run.kind, press.run.id)
         if found is not None:
             found.press = press
             return found
-        self.runs.append(Run(press))
+        self.runs.append(Held(press))
         return self.runs[-1]
 
-    def _of(self, kind: Kind, run_id: str) -> Run | None:
+    def _of(self, kind: Kind, run_id: str) -> Held | None:
         return next((one for one in self.in_hand if (one.press.run.kind, one.press.run.id) == (kind, run_id)), None)
 
     @property
-    def in_hand(self) -> list[Run]:
+    def in_hand(self) -> list[Held]:
         return [run for run in self.runs if not (run.decided or run.forgotten)]
 
     def holds(self, kind: Kind, run_id: str) -> bool:
