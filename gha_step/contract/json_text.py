@@ -53,7 +53,7 @@ _COMPACT = one_shot(json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), 
 _CANONICAL = one_shot(json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False, sort_keys=True))
 
 
-def _has_more_values(text: bytes | bytearray, most: int) -> bool:
+def has_more_values(text: bytes | bytearray, most: int) -> bool:
     """Whether there are more values and keys, found out without making any, and mostly from the beginning alone."""
     if len(text) <= most:
         return False
@@ -80,7 +80,7 @@ def parse_json(text: str | bytes | bytearray, *, unique: bool = False, most: int
     :raises ValueError: it is no JSON, not UTF-8, nested too deeply, or holds a number that JSON cannot.
         The text of the error never quotes more of the document than one number or one key.
     """
-    if most is not None and _has_more_values(text.encode() if isinstance(text, str) else text, most):
+    if most is not None and has_more_values(text.encode() if isinstance(text, str) else text, most):
         raise ValueError(f"holds more than {most:,} values")
     try:
         return (_UNIQUE if unique else _DECODER).decode(text if isinstance(text, str) else text.decode("utf-8"))

@@ -10,7 +10,8 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from typing import Any, Final
 
-from gha_step.inbound.room import SMALL, NoRoom, Place
+from gha_step.contract.json_text import has_more_values
+from gha_step.inbound.room import FEW, SMALL, TINY, NoRoom, Place
 from gha_step.inbound.web import AT_ONCE, ClientDisconnect, Receive, Request, Response, Scope, Send
 
 MAX_BODY: Final = 4 << 20
@@ -51,7 +52,9 @@ async def read_body(
     body = bytearray()
     try:
         if request.whole and most >= SMALL:
-            return await request.read()
+            whole = await request.read()
+            await _take_turn(whole, within, place)
+            return whole
         async with asyncio.timeout(within):
             async for part in request.stream():
                 body += part
@@ -59,6 +62,7 @@ async def read_body(
                     raise too_large
                 if len(body) > SMALL and place is not None:
                     await place.grow(int(length) if length.isdigit() else most, within)
+        await _take_turn(body, within, place)
     except ClientDisconnect:
         raise BodyRefused(400, "the client closed the connection before the body was complete") from None
     except NoRoom:
@@ -66,6 +70,17 @@ async def read_body(
     except TimeoutError:
         raise BodyRefused(503, f"the body did not arrive within {within:g} s; call again") from None
     return body
+
+
+def is_light(body: bytes | bytearray) -> bool:
+    """Whether values are made of it in no time."""
+    return len(body) <= TINY or (len(body) <= SMALL and not has_more_values(body, FEW))
+
+
+async def _take_turn(body: bytes | bytearray, within: float, place: Place | None) -> None:
+    """A small body of many values is treated as a large one."""
+    if place is not None and not is_light(body):
+        await place.grow(SMALL, within)
 
 
 def making(place: Place, within: float) -> AbstractAsyncContextManager[None]:

@@ -12,7 +12,7 @@ from gha_step.contract.request import StepRequest
 from gha_step.contract.result import StepResult
 from gha_step.contract.secret import Token
 from gha_step.inbound.bearer import HOSTS_BEARER, UNPROVED, bearer, only, subject_of
-from gha_step.inbound.body import MAX_VALUES, BodyRefused, give, json_answer, making, peer_of, read_body
+from gha_step.inbound.body import MAX_VALUES, BodyRefused, give, is_light, json_answer, making, peer_of, read_body
 from gha_step.inbound.connections import proved
 from gha_step.inbound.execution import Execution
 from gha_step.inbound.readiness import Readiness
@@ -101,7 +101,7 @@ def _begin(
 ) -> bool:
     """`_execute`, where nothing has to be refused and nothing but the step to be waited for; whether that is so."""
     subject = _let_in(request, token)
-    if subject is None:
+    if subject is None or not is_light(body):
         return False
     try:
         step = _parsed(request, body, subject)

@@ -1,7 +1,8 @@
 """How many bytes of large bodies this process holds at once, and that nobody takes all of it. For one event loop.
 
-A body that fits `SMALL` costs nothing. A larger one gets room for all that it may become, before more of it is read,
-and keeps it until its call is answered. Values are made of one of them after the other, with a rest between.
+A body that fits `SMALL` and has few values costs nothing. Another one gets room for all that it may become, before more
+of it is read, and keeps it until its call is answered. Values are made of one of them after the other, with a rest
+between.
 """
 
 import asyncio
@@ -11,10 +12,21 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcon
 from typing import Final
 
 SMALL: Final = 1 << 16  # bytes
+TINY: Final = 1 << 12  # bytes: its values need not be counted
+FEW: Final = 1000  # values and keys: they take half a millisecond
 ROOM: Final = 12 << 20  # bytes: with the values that are made of them some 100 MiB
-REST: Final = 4.0  # seconds without work on a large body, for each second that the last one took
+REST: Final = 4.0  # seconds without work on a large body, for each second that the last one took; and more …
+OFTEN: Final = (
+    0.0015  # … for one that takes longer than this: it delays those who are hit by it more, and so must hit fewer
+)
+LONGEST_REST: Final = 1.0  # seconds
 SHARE: Final = ROOM // 4  # for one project, while others wait
 REFUSED_AFTER: Final = 0.8  # seconds, for a large body: who sends it again at once costs others little
+
+
+def rest_after(worked: float) -> float:
+    """Seconds. Beside large bodies without a pause few calls then wait for one, and none for two."""
+    return min(max(REST, worked / OFTEN) * worked, LONGEST_REST)
 
 
 class NoRoom(Exception):
@@ -66,7 +78,7 @@ class Room:
             finally:
                 ended = clock.time()
                 place.worked = ended - begun
-                self._rests_until = ended + REST * place.worked
+                self._rests_until = ended + rest_after(place.worked)
         finally:
             self._turn.release()
 

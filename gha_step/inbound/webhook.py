@@ -30,6 +30,7 @@ WITHIN: Final = 10.0  # seconds for a delivery to arrive: GitHub gives up then
 AT_ONCE: Final = 16  # deliveries that are being received: nobody has shown a signature yet
 APART: Final = 1.0  # seconds between two hints at one run
 MOST_RUNS: Final = 10_000  # of which it is known when they were hinted at last
+MAX_VALUES: Final = 20_000  # in a delivery, and keys; GitHub's have some hundreds
 MAX_RUN_ID: Final = 2**63 - 1
 
 
@@ -80,7 +81,7 @@ class Webhook:
         if event != "workflow_run":
             return "only workflow_run is of use here"
         try:
-            hint = _read(parse_json(body))
+            hint = _read(parse_json(body, most=MAX_VALUES))
         except ValueError as error:
             raise _Refused(400, "refused", f"the delivery is no workflow_run in JSON: {error}") from None
         self._pass_on(hint)

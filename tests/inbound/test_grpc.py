@@ -203,6 +203,14 @@ def test_values_in_a_large_message_are_counted_before_they_are_made(shut: Live, 
     assert ("more than 50,000 values" in said) is not text
 
 
+@pytest.mark.parametrize(("size", "values", "in_turn"), [(60_000, 1, False), (0, 200, False), (0, 2_000, True)])
+def test_a_small_message_of_many_values_is_read_in_turn_like_a_large_one(size: int, values: int, in_turn: bool) -> None:
+    message = request(pb.ExecuteRequest, body({"inputs": {"x": "x" * size, "y": [True] * values}}))
+    handler: Any = grpc.unary_unary_rpc_method_handler(print, pb.ExecuteRequest.FromString)
+    read = servers_grpc._reader(handler)(message.SerializeToString())
+    assert isinstance(read, servers_grpc._Unread) is in_turn
+
+
 def test_large_messages_that_find_no_room_are_not_kept(shut: Live, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(servers_grpc, "MOST_LARGE", SMALL)
     message = request(pb.ExecuteRequest, body({"ref": "x" * SMALL}))

@@ -7,7 +7,9 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from gha_step.contract.json_text import parse_json
-from gha_step.inbound.room import ROOM, SHARE, NoRoom, Room
+from gha_step.inbound.body import read_body
+from gha_step.inbound.room import ROOM, SHARE, SMALL, NoRoom, Room, rest_after
+from gha_step.inbound.web import WHOLE, Message, Request
 
 NOW = 0.01  # seconds to wait where nothing is to come
 
@@ -129,7 +131,7 @@ def test_values_are_made_of_one_large_body_after_the_other_with_a_rest_between_a
                     await place.grow(size, 30)
                 async with place.reading(30):
                     begun = time.monotonic()
-                    time.sleep(0.02 if size else 0.0)
+                    time.sleep(0.005 if size else 0.0)
                     made.append((size, begun, time.monotonic()))
 
         await asyncio.gather(make(1), make(2), make(3), make(0))
@@ -137,7 +139,30 @@ def test_values_are_made_of_one_large_body_after_the_other_with_a_rest_between_a
     in_a_loop(play)
     assert [size for size, *_ in made] == [0, 1, 2, 3]
     _, (_, _, first), (_, second, ended), (_, third, _) = made
-    assert min(second - first, third - ended) >= 0.06
+    assert min(second - first, third - ended) >= 0.015
+
+
+@pytest.mark.parametrize(("worked", "rest"), [(0.001, 0.004), (0.006, 0.024), (0.03, 0.6), (0.1, 1.0)])
+def test_what_takes_long_is_followed_by_a_rest_that_is_longer_than_in_proportion(worked: float, rest: float) -> None:
+    assert rest_after(worked) == pytest.approx(rest)
+
+
+def test_a_small_body_of_many_values_is_read_in_turn_like_a_large_one() -> None:
+    async def play() -> list[int]:
+        room, sizes = Room(), []
+        for body in (b'"' + b"," * 60_000 + b'"', b"[" + b"1," * 999 + b"1]", b"[" + b"[]," * 2_000 + b"1]"):
+            for whole in (True, False):
+
+                async def receive(body: bytes = body) -> Message:
+                    return {"type": "http.request", "body": body, "more_body": False}
+
+                request = Request({"method": "PUT", "headers": [], WHOLE: whole}, receive)
+                with room.place("a") as place:
+                    assert await read_body(request, 30, place=place) == body
+                    sizes.append(place.size)
+        return sizes
+
+    assert asyncio.run(play()) == [0, 0, 0, 0, SMALL, SMALL]
 
 
 def test_whose_turn_does_not_come_is_refused_and_takes_nobody_elses() -> None:

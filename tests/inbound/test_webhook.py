@@ -18,7 +18,7 @@ from gha_step.emulator.webhook import Delivery, delivering, signed
 from gha_step.inbound.bearer import read_token_file
 from gha_step.inbound.refused_callers import RefusedCallers
 from gha_step.inbound.web import Message, Request
-from gha_step.inbound.webhook import AT_ONCE, MAX_DELIVERY, Webhook, signature
+from gha_step.inbound.webhook import AT_ONCE, MAX_DELIVERY, MAX_VALUES, Webhook, signature
 from gha_step.pb.v1 import step_pb2 as pb
 from gha_step.settings import Settings
 from gha_step.steps.waking import Hint, Waking
@@ -180,7 +180,7 @@ def _odd() -> Iterator[dict[str, Any]]:
     "raw_body",
     [
         *(b"", b"null", b"[]", b"{", b"\xff", b'{"workflow_run": NaN}', b"[" * 100_000),
-        *(json.dumps({**GOOD, **changes}).encode() for changes in _odd()),
+        *(json.dumps({**GOOD, **changes}).encode() for changes in (*_odd(), {"many": [1] * MAX_VALUES})),
     ],
 )
 def test_what_names_no_run_is_refused_and_harmless(here: Here, raw_body: bytes) -> None:

@@ -32,7 +32,7 @@ from gha_step.inbound.grpc.receiving import GivenAway, Places
 from gha_step.inbound.process import cannot_listen, socket_address
 from gha_step.inbound.readiness import Readiness
 from gha_step.inbound.refused_callers import RefusedCallers
-from gha_step.inbound.room import REFUSED_AFTER, SMALL, NoRoom, Place
+from gha_step.inbound.room import FEW, REFUSED_AFTER, SMALL, TINY, NoRoom, Place
 from gha_step.inbound.tls import TlsContent, TlsFileError, TlsFiles
 from gha_step.pb.v1 import step_pb2 as pb
 from gha_step.pb.v1 import step_pb2_grpc
@@ -282,17 +282,18 @@ async def _pause(seconds: float, woken: asyncio.Event) -> None:
 
 
 class _Unread:
-    """A message that is large, and so to be read in turn; or one that cannot be read."""
+    """A message that is large, or has many values, and so is to be read in turn; or one that cannot be read."""
 
-    def __init__(self, data: bytes, parse: Any) -> None:
+    def __init__(self, data: bytes, parse: Any, *, light: bool) -> None:
         self.data = data
         self._parse = parse
+        self.light = light
 
     def read(self) -> Any:
         """:raises Malformed: it is no such message."""
         name = self._parse.__self__.DESCRIPTOR.full_name
         why = f"the message is not a valid {name}: malformed, not UTF-8, or nested too deeply"
-        if len(self.data) > SMALL and has_more_values(self.data, MAX_VALUES):
+        if not self.light and has_more_values(self.data, MAX_VALUES):
             why = f"the message holds more than {MAX_VALUES:,} values, or is nested too deeply"
         else:
             with suppress(DecodeError):
@@ -464,7 +465,7 @@ class _Reading:
         unread = isinstance(request, _Unread)
         if (len(request.data) if unread else request.ByteSize()) > self._most:
             raise service.Malformed([service.Violation("", f"the message has more than {self._most} bytes")])
-        return request.read() if unread and len(request.data) <= SMALL else request
+        return request.read() if unread and request.light else request
 
 
 def _reader(handler: Handler) -> Callable[[bytes], Any]:
@@ -472,10 +473,11 @@ def _reader(handler: Handler) -> Callable[[bytes], Any]:
     assert parse is not None
 
     def read(data: bytes) -> Any:
+        light = len(data) <= TINY or (len(data) <= SMALL and not has_more_values(data, FEW))
         with suppress(DecodeError):
-            if len(data) <= SMALL:
+            if light:
                 return parse(data)
-        return _Unread(data, parse)
+        return _Unread(data, parse, light=light)
 
     return read
 
