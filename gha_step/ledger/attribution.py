@@ -259,7 +259,7 @@ def _at_the_deadline(look: Look) -> Event | None:
         return None
     if look.seen:
         return Indistinguishable(candidates=look.seen, reason=_undecided(look.record))
-    return NothingFound(reason="no matching run appeared in time")
+    return NothingFound(reason=with_evidence(look.record, "no matching run appeared in time"))
 
 
 class Rule(NamedTuple):
@@ -329,8 +329,13 @@ def _undecided(record: Record) -> str:
     if record.marker is not None:
         return "no run shows this step's marker"
     if record.state is State.UNKNOWN:
-        return "the answer was lost, so possibly none of these runs belongs to this step"
+        return with_evidence(record, "possibly none of these runs belongs to this step")
     return "nothing tells these runs apart"
+
+
+def with_evidence(record: Record, why: str) -> str:
+    """Why a search ended without a run, after why it was needed, where the answer to the dispatch was lost."""
+    return f"{record.reason}; {why}" if record.state is State.UNKNOWN and record.reason else why
 
 
 def _run(run: Candidate, source: str) -> Run:

@@ -51,9 +51,12 @@ def accepted_without_id(**changes: Any) -> Record:
     return record(State.ACCEPTED_WITHOUT_ID, **(fields | changes))
 
 
+NO_ANSWER = "api.github.com has not answered within 30 s"
+
+
 def unknown(**changes: Any) -> Record:
     """The answer was lost; the baseline's floor is second -5; two listings have been read."""
-    fields: dict[str, Any] = {"floor": EPOCH - 5, "listings": 2, "timeout": TIMEOUT}
+    fields: dict[str, Any] = {"floor": EPOCH - 5, "listings": 2, "timeout": TIMEOUT, "reason": NO_ANSWER}
     return record(State.UNKNOWN, **(fields | changes))
 
 

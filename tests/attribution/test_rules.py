@@ -22,6 +22,7 @@ from .listed import (
     EPOCH,
     FOREIGN,
     MARKER,
+    NO_ANSWER,
     OVER,
     PROMOTION,
     SETTLED,
@@ -405,7 +406,7 @@ def test_after_a_lost_answer_a_sole_candidate_ends_ambiguous() -> None:
     event = decide(unknown(), listing(listed(), begun=OVER))
     assert isinstance(event, Indistinguishable)
     assert ids(event) == [7]
-    assert "lost" in event.reason
+    assert event.reason == f"{NO_ANSWER}; possibly none of these runs belongs to this step"
 
 
 # ---------------------------------------------------------------- when looking ends
@@ -455,7 +456,10 @@ def test_looking_goes_on_until_the_deadline(looking: Any) -> None:
 
 @LOOKING
 def test_no_run_by_the_deadline_is_unresolved(looking: Any) -> None:
-    assert isinstance(decide(looking(), listing(begun=OVER)), NothingFound)
+    event = decide(looking(), listing(begun=OVER))
+    assert isinstance(event, NothingFound)
+    evidence = f"{NO_ANSWER}; " if looking is unknown else ""
+    assert event.reason == f"{evidence}no matching run appeared in time"
 
 
 @LOOKING

@@ -11,7 +11,7 @@ from gha_step.contract.memory import Memory
 from gha_step.github.errors import GitHubError, RateLimited, Refused, Unclear, Unreachable
 from gha_step.github.listings import Listings
 from gha_step.github.run_pages import WorkflowRuns
-from gha_step.ledger.attribution import Others, attribute, find_marker, others_of, shows, time_left
+from gha_step.ledger.attribution import Others, attribute, find_marker, others_of, shows, time_left, with_evidence
 from gha_step.ledger.record import Owner, Record, State
 from gha_step.ledger.transitions import AnswerLost, Indistinguishable, NothingFound, OwnerGone, OwnersEvent
 from gha_step.runtime import Clock
@@ -98,7 +98,7 @@ class RunFinder:
             patience = LAST_LOOK_WITHIN if transient else 0.0
             failing = self.stands_still(f"listing {record.key}", "failed")
             if failing >= patience and time_left(record, self.settle, self.now_of(record)) + patience <= 0:
-                self._end(task, record, str(error))
+                self._end(task, record, with_evidence(record, str(error)))
                 return 0.0
             task.note = Note(str(error), min(max(2.0, error.retry_after or 2.0), HOLD_LIMIT))
             if request is None or error.retry_after is None or error.retry_after > LOOK_AGAIN:
