@@ -4,6 +4,7 @@ import pytest
 
 from gha_step.contract.errors import LedgerUnavailable
 from gha_step.emulator import GitHub
+from gha_step.ledger.record import Record
 from gha_step.ledger.store import Conflict
 from gha_step.steps.dispatch.gate import TAKEOVER, UNUSABLE_AGAIN
 from tests.ledger.records import TARGET
@@ -61,13 +62,19 @@ def test_a_gate_that_stays_unusable_delays_for_fifteen_seconds(
     assert len(asked) <= TAKEOVER / UNUSABLE_AGAIN + 2, "what cannot be used may cost the API server most"
 
 
-def test_who_forges_a_holder_that_never_begins_and_keeps_touching_the_gate_delays_a_step_for_a_minute_at_most(
-    program: Program, store: FaultyStore, clock: VirtualClock, github_url: str
-) -> None:
+@pytest.fixture
+def holder(store: FaultyStore, github_url: str) -> Record:
+    """Another call's dispatch has the gate, and never begins."""
     target = TARGET.model_copy(update={"api_base": f"{github_url}/api/v3"})
-    holder = store.write(fresh("never-begins", target=target))
-    store.write_lease(store.read_lease("demo", target.short).entered(holder.key))
+    record = store.write(fresh("never-begins", target=target))
+    store.write_lease(store.read_lease("demo", target.short).entered(record.key))
+    return record
 
+
+@pytest.mark.usefixtures("holder")
+def test_who_forges_a_holder_that_never_begins_and_keeps_touching_the_gate_delays_a_step_for_a_minute_at_most(
+    program: Program, store: FaultyStore, clock: VirtualClock
+) -> None:
     def before_lease() -> None:
         raise Conflict("it was touched")
 
@@ -79,11 +86,9 @@ def test_who_forges_a_holder_that_never_begins_and_keeps_touching_the_gate_delay
 
 
 def test_a_holder_that_keeps_trying_is_not_overtaken_and_one_that_stops_is(
-    program: Program, store: FaultyStore, clock: VirtualClock, github_url: str
+    program: Program, store: FaultyStore, clock: VirtualClock, holder: Record
 ) -> None:
-    target = TARGET.model_copy(update={"api_base": f"{github_url}/api/v3"})
-    held = [store.write(fresh("tries", target=target))]
-    store.write_lease(store.read_lease("demo", target.short).entered(held[0].key))
+    held = [holder]
     begun = clock.now()
 
     def before_read() -> None:
@@ -96,12 +101,10 @@ def test_a_holder_that_keeps_trying_is_not_overtaken_and_one_that_stops_is(
     assert 45 + TAKEOVER <= sent < 45 + 2 * TAKEOVER
 
 
+@pytest.mark.usefixtures("holder")
 def test_a_run_that_is_called_for_again_anyway_waits_without_a_thread(
-    program: Program, store: FaultyStore, clock: VirtualClock, github: GitHub, github_url: str
+    program: Program, clock: VirtualClock, github: GitHub, github_url: str
 ) -> None:
-    target = TARGET.model_copy(update={"api_base": f"{github_url}/api/v3"})
-    holder = store.write(fresh("never-begins", target=target))
-    store.write_lease(store.read_lease("demo", target.short).entered(holder.key))
     begun = clock.monotonic()
     joined = call(program, github_url)
     assert clock.monotonic() == begun

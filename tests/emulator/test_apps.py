@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from gha_step.emulator import API_2022, API_2026, App, GitHub, Installation, Json, Response
 from tests.support.app_keys import ec_key, rsa_key
-from tests.support.clock import START, VirtualClock
+from tests.support.clock import START
 
 from .asking import REPO, ask, dispatch, message
 from .published import judge, published_model
@@ -90,34 +90,12 @@ def test_an_app_finds_its_installation_for_a_repository(
     assert ask(github, f"{REPO}/installation", token="emulator-token", version=version).status == 401
 
 
-def test_each_token_is_another_and_lives_for_an_hour(
-    github: GitHub, installation: Installation, clock: VirtualClock
-) -> None:
-    first, second = value(new_token(github)), value(new_token(github))
-    assert first != second
-    clock.forward(3599)
-    assert ask(github, REPO, token=first).status == 200
-    clock.forward(1)
-    assert ask(github, REPO, token=first).status == 401
-
-
 def test_a_token_sees_only_the_repositories_that_it_was_asked_for(github: GitHub, installation: Installation) -> None:
     github.add_repository("myorg/other")
     token = value(new_token(github))
     assert ask(github, REPO, token=token).status == 200
     assert ask(github, "/repos/myorg/other", token=token).status == 404
     assert ask(github, "/repos/myorg/other", token=value(new_token(github, body={}))).status == 200
-
-
-@pytest.mark.parametrize(
-    "body", [{"repositories": ["nothing"]}, {"repositories": ["my-app", 1]}, {"repositories": "my-app"}]
-)
-def test_a_repository_that_the_installation_cannot_see_is_unprocessable(
-    github: GitHub, installation: Installation, body: Json
-) -> None:
-    response = new_token(github, body=body)
-    assert (response.status, installation.tokens) == (422, [])
-    assert message(response).startswith("There is at least one repository that does not exist or is not accessible")
 
 
 def test_an_installation_for_some_repositories_gives_tokens_for_no_other(github: GitHub, app: App) -> None:
@@ -172,24 +150,3 @@ def test_another_apps_installation_is_not_found(github: GitHub, installation: In
 @pytest.mark.parametrize("target", ["/app/installations/816/access_tokens", "/app/installations/x/access_tokens"])
 def test_an_unknown_installation_is_not_found(github: GitHub, installation: Installation, target: str) -> None:
     assert new_token(github, target=target).status == 404
-
-
-def test_a_suspended_installation_gives_no_token(github: GitHub, installation: Installation) -> None:
-    installation.suspended = True
-    response = new_token(github)
-    assert (response.status, message(response)) == (403, "This installation has been suspended")
-
-
-def test_a_permission_that_the_installation_lacks_is_missing_from_its_tokens(
-    github: GitHub, installation: Installation
-) -> None:
-    installation.actions = "read"
-    response = dispatch(github, token=value(new_token(github)))
-    assert (response.status, message(response)) == (403, "Resource not accessible by integration")
-
-
-def test_an_enterprise_server_has_apps_too() -> None:
-    github = GitHub("ghes-3.19", now=VirtualClock().now)
-    github.add_installation(github.add_app(rsa_key().public))
-    token = value(new_token(github, target=f"/api/v3{TOKENS}"))
-    assert dispatch(github, token=token).status == 204

@@ -5,9 +5,7 @@ import json
 import zipfile
 from urllib.parse import urlsplit
 
-import pytest
-
-from gha_step.emulator import GitHub, Job, Request, Token
+from gha_step.emulator import GitHub, Request
 from tests.support.clock import VirtualClock
 
 from .asking import REPO, ask, dispatch
@@ -66,52 +64,3 @@ def test_artifacts_are_filtered_by_their_whole_name(github: GitHub) -> None:
     for name in ("kargo", "kargo-outputs", "kargo"):
         github.runs[0].upload({}, name)
     assert json.loads(ask(github, f"{RUN}/artifacts?name=kargo").body)["total_count"] == 2
-
-
-def test_annotations_need_checks(github: GitHub) -> None:
-    github.add_token(Token("no-checks", kind="fine-grained", checks="none"))
-    dispatch(github)
-    job = json.loads(ask(github, f"{RUN}/jobs").body)["jobs"][0]["id"]
-    assert ask(github, f"{REPO}/check-runs/{job}/annotations", token="no-checks").status == 403
-    assert json.loads(ask(github, f"{REPO}/check-runs/{job}/annotations").body) == []
-
-
-def test_a_carried_over_job_keeps_its_attempt_and_result(github: GitHub) -> None:
-    dispatch(github)
-    run = github.runs[0]
-    run.finish("failure", [Job("build", conclusion="success"), Job("deploy", conclusion="failure")])
-    run.rerun(jobs=[Job("build"), Job("deploy")], carry_over=["build"])
-    jobs = json.loads(ask(github, f"{RUN}/jobs").body)["jobs"]
-    assert [(job["name"], job["run_attempt"], job["conclusion"]) for job in jobs] == [
-        ("build", 1, "success"),
-        ("deploy", 2, None),
-    ]
-
-
-def test_the_pending_run_of_a_group_is_replaced(github: GitHub) -> None:
-    for _ in range(3):
-        dispatch(github)
-        github.runs[-1].enter_group("deploy")
-    assert [run.status for run in github.runs] == ["queued", "completed", "pending"]
-    assert github.runs[1].conclusion == "cancelled"
-
-
-@pytest.mark.parametrize("path", ["runs/17000000001/concurrency_groups", "concurrency_groups/deploy"])
-def test_enterprise_servers_tell_of_no_groups(path: str) -> None:
-    github = GitHub("ghes-3.21")
-    dispatch(github)
-    github.runs[0].enter_group("deploy")
-    assert ask(github, f"{REPO}/actions/{path}").status == 404
-
-
-def test_a_cancelled_run_cleans_up_unless_it_is_forced(github: GitHub, clock: VirtualClock) -> None:
-    github.repository("myorg/my-app").workflows[0].cleans_up_for = 30.0
-    dispatch(github)
-    run = github.runs[0]
-    run.set_status("in_progress")
-    assert ask(github, f"{RUN}/cancel", method="POST").status == 202
-    assert run.status == "in_progress"
-    clock.forward(10)
-    assert ask(github, f"{RUN}/force-cancel", method="POST").status == 202
-    assert (run.status, run.conclusion) == ("completed", "cancelled")
-    assert ask(github, f"{RUN}/force-cancel", method="POST").status == 409

@@ -1,5 +1,6 @@
 """Kargo sends the step, GitHub gets one dispatch, Kargo gets the run ID: through real sockets from end to end."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from gha_step.emulator import (
 )
 from tests.end_to_end.conftest import MakeScene, Scene, step
 from tests.support.certificates import Authority
+from tests.support.host import Heard, Step
 
 # ---------------------------------------------------------------- what it costs
 
@@ -88,6 +90,35 @@ def test_a_promotion_whose_pod_is_lost_runs_again_from_step_zero_with_the_same_r
     scene.promotion.lose_pod()
     assert [heard.run_id for heard in scene.host.promote(scene.promotion, steps)] == first
     assert len(set(first)) == len(scene.github.runs) == 3
+
+
+# ---------------------------------------------------------------- then waited for
+
+
+def as_go_prints_it(value: object) -> str:
+    """A number that went through JSON and ``string()``: Go's %v of a float64."""
+    mantissa, _, exponent = f"{value:.10e}".partition("e")
+    return f"{mantissa.rstrip('0').rstrip('.')}e{exponent}"
+
+
+@pytest.mark.parametrize("spell", [str, int, float, as_go_prints_it])
+def test_a_wait_takes_the_run_as_the_steps_before_it_gave_it_out(scene: Scene, spell: Callable[[Any], Any]) -> None:
+    flow = scene.github.repository("myorg/my-app").workflows[0]
+    flow.queued_for, flow.runs_for = 0.05, 0.15
+    target = {"credentials": {"secretName": "github"}, "owner": "myorg", "repo": "my-app"}
+    host = scene.another_host(pace=0.01)
+
+    def waited(run_id: object, conclusion: str) -> Heard:
+        config = target | {"runID": spell(run_id), "expectedConclusion": conclusion}
+        return host.run(scene.promotion, Step("wait", config, "gha-wait-for-workflow"))
+
+    dispatched = host.run(scene.promotion, step())
+    assert waited(dispatched.run_id, "success").status == "Succeeded"
+    outputs = {alias: output or {} for alias, output in scene.promotion.shared_state.items()}
+    assert (outputs["dispatch"]["runID"], outputs["wait"]["conclusion"]) == (dispatched.run_id, "success")
+    assert outputs["wait"]["url"] == outputs["dispatch"]["url"]
+    assert waited(outputs["dispatch"]["runID"], outputs["wait"]["conclusion"]).status == "Succeeded"
+    assert len(scene.github.runs) == 1
 
 
 # ---------------------------------------------------------------- refused: said at once, in words, and final

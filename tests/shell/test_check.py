@@ -232,28 +232,18 @@ def test_each_problem_of_a_tasks_variables_has_its_line(right: str, wrong: str, 
     assert problem.line in (line, 8)
 
 
-def test_a_file_that_cannot_be_read_does_not_hide_the_problems_of_another(tmp_path: Path) -> None:
-    good, bad = tmp_path / "good.yaml", tmp_path / "bad.yaml"
-    good.write_text(GOOD)
-    bad.write_text("uses: gha-wait-for-workflow\nconfig: {repoURL: 'https://github.com/a/b'}\n")
-    done = run_here("check", str(tmp_path / "none"), str(bad), str(good))
-    assert done.returncode == 1
-    assert f"{bad}:2: config.runID: is required" in done.stdout
-    assert f"{good}: 2 steps, no problem" in done.stdout
-    assert "none cannot be read" in done.stderr
-    assert run_here("check", str(good), str(tmp_path / "none")).returncode == 2
-
-
 def test_the_command_prints_places_and_ends_with_one_or_two(tmp_path: Path) -> None:
     good, bad = tmp_path / "good.yaml", tmp_path / "bad.yaml"
     good.write_text(GOOD)
     bad.write_text("uses: gha-wait-for-workflow\nconfig: {repoURL: 'https://github.com/a/b'}\n")
     done = run_here("check", str(good))
     assert (done.returncode, done.stdout, done.stderr) == (0, f"{good}: 2 steps, no problem\n", "")
-    done = run_here("check", str(good), str(bad))
+    done = run_here("check", str(tmp_path / "none"), str(bad), str(good))
     assert done.returncode == 1
     assert f"{bad}:2: config.runID: is required\n" in done.stdout
-    done = run_here("check", str(tmp_path / "none"))
+    assert f"{good}: 2 steps, no problem" in done.stdout
+    assert "none cannot be read" in done.stderr
+    done = run_here("check", str(good), str(tmp_path / "none"))
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
 
 

@@ -5,14 +5,13 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from gha_step.emulator import EXAMPLE_TOKEN, Answer, Hold, Job, Response, Run, Token
 from gha_step.wiring.shell import _signals
-from tests.support.clock import LONG
+from tests.support.clock import LONG, eventually
 from tests.support.process import clean_environment
 
 from .commands import Shell, dispatching, values
@@ -37,13 +36,6 @@ CI = {
     "GITHUB_JOB": "deploy",
     "GITHUB_ACTION": "__run",
 }
-
-
-def eventually(true: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 240
-    while not true():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
 
 
 def test_a_dispatch_prints_the_run_and_the_same_key_gives_the_same_run(machine: Shell) -> None:

@@ -39,23 +39,6 @@ def test_an_acknowledged_run_is_never_claimed_again(port: Port, clock: VirtualCl
     assert answer(ask(port, "PATCH", ACK, {"runIds": [run.id]}))["ackedCount"] == 0
 
 
-def test_a_claim_says_what_is_to_be_done(port: Port) -> None:
-    port.press("deploy", {"environment": "prod"})
-    response = ask(port, "POST", "/v1/actions/runs/claim-pending", CLAIM, headers=RESERVED)
-    (run,) = answer(response)["runs"]
-    assert run["payload"] == {
-        "type": "INTEGRATION_ACTION",
-        "installationId": "gha-step",
-        "integrationActionType": "dispatch_workflow",
-        "integrationActionExecutionProperties": {
-            "org": "myorg",
-            "repo": "my-app",
-            "workflow": "deploy.yml",
-            "workflowInputs": {"environment": "prod"},
-        },
-    }
-
-
 def test_a_claim_takes_no_more_than_asked_and_leaves_out_what_is_excluded(port: Port) -> None:
     runs = [port.press(Action(name)).id for name in ("busy", "busy", "quiet", "busy")]
     assert claim(port, limit=1) == runs[:1]
