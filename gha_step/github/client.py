@@ -26,7 +26,7 @@ from gha_step.github.messages import (
     time_of_day,
 )
 from gha_step.github.rate_limits import RateLimits
-from gha_step.github.refusals import Asked, may_pass, pause, rate_limit, refuses_version
+from gha_step.github.refusals import Asked, may_pass, pause, rate_limit, read_refusal, refuses_version
 from gha_step.github.server_capabilities import ServerCapabilities
 from gha_step.large_answers import LargeAnswers, Place, is_too_much
 from gha_step.runtime import Clock, share_of_this_thread
@@ -96,7 +96,7 @@ class Client:
         :raises TooLarge: the answer is longer than such an answer can be.
         :raises Unclear: no answer that can be read within ten seconds.
         """
-        return self.read(name, asked, path, token, lambda answer: answer, parameters, etag=etag)
+        return self.read(name, asked, path, token, lambda answer: answer, parameters, etag=etag, any_status=True)
 
     def read(
         self,
@@ -108,8 +108,16 @@ class Client:
         parameters: Mapping[str, str] | None = None,
         *,
         etag: str | None = None,
+        any_status: bool = False,
     ) -> T:
-        """What ``parse`` finds in the answer to `get`: of a large one, nothing else is kept; it asks for nothing."""
+        """What ``parse`` finds in a 200, or with ``etag`` in a 304: of a large answer, nothing else is kept.
+
+        Parameters and errors as for `get`.
+
+        :param parse: it asks for nothing.
+        :param any_status: or in an answer of any other status.
+        :raises GitHubError: what `read_refusal` makes of any other answer.
+        """
         query = f"?{urlencode(parameters)}" if parameters else ""
         given = [] if etag is None else [("If-None-Match", etag)]
         tries = 0
@@ -119,6 +127,8 @@ class Client:
                 answer = self._ask(name, asked, "GET", path + query, token, token, given, b"", place)
                 refused = answer.status in (401, 403)
                 if not refused or not may_pass(answer.status, error_body(answer).message, asked, token, begun):
+                    if not (any_status or answer.status == 200 or (answer.status == 304 and etag is not None)):
+                        raise read_refusal(answer, asked, token)
                     return parse(answer)
             tries += 1
             self._clock.sleep(pause(tries))

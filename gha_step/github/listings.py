@@ -11,7 +11,7 @@ from gha_step.github.dispatch import Workflow
 from gha_step.github.endpoint import Endpoint
 from gha_step.github.errors import GitHubError, Unclear
 from gha_step.github.messages import Answer, date
-from gha_step.github.refusals import Asked, read_refusal
+from gha_step.github.refusals import Asked
 from gha_step.github.run_pages import WorkflowRun, WorkflowRuns, runs_page, user_login
 from gha_step.runtime import Clock, Workers
 
@@ -107,14 +107,11 @@ class Listings:
     ) -> tuple[float | None, tuple[WorkflowRun, ...]]:
         """GitHub's Date and the runs."""
         parameters = {"per_page": str(size)} | ({"page": str(page)} if page > 1 else {})
-        asked = _asked(workflow)
 
         def parse(answer: Answer) -> tuple[float | None, tuple[WorkflowRun, ...]]:
-            if answer.status != 200:
-                raise read_refusal(answer, asked, token)
             return date(answer), runs_page(answer, workflow)
 
-        return self._client.read("runs", asked, f"{workflow.path}/runs", token, parse, parameters)
+        return self._client.read("runs", _asked(workflow), f"{workflow.path}/runs", token, parse, parameters)
 
 
 def _asked(workflow: Workflow) -> Asked:

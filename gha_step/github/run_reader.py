@@ -17,7 +17,7 @@ from gha_step.github.concurrency import Ahead, ahead_of, group_of, group_path
 from gha_step.github.endpoint import Endpoint
 from gha_step.github.errors import GitHubError, Refused, Unclear
 from gha_step.github.messages import Answer, date
-from gha_step.github.refusals import invisible, read_refusal
+from gha_step.github.refusals import invisible
 from gha_step.github.runs import (
     ObservedJob,
     ObservedRun,
@@ -103,11 +103,13 @@ class RunReader:
     def annotations(self, at: Place, job: ObservedJob) -> tuple[Annotation, ...]:
         """The errors that a job of its tells of."""
         path = f"{at.root}/check-runs/{job.id}/annotations"
-        return self._ask("annotations", at, path, error_annotations, {"per_page": ON_A_PAGE})
+        page = {"per_page": ON_A_PAGE}
+        return self._client.read("annotations", at.run.asked, path, at.token, error_annotations, page)
 
     def group(self, at: Place) -> str | None:
         """The name of the concurrency group in which it waits."""
-        return self._ask("groups", at, f"{at.path}/concurrency_groups", lambda answer: group_of(answer, at.run))
+        path = f"{at.path}/concurrency_groups"
+        return self._client.read("groups", at.run.asked, path, at.token, lambda answer: group_of(answer, at.run))
 
     def ahead(self, at: Place, group: str) -> Ahead | None:
         """Who goes before it in that group."""
@@ -123,7 +125,7 @@ class RunReader:
         if not refusal.words:  # no GitHub's
             return str(refusal)
         try:
-            self._ask("repository", at, at.root, lambda answer: None)
+            self._client.read("repository", at.run.asked, at.root, at.token, lambda answer: None)
         except GitHubError as error:
             if not isinstance(error, Refused) or error.status != 404:
                 return str(refusal)
@@ -153,28 +155,9 @@ class RunReader:
                 return value, etag, date(answer)
             return parse(answer), answer.headers.get("etag", ""), date(answer)
 
-        value, new, moment = self._ask(name, at, path, seen, parameters, etag=etag)
+        value, new, moment = self._client.read(name, at.run.asked, path, at.token, seen, parameters, etag=etag)
         with self._lock:
             memory.pop(key, None)
             if new and len(new) <= LONGEST_ETAG and new.isascii() and new.isprintable():  # else it is not sent back
                 memory[key] = (new, value)
         return value, moment
-
-    def _ask(
-        self,
-        name: str,
-        at: Place,
-        path: str,
-        parse: Callable[[Answer], T],
-        parameters: Mapping[str, str] | None = None,
-        *,
-        etag: str | None = None,
-    ) -> T:
-        """One request; what ``parse`` finds in a 200, or with an ETag in a 304."""
-
-        def good(answer: Answer) -> T:
-            if answer.status != 200 and (answer.status != 304 or etag is None):
-                raise read_refusal(answer, at.run.asked, at.token)
-            return parse(answer)
-
-        return self._client.read(name, at.run.asked, path, at.token, good, parameters, etag=etag)

@@ -6,9 +6,8 @@ from urllib.parse import quote
 from gha_step.contract.secret import Token
 from gha_step.github.client import Client
 from gha_step.github.dispatch import Workflow
-from gha_step.github.messages import Answer
-from gha_step.github.refusals import Asked, read_refusal
-from gha_step.github.workflow_file import DeclaredInput, Unreadable, declared_inputs, file_text, input_problems
+from gha_step.github.refusals import Asked
+from gha_step.github.workflow_file import Unreadable, declared_inputs, file_text, input_problems
 
 
 def check_inputs(workflow: Workflow, inputs: Mapping[str, str], token: Token, client: Client) -> list[str]:
@@ -29,13 +28,9 @@ def check_inputs(workflow: Workflow, inputs: Mapping[str, str], token: Token, cl
         permission="Contents",
         ref=workflow.ref,
     )
-
-    def declared_in(answer: Answer) -> tuple[DeclaredInput, ...] | None:
-        if answer.status != 200:
-            raise read_refusal(answer, asked, token)
-        return declared_inputs(file_text(answer))
-
-    declared = client.read("workflow_file", asked, path, token, declared_in, {"ref": workflow.ref})
+    declared = client.read(
+        "workflow_file", asked, path, token, lambda answer: declared_inputs(file_text(answer)), {"ref": workflow.ref}
+    )
     if declared is None:
         return ["the workflow has no `workflow_dispatch:` under `on:` at this ref: add it"]
     return input_problems(declared, inputs)

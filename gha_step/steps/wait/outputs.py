@@ -97,13 +97,8 @@ class OutputsReader:
         return found
 
     def _list(self, at: Place, asked: Asked, parameters: Mapping[str, str]) -> tuple[Artifact, ...]:
-        def listed(answer: Answer) -> tuple[Artifact, ...]:
-            if answer.status != 200:
-                raise read_refusal(answer, asked, at.token)
-            return artifacts(answer)
-
         asks = {**parameters, "per_page": _ON_A_PAGE}
-        return self._client.read("artifacts", asked, f"{at.path}/artifacts", at.token, listed, asks)
+        return self._client.read("artifacts", asked, f"{at.path}/artifacts", at.token, artifacts, asks)
 
 
 def _origin(found: Artifact, run: ObservedRun, jobs: Callable[[], Iterable[ObservedJob]]) -> str:
