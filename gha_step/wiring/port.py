@@ -1,14 +1,14 @@
 """Port's ways in over the core: the intake, the follower, and what both stand on. Imported only where Port is on."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Final
 
 from gha_step import __version__
-from gha_step.contract.errors import StepError, Unavailable
+from gha_step.contract.errors import CredentialsError, StepError, Unavailable
 from gha_step.contract.secret import Token
 from gha_step.credentials.recent import RecentSecrets
-from gha_step.credentials.secrets import SecretReader
+from gha_step.credentials.secrets import SecretReader, text_of
 from gha_step.credentials.token_shape import unfit
 from gha_step.github.connection import Connector
 from gha_step.inbound.duties import Duties
@@ -189,26 +189,18 @@ class PortParts:
 
         :raises NotSent: there are none, or they cannot be read.
         """
-        subject = f"project {self.project}: the Secret {self.settings.portio_secret}"
+        source = f"the Secret {self.settings.portio_secret}"
         try:
             data = self.secrets.read(self.project, self.settings.portio_secret)
+            client_id, secret = (
+                _credential(data, key, f"project {self.project}: {source}") for key in (CLIENT_ID, CLIENT_SECRET)
+            )
         except Unavailable as error:
             raise NotSent(str(error), error.retry_after or 5.0) from None
         except StepError as error:
             raise LoginRefused(str(error), 60.0) from None
-        found: list[str] = []
-        for key in (CLIENT_ID, CLIENT_SECRET):
-            try:
-                text = data.get(key, b"").decode().strip()
-            except UnicodeDecodeError:
-                raise LoginRefused(f"{subject}: the key {key} is not text: store the bare value", 60.0) from None
-            if not text:
-                raise LoginRefused(f"{subject}: the key {key} is missing or empty: put Port's {key} there", 60.0)
-            if (why := unfit(text)) is not None:
-                raise LoginRefused(f"{subject}: the key {key} {why}", 60.0)
-            found.append(text)
-        source = f"the Secret {self.settings.portio_secret} of project {self.project}"
-        return PortCredentials(found[0], Token(found[1], "Port's client secret"), source)
+        source = f"{source} of project {self.project}"
+        return PortCredentials(client_id, Token(secret, "Port's client secret"), source)
 
     def _soon(self, key: str) -> None:
         self.duties.soon(key)  # which is made after those who ask it
@@ -266,3 +258,13 @@ class PortParts:
         for way in self._running:
             self._threads.join(way, max(0.0, until - self.clock.monotonic()))
         self.client.close()
+
+
+def _credential(data: Mapping[str, bytes], key: str, subject: str) -> str:
+    """:raises CredentialsError: it is missing, or none."""
+    text = text_of(data, key, subject)
+    if not text:
+        raise CredentialsError(f"{subject}: the key {key} is missing or empty: put Port's {key} there")
+    if (why := unfit(text)) is not None:
+        raise CredentialsError(f"{subject}: the key {key} {why}")
+    return text

@@ -374,7 +374,7 @@ class _Parts:
         """What refreshes waiting Promotions, where it is on. :raises StartError: there are none to refresh."""
         if not self._settings.kargo_refresh:
             return None
-        from gha_step.inbound.rest.refresh import Refresh
+        from gha_step.inbound.rest.refresh import press
         from gha_step.inbound.rest.refreshing import Refreshing
         from gha_step.ledger.kubernetes import KubernetesStore
 
@@ -385,7 +385,7 @@ class _Parts:
         self._telemetry.refreshes.expect(REFRESHES)
         recorded = self._store.of_run if isinstance(self._store, KubernetesStore) else lambda run_id: ()
         made = Refreshing(
-            Refresh(self._cluster), recorded, clock=self._clock, workers=ThreadWorkers, telemetry=self._telemetry
+            partial(press, self._cluster), recorded, clock=self._clock, workers=ThreadWorkers, telemetry=self._telemetry
         )
         self._core.waking.listen(made.hint)
         return made

@@ -5,6 +5,7 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import pytest
 
 from gha_step.contract.errors import LedgerUnavailable
 from gha_step.inbound.promotions import API
-from gha_step.inbound.rest.refresh import REFRESH, NotAllowed, Refresh
+from gha_step.inbound.rest.refresh import REFRESH, NotAllowed, press
 from gha_step.inbound.rest.refreshing import MOST_OF_ONE_RUN, Refreshing
 from gha_step.kube import connect
 from gha_step.ledger.record import Record, State
@@ -40,7 +41,7 @@ class World:
             {"KUBECONFIG": str(write_kubeconfig(folder / "kubeconfig", server.url))}, SystemClock(), timeout=LONG
         )
         self.refreshing = Refreshing(
-            Refresh(api),
+            partial(press, api),
             self._recorded,
             clock=SystemClock(),
             workers=ThreadWorkers,
@@ -214,18 +215,14 @@ def test_many_promotions_that_claim_one_run_are_bounded(world: World, by: str) -
 def test_what_may_never_be_refreshed_is_asked_for_once() -> None:
     asked: Counter[str] = Counter()
 
-    class Refusing(Refresh):
-        def __init__(self) -> None:
-            pass
-
-        def press(self, project: str, promotion: str, unless: object = None) -> object:
-            asked[promotion] += 1
-            if promotion == NAME:
-                raise NotAllowed("no")
-            return 1
+    def refusing(project: str, promotion: str, unless: object) -> object:
+        asked[promotion] += 1
+        if promotion == NAME:
+            raise NotAllowed("no")
+        return 1
 
     refreshing = Refreshing(
-        Refusing(),
+        refusing,
         lambda run_id: [],
         clock=SystemClock(),
         workers=ThreadWorkers,

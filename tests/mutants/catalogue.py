@@ -1080,8 +1080,8 @@ MUTANTS: Final = (
     Mutant(
         "waking: a Promotion that has gone on is pressed again",
         REFRESHING,
-        "self._refresh.press(one.project, one.promotion, series.step)",
-        "self._refresh.press(one.project, one.promotion)",
+        "self._refresh(one.project, one.promotion, series.step)",
+        "self._refresh(one.project, one.promotion, None)",
         REFRESHED,
     ),
     Mutant(

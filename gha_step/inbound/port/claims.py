@@ -6,7 +6,6 @@ forgotten, by whatever death, comes again by itself when its visibility time-out
 Source: port.md rules 2, 9 and 11.
 """
 
-from collections import defaultdict
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
@@ -65,7 +64,7 @@ class Claims:
         self._register_at: float | None = now  # None: there is a registration
         self._well_at: dict[Kind, float] = {"run": now, "node": now}
         self._seen: Memory[str, None] = Memory()  # runs that were claimed before: such a one is not new
-        self._refusals: defaultdict[str, Refusals] = defaultdict(Refusals)  # by what is refused
+        self._refusals = Refusals()
         self._refused: set[str] = set()
 
     @property
@@ -159,7 +158,7 @@ class Claims:
             self._say("registration", found.objection, words, self._installation, found.objection)
             return
         self._register_at = None
-        self._refusals["registration"].ends()
+        self._refusals.ends("registration")
         if found.made:
             log.info("registered the installation %s at Port: actions can choose it now", self._installation)
             self._pace = self._pace.at("node", now)  # its refusal may have been due to that
@@ -173,7 +172,7 @@ class Claims:
         if isinstance(error, Refused) and error.status == 404 and kind == "run" and self._register_at is None:
             self._register_at = now  # somebody has removed it
         if why is None:
-            if now >= self._well_at[kind] + ASK_EVERY and self._refusals[way].begins("trouble", now):
+            if now >= self._well_at[kind] + ASK_EVERY and self._refusals.begins(way, "trouble", now):
                 log.warning("Port cannot be asked for %s: %s; asked again", _WHAT[kind], error)
             return
         self._refused.add(way)
@@ -189,10 +188,10 @@ class Claims:
     def _well(self, kind: Kind, now: float) -> None:
         self._well_at[kind] = now
         self._refused.discard(_WAYS[kind])
-        if self._refusals[_WAYS[kind]].ends():
+        if self._refusals.ends(_WAYS[kind]):
             log.info("%s are claimed from Port again", _WHAT[kind])
 
     def _say(self, way: str, why: str, words: str, *arguments: object) -> None:
         """An error line when it begins, and every hour."""
-        if self._refusals[way].begins(why, self._clock.monotonic()):
+        if self._refusals.begins(way, why, self._clock.monotonic()):
             log.error(words, *arguments)

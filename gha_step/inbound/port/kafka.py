@@ -7,7 +7,6 @@ death gives it back. One thread reads, and never waits for a network but the bro
 Source: port.md rules 3, 4, 9 and 11.
 """
 
-from collections import defaultdict
 from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
@@ -47,6 +46,15 @@ SHORTEST: Final = 1.0  # seconds between two reads of a run
 LINGER: Final = 3.0  # seconds after a stop in which the brokers may still take a commit
 RESUME_AT: Final = 8  # places that are free again before a full house lets in more: each pause costs a fetch
 WRONG: Final = "its message is not signed with our client secret"
+_REFUSALS: Final = {
+    "login": "Kafka's brokers refuse the login: %s; Port is asked for it again",
+    "topic": "Kafka's brokers: the topic of GHA_STEP_PORTIO_KAFKA_TOPIC is missing or not for this login: %s. Fix: let "
+    "Port's support set Kafka up for the organisation, or name the topic",
+    "group": "Kafka's brokers: the group is not for this login: %s. Fix: begin GHA_STEP_PORTIO_KAFKA_GROUP with "
+    "ORG_ID.",
+    "certificate": "Kafka's brokers cannot be trusted: %s. Fix: name their authority in GHA_STEP_PORTIO_KAFKA_CA",
+    "settings": "the Kafka client cannot be made: %s; see GHA_STEP_PORTIO_KAFKA_…",
+}
 _Result = Literal["recorded", "foreign", "dropped", "unusable", "wrong_signature"]
 
 
@@ -118,7 +126,7 @@ class Kafka:
         self._trust = Trust(unsigned=topic.security == "SASL_SSL")
         self._secret_at = float("-inf")
         self._commit_at = float("-inf")
-        self._refusals: defaultdict[str, Refusals] = defaultdict(Refusals)  # by what is refused
+        self._refusals = Refusals()
         self._refused: set[str] = set()
         self.name = NAME
 
@@ -183,7 +191,7 @@ class Kafka:
             self._connect_at = now + min(max(error.retry_after or ASK_EVERY, 1.0), ASK_EVERY)
             if (why := claiming.refusal(error)) is not None:
                 self._refuse(why, "Port refuses the login to Kafka: %s; asked again every minute", error)
-            elif self._refusals["trouble"].begins("trouble", now):
+            elif self._refusals.begins("trouble", "trouble", now):
                 log.warning("Port cannot be asked for the login to Kafka: %s; trying on", error)
         except BrokerTrouble as error:
             self._connect_at = now + ASK_EVERY
@@ -236,44 +244,31 @@ class Kafka:
 
     def _trouble(self, error: BrokerTrouble) -> None:
         now = self._clock.monotonic()
-        brokers = "Kafka's brokers"
-        match error.cause:
-            case "trouble":
-                if self._refusals["trouble"].begins("trouble", now):
-                    log.warning("%s: %s; trying on", brokers, error)
-            case "broken":
-                log.error("%s: %s; connecting anew", brokers, error)
-                self._close()
-                self._connect_at = now + 1.0
-            case "login":
-                self._refuse("login", "%s refuse the login: %s; Port is asked for it again", brokers, error)
-                self._close()
-                self._connect_at = now if self._login_was_good else now + ASK_EVERY
-                self._login_was_good = False
-            case "topic":
-                words = "%s: the topic of GHA_STEP_PORTIO_KAFKA_TOPIC is missing or not for this login: %s. Fix: let "
-                words += "Port's support set Kafka up for the organisation, or name the topic"
-                self._refuse("topic", words, brokers, error)
-            case "group":
-                words = "%s: the group is not for this login: %s. Fix: begin GHA_STEP_PORTIO_KAFKA_GROUP with ORG_ID."
-                self._refuse("group", words, brokers, error)
-            case "certificate":
-                words = "%s cannot be trusted: %s. Fix: name their authority in GHA_STEP_PORTIO_KAFKA_CA"
-                self._refuse("certificate", words, brokers, error)
-            case "settings":
-                self._refuse("settings", "the Kafka client cannot be made: %s; see GHA_STEP_PORTIO_KAFKA_…", error)
+        if error.cause == "trouble":
+            if self._refusals.begins("trouble", "trouble", now):
+                log.warning("Kafka's brokers: %s; trying on", error)
+        elif error.cause == "broken":
+            log.error("Kafka's brokers: %s; connecting anew", error)
+            self._close()
+            self._connect_at = now + 1.0
+        else:
+            self._refuse(error.cause, _REFUSALS[error.cause], error)
+        if error.cause == "login":
+            self._close()
+            self._connect_at = now if self._login_was_good else now + ASK_EVERY
+            self._login_was_good = False
 
     def _refuse(self, why: str, words: str, *arguments: object) -> None:
         """An error line when it begins, and every hour."""
         self._refused.add(why)
-        if self._refusals["refused"].begins(why, self._clock.monotonic()):
+        if self._refusals.begins("refused", why, self._clock.monotonic()):
             log.error(words, *arguments)
 
     def _well(self, *, empty: bool = False) -> None:
         """Something has gone well. ``empty``: but no partition is ours, so a missing topic may be missing still."""
         self._refused &= {"topic"} if empty else set()
         if not self._refused:
-            refused, troubled = self._refusals["refused"].ends(), self._refusals["trouble"].ends()
+            refused, troubled = self._refusals.ends("refused"), self._refusals.ends("trouble")
             if refused or troubled:
                 log.info("Port's messages are read again")
 
@@ -384,10 +379,10 @@ class Kafka:
         try:
             changed = self._trust.secret_is(self._secret())
         except PortError as error:
-            if self._trust.secret is None and self._refusals["secret"].begins("secret", now):
+            if self._trust.secret is None and self._refusals.begins("secret", "secret", now):
                 log.error("%s; no message is read before", error)
             return
-        self._refusals["secret"].ends()
+        self._refusals.ends("secret")
         if changed:
             for message in self._in("doubtful"):
                 self._forget(message)
@@ -433,7 +428,7 @@ class Kafka:
             log.exception("the run of message %s could not be looked at", message.place)
             self._read_again(message, None)
             return
-        self._refusals["read"].ends()
+        self._refusals.ends("read")
         age = None if message.at is None else self._clock.now() - message.at
         stands = triage.standing(run, recorded=recorded, age=age)
         if isinstance(stands, Dropped):
@@ -449,7 +444,7 @@ class Kafka:
                 if isinstance(message.run, Unusable):
                     message.result = "unusable"
                 message.stage = "ready"
-                if self._trust.proved and self._refusals["signature"].ends():
+                if self._trust.proved and self._refusals.ends("signature"):
                     log.info("a message's signature is right: those that are not are refused from now on")
             case "wrong":
                 self._refuse_signature(message)
@@ -459,7 +454,7 @@ class Kafka:
                 run = message.run
                 message.run = Unusable(run.kind, run.id, run.action, WRONG)  # what may wait for days keeps no inputs
                 message.stage = "doubtful"
-                if self._refusals["signature"].begins("signature", self._clock.monotonic()):
+                if self._refusals.begins("signature", "signature", self._clock.monotonic()):
                     log.error(
                         "message %s of run %s is not signed with the client secret, and no message was so far: nothing "
                         "is started for such messages, nor committed, until one is. Fix: see the clientSecret in %s",
@@ -482,7 +477,7 @@ class Kafka:
         asked = error.retry_after if error is not None else None
         now = self._clock.monotonic()
         message.due = now + pause_after(message.tries, SHORTEST, asked)
-        if isinstance(error, LoginRefused | Refused) and self._refusals["read"].begins("refused", now):
+        if isinstance(error, LoginRefused | Refused) and self._refusals.begins("read", "refused", now):
             log.error("Port refuses to show run %s of message %s: %s; trying on", message.run.id, message.place, error)
 
     def _hand_over(self, message: _Message) -> None:

@@ -11,28 +11,22 @@ ASK_EVERY: Final = 60.0
 
 
 class Refusals:
-    """One way in's. Times are monotonic seconds. Not safe for threads: its owner asks from one."""
+    """By what is refused. Times are monotonic seconds. Not safe for threads: its owner asks from one."""
 
     def __init__(self) -> None:
-        self._why: str | None = None
-        self._told = 0.0
+        self._told: dict[str, tuple[str, float]] = {}  # why, and when that was said
 
-    @property
-    def refused(self) -> bool:
-        """Whether Port refuses this way in now."""
-        return self._why is not None
-
-    def begins(self, why: str, now: float) -> bool:
-        """Port refuses; whether that is to be said now.
+    def begins(self, what: str, why: str, now: float) -> bool:
+        """Port refuses it; whether that is to be said now.
 
         :param why: what kind of refusal it is, the same for as long as it stays the same.
         """
-        if why == self._why and now < self._told + TELL_EVERY:
+        before, told = self._told.get(what, ("", 0.0))
+        if why == before and now < told + TELL_EVERY:
             return False
-        self._why, self._told = why, now
+        self._told[what] = why, now
         return True
 
-    def ends(self) -> bool:
+    def ends(self, what: str) -> bool:
         """Port takes it; whether it had refused it before."""
-        ended, self._why = self.refused, None
-        return ended
+        return self._told.pop(what, None) is not None

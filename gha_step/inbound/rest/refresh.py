@@ -21,43 +21,35 @@ class NotAllowed(StepError):
     """This process lastingly may not refresh Promotions of the project; the message says what to do."""
 
 
-class Refresh:
-    """Presses it in one cluster.
+def press(api: KubeApi, project: str, promotion: str, unless: object = None) -> object:
+    """Have Kargo look at a Promotion, if it is Running.
 
     :param api: under an identity that may ``get`` and ``patch`` Promotions, and ``promote`` their Stages.
+    :param unless: an earlier answer: nothing is done where the Promotion has come to another step since.
+    :returns: where the Promotion stands; ``None``: nothing was done, for nothing waits.
+    :raises NotAllowed: it may not be refreshed.
+    :raises Unavailable: not now.
     """
-
-    def __init__(self, api: KubeApi) -> None:
-        self._api = api
-
-    def press(self, project: str, promotion: str, unless: object = None) -> object:
-        """Have Kargo look at a Promotion, if it is Running.
-
-        :param unless: an earlier answer: nothing is done where the Promotion has come to another step since.
-        :returns: where the Promotion stands; ``None``: nothing was done, for nothing waits.
-        :raises NotAllowed: it may not be refreshed.
-        :raises Unavailable: not now.
-        """
-        path = promotion_path(project, promotion)
-        try:
-            found = self._api.get(path)
-            status, metadata = found.get("status"), found.get("metadata")
-            if not isinstance(status, dict) or not isinstance(metadata, dict) or status.get("phase") != "Running":
-                return None
-            standing = (metadata.get("uid"), status.get("currentStep"))
-            if unless not in (None, standing):
-                return None
-            # With the UID: a Promotion that has taken its place meanwhile is another one.
-            value = datetime.now(UTC).isoformat()
-            self._api.merge(path, {"metadata": {"uid": standing[0], "annotations": {REFRESH: value}}})
-        except (Conflict, NotFound):
+    path = promotion_path(project, promotion)
+    try:
+        found = api.get(path)
+        status, metadata = found.get("status"), found.get("metadata")
+        if not isinstance(status, dict) or not isinstance(metadata, dict) or status.get("phase") != "Running":
             return None
-        except KubeError as error:
-            words = f"project {project}: the Promotion {promotion} cannot be refreshed: {error}"
-            if isinstance(error, Forbidden):
-                fix = error.fix(project, _RIGHTS, "refresh")
-                words = f"project {project}: the Promotion {promotion} may not be refreshed: {fix}"
-            if isinstance(error, Denied):
-                raise error.told_as(words, NotAllowed, Unavailable) from None
-            raise Unavailable(words) from None
-        return standing
+        standing = (metadata.get("uid"), status.get("currentStep"))
+        if unless not in (None, standing):
+            return None
+        # With the UID: a Promotion that has taken its place meanwhile is another one.
+        value = datetime.now(UTC).isoformat()
+        api.merge(path, {"metadata": {"uid": standing[0], "annotations": {REFRESH: value}}})
+    except (Conflict, NotFound):
+        return None
+    except KubeError as error:
+        words = f"project {project}: the Promotion {promotion} cannot be refreshed: {error}"
+        if isinstance(error, Forbidden):
+            fix = error.fix(project, _RIGHTS, "refresh")
+            words = f"project {project}: the Promotion {promotion} may not be refreshed: {fix}"
+        if isinstance(error, Denied):
+            raise error.told_as(words, NotAllowed, Unavailable) from None
+        raise Unavailable(words) from None
+    return standing

@@ -16,7 +16,6 @@ from typing import Final, NamedTuple
 
 from gha_step.contract.errors import StepError
 from gha_step.contract.memory import Memory
-from gha_step.inbound.rest.refresh import Refresh
 from gha_step.inbound.rounds import Rounds
 from gha_step.ledger.record import Record
 from gha_step.runtime import Clock, Workers
@@ -50,13 +49,14 @@ class _Series:
 class Refreshing:
     """See the module.
 
+    :param press: has Kargo look at a Promotion of a project, see `refresh.press`.
     :param recorded: the records of the dispatch that made a run, and of the steps that cancel it.
     :param presses: seconds between presses.
     """
 
     def __init__(
         self,
-        refresh: Refresh,
+        press: Callable[[str, str, object], object],
         recorded: Callable[[int], Iterable[Record]],
         *,
         clock: Clock,
@@ -64,7 +64,7 @@ class Refreshing:
         telemetry: Telemetry,
         presses: tuple[float, ...] = PRESSES,
     ) -> None:
-        self._refresh = refresh
+        self._refresh = press
         self._recorded = recorded
         self._clock = clock
         self._telemetry = telemetry
@@ -147,7 +147,7 @@ class Refreshing:
             return None
         step: object = series.step
         try:
-            step = self._refresh.press(one.project, one.promotion, series.step)
+            step = self._refresh(one.project, one.promotion, series.step)
         except StepError as error:
             self._say(one.project, error)
             self._telemetry.refreshes.add("failed")

@@ -130,12 +130,12 @@ def test_routes_for_nodes_that_port_does_not_serve_are_tried_once_an_hour() -> N
 
 def test_a_refusal_is_told_when_it_begins_once_an_hour_and_when_it_is_another() -> None:
     refusals = Refusals()
-    assert not refusals.ends()
-    told = [now for now in range(0, 7260, 60) if refusals.begins("login", float(now))]
+    assert not refusals.ends("claims")
+    told = [now for now in range(0, 7260, 60) if refusals.begins("claims", "login", float(now))]
     assert told == [0, TELL_EVERY, 2 * TELL_EVERY]
-    assert refusals.begins("status 403", 7300.0)
-    assert not refusals.begins("status 403", 7360.0)
-    assert refusals.refused
-    assert refusals.ends()
-    assert not refusals.refused
-    assert refusals.begins("status 403", 7420.0)
+    assert refusals.begins("claims", "status 403", 7300.0)
+    assert not refusals.begins("claims", "status 403", 7360.0)
+    assert refusals.begins("nodes", "status 403", 7360.0)
+    assert refusals.ends("claims")
+    assert not refusals.ends("claims")
+    assert refusals.begins("claims", "status 403", 7420.0)
