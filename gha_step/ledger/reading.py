@@ -5,7 +5,7 @@ Nothing here holds more than one record and a page of keys: a ledger may have hu
 
 import heapq
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager
 from itertools import groupby, islice
 from pathlib import Path
@@ -194,21 +194,18 @@ class FileReaders:
         return sorted(found, key=lambda record: -record.created_at)[:MOST_NAMED]
 
 
-class Readable(Protocol):
-    """A ledger that gives its records in no order, page by page."""
-
-    def readable(self, unreadable: list[str]) -> Iterator[Record]: ...
-
-
 class KubernetesReader:
-    """See `gha_step.ledger.reading.Reader`. It holds what it gives and a page, unless all are asked for."""
+    """See `gha_step.ledger.reading.Reader`. It holds what it gives and a page, unless all are asked for.
 
-    def __init__(self, store: Readable) -> None:
-        self._store = store
+    :param readable: gives all records in no order, page by page, and notes why others cannot be read.
+    """
+
+    def __init__(self, readable: Callable[[list[str]], Iterator[Record]]) -> None:
+        self._readable = readable
         self.unreadable: list[str] = []
 
     def newest(self, query: Query, skip: int, most: int | None) -> Iterator[Record]:
-        wanted = filter(query.has, self._store.readable(self.unreadable))
+        wanted = filter(query.has, self._readable(self.unreadable))
         if most is None:
             return iter(sorted(wanted, key=_age))
         return iter(heapq.nsmallest(skip + most, wanted, key=_age)[skip:])
@@ -216,7 +213,7 @@ class KubernetesReader:
     def named(self, which: str) -> list[Record]:
         found = (
             one
-            for one in self._store.readable(self.unreadable)
+            for one in self._readable(self.unreadable)
             if which in (one.promotion, one.said_key, one.run and str(one.run.id))
             or (one.reason or "").endswith(_cancelling(which))
             or one.key.startswith(which.lower())

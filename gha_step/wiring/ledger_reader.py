@@ -31,7 +31,7 @@ def reader_of(named: str | None, project: str | None, environment: Mapping[str, 
     """
     settings = _settings(named, environment)
     if settings.ledger == "kubernetes":
-        return KubernetesReader(_store(_api(environment), settings, project))
+        return KubernetesReader(_store(_api(environment), settings, project).readable)
     path = settings.ledger.path
     if named is None and not environment.get("GHA_STEP_LEDGER"):
         return _files([*([path] if path.exists() else []), *_of_run(environment)] or [path])

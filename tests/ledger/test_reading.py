@@ -37,12 +37,7 @@ def made() -> list[Record]:
 @pytest.fixture(scope="module", params=["one file", "many files", "kubernetes"])
 def reader(request: pytest.FixtureRequest, made: list[Record], tmp_path_factory: pytest.TempPathFactory) -> Reader:
     if request.param == "kubernetes":
-
-        class Listed:
-            def readable(self, unreadable: list[str]) -> Iterator[Record]:
-                return iter(sorted(made, key=lambda one: one.key))
-
-        return KubernetesReader(Listed())
+        return KubernetesReader(lambda _: iter(sorted(made, key=lambda one: one.key)))
     folder = tmp_path_factory.mktemp("ledgers")
     paths = [folder / f"{number}.db" for number in range(3 if request.param == "many files" else 1)]
     for number, path in enumerate(paths):

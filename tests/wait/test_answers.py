@@ -9,25 +9,32 @@ from gha_step.contract.result import Status, StepResult
 from gha_step.github.endpoint import resolve_endpoint
 from gha_step.github.runs import ObservedJob, ObservedRun, PendingDeployment, RunReference
 from gha_step.steps.wait.answers import Wish, tell, tell_slow
+from gha_step.steps.wait.config import WaitForWorkflowConfig
 from gha_step.steps.wait.snapshot import Snapshot, Trouble
 from tests.support.rows import each_row
 
-from .follower import RUN, told
+from .follower import RUN, config, told
 
 REFERENCE = RunReference(resolve_endpoint(None, allow_http=False), "myorg", "my-app", RUN)
 URL = f"https://github.com/myorg/my-app/actions/runs/{RUN}"
 COMPLETED = ObservedRun("completed", "success", 1, URL, ".github/workflows/deploy.yml", "main")
 RUNNING = ObservedRun("in_progress", None, 1, URL)
 WAITING = ObservedRun("waiting", None, 1, URL)
-ANY = Wish(REFERENCE, None, 10.0)
-WANTS_SUCCESS = Wish(REFERENCE, "success", 10.0)
 NOW = 1_000.0
+
+
+def wish(expected: str | None = None, every: str = "10s") -> Wish:
+    wanted = {} if expected is None else {"expectedConclusion": expected}
+    return Wish(REFERENCE, WaitForWorkflowConfig.parse(config(pollInterval=every, **wanted)))
+
+
+ANY, WANTS_SUCCESS = wish(), wish("success")
 CONCLUSIONS = ("success", "failure", "neutral", "cancelled", "skipped", "timed_out", "action_required", "stale")
 FAILED_JOB = ObservedJob("deploy", "failure", "Test", f"{URL}/job/1")
 
 
-def hear(seen: Snapshot, wish: Wish = ANY) -> StepResult:
-    result = tell(wish, seen, NOW)
+def hear(seen: Snapshot, asked: Wish = ANY) -> StepResult:
+    result = tell(asked, seen, NOW)
     assert f"run {RUN} of myorg/my-app" in str(result.message)
     assert result.terminal == (True if result.status is Status.FAILED else None)
     assert (result.retry_after is not None) == (result.status is Status.RUNNING)
@@ -44,7 +51,7 @@ def test_without_an_expectation_every_conclusion_succeeds(conclusion: str) -> No
 @each_row("expected", CONCLUSIONS)
 @each_row("conclusion", [*CONCLUSIONS, "startup_failure", "invented_tomorrow"])
 def test_with_one_only_that_conclusion_succeeds(expected: str, conclusion: str) -> None:
-    result = hear(Snapshot(replace(COMPLETED, conclusion=conclusion)), Wish(REFERENCE, expected, 10.0))
+    result = hear(Snapshot(replace(COMPLETED, conclusion=conclusion)), wish(expected))
     assert result.status is (Status.SUCCEEDED if conclusion == expected else Status.FAILED)
     assert told(result)["output"]["conclusion"] == conclusion
     if conclusion != expected:
@@ -54,7 +61,7 @@ def test_with_one_only_that_conclusion_succeeds(expected: str, conclusion: str) 
 
 @pytest.mark.parametrize("status", ["requested", "queued", "pending", "waiting", "in_progress", "invented_tomorrow"])
 def test_a_run_that_goes_on_is_looked_at_again_after_the_poll_interval(status: str) -> None:
-    result = hear(Snapshot(ObservedRun(status, None, 1, URL)), Wish(REFERENCE, "success", 42.5))
+    result = hear(Snapshot(ObservedRun(status, None, 1, URL)), wish("success", "42.5s"))
     assert (result.status, result.retry_after) == (Status.RUNNING, 42.5)
     assert told(result)["output"] == {"status": status, "url": URL, "attempt": 1}
 
@@ -75,7 +82,7 @@ def test_a_message_says_what_the_run_waits_for(status: str, words: str) -> None:
 
 
 def test_a_poll_interval_below_a_second_is_a_second() -> None:
-    assert hear(Snapshot(RUNNING), Wish(REFERENCE, None, 0.001)).retry_after == 1.0
+    assert hear(Snapshot(RUNNING), wish(every="1ms")).retry_after == 1.0
 
 
 @pytest.mark.parametrize(
@@ -151,7 +158,7 @@ def test_trouble_is_running_and_never_a_long_way_off(run: ObservedRun | None, le
 
 
 def test_a_longer_poll_interval_is_kept_in_trouble() -> None:
-    assert hear(Snapshot(None, trouble=Trouble("x", NOW + 20)), Wish(REFERENCE, None, 300.0)).retry_after == 300.0
+    assert hear(Snapshot(None, trouble=Trouble("x", NOW + 20)), wish(every="300s")).retry_after == 300.0
 
 
 def test_a_conclusion_that_may_be_out_of_date_is_not_told() -> None:
@@ -169,7 +176,7 @@ def test_a_failure_is_terminal_and_keeps_what_is_known() -> None:
 
 @pytest.mark.parametrize("run", [None, RUNNING])
 def test_a_look_that_takes_long_is_asked_for_again_soon(run: ObservedRun | None) -> None:
-    result = tell_slow(Wish(REFERENCE, None, 600.0), Snapshot(run))
+    result = tell_slow(wish(every="600s"), Snapshot(run))
     assert (result.status, result.retry_after) == (Status.RUNNING, 5.0)
     assert "api.github.com takes long to answer" in str(result.message)
 

@@ -1,12 +1,11 @@
 """What the host hears of a run that it waits for: from what was seen, and nothing else. Pure."""
 
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from gha_step.contract.json_text import parse_json
 from gha_step.contract.result import StepResult
 from gha_step.github.runs import ObservedJob, ObservedRun, PendingDeployment, Phase, RunReference, meaning_of
-from gha_step.steps.wait.config import FailedJob, NamedJob, WaitForWorkflowOutput
+from gha_step.steps.wait.config import FailedJob, NamedJob, WaitForWorkflowConfig, WaitForWorkflowOutput
 from gha_step.steps.wait.ending import Named, conclusion_of
 from gha_step.steps.wait.snapshot import Outputs, Snapshot, Trouble
 
@@ -20,49 +19,42 @@ NEVER_BEGAN: Final = (
 FINE: Final = ("success", "neutral", "skipped")  # conclusions of a run that has not failed
 
 
-@dataclass(frozen=True)
-class Wish:
-    """What one step asks for. ``poll_interval``: seconds; ``required``: whether outputs have to be there.
-
-    ``jobs``: names of those that are waited for; none: it is the whole run.
-    """
+class Wish(NamedTuple):
+    """What one step asks for, of which run."""
 
     run: RunReference
-    expected: str | None
-    poll_interval: float
-    outputs: bool = False
-    required: bool = True
-    jobs: tuple[str, ...] = ()
+    config: WaitForWorkflowConfig
 
 
 def tell(wish: Wish, seen: Snapshot, now: float) -> StepResult:
     """The answer to a call. ``now``: monotonic, as `Trouble.until`."""
-    output = _output(seen.run)
-    run = seen.run
+    run, config = seen.run, wish.config
+    output = _output(run)
     if seen.failure is not None:
         return StepResult.failed(seen.failure, output)
     if seen.trouble is not None:
         return _troubled(wish, seen.trouble, run, output, now)
     if run is None:
-        return _running(wish, f"{wish.run} is being looked at", wish.poll_interval, output)
+        return _running(wish, f"{wish.run} is being looked at", config.poll_interval, output)
     conclusion = conclusion_of(run, seen.named)
     if conclusion is None and seen.named is not None and seen.named.unseen and run.phase is Phase.COMPLETED:
         return StepResult.failed(_without_a_job(wish, run, seen.named), _ended_output(seen, run, run.conclusion))
     if conclusion is None:
         message = f"{_subject(wish, run)} {_standing(seen, run)}: {run.url}"
-        return _running(wish, message, wish.poll_interval, output)
+        return _running(wish, message, config.poll_interval, output)
     ended = f"{_what(wish, run)} ended with {conclusion}"
     if seen.grace is not None:
         return _waiting_for_a_rerun(wish, seen, run, ended)
-    if wish.outputs and seen.outputs is None:  # too many were kept
+    if config.outputs is not None and seen.outputs is None:  # too many were kept
         return _running(wish, f"the outputs of {_subject(wish, run)} are read once more", SLOW, output)
     output = _ended_output(seen, run, conclusion)
     also = f"{_skipped(seen)}{_of_outputs(seen.outputs)}"
-    if wish.expected is not None and wish.expected != conclusion:
-        what = f"{ended}, but {wish.expected} was expected{_why(seen, run, conclusion)}{also}"
+    expected = config.expected_conclusion
+    if expected is not None and expected != conclusion:
+        what = f"{ended}, but {expected} was expected{_why(seen, run, conclusion)}{also}"
         return StepResult.failed(what, output)
     problem = seen.outputs.problem if seen.outputs is not None else ""
-    if problem and wish.required and conclusion in FINE:
+    if problem and config.outputs is not None and config.outputs.required and conclusion in FINE:
         return StepResult.failed(f"{ended}, but it has no outputs: {problem} ({run.url})", output)
     return StepResult.succeeded(f"{ended}{_why(seen, run, conclusion)}{also}", output)
 
@@ -72,7 +64,7 @@ def _waiting_for_a_rerun(wish: Wish, seen: Snapshot, run: ObservedRun, ended: st
     until = f"a new attempt is waited for, {left:.0f} s more" if run.phase is Phase.COMPLETED else "the run goes on"
     output = _ended_output(seen, run, None)
     message = f"{ended}; {until}{_why(seen, run, '')}"
-    return _running(wish, message, min(wish.poll_interval, left + 1.0), output)
+    return _running(wish, message, min(wish.config.poll_interval, left + 1.0), output)
 
 
 def _without_a_job(wish: Wish, run: ObservedRun, named: Named) -> str:
@@ -106,7 +98,7 @@ def _troubled(
     wish: Wish, trouble: Trouble, run: ObservedRun | None, output: WaitForWorkflowOutput, now: float
 ) -> StepResult:
     left = max(0.0, trouble.until - now)
-    again = max(wish.poll_interval, min(left, HOLD_LIMIT))
+    again = max(wish.config.poll_interval, min(left, HOLD_LIMIT))
     message = f"waiting for {wish.run}, {_last(run)} ({trouble.message}; {_until(left)})"
     return _running(wish, message, again, output)
 
@@ -129,10 +121,11 @@ def _subject(wish: Wish, run: ObservedRun) -> str:
 
 def _what(wish: Wish, run: ObservedRun) -> str:
     """What is waited for: the run, or jobs of it."""
-    if not wish.jobs:
+    jobs = wish.config.jobs
+    if not jobs:
         return _subject(wish, run)
-    named = ", ".join(map(repr, wish.jobs[:NAMED_JOBS])) + (", …" if len(wish.jobs) > NAMED_JOBS else "")
-    return f"{'job' if len(wish.jobs) == 1 else 'jobs'} {named} of {_subject(wish, run)}"
+    named = ", ".join(map(repr, jobs[:NAMED_JOBS])) + (", …" if len(jobs) > NAMED_JOBS else "")
+    return f"{'job' if len(jobs) == 1 else 'jobs'} {named} of {_subject(wish, run)}"
 
 
 def _standing(seen: Snapshot, run: ObservedRun) -> str:

@@ -34,22 +34,14 @@ class WaitForWorkflow:
         config = WaitForWorkflowConfig.parse(call.request.step.config)
         repository = self._access.repository(call.request.caller.project, config)
         run = RunReference(repository.endpoint, repository.owner, repository.name, config.run_id)
-        outputs = config.outputs
-        wish = Wish(
-            run,
-            config.expected_conclusion,
-            config.poll_interval,
-            outputs=outputs is not None,
-            required=outputs is not None and outputs.required,
-            jobs=config.jobs,
-        )
+        wish = Wish(run, config)
         look = self._run_poller.look(
             run,
             repository.token,
             repository.renew,
             project=call.request.caller.project,
             wanted=Wanted(
-                outputs=None if outputs is None else outputs.artifact,
+                outputs=None if config.outputs is None else config.outputs.artifact,
                 jobs=config.jobs,
                 grace=config.rerun_grace,
                 expected=config.expected_conclusion if config.rerun_grace else None,
