@@ -473,7 +473,7 @@ MUTANTS: Final = (
     Mutant(
         "waiting: any conclusion is the expected one",
         "gha_step/steps/wait/answers.py",
-        "    if wish.expected is not None and wish.expected != conclusion:\n",
+        "    if expected is not None and expected != conclusion:\n",
         "    if not conclusion:\n",
         "tests/wait",
     ),
