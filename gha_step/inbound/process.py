@@ -80,18 +80,16 @@ class ServerProcess:
         host: str = "",
         port: int = 0,
         readiness: Readiness,
-        execution: Execution | None,
+        execution: Execution,
         on_the_wire: Callable[[], int],
         begin_no_more: Callable[[], None],
         clock: Clock,
-        reply_within: float,
     ) -> None:
         self._readiness = readiness
         self._execution = execution
         self._on_the_wire = on_the_wire
         self._begin_no_more = begin_no_more
         self._clock = clock
-        self._reply_within = reply_within
         self._http = None if app is None else _Http(app, host, port)
         self._listeners: list[Listener] = []
         self._runner: asyncio.Runner | None = None
@@ -166,9 +164,9 @@ class ServerProcess:
         log.info("stopping; calls in flight are answered, new ones get 503")
         begun = self._clock.monotonic()
         while (waited := self._clock.monotonic() - begun) < WIRE_GRACE:
-            calls = self._execution.calls if self._execution is not None else 0
+            calls = self._execution.calls
             posts = self._on_the_wire()
-            if not posts and (not calls or waited >= self._reply_within + CALLS_GRACE):
+            if not posts and (not calls or waited >= self._execution.reply_within + CALLS_GRACE):
                 return
             await asyncio.sleep(_TICK)
         log.warning("stopping while %d POSTs wait for GitHub's answer; their records say so", self._on_the_wire())

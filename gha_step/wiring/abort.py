@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING, Final
 
 from gha_step.contract.errors import LedgerError, StepError
 from gha_step.ledger.record import Record
-from gha_step.ledger.store import Store
 from gha_step.runtime import Clock, Workers
 from gha_step.telemetry import Telemetry, log
-from gha_step.wiring.core import Core
+from gha_step.wiring.core import Core, guarded
 
 if TYPE_CHECKING:
     from gha_step.inbound.duties import Duties
@@ -26,7 +25,6 @@ class AbortParts:
     """See the module.
 
     :param cluster: where Promotions are read.
-    :param store: whose ``owed`` lists the records.
     :param lease: namespace of the Lease by which one of several processes does it for all; ``None``: it is not shared.
     :param pod: of this process, whose earlier life may have left something; ``None``: not known.
     """
@@ -36,7 +34,6 @@ class AbortParts:
         core: Core,
         *,
         cluster: "KubeApi",
-        store: Store,
         lease: str | None,
         pod: str | None,
         clock: Clock,
@@ -45,13 +42,13 @@ class AbortParts:
     ) -> None:
         self._core = core
         self._cluster = cluster
-        self._store = store
+        self._store = core.store
         self._lease = lease
         self._pod = pod
         self._clock = clock
         self._workers = workers
         self._telemetry = telemetry
-        self._everybodys = lease is not None or store.exclusive
+        self._everybodys = lease is not None or core.store.exclusive
         self._threads = workers(2, "abort")
         self._lock = threading.Lock()
         self._mine: dict[str, tuple[str, float]] = {}  # project of each key, and since when; monotonic
@@ -86,7 +83,7 @@ class AbortParts:
                 self._duties.list_soon()
                 return
             self._duties = duties = self._made()
-        self._threads.spawn(lambda: _guarded(duties.run))
+        self._threads.spawn(guarded(duties.run, "cancelOnAbort is no longer followed"))
 
     def _made(self) -> "Duties":
         from gha_step.inbound.abort.follower import Aborts  # the first step that asks for it pays
@@ -147,10 +144,3 @@ class AbortParts:
                     self.follow(record.project, record.key)
         except StepError as error:
             log.warning("what an earlier process of this pod owes cannot be listed: %s", error)
-
-
-def _guarded(work: Callable[[], None]) -> None:
-    try:
-        work()
-    except Exception:  # noqa: BLE001  a thread has nobody else to tell
-        log.exception("cancelOnAbort is no longer followed; this process has to be started again")

@@ -24,7 +24,7 @@ from gha_step.steps.dispatch.tasks import DispatchTasks
 from gha_step.steps.kind import Later, StepKind
 from gha_step.steps.registry import Steps
 from gha_step.steps.waking import Hint, Waking
-from gha_step.telemetry import Telemetry
+from gha_step.telemetry import Telemetry, log
 
 if TYPE_CHECKING:
     from gha_step.steps.wait.run_poller import RunPoller
@@ -194,3 +194,15 @@ def objection_to(ledger: SqliteLedger, environment: Mapping[str, str]) -> str | 
     in_kubernetes = "KUBERNETES_SERVICE_HOST" in environment
     place = PurePosixPath(ledger.path.resolve())
     return objection(place, mountinfo, in_kubernetes=in_kubernetes, lifetime_pod=ledger.lifetime_pod)
+
+
+def guarded(work: Callable[[], None], otherwise: str) -> Callable[[], None]:
+    """``work`` for a thread that has nobody else to tell. ``otherwise``: what it means that it fails."""
+
+    def run() -> None:
+        try:
+            work()
+        except Exception:  # noqa: BLE001  see above
+            log.exception("%s; this process has to be started again", otherwise)
+
+    return run

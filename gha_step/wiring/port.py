@@ -29,7 +29,7 @@ from gha_step.runtime import Clock, Workers
 from gha_step.settings import Settings
 from gha_step.steps.access import Access
 from gha_step.telemetry import Telemetry, log
-from gha_step.wiring.core import Core
+from gha_step.wiring.core import Core, guarded
 
 if TYPE_CHECKING:
     from gha_step.inbound.port.kafka import Kafka
@@ -81,41 +81,57 @@ class PortParts:
             observe=self.metrics.requests.add,
         )
         self.api = PortApi(self.client)
-        github = GitHubOfPort(
-            project=project,
+        github = self._made_github(core, waiting)
+        self.reports = self._made_reports(core, github, waiting)
+        core.waking.listen(self.reports.heard)
+        self.duties = Duties(store=store, handlers=[self.reports], leader=leader, clock=clock, workers=workers)
+        self.intake = self._made_intake(core, github)
+        self._kafka: Kafka | None = None
+        self._claims: Claims | None = None
+        telemetry.watch(self.metrics.counts, self._levels)
+        self._threads = workers(2 + 8, "way")
+        self._running: list[Future[None]] = []
+
+    def _made_github(self, core: Core, waiting: Workers) -> GitHubOfPort:
+        settings = self.settings
+        access = Access(
+            self.secrets,
+            allow_http=settings.allow_http,
+            shared_namespace=settings.shared_namespace or None,
+            app_tokens=core.app_tokens,
+        )
+        return GitHubOfPort(
+            project=self.project,
             secret=settings.portio_github_secret,
             secrets=self.secrets,
-            access=Access(
-                self.secrets,
-                allow_http=settings.allow_http,
-                shared_namespace=settings.shared_namespace or None,
-                app_tokens=core.app_tokens,
-            ),
+            access=access,
             app_tokens=core.app_tokens,
             client=core.client,
-            clock=clock,
+            clock=self.clock,
             workers=waiting,
             allow_http=settings.allow_http,
         )
-        self.reports = PortReports(
+
+    def _made_reports(self, core: Core, github: GitHubOfPort, waiting: Workers) -> PortReports:
+        settings = self.settings
+        return PortReports(
             api=self.api,
             github=github,
             run_poller=core.run_poller,
             dispatches=core.dispatches,
             store=core.store,
-            clock=clock,
+            clock=self.clock,
             workers=waiting,
-            rules=following.Rules(
-                queue=settings.portio_queue, unknown=settings.portio_unknown, cancel=settings.portio_cancel
-            ),
-            soon=self._soon,
+            rules=following.Rules(settings.portio_queue, settings.portio_unknown, settings.portio_cancel),
+            soon=lambda key: self.duties.soon(key),  # noqa: PLW0108  they are made after this one
             ends_differ=self.metrics.ends_differ.add,
         )
-        core.waking.listen(self.reports.heard)
-        self.duties = Duties(store=store, handlers=[self.reports], leader=leader, clock=clock, workers=workers)
-        self.intake = Door(
+
+    def _made_intake(self, core: Core, github: GitHubOfPort) -> Door:
+        settings = self.settings
+        return Door(
             rules=intake.Rules(
-                project=project,
+                project=self.project,
                 places=settings.portio_places,
                 timeout=settings.portio_timeout,
                 org=settings.portio_github_org,
@@ -125,15 +141,10 @@ class PortParts:
             read_run=self.api.read_run,
             dispatches=core.dispatches,
             store=core.store,
-            clock=clock,
-            workers=workers,
+            clock=self.clock,
+            workers=self.workers,
             decided=self.duties.nudge,
         )
-        self._kafka: Kafka | None = None
-        self._claims: Claims | None = None
-        telemetry.watch(self.metrics.counts, self._levels)
-        self._threads = workers(2 + 8, "way")
-        self._running: list[Future[None]] = []
 
     def add_claims(self) -> None:
         """The way in `claims`."""
@@ -202,9 +213,6 @@ class PortParts:
         source = f"{source} of project {self.project}"
         return PortCredentials(client_id, Token(secret, "Port's client secret"), source)
 
-    def _soon(self, key: str) -> None:
-        self.duties.soon(key)  # which is made after those who ask it
-
     @property
     def ways(self) -> "list[Claims | Kafka]":
         """Those that are on."""
@@ -238,14 +246,8 @@ class PortParts:
             self.settings.portio_installation,
         )
         for work in (self.intake.run, self.duties.run):
-            self._threads.spawn(lambda work=work: self._guarded(work))  # type: ignore[misc]
-        self._running = [self._threads.spawn(lambda way=way: self._guarded(way.run)) for way in self.ways]  # type: ignore[misc]
-
-    def _guarded(self, work: Callable[[], None]) -> None:
-        try:
-            work()
-        except Exception:  # noqa: BLE001  a thread has nobody else to tell
-            log.exception("one of Port's threads ended; this process has to be started again")
+            self._threads.spawn(guarded(work, "one of Port's threads ended"))
+        self._running = [self._threads.spawn(guarded(way.run, f"Port's way in {way.name} ended")) for way in self.ways]
 
     def drain(self) -> None:
         """Take and begin nothing more."""

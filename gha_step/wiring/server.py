@@ -169,7 +169,6 @@ class _Parts:
                 on_the_wire=lambda: core.on_the_wire,
                 begin_no_more=lambda: _begin_no_more(core, port, aborts),
                 clock=self._clock,
-                reply_within=settings.reply_within,
             )
         except ListenError as error:
             raise StartError(f"GHA_STEP_HTTP_LISTEN: {error}: write another address") from None
@@ -362,7 +361,6 @@ class _Parts:
         return AbortParts(
             self._core,
             cluster=cluster,
-            store=store,
             lease=lease,
             pod=settings.pod_uid or None if settings.ledger == "kubernetes" else None,
             clock=self._clock,

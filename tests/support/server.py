@@ -68,7 +68,6 @@ def serving(
         on_the_wire=lambda: program.dispatches.on_the_wire,
         begin_no_more=program.dispatches.drain,
         clock=clock,
-        reply_within=reply_within,
     )
     thread = threading.Thread(target=lambda: server.run(signals=False), name="tested-server")
     thread.start()

@@ -251,8 +251,8 @@ def _expression(value: Any, path: str) -> str | None:
     return next((found for key, one in inner if (found := _expression(one, f"{path}.{key}")) is not None), None)
 
 
-def _checked(kind: str, config: dict[str, Any], file: str | None = None, missing: str | None = None) -> dict[str, Any]:
-    """``config``, if the step takes it. :raises UsageError: naming the fields, or without a file the flags.
+def _checked(kind: str, config: dict[str, Any], file: str | None = None, missing: str | None = None) -> None:
+    """:raises UsageError: the step does not take it; naming the fields, or without a file the flags.
 
     :param missing: what is known to be wrong already.
     """
@@ -275,4 +275,3 @@ def _checked(kind: str, config: dict[str, Any], file: str | None = None, missing
         raise UsageError(text if missing is None else f"{missing}; {text}") from None
     if missing is not None:
         raise UsageError(missing)
-    return config

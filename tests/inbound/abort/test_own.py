@@ -51,7 +51,6 @@ def begin(watched: Watched, store: Shared, tmp_path: Path) -> Iterator[Begin]:
         parts = AbortParts(
             watched.program.core,
             cluster=cluster,
-            store=store,
             lease=None,
             pod=pod,
             clock=SystemClock(),
