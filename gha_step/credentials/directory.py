@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
-from gha_step.contract.errors import CredentialsError, SecretsUnavailable
+from gha_step.contract.errors import CredentialsError, SecretsUnavailable, StepError
 from gha_step.credentials.secrets import LabelledSecret, check_names, check_namespace, is_object_name
 
 REPO_URL: Final = "repoURL"
@@ -36,10 +36,7 @@ class DirectorySecrets:
         except NotADirectoryError:
             raise CredentialsError(f"{subject} is not a directory; {folder} must contain one file per key") from None
         except OSError as error:
-            _check_passing(error, subject)
-            raise CredentialsError(
-                f"{subject} cannot be read ({error.strerror}); give this process read access to {folder} and its files"
-            ) from None
+            raise _refusal(error, subject, "read", f"{folder} and its files") from None
 
     def labelled(self, namespace: str) -> Iterator[LabelledSecret]:
         """Files have no labels: a Secret with a key ``repoURL`` counts as labelled."""
@@ -50,11 +47,8 @@ class DirectorySecrets:
         except (FileNotFoundError, NotADirectoryError):
             return
         except OSError as error:
-            _check_passing(error, f"a directory of the namespace {namespace}")
-            raise CredentialsError(
-                f"the Secrets of the namespace {namespace} cannot be listed ({error.strerror}); give this process "
-                f"read access to the directory {folder}"
-            ) from None
+            subject = f"the Secrets of the namespace {namespace}"
+            raise _refusal(error, subject, "listed", f"the directory {folder}") from None
         for name in names:
             try:
                 if (folder / name / REPO_URL).is_file():
@@ -62,20 +56,18 @@ class DirectorySecrets:
             except (FileNotFoundError, NotADirectoryError):
                 continue  # removed this moment
             except OSError as error:
-                _check_passing(error, f"the Secret {name} in the namespace {namespace}")
-                raise CredentialsError(
-                    f"the Secret {name} in the namespace {namespace} cannot be read ({error.strerror}); give this "
-                    f"process read access to {folder / name} and its files"
-                ) from None
+                subject = f"the Secret {name} in the namespace {namespace}"
+                raise _refusal(error, subject, "read", f"{folder / name} and its files") from None
 
     def unlabelled(self, namespace: str) -> list[LabelledSecret]:
         return []
 
 
-def _check_passing(error: OSError, subject: str) -> None:
-    """:raises SecretsUnavailable: this process or the machine has run out of something, which may come back."""
+def _refusal(error: OSError, subject: str, what: str, where: str) -> StepError:
+    """The error to raise: what this process or the machine has run out of may come back."""
     if error.errno in _PASSING:
-        raise SecretsUnavailable(f"{subject} cannot be read now ({error.strerror})") from None
+        return SecretsUnavailable(f"{subject} cannot be {what} now ({error.strerror})")
+    return CredentialsError(f"{subject} cannot be {what} ({error.strerror}); give this process read access to {where}")
 
 
 def _read_all(folder: Path | str, subject: str) -> dict[str, bytes]:

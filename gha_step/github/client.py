@@ -75,16 +75,7 @@ class Client:
         project may name any number of servers."""
         return self._large.place(share_of_this_thread() or endpoint.authority)
 
-    def get(
-        self,
-        name: str,
-        asked: Asked,
-        path: str,
-        token: Token,
-        parameters: Mapping[str, str] | None = None,
-        *,
-        etag: str | None = None,
-    ) -> Answer:
+    def get(self, name: str, asked: Asked, path: str, token: Token, *, etag: str | None = None) -> Answer:
         """The answer to ``GET path`` below the API base, whatever its status but a rate limit.
 
         :param name: of the request, for metrics and bounds.
@@ -96,7 +87,7 @@ class Client:
         :raises TooLarge: the answer is longer than such an answer can be.
         :raises Unclear: no answer that can be read within ten seconds.
         """
-        return self.read(name, asked, path, token, lambda answer: answer, parameters, etag=etag, any_status=True)
+        return self.read(name, asked, path, token, lambda answer: answer, etag=etag, any_status=True)
 
     def read(
         self,

@@ -96,7 +96,7 @@ class RefusedForNow(NamedTuple):
         return {**_NO_ATTEMPT, "trouble_since": since, "reason": self.reason}
 
 
-class Refused(NamedTuple):
+class RefusedForGood(NamedTuple):
     """GitHub refused for good: nothing was dispatched."""
 
     nonce: str
@@ -180,7 +180,7 @@ class NothingFound(NamedTuple):
     reason: str
 
 
-OwnersEvent: TypeAlias = NotSent | RefusedForNow | Refused | AcceptedWithoutId | AnswerLost | OwnerGone | ExactId
+OwnersEvent: TypeAlias = NotSent | RefusedForNow | RefusedForGood | AcceptedWithoutId | AnswerLost | OwnerGone | ExactId
 """What is said of one attempt: each carries its nonce."""
 Event: TypeAlias = (
     OwnersEvent
@@ -259,7 +259,7 @@ TABLE: Final[dict[type[Event], Row]] = {
     GaveUp:            Row(_in(RESERVED),                                   REJECTED,    ANYBODY),
     NotSent:           Row(_in(SENDING, UNKNOWN),                           RESERVED,    OWNER),
     RefusedForNow:     Row(_in(SENDING, UNKNOWN),                           RESERVED,    OWNER),
-    Refused:           Row(_in(SENDING, UNKNOWN),                           REJECTED,    OWNER),
+    RefusedForGood:    Row(_in(SENDING, UNKNOWN),                           REJECTED,    OWNER),
     AcceptedWithoutId: Row(_in(SENDING, UNKNOWN),                           WITHOUT_ID,  OWNER),
     AnswerLost:        Row(_in(SENDING),                                    UNKNOWN,     OWNER),
     # Gone: same pod and another incarnation, or an exclusive ledger; else watched for 90 s, or sent 5 min ago.

@@ -58,7 +58,7 @@ def client(connector: FaultyConnector) -> Client:
 def test_one_call_is_one_request_over_one_connection(
     github: GitHub, endpoint: Endpoint, client: Client, connector: FaultyConnector
 ) -> None:
-    answer = client.get("runs", asking(endpoint.base), RUNS, Token(EXAMPLE_TOKEN), {"per_page": "100"})
+    answer = client.get("runs", asking(endpoint.base), f"{RUNS}?per_page=100", Token(EXAMPLE_TOKEN))
     assert (answer.status, json.loads(answer.body)["total_count"]) == (200, 0)
     assert (github.count(), connector.connects) == (1, 1)
     (logged,) = github.log

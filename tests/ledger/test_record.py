@@ -45,7 +45,7 @@ reserved                                                    | Trouble, Reached  
 reserved                                                    | GaveUp            | rejected
 sending, unknown                                            | NotSent           | reserved
 sending, unknown                                            | RefusedForNow     | reserved
-sending, unknown                                            | Refused           | rejected
+sending, unknown                                            | RefusedForGood    | rejected
 sending, unknown                                            | AcceptedWithoutId | accepted_without_id
 sending                                                     | AnswerLost        | unknown
 sending                                                     | OwnerGone         | unknown

@@ -69,12 +69,14 @@ def tell(
         also += f" This call itself could not have been carried out: {problem}."
     if run is not None:
         return StepResult.succeeded(f"run {run.id} of {record.target}{_HOW[run.source]}.{also}", output)
+    if record.state is State.REJECTED:
+        why = diagnosis or record.reason or ""
+        return StepResult.failed(why if why.startswith(NOT_DISPATCHED) else f"nothing was dispatched: {why}", output)
+    return _without_run(record, note, also, output)
+
+
+def _without_run(record: Record, note: Note | None, also: str, output: DispatchOutput) -> StepResult:
     match record.state:
-        case State.REJECTED:
-            why = diagnosis or record.reason or ""
-            return StepResult.failed(
-                why if why.startswith(NOT_DISPATCHED) else f"nothing was dispatched: {why}", output
-            )
         case State.AMBIGUOUS:
             return StepResult.failed(_ambiguous(record) + also, output)
         case State.UNRESOLVED:

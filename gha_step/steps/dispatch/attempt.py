@@ -25,7 +25,6 @@ from gha_step.github.messages import Answer, Dialect
 from gha_step.github.rate_limits import DISPATCHES
 from gha_step.github.refusals import may_pass
 from gha_step.large_answers import Place, is_too_much
-from gha_step.ledger import transitions as ledger
 from gha_step.ledger.attribution import DATE_SLACK
 from gha_step.ledger.record import Owner, Record, Run, State
 from gha_step.ledger.store import Conflict
@@ -35,6 +34,7 @@ from gha_step.ledger.transitions import (
     ExactId,
     NotSent,
     OwnersEvent,
+    RefusedForGood,
     RefusedForNow,
     Send,
     advance,
@@ -242,9 +242,9 @@ class Attempts:
         if error.status == 401 and request.renew is not None:
             twice = f"GitHub refused the App's token, and a fresh one in its place (401: {error.words!r})"
             why = f"{request.workflow}: {twice}: see whether the installation is suspended"
-            return ledger.Refused(nonce=nonce, reason=why)
+            return RefusedForGood(nonce=nonce, reason=why)
         post.refusals.append(error)
-        return ledger.Refused(nonce=nonce, reason=str(error))
+        return RefusedForGood(nonce=nonce, reason=str(error))
 
     def _read_late(self, task: Task, post: _Post, exchange: Exchange) -> None:
         """Silence is no answer: read on. What comes still counts, however the record stands by then."""
