@@ -18,6 +18,7 @@ from gha_step.inbound.unproved_calls import UnprovedCalls
 from tests.inbound.channels import live
 from tests.inbound.wire import connected, head, read_reply
 from tests.support.clock import LONG
+from tests.support.loops import in_a_loop
 
 CHUNKED = b"POST /healthz HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
 
@@ -221,51 +222,47 @@ def test_who_shows_no_bearer_hears_after_a_pause_once_it_has_asked_much_and_who_
     # Here the server has stopped: nobody waits any more.
 
 
-def test_who_asks_very_much_without_a_bearer_is_not_let_in_while_there_is_too_much_to_do(
+@in_a_loop
+async def test_who_asks_very_much_without_a_bearer_is_not_let_in_while_there_is_too_much_to_do(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    async def play() -> None:
-        calls = UnprovedCalls("HTTP", 1)
-        with ExitStack() as stack:
-            door = stack.enter_context(Door(socket.create_server(("127.0.0.1", 0)), calls))
-            door.setblocking(False)
+    calls = UnprovedCalls("HTTP", 1)
+    with ExitStack() as stack:
+        door = stack.enter_context(Door(socket.create_server(("127.0.0.1", 0)), calls))
+        door.setblocking(False)
 
-            def let_in(address: str) -> bool:
-                stack.enter_context(socket.create_connection(door.getsockname(), source_address=(address, 0)))
-                try:
-                    stack.enter_context(door.accept()[0])
-                except BlockingIOError:
-                    return False
-                return True
-
-            for address in ("127.0.0.2", "127.0.0.3"):
-                for _ in range(unproved_calls.MOST + 2):
-                    calls.came(address)
-            calls.proved("127.0.0.3", counted=True)
-            assert let_in("127.0.0.2")  # it is idle
-            monkeypatch.setattr(door_module, "LATE", -1.0)
-            assert [let_in(f"127.0.0.{one}") for one in (1, 2, 3)] == [True, False, True]
-            calls.release()  # the next second
-            assert let_in("127.0.0.2")
-
-    asyncio.run(play())
-
-
-def test_a_few_connections_are_let_in_and_then_those_are_served_that_are_in() -> None:
-    async def play() -> None:
-        with ExitStack() as stack:
-            door = stack.enter_context(Door(socket.create_server(("127.0.0.1", 0)), UnprovedCalls("HTTP", 1)))
-            door.setblocking(False)
-            for _ in range(door_module.AT_A_TIME + 1):
-                stack.enter_context(socket.create_connection(door.getsockname()))
-            for _ in range(door_module.AT_A_TIME):
+        def let_in(address: str) -> bool:
+            stack.enter_context(socket.create_connection(door.getsockname(), source_address=(address, 0)))
+            try:
                 stack.enter_context(door.accept()[0])
-            with pytest.raises(BlockingIOError):
-                door.accept()
-            await asyncio.sleep(0)
-            stack.enter_context(door.accept()[0])
+            except BlockingIOError:
+                return False
+            return True
 
-    asyncio.run(play())
+        for address in ("127.0.0.2", "127.0.0.3"):
+            for _ in range(unproved_calls.MOST + 2):
+                calls.came(address)
+        calls.proved("127.0.0.3", counted=True)
+        assert let_in("127.0.0.2")  # it is idle
+        monkeypatch.setattr(door_module, "LATE", -1.0)
+        assert [let_in(f"127.0.0.{one}") for one in (1, 2, 3)] == [True, False, True]
+        calls.release()  # the next second
+        assert let_in("127.0.0.2")
+
+
+@in_a_loop
+async def test_a_few_connections_are_let_in_and_then_those_are_served_that_are_in() -> None:
+    with ExitStack() as stack:
+        door = stack.enter_context(Door(socket.create_server(("127.0.0.1", 0)), UnprovedCalls("HTTP", 1)))
+        door.setblocking(False)
+        for _ in range(door_module.AT_A_TIME + 1):
+            stack.enter_context(socket.create_connection(door.getsockname()))
+        for _ in range(door_module.AT_A_TIME):
+            stack.enter_context(door.accept()[0])
+        with pytest.raises(BlockingIOError):
+            door.accept()
+        await asyncio.sleep(0)
+        stack.enter_context(door.accept()[0])
 
 
 @pytest.mark.parametrize("bound", ["UNREAD_WITHIN", "UNREAD"])

@@ -20,6 +20,7 @@ from tests.abuse.http2 import Raw
 from tests.inbound.channels import SERVICE, channel, live
 from tests.support.calls import BEARER
 from tests.support.clock import LONG
+from tests.support.loops import in_a_loop
 
 HEALTH = "/grpc.health.v1.Health/Check"
 EXECUTE, KINDS = f"/{SERVICE}/Execute", f"/{SERVICE}/ListKinds"
@@ -35,89 +36,77 @@ async def silent(free: asyncio.Event) -> AsyncIterator[Any]:
     yield pb.ListKindsRequest()
 
 
-def test_so_many_messages_are_received_at_once_and_others_wait_for_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+@in_a_loop
+async def test_so_many_messages_are_received_at_once_and_others_wait_for_a_while(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(server, "MESSAGE_WITHIN", 30.0)
-
-    async def play() -> None:
-        reading, free = _Reading(1, 100, proved=True), asyncio.Event()
-        first = asyncio.create_task(reading.only(silent(free), "a"))
-        await asyncio.sleep(0)
-        second = asyncio.create_task(reading.only(saying(pb.ListKindsRequest()), "a"))
-        await asyncio.sleep(0.01)
-        assert not second.done()
-        free.set()
-        assert await first == await second
-
-    asyncio.run(play())
+    reading, free = _Reading(1, 100, proved=True), asyncio.Event()
+    first = asyncio.create_task(reading.only(silent(free), "a"))
+    await asyncio.sleep(0)
+    second = asyncio.create_task(reading.only(saying(pb.ListKindsRequest()), "a"))
+    await asyncio.sleep(0.01)
+    assert not second.done()
+    free.set()
+    assert await first == await second
 
 
-def test_who_gets_no_turn_is_told_to_call_again_and_who_says_nothing_that_it_does_not(
+@in_a_loop
+async def test_who_gets_no_turn_is_told_to_call_again_and_who_says_nothing_that_it_does_not(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(server, "OPEN_MESSAGE_WITHIN", 0.05)
-
-    async def play() -> None:
-        reading, free = _Reading(1, 100, proved=False), asyncio.Event()
-        with pytest.raises(service.Malformed, match=r"within 0\.05 s"):
+    reading, free = _Reading(1, 100, proved=False), asyncio.Event()
+    with pytest.raises(service.Malformed, match=r"within 0\.05 s"):
+        await reading.only(silent(free), "a")
+    async with reading._places.one("a"):
+        with pytest.raises(service.Refused) as caught:
             await reading.only(silent(free), "a")
-        async with reading._places.one("a"):
-            with pytest.raises(service.Refused) as caught:
-                await reading.only(silent(free), "a")
-        assert caught.value.code is EXHAUSTED
-        assert await reading.only(saying(pb.ListKindsRequest()), "a") == pb.ListKindsRequest()
-
-    asyncio.run(play())
+    assert caught.value.code is EXHAUSTED
+    assert await reading.only(saying(pb.ListKindsRequest()), "a") == pb.ListKindsRequest()
 
 
-def test_who_withholds_messages_gives_up_a_place_for_who_has_none_and_not_for_itself(
+@in_a_loop
+async def test_who_withholds_messages_gives_up_a_place_for_who_has_none_and_not_for_itself(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(server, "MESSAGE_WITHIN", 30.0)
     monkeypatch.setattr(receiving, "GRACE", 0.1)
-
-    async def play() -> None:
-        reading, never = _Reading(3, 100, proved=True), asyncio.Event()
-        withheld = [asyncio.create_task(reading.only(silent(never), "many")) for _ in range(6)]
-        alone = asyncio.create_task(reading.only(silent(never), "alone"))
-        await asyncio.sleep(0.3)  # one of three places went to the one that came last
-        assert [one.done() for one in (*withheld, alone)] == [True] + [False] * 6
-        assert await reading.only(saying(pb.ListKindsRequest()), "good") == pb.ListKindsRequest()
-        assert [one.done() for one in (*withheld, alone)] == [True, True] + [False] * 5
-        for one in withheld[:2]:
-            with pytest.raises(service.Refused) as caught:
-                one.result()
-            assert caught.value.code is EXHAUSTED
-        never.set()
-        for one in (*withheld[2:], alone):
-            assert await one == pb.ListKindsRequest()
-        assert await reading.only(saying(pb.ListKindsRequest()), "good") == pb.ListKindsRequest()
-
-    asyncio.run(play())
+    reading, never = _Reading(3, 100, proved=True), asyncio.Event()
+    withheld = [asyncio.create_task(reading.only(silent(never), "many")) for _ in range(6)]
+    alone = asyncio.create_task(reading.only(silent(never), "alone"))
+    await asyncio.sleep(0.3)  # one of three places went to the one that came last
+    assert [one.done() for one in (*withheld, alone)] == [True] + [False] * 6
+    assert await reading.only(saying(pb.ListKindsRequest()), "good") == pb.ListKindsRequest()
+    assert [one.done() for one in (*withheld, alone)] == [True, True] + [False] * 5
+    for one in withheld[:2]:
+        with pytest.raises(service.Refused) as caught:
+            one.result()
+        assert caught.value.code is EXHAUSTED
+    never.set()
+    for one in (*withheld[2:], alone):
+        assert await one == pb.ListKindsRequest()
+    assert await reading.only(saying(pb.ListKindsRequest()), "good") == pb.ListKindsRequest()
 
 
-def test_a_message_that_is_read_is_not_kept_for_as_long_as_the_call_takes() -> None:
-    async def play() -> None:
-        messages: Any = saying(pb.ListKindsRequest())
-        assert await _Reading(1, 100, proved=True).only(messages, "") == pb.ListKindsRequest()
-        assert messages.ag_frame is None
-
-    asyncio.run(play())
+@in_a_loop
+async def test_a_message_that_is_read_is_not_kept_for_as_long_as_the_call_takes() -> None:
+    messages: Any = saying(pb.ListKindsRequest())
+    assert await _Reading(1, 100, proved=True).only(messages, "") == pb.ListKindsRequest()
+    assert messages.ag_frame is None
 
 
-def test_a_message_that_has_just_begun_is_not_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+@in_a_loop
+async def test_a_message_that_has_just_begun_is_not_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(receiving, "GRACE", 30.0)
-
-    async def play() -> None:
-        reading, free = _Reading(1, 100, proved=True), asyncio.Event()
-        first = asyncio.create_task(reading.only(silent(free), "a"))
-        await asyncio.sleep(0)
-        second = asyncio.create_task(reading.only(saying(pb.ListKindsRequest()), "b"))
-        await asyncio.sleep(0.01)
-        assert not second.done()
-        free.set()
-        assert await first == await second
-
-    asyncio.run(play())
+    reading, free = _Reading(1, 100, proved=True), asyncio.Event()
+    first = asyncio.create_task(reading.only(silent(free), "a"))
+    await asyncio.sleep(0)
+    second = asyncio.create_task(reading.only(saying(pb.ListKindsRequest()), "b"))
+    await asyncio.sleep(0.01)
+    assert not second.done()
+    free.set()
+    assert await first == await second
 
 
 def test_a_message_to_a_method_for_everyone_names_a_service_and_has_no_more_bytes_than_that() -> None:
@@ -128,13 +117,10 @@ def test_a_message_to_a_method_for_everyone_names_a_service_and_has_no_more_byte
         asyncio.run(reading.only(saying(request), "a"))
 
 
-def test_a_conversation_in_which_nothing_is_said_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+@in_a_loop
+async def test_a_conversation_in_which_nothing_is_said_ends(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(server, "MESSAGE_WITHIN", 0.05)
-
-    async def play() -> list[Any]:
-        return [one async for one in _Reading(1, 100, proved=False).each(silent(asyncio.Event()))]
-
-    assert asyncio.run(play()) == []
+    assert [one async for one in _Reading(1, 100, proved=False).each(silent(asyncio.Event()))] == []
 
 
 def test_the_runs_of_one_project_leave_places_to_the_others() -> None:

@@ -22,6 +22,7 @@ from tests.inbound.channels import live
 from tests.support.calls import BEARER
 from tests.support.certificates import Authority
 from tests.support.clock import LONG
+from tests.support.loops import in_a_loop
 
 KINDS = "/gha_step.v1.StepService/ListKinds"
 HEALTH = "/grpc.health.v1.Health/Check"
@@ -65,69 +66,61 @@ def way(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Monk
         yield Way(running.target, authority.certificate if tls else None)
 
 
-def test_the_oldest_of_the_address_that_has_most_goes_and_whoever_has_shown_the_bearer_stays(
+@in_a_loop
+async def test_the_oldest_of_the_address_that_has_most_goes_and_whoever_has_shown_the_bearer_stays(
     way: Way, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(of_http, "_allowed", lambda: 4)
-
-    async def play() -> None:
-        proved = await way.connect()
-        await proved.whole(KINDS, BEARER)
-        with ExitStack() as stack:
-            alone = stack.enter_context(way.idle("127.0.0.2"))
-            many = []
-            for _ in range(6):
-                many.append(stack.enter_context(way.idle("127.0.0.1")))
-                await asyncio.sleep(0.15)
-            assert [closed(sock) for sock in many[:3]] == [True] * 3
-            for sock in (alone, *many[3:]):
-                assert not closed(sock, within=0.1)
-        assert not proved.gone
-        await proved.close()
-
-    asyncio.run(play())
+    proved = await way.connect()
+    await proved.whole(KINDS, BEARER)
+    with ExitStack() as stack:
+        alone = stack.enter_context(way.idle("127.0.0.2"))
+        many = []
+        for _ in range(6):
+            many.append(stack.enter_context(way.idle("127.0.0.1")))
+            await asyncio.sleep(0.15)
+        assert [closed(sock) for sock in many[:3]] == [True] * 3
+        for sock in (alone, *many[3:]):
+            assert not closed(sock, within=0.1)
+    assert not proved.gone
+    await proved.close()
 
 
 @pytest.mark.parametrize(
     ("path", "taken_back"), [(HEALTH, False), (HEALTH, True), (KINDS, False), ("/gha_step.v1.StepService/None", False)]
 )
-def test_too_many_calls_without_a_bearer_end_their_connection_and_none_that_has_shown_it(
+@in_a_loop
+async def test_too_many_calls_without_a_bearer_end_their_connection_and_none_that_has_shown_it(
     way: Way, path: str, taken_back: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(unproved_calls, "MOST", 5)
-
-    async def play() -> None:
-        proved, other = await way.connect(), await way.connect()
-        await proved.whole(KINDS, BEARER)
-        async with asyncio.timeout(LONG):
-            while not other.gone:
-                for one in (proved, other):
-                    with suppress(OSError):
-                        await (one.call_and_reset if taken_back else one.whole)(path, "")
-                await asyncio.sleep(0.005)
-        assert not proved.gone
-        await proved.close()
-        await other.close()
-
-    asyncio.run(play())
+    proved, other = await way.connect(), await way.connect()
+    await proved.whole(KINDS, BEARER)
+    async with asyncio.timeout(LONG):
+        while not other.gone:
+            for one in (proved, other):
+                with suppress(OSError):
+                    await (one.call_and_reset if taken_back else one.whole)(path, "")
+            await asyncio.sleep(0.005)
+    assert not proved.gone
+    await proved.close()
+    await other.close()
 
 
-def test_who_asks_again_as_soon_as_it_is_refused_hears_only_in_the_next_second() -> None:
-    async def play() -> None:
-        made = Connections()
-        for _ in range(connections.REFUSED):
-            made.called("ipv4:192.0.2.1:40000")
-            await asyncio.wait_for(made.refusing("ipv4:192.0.2.1:40000"), LONG)
+@in_a_loop
+async def test_who_asks_again_as_soon_as_it_is_refused_hears_only_in_the_next_second() -> None:
+    made = Connections()
+    for _ in range(connections.REFUSED):
         made.called("ipv4:192.0.2.1:40000")
-        waiting = [asyncio.create_task(made.refusing("ipv4:192.0.2.1:40000")) for _ in range(unproved_calls.PUT_OFF)]
-        await asyncio.sleep(0)
-        assert not any(task.done() for task in waiting)
-        await asyncio.wait_for(made.refusing("ipv4:192.0.2.1:40000"), LONG)  # as many as may wait do
-        await asyncio.wait_for(made.refusing("ipv4:192.0.2.2:40000"), LONG)  # another's address
-        made.leave()  # as with each second
-        await asyncio.wait_for(asyncio.gather(*waiting), LONG)
-
-    asyncio.run(play())
+        await asyncio.wait_for(made.refusing("ipv4:192.0.2.1:40000"), LONG)
+    made.called("ipv4:192.0.2.1:40000")
+    waiting = [asyncio.create_task(made.refusing("ipv4:192.0.2.1:40000")) for _ in range(unproved_calls.PUT_OFF)]
+    await asyncio.sleep(0)
+    assert not any(task.done() for task in waiting)
+    await asyncio.wait_for(made.refusing("ipv4:192.0.2.1:40000"), LONG)  # as many as may wait do
+    await asyncio.wait_for(made.refusing("ipv4:192.0.2.2:40000"), LONG)  # another's address
+    made.leave()  # as with each second
+    await asyncio.wait_for(asyncio.gather(*waiting), LONG)
 
 
 def test_a_peer_as_grpc_names_it_has_the_address_that_http_tells() -> None:
@@ -136,7 +129,8 @@ def test_a_peer_as_grpc_names_it_has_the_address_that_http_tells() -> None:
     assert address_of("unix:") == "unix"
 
 
-def test_connections_to_other_ports_are_none_of_its(monkeypatch: pytest.MonkeyPatch) -> None:
+@in_a_loop
+async def test_connections_to_other_ports_are_none_of_its(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(of_http, "_allowed", lambda: 0)
 
     def look(port: int) -> None:
@@ -144,20 +138,17 @@ def test_connections_to_other_ports_are_none_of_its(monkeypatch: pytest.MonkeyPa
         watching.watch(port)
         watching.leave()
 
-    async def play() -> None:
-        with (
-            socket.create_server(("127.0.0.1", 0)) as server,
-            socket.create_connection(server.getsockname()) as client,
-            server.accept()[0] as accepted,
-        ):
-            port = server.getsockname()[1]
-            look(port + 1)
-            client.sendall(b"x")
-            assert accepted.recv(1) == b"x"
-            look(port)
-            assert closed(client)
-
-    asyncio.run(play())
+    with (
+        socket.create_server(("127.0.0.1", 0)) as server,
+        socket.create_connection(server.getsockname()) as client,
+        server.accept()[0] as accepted,
+    ):
+        port = server.getsockname()[1]
+        look(port + 1)
+        client.sendall(b"x")
+        assert accepted.recv(1) == b"x"
+        look(port)
+        assert closed(client)
 
 
 def test_files_are_read_when_they_have_changed_and_not_for_each_connection(

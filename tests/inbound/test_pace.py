@@ -7,6 +7,7 @@ from collections import Counter
 import pytest
 
 from gha_step.inbound.pace import AHEAD, ANYBODYS, LATE, Pace, Uses, level
+from tests.support.loops import in_a_loop
 
 COST = 0.002  # seconds of each call before and after its step
 PASS = 0.001  # seconds between two looks at who may begin
@@ -61,18 +62,16 @@ def test_whoever_is_alone_never_waits_and_owes_nothing_later() -> None:
     assert uses.may("new")
 
 
-def test_what_has_begun_without_a_turn_counts_like_a_call() -> None:
-    async def play() -> None:
-        pace = Pace()
-        pace._late = LATE
-        for project in ("hog", "other"):
-            assert await pace.turn(project, 1.0)
-        for _ in range(100):
-            pace.opened("hog")
-        assert not await pace.turn("hog", 0.0)
-        assert await pace.turn("other", 0.0)
-
-    asyncio.run(play())
+@in_a_loop
+async def test_what_has_begun_without_a_turn_counts_like_a_call() -> None:
+    pace = Pace()
+    pace._late = LATE
+    for project in ("hog", "other"):
+        assert await pace.turn(project, 1.0)
+    for _ in range(100):
+        pace.opened("hog")
+    assert not await pace.turn("hog", 0.0)
+    assert await pace.turn("other", 0.0)
 
 
 def test_who_comes_back_has_saved_nothing_up() -> None:
@@ -88,18 +87,16 @@ def test_who_comes_back_has_saved_nothing_up() -> None:
     assert begun * COST <= AHEAD + 2 * COST
 
 
-def test_a_turn_that_does_not_come_is_told_and_a_stop_waits_for_none() -> None:
-    async def calls() -> None:
-        pace = Pace()
-        pace._late = LATE  # as with too much to do
-        for project in ("hog", "victim"):
-            assert await pace.turn(project, 30.0)
-        pace.spend("hog", 10_000.0)
-        assert not await pace.turn("hog", 0.01)
-        assert await pace.turn("victim", 30.0)
-        waiting = asyncio.create_task(pace.turn("hog", 3_600.0))
-        await asyncio.sleep(0)
-        pace.open()
-        assert await waiting
-
-    asyncio.run(calls())
+@in_a_loop
+async def test_a_turn_that_does_not_come_is_told_and_a_stop_waits_for_none() -> None:
+    pace = Pace()
+    pace._late = LATE  # as with too much to do
+    for project in ("hog", "victim"):
+        assert await pace.turn(project, 30.0)
+    pace.spend("hog", 10_000.0)
+    assert not await pace.turn("hog", 0.01)
+    assert await pace.turn("victim", 30.0)
+    waiting = asyncio.create_task(pace.turn("hog", 3_600.0))
+    await asyncio.sleep(0)
+    pace.open()
+    assert await waiting

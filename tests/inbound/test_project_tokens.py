@@ -4,7 +4,7 @@ import asyncio
 import shutil
 import threading
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final, Protocol, TypeVar
 
@@ -20,6 +20,7 @@ from gha_step.runtime import Clock, SystemClock, ThreadWorkers
 from tests.support.api_server import ApiServer, answer, as_secret, silent, status
 from tests.support.clock import LONG, VirtualClock, soon
 from tests.support.cluster import Cluster, write_kubeconfig
+from tests.support.loops import in_a_loop
 from tests.support.secrets import write_secret
 
 T = TypeVar("T")
@@ -31,17 +32,12 @@ class Counted:
 
     def __init__(self, real: SecretReader) -> None:
         self.real = real
+        self.labelled, self.unlabelled = real.labelled, real.unlabelled
         self.reads = 0
 
-    def read(self, project: str, name: str):  # type: ignore[no-untyped-def]
+    def read(self, project: str, name: str) -> Mapping[str, bytes]:
         self.reads += 1
         return self.real.read(project, name)
-
-    def labelled(self, namespace: str):  # type: ignore[no-untyped-def]
-        return self.real.labelled(namespace)
-
-    def unlabelled(self, namespace: str):  # type: ignore[no-untyped-def]
-        return self.real.unlabelled(namespace)
 
 
 class Home(Protocol):
@@ -112,165 +108,134 @@ class Lease:
         return why is None
 
 
-def run(test: Callable[[], Awaitable[T]]) -> T:
-    async def main() -> T:
-        return await test()
-
-    return asyncio.run(main())
-
-
-def test_the_token_of_the_secret_is_accepted_and_no_other(home: Home) -> None:
+@in_a_loop
+async def test_the_token_of_the_secret_is_accepted_and_no_other(home: Home) -> None:
     home.put(token=b"right")
-
-    async def test() -> None:
-        gate = Lease(home.reader)
-        assert await gate.accepts("right")
-        for wrong in ("wrong", "right ", "righ", "rightx", "RIGHT", "", "right\n", "\udcff", "ríght"):
-            assert not await gate.accepts(wrong)
-            gate.clock.forward(APART)
-
-    run(test)
+    gate = Lease(home.reader)
+    assert await gate.accepts("right")
+    for wrong in ("wrong", "right ", "righ", "rightx", "RIGHT", "", "right\n", "\udcff", "ríght"):
+        assert not await gate.accepts(wrong)
+        gate.clock.forward(APART)
 
 
 @pytest.mark.parametrize("written", [b"right\n", b"right\r\n", b"  right  ", b"right"])
-def test_white_space_around_the_token_does_not_count(home: Home, written: bytes) -> None:
+@in_a_loop
+async def test_white_space_around_the_token_does_not_count(home: Home, written: bytes) -> None:
     home.put(token=written)
-    assert run(lambda: Lease(home.reader).accepts("right"))
+    assert await Lease(home.reader).accepts("right")
 
 
 @pytest.mark.parametrize(
     "data", [{}, *({"token": odd} for odd in (b"", b"\n", b"two words", b"\xff\xfe")), {"Token": b"right"}]
 )
-def test_a_secret_without_a_token_proves_nobody(home: Home, data: dict[str, bytes]) -> None:
+@in_a_loop
+async def test_a_secret_without_a_token_proves_nobody(home: Home, data: dict[str, bytes]) -> None:
     home.put(**data)
-
-    async def test() -> None:
-        gate = Lease(home.reader)
-        for bearer in ("", "right", "two words", "None", "\xff\xfe"):
-            assert not await gate.accepts(bearer)
-            gate.clock.forward(APART)
-
-    run(test)
+    gate = Lease(home.reader)
+    for bearer in ("", "right", "two words", "None", "\xff\xfe"):
+        assert not await gate.accepts(bearer)
+        gate.clock.forward(APART)
 
 
-def test_a_project_without_a_secret_proves_nobody(home: Home) -> None:
-    assert not run(lambda: Lease(home.reader).accepts("right"))
+@in_a_loop
+async def test_a_project_without_a_secret_proves_nobody(home: Home) -> None:
+    assert not await Lease(home.reader).accepts("right")
 
 
-def test_a_proved_token_is_not_read_again_for_ten_seconds(home: Home) -> None:
+@in_a_loop
+async def test_a_proved_token_is_not_read_again_for_ten_seconds(home: Home) -> None:
     home.put(token=b"right")
-
-    async def test() -> None:
-        gate = Lease(home.reader)
-        for _ in range(20):
-            assert await gate.accepts("right")
-        assert gate.reader.reads == 1
-        gate.clock.forward(KEPT)
+    gate = Lease(home.reader)
+    for _ in range(20):
         assert await gate.accepts("right")
-        assert gate.reader.reads == 2
+    assert gate.reader.reads == 1
+    gate.clock.forward(KEPT)
+    assert await gate.accepts("right")
+    assert gate.reader.reads == 2
 
-    run(test)
 
-
-def test_a_new_token_works_at_once_and_the_old_one_no_longer_when_it_was_seen(home: Home) -> None:
+@in_a_loop
+async def test_a_new_token_works_at_once_and_the_old_one_no_longer_when_it_was_seen(home: Home) -> None:
     home.put(token=b"old")
-
-    async def test() -> None:
-        gate = Lease(home.reader)
-        assert await gate.accepts("old")
-        home.put(token=b"new")
-        with soon():
-            assert await gate.accepts("new")
-        assert not await gate.accepts("old")
-
-    run(test)
+    gate = Lease(home.reader)
+    assert await gate.accepts("old")
+    home.put(token=b"new")
+    with soon():
+        assert await gate.accepts("new")
+    assert not await gate.accepts("old")
 
 
-def test_an_old_token_that_nobody_replaces_in_use_is_forgotten_after_ten_seconds(home: Home) -> None:
+@in_a_loop
+async def test_an_old_token_that_nobody_replaces_in_use_is_forgotten_after_ten_seconds(home: Home) -> None:
     home.put(token=b"old")
-
-    async def test() -> None:
-        gate = Lease(home.reader)
-        assert await gate.accepts("old")
-        home.put(token=b"new")
-        gate.clock.forward(KEPT)
-        assert not await gate.accepts("old")
-
-    run(test)
+    gate = Lease(home.reader)
+    assert await gate.accepts("old")
+    home.put(token=b"new")
+    gate.clock.forward(KEPT)
+    assert not await gate.accepts("old")
 
 
-def test_a_secret_that_is_made_after_a_refusal_is_seen_by_the_next_call(home: Home) -> None:
-    async def test() -> None:
-        gate = Lease(home.reader)
-        assert not await gate.accepts("right")
-        home.put(token=b"right")
-        assert await gate.accepts("right")
-        home.remove()
-        gate.clock.forward(KEPT)
-        assert not await gate.accepts("right")
-
-    run(test)
+@in_a_loop
+async def test_a_secret_that_is_made_after_a_refusal_is_seen_by_the_next_call(home: Home) -> None:
+    gate = Lease(home.reader)
+    assert not await gate.accepts("right")
+    home.put(token=b"right")
+    assert await gate.accepts("right")
+    home.remove()
+    gate.clock.forward(KEPT)
+    assert not await gate.accepts("right")
 
 
-def test_a_refusal_is_backed_by_a_read_that_began_after_the_call(home: Home) -> None:
+@in_a_loop
+async def test_a_refusal_is_backed_by_a_read_that_began_after_the_call(home: Home) -> None:
     home.put(token=b"old")
-
-    async def test() -> None:
-        gate = Lease(home.reader)
-        for number in range(4):
-            assert not await gate.accepts("wrong")
-            home.put(token=f"new-{number}".encode())
-            assert await gate.accepts(f"new-{number}")
-
     started = time.monotonic()
-    run(test)
+    gate = Lease(home.reader)
+    for number in range(4):
+        assert not await gate.accepts("wrong")
+        home.put(token=f"new-{number}".encode())
+        assert await gate.accepts(f"new-{number}")
     assert time.monotonic() - started >= 3 * APART  # they are spaced
 
 
-def test_who_guesses_asks_for_the_secret_at_most_twice_a_second_and_disturbs_nobody(home: Home) -> None:
+@in_a_loop
+async def test_who_guesses_asks_for_the_secret_at_most_twice_a_second_and_disturbs_nobody(home: Home) -> None:
     home.put(token=b"right")
+    slow = Hanging(home.reader, "none")
+    slow.free.set()
+    gate = Lease(slow)
+    assert await gate.accepts("right")
 
-    async def test() -> None:
-        slow = Hanging(home.reader, "none")
-        slow.free.set()
-        gate = Lease(slow)
+    async def guess(number: int) -> bool:
+        return await gate.accepts(f"guess-{number}", within=LONG)
+
+    begun = time.monotonic()
+    slow.free.clear()
+    guesses = [asyncio.create_task(guess(number)) for number in range(200)]
+    for _ in range(5):
         assert await gate.accepts("right")
-
-        async def guess(number: int) -> bool:
-            return await gate.accepts(f"guess-{number}", within=LONG)
-
-        begun = time.monotonic()
-        slow.free.clear()
-        guesses = [asyncio.create_task(guess(number)) for number in range(200)]
-        for _ in range(5):
-            assert await gate.accepts("right")
-            assert not any(task.done() for task in guesses)
-        slow.free.set()
-        assert not any(await asyncio.gather(*guesses))
-        assert gate.reader.reads <= 3 + 2 * (time.monotonic() - begun)
-
-    run(test)
+        assert not any(task.done() for task in guesses)
+    slow.free.set()
+    assert not any(await asyncio.gather(*guesses))
+    assert gate.reader.reads <= 3 + 2 * (time.monotonic() - begun)
 
 
-def test_a_read_that_fails_for_now_is_no_refusal_and_forgets_nothing(server: ApiServer, tmp_path: Path) -> None:
+@in_a_loop
+async def test_a_read_that_fails_for_now_is_no_refusal_and_forgets_nothing(server: ApiServer, tmp_path: Path) -> None:
     home = Objects(server, tmp_path)
     home.put(token=b"right")
-
-    async def test() -> None:
-        gate = Lease(home.reader)
-        assert await gate.accepts("right")
-        server.scripted.append(answer(500))
-        with pytest.raises(SecretsUnavailable):
-            await gate.accepts("wrong")
-        assert await gate.accepts("right")  # from memory
-        gate.clock.forward(KEPT)
-        server.scripted.append(answer(503, status(503, "ServiceUnavailable", "later")))
-        with pytest.raises(SecretsUnavailable):
-            await gate.accepts("right")
-        gate.clock.forward(APART)
-        assert await gate.accepts("right")
-
-    run(test)
+    gate = Lease(home.reader)
+    assert await gate.accepts("right")
+    server.scripted.append(answer(500))
+    with pytest.raises(SecretsUnavailable):
+        await gate.accepts("wrong")
+    assert await gate.accepts("right")  # from memory
+    gate.clock.forward(KEPT)
+    server.scripted.append(answer(503, status(503, "ServiceUnavailable", "later")))
+    with pytest.raises(SecretsUnavailable):
+        await gate.accepts("right")
+    gate.clock.forward(APART)
+    assert await gate.accepts("right")
 
 
 # Whoever has no token learns neither which projects are in use nor which namespaces there are.
@@ -283,28 +248,24 @@ STRANGERS: Final[dict[str, Callable[[ApiServer], None]]] = {
 
 
 @pytest.mark.parametrize("stranger", STRANGERS)
-def test_no_namespace_can_be_told_from_another_without_a_token(
+@in_a_loop
+async def test_no_namespace_can_be_told_from_another_without_a_token(
     server: ApiServer, tmp_path: Path, stranger: str
 ) -> None:
     """At once, through a start of the API server, and after it: the same answers after the same requests."""
     home = Objects(server, tmp_path)
     STRANGERS[stranger](server)
-
     gate = Lease(home.reader, home.api.lets_in)
-
-    async def test() -> list[str]:
-        told = []
-        for starting, pause in ((False, 5.0), (True, 5.0), (True, 5.0), (False, 14.0), (False, 1.0), (False, 0.0)):
-            server.starting = starting
-            try:
-                told.append(str(await gate.accepts("guessed")))
-            except SecretsUnavailable as error:
-                told.append(str(error).partition(" did not ")[0])
-            gate.clock.forward(pause)
-        return told
-
+    told = []
+    for starting, pause in ((False, 5.0), (True, 5.0), (True, 5.0), (False, 14.0), (False, 1.0), (False, 0.0)):
+        server.starting = starting
+        try:
+            told.append(str(await gate.accepts("guessed")))
+        except SecretsUnavailable as error:
+            told.append(str(error).partition(" did not ")[0])
+        gate.clock.forward(pause)
     cannot_tell = "the API server"
-    assert run(test) == ["False", cannot_tell, cannot_tell, cannot_tell, "False", "False"]
+    assert told == ["False", cannot_tell, cannot_tell, cannot_tell, "False", "False"]
     asked = [request.path for request in server.requests]
     assert asked == [PATH, "/version"] * (len(asked) // 2)
     if stranger == "no Role of ours":
@@ -312,89 +273,81 @@ def test_no_namespace_can_be_told_from_another_without_a_token(
     assert "guessed" not in "".join(gate.whys)
 
 
-def test_while_the_api_server_denies_everything_a_token_that_is_known_or_read_is_accepted(
+@in_a_loop
+async def test_while_the_api_server_denies_everything_a_token_that_is_known_or_read_is_accepted(
     server: ApiServer, tmp_path: Path
 ) -> None:
     home = Objects(server, tmp_path)
     home.put(token=b"right")
-
-    async def test() -> None:
-        gate = Lease(home.reader, home.api.lets_in)
-        assert await gate.accepts("right")
-        server.starting = True
-        assert await gate.accepts("right")
-        gate.clock.forward(KEPT)
-        with pytest.raises(SecretsUnavailable):
-            await gate.accepts("right")
-        server.starting = False
-        gate.clock.forward(1.0)
-        assert await gate.accepts("right")
-
-    run(test)
+    gate = Lease(home.reader, home.api.lets_in)
+    assert await gate.accepts("right")
+    server.starting = True
+    assert await gate.accepts("right")
+    gate.clock.forward(KEPT)
+    with pytest.raises(SecretsUnavailable):
+        await gate.accepts("right")
+    server.starting = False
+    gate.clock.forward(1.0)
+    assert await gate.accepts("right")
 
 
-def test_where_nobody_may_ask_for_the_version_a_refusal_is_certain_once_that_lasts(
+@in_a_loop
+async def test_where_nobody_may_ask_for_the_version_a_refusal_is_certain_once_that_lasts(
     server: ApiServer, tmp_path: Path
 ) -> None:
     clock = VirtualClock()
     home = Objects(server, tmp_path, clock)
     server.starting = True
-
-    async def test() -> list[bool]:
-        gate = Lease(home.reader, home.api.lets_in, clock)
-        told = []
-        for _ in range(6):
-            try:
-                told.append(await gate.accepts("guessed"))
-            except SecretsUnavailable:
-                told.append(True)
-            clock.forward(8.0)
-        return told
-
-    assert run(test) == [True, True, True, False, False, False]
+    gate = Lease(home.reader, home.api.lets_in, clock)
+    for unknown in (True, True, True, False, False, False):
+        if unknown:
+            with pytest.raises(SecretsUnavailable):
+                await gate.accepts("guessed")
+        else:
+            assert not await gate.accepts("guessed")
+        clock.forward(8.0)
 
 
-def test_where_the_secret_is_missing_the_log_tells_how_to_create_it(server: ApiServer, tmp_path: Path) -> None:
+@in_a_loop
+async def test_where_the_secret_is_missing_the_log_tells_how_to_create_it(server: ApiServer, tmp_path: Path) -> None:
     gate = Lease(Objects(server, tmp_path).reader)
-    assert not run(lambda: gate.accepts("right"))
+    assert not await gate.accepts("right")
     (why,) = gate.whys
     assert "kubectl create secret generic gha-step --namespace" in why
     assert "--from-literal=token=TOKEN" in why
     assert "accessToken" not in why
 
 
-def test_a_read_that_hangs_is_unavailable_in_time_and_is_not_begun_twice(server: ApiServer, tmp_path: Path) -> None:
+@in_a_loop
+async def test_a_read_that_hangs_is_unavailable_in_time_and_is_not_begun_twice(
+    server: ApiServer, tmp_path: Path
+) -> None:
     home = Objects(server, tmp_path)
     home.put(token=b"right")
     server.scripted.append(silent)
-
-    async def test() -> None:
-        gate = Lease(home.reader)
-        results = await asyncio.gather(*(gate.accepts("right", within=0.3) for _ in range(10)), return_exceptions=True)
-        assert all(isinstance(result, SecretsUnavailable) for result in results)
-        assert gate.reader.reads == 1  # and it still goes on
-        server.ending.set()
-        gate.clock.forward(1.0)
-        assert await gate.accepts("right")
-
-    run(test)
+    gate = Lease(home.reader)
+    results = await asyncio.gather(*(gate.accepts("right", within=0.3) for _ in range(10)), return_exceptions=True)
+    assert all(isinstance(result, SecretsUnavailable) for result in results)
+    assert gate.reader.reads == 1  # and it still goes on
+    server.ending.set()
+    gate.clock.forward(1.0)
+    assert await gate.accepts("right")
 
 
-def test_projects_without_number_are_no_burden_without_bound(home: Home) -> None:
-    async def test() -> None:
-        gate = Lease(home.reader)
-        results = await asyncio.gather(
-            *(gate.accepts("x", project=f"project-{number}") for number in range(1_000)), return_exceptions=True
-        )
-        assert sum(result is False for result in results) == 256
-        assert sum(isinstance(result, SecretsUnavailable) for result in results) == 744
-        assert gate.reader.reads == 256
-
-    run(test)
+@in_a_loop
+async def test_projects_without_number_are_no_burden_without_bound(home: Home) -> None:
+    gate = Lease(home.reader)
+    results = await asyncio.gather(
+        *(gate.accepts("x", project=f"project-{number}") for number in range(1_000)), return_exceptions=True
+    )
+    assert sum(result is False for result in results) == 256
+    assert sum(isinstance(result, SecretsUnavailable) for result in results) == 744
+    assert gate.reader.reads == 256
 
 
 @pytest.mark.cluster
-def test_on_a_real_api_server_the_token_proves_its_own_project_only(cluster: Cluster) -> None:
+@in_a_loop
+async def test_on_a_real_api_server_the_token_proves_its_own_project_only(cluster: Cluster) -> None:
     demo, other = cluster.namespace("demo"), cluster.namespace("other")
     for namespace, token in ((demo, "of-demo"), (other, "of-other")):
         cluster.kubectl(
@@ -403,15 +356,11 @@ def test_on_a_real_api_server_the_token_proves_its_own_project_only(cluster: Clu
         rule = {"apiGroups": [""], "resources": ["secrets"], "resourceNames": ["gha-step"], "verbs": ["get"]}
         cluster.allow(namespace, [rule], account=f"{demo}:default")
     api = cluster.api(cluster.service_account(demo))
-
-    async def test() -> None:
-        gate = Lease(KubernetesSecrets(api), api.lets_in)
-        assert await gate.accepts("of-demo", demo)
-        assert await gate.accepts("of-other", other)
-        for bearer, project in (("of-demo", other), ("of-other", demo), ("of-demo", "nowhere"), ("x", "kube-system")):
-            assert not await gate.accepts(bearer, project)
-
-    run(test)
+    gate = Lease(KubernetesSecrets(api), api.lets_in)
+    assert await gate.accepts("of-demo", demo)
+    assert await gate.accepts("of-other", other)
+    for bearer, project in (("of-demo", other), ("of-other", demo), ("of-demo", "nowhere"), ("x", "kube-system")):
+        assert not await gate.accepts(bearer, project)
 
 
 class Hanging:
@@ -419,46 +368,35 @@ class Hanging:
 
     def __init__(self, real: SecretReader, project: str) -> None:
         self._real = real
+        self.labelled, self.unlabelled = real.labelled, real.unlabelled
         self._project = project
         self.free = threading.Event()
 
-    def read(self, project: str, name: str):  # type: ignore[no-untyped-def]
+    def read(self, project: str, name: str) -> Mapping[str, bytes]:
         if project != self._project:
             self.free.wait(LONG)
         return self._real.read(project, name)
 
-    def labelled(self, namespace: str):  # type: ignore[no-untyped-def]
-        return self._real.labelled(namespace)
 
-    def unlabelled(self, namespace: str):  # type: ignore[no-untyped-def]
-        return self._real.unlabelled(namespace)
-
-
-def test_guesses_at_ever_other_projects_leave_known_and_new_projects_their_reads(home: Home) -> None:
+@in_a_loop
+async def test_guesses_at_ever_other_projects_leave_known_and_new_projects_their_reads(home: Home) -> None:
     home.put(token=b"right")
     hanging = Hanging(home.reader, "demo")
     lease = Lease(hanging, workers=ThreadWorkers(8, "proof"))
-
-    async def play() -> None:
-        assert await lease.accepts("right")
-        guesses = [asyncio.create_task(lease.accepts("wrong", f"p{n}", within=30)) for n in range(MAX_READS + 20)]
-        await asyncio.sleep(0.05)
-        lease.clock.sleep(KEPT + 1)  # its token has to be read again
-        assert await lease.accepts("right")
-        hanging.free.set()
-        await asyncio.gather(*guesses, return_exceptions=True)
-
-    run(play)
+    assert await lease.accepts("right")
+    guesses = [asyncio.create_task(lease.accepts("wrong", f"p{n}", within=30)) for n in range(MAX_READS + 20)]
+    await asyncio.sleep(0.05)
+    lease.clock.sleep(KEPT + 1)  # its token has to be read again
+    assert await lease.accepts("right")
+    hanging.free.set()
+    await asyncio.gather(*guesses, return_exceptions=True)
 
 
-def test_projects_that_do_not_exist_push_none_that_does_out_of_memory(home: Home) -> None:
+@in_a_loop
+async def test_projects_that_do_not_exist_push_none_that_does_out_of_memory(home: Home) -> None:
     home.put(token=b"right")
     lease = Lease(home.reader)
-
-    async def play() -> None:
-        assert await lease.accepts("right")
-        for number in range(20):
-            assert not await lease.accepts("wrong", f"p{number}")
-
-    run(play)
+    assert await lease.accepts("right")
+    for number in range(20):
+        assert not await lease.accepts("wrong", f"p{number}")
     assert list(lease.known) == ["demo"]

@@ -8,9 +8,11 @@ import pytest
 
 from gha_step.inbound.scrapes import Scrapes
 from tests.support.clock import LONG
+from tests.support.loops import in_a_loop
 
 
-def test_all_who_ask_at_once_get_the_same_and_who_asks_later_gets_what_is_made_later() -> None:
+@in_a_loop
+async def test_all_who_ask_at_once_get_the_same_and_who_asks_later_gets_what_is_made_later() -> None:
     begun, go_on = threading.Event(), threading.Event()
     made: list[bytes] = []
 
@@ -20,40 +22,35 @@ def test_all_who_ask_at_once_get_the_same_and_who_asks_later_gets_what_is_made_l
         go_on.wait(LONG)
         return made[-1]
 
-    async def play() -> None:
-        scrapes = Scrapes(collect)
-        first = [asyncio.create_task(scrapes.read()) for _ in range(50)]
-        await asyncio.to_thread(begun.wait, LONG)
-        later = [asyncio.create_task(scrapes.read()) for _ in range(50)]
-        first.pop().cancel()
-        await asyncio.sleep(0)
-        go_on.set()
-        assert set(await asyncio.gather(*first[:-1])) == {b"1"}
-        assert set(await asyncio.gather(*later)) == {b"2"}
-
-    asyncio.run(play())
+    scrapes = Scrapes(collect)
+    first = [asyncio.create_task(scrapes.read()) for _ in range(50)]
+    await asyncio.to_thread(begun.wait, LONG)
+    later = [asyncio.create_task(scrapes.read()) for _ in range(50)]
+    first.pop().cancel()
+    await asyncio.sleep(0)
+    go_on.set()
+    assert set(await asyncio.gather(*first[:-1])) == {b"1"}
+    assert set(await asyncio.gather(*later)) == {b"2"}
     assert len(made) == 2
 
 
 @pytest.mark.parametrize(("took", "reads", "rests"), [(0.05, 2, 0.2), (0.005, 5, 0.3)])
-def test_after_each_there_is_a_rest_that_grows_while_somebody_asks_during_it(
+@in_a_loop
+async def test_after_each_there_is_a_rest_that_grows_while_somebody_asks_during_it(
     took: float, reads: int, rests: float
 ) -> None:
     def collect() -> bytes:
         time.sleep(took)
         return b""
 
-    async def play() -> float:
-        scrapes, clock = Scrapes(collect), asyncio.get_running_loop()
-        begun = clock.time()
-        for _ in range(reads):
-            await scrapes.read()
-        return clock.time() - begun
-
-    assert asyncio.run(play()) >= rests  # without growth: 0.1 s
+    scrapes, begun = Scrapes(collect), time.monotonic()
+    for _ in range(reads):
+        await scrapes.read()
+    assert time.monotonic() - begun >= rests  # without growth: 0.1 s
 
 
-def test_what_goes_wrong_is_told_to_those_who_asked_and_the_next_may_do_better() -> None:
+@in_a_loop
+async def test_what_goes_wrong_is_told_to_those_who_asked_and_the_next_may_do_better() -> None:
     answers: list[bytes | OSError] = [OSError("no"), b"fine"]
 
     def collect() -> bytes:
@@ -62,10 +59,7 @@ def test_what_goes_wrong_is_told_to_those_who_asked_and_the_next_may_do_better()
             raise answer
         return answer
 
-    async def play() -> None:
-        scrapes = Scrapes(collect)
-        with pytest.raises(OSError, match="no"):
-            await scrapes.read()
-        assert await scrapes.read() == b"fine"
-
-    asyncio.run(play())
+    scrapes = Scrapes(collect)
+    with pytest.raises(OSError, match="no"):
+        await scrapes.read()
+    assert await scrapes.read() == b"fine"

@@ -31,7 +31,6 @@ HOLD = """
 import sys
 from pathlib import Path
 from gha_step.ledger.sqlite import SqliteStore
-from gha_step.ledger.store import LedgerUnusable
 from tests.ledger.store_contract import fresh
 store = SqliteStore(Path(sys.argv[1]))
 store.write(fresh())
@@ -52,17 +51,6 @@ except LedgerUnusable as error:
     print(error)
     sys.exit(2)
 """
-
-
-def test_a_record_without_a_state_is_refused_and_never_taken_for_one_that_was_not_sent(
-    held: SqliteStore, path: Path
-) -> None:
-    made = held.write(fresh(state=State.SENDING))
-    with closing(sqlite3.connect(path)) as another:
-        another.execute("UPDATE records SET record = json_remove(record, '$.state')")
-        another.commit()
-    with pytest.raises(LedgerError, match=rf"{made.key} .*\(state\).*nothing is sent"):
-        held.read("demo", made.key)
 
 
 @pytest.fixture
@@ -119,13 +107,6 @@ def test_a_process_that_was_killed_leaves_its_records_and_no_lock(path: Path) ->
         process.wait()
         with closing(SqliteStore(path)) as store:
             assert store.read("demo", fresh().key) == fresh(version=1)
-
-
-def test_closing_gives_the_ledger_to_others(path: Path) -> None:
-    with closing(SqliteStore(path)) as store:
-        store.write(fresh())
-    with closing(SqliteStore(path)) as store:
-        assert store.read("demo", fresh().key) == fresh(version=1)
 
 
 def test_a_refused_file_is_not_kept_locked(path: Path) -> None:
@@ -276,11 +257,6 @@ def test_a_hard_link_is_refused_while_nobody_holds_the_ledger(path: Path) -> Non
     SqliteStore(path).close()
 
 
-def test_a_named_pipe_is_refused_at_once(path: Path) -> None:
-    os.mkfifo(path)
-    assert "is not a file" in refusal(path)
-
-
 def test_a_symlink_keeps_log_and_lock_beside_the_file(path: Path) -> None:
     link = path.parent / "link.db"
     link.symlink_to(path)
@@ -377,11 +353,11 @@ def test_a_checkpoint_of_our_own_is_no_trouble(path: Path, held: SqliteStore) ->
 # ---------------------------------------------------------------- files that cannot serve
 
 
-def test_a_directory_that_is_not_there_is_named(tmp_path: Path) -> None:
-    assert "No such file or directory" in refusal(tmp_path / "missing" / "ledger.db")
-
-
-def test_a_path_that_is_a_directory_is_refused(path: Path) -> None:
+def test_what_is_no_file_is_refused_at_once(path: Path) -> None:
+    assert "No such file or directory" in refusal(path / "ledger.db")
+    os.mkfifo(path)
+    assert "is not a file" in refusal(path)
+    path.unlink()
     path.mkdir()
     assert "Is a directory" in refusal(path)
 
@@ -502,27 +478,28 @@ def test_a_closed_ledger_is_unavailable(path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "text",
+    ("text", "why"),
     [
-        "{}",
-        "no json",
-        "",
-        "[]",
-        record().model_copy(update={"key_parts": ()}).model_dump_json(),
-        record().model_dump_json().replace('"schema_version":1', '"schema_version":2'),
-        record().model_dump_json().replace('"state":"reserved"', '"state":"invented"'),
-        record().model_dump_json().replace('"timeout":60', '"timeout":60,"invented":1'),
+        ("{}", ""),
+        ("no json", ""),
+        ("", ""),
+        ("[]", ""),
+        (record().model_copy(update={"key_parts": ()}).model_dump_json(), ""),
+        (record().model_dump_json().replace('"schema_version":1', '"schema_version":2'), ""),
+        (record().model_dump_json().replace('"state":"reserved",', ""), r"\(state\)"),  # it may have been sent
+        (record().model_dump_json().replace('"state":"reserved"', '"state":"invented"'), r"\(state\)"),
+        (record().model_dump_json().replace('"timeout":60', '"timeout":60,"invented":1'), ""),
     ],
 )
 def test_a_record_that_this_version_cannot_read_is_named_and_the_others_go_on(
-    path: Path, held: SqliteStore, text: str
+    path: Path, held: SqliteStore, text: str, why: str
 ) -> None:
     held.write(fresh())
     other = held.write(fresh("other"))
     with closing(sqlite3.connect(path)) as operator:
         operator.execute("UPDATE records SET record = ? WHERE key = ?", (text, fresh().key))
         operator.commit()
-    with pytest.raises(LedgerError, match=fresh().key):
+    with pytest.raises(LedgerError, match=f"{fresh().key} .*{why}.*nothing is sent"):
         held.read("demo", fresh().key)
     assert held.read("demo", other.key) == other
 
@@ -532,14 +509,6 @@ def test_a_deleted_table_makes_the_ledger_unavailable_not_the_process(path: Path
         operator.execute("DROP TABLE records")
     with pytest.raises(LedgerUnavailable):
         held.read("demo", "x")
-
-
-def test_thousands_of_records_change_nothing(held: SqliteStore) -> None:
-    held._connection.execute("PRAGMA synchronous=OFF")  # only here: it is the number that matters
-    for number in range(2_000):
-        held.write(fresh(f"a{number}", state=State.ACCEPTED))
-    assert held.census()["accepted"].records == 2_000
-    assert held.read("demo", fresh("a1999").key) is not None
 
 
 def test_records_are_not_counted_when_somebody_asks_how_many_there_are(held: SqliteStore) -> None:
