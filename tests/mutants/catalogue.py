@@ -1136,18 +1136,18 @@ MUTANTS: Final = (
     Mutant(
         "reasons: each look asks anew",
         REASONS,
-        "        if asked.attempt != run.attempt:\n",
+        "        if known.attempt != run.attempt:\n",
         "        if True:\n",
         EXPLAINED,
     ),
     Mutant(
         "reasons: a new attempt is told with the words of the last",
         REASONS,
-        "        if asked.attempt != run.attempt:\n",
+        "        if known.attempt != run.attempt:\n",
         (
-            "        if not asked.attempt:\n"
-            "            asked.attempt = run.attempt\n"
-            "            asked.explained = self._with_annotations(at, failed)\n"
+            "        if not known.attempt:\n"
+            "            known.attempt = run.attempt\n"
+            "            known.explained = self._with_annotations(at, failed)\n"
             "        if False:\n"
         ),
         EXPLAINED,
@@ -1169,7 +1169,7 @@ MUTANTS: Final = (
     Mutant(
         "reasons: a pending run's group is asked for with each look",
         REASONS,
-        "now - asked.ahead_at < AHEAD_EVERY or ",
+        "now - known.ahead_at < AHEAD_EVERY or ",
         "",
         EXPLAINED,
     ),
@@ -1183,7 +1183,7 @@ MUTANTS: Final = (
     Mutant(
         "reasons: a hidden group counts as a server without groups",
         REASONS,
-        "            if error.status == 404 and asked.group is None:",
+        "            if error.status == 404 and known.group is None:",
         "            if error.status == 404:",
         EXPLAINED,
     ),

@@ -125,12 +125,7 @@ class Attempts:
             sending, trouble = self._take(advance(record, event))
             if sending is None:
                 connection.close()
-                self._pending.abandon(nonce)
-                task.record = self._journal.reread(task, record)
-                if task.record.version == record.version:
-                    why = f"the ledger can be read, but takes no writes: {trouble}"
-                    lasting = isinstance(trouble, LedgerUnavailable) and trouble.lasting
-                    raise LedgerUnavailable(why, LEDGER_RETRY, lasting=lasting)
+                self._abandon(task, record, nonce, trouble)
                 return
             task.record = sending
             self._journal.report(record, sending)
@@ -143,6 +138,15 @@ class Attempts:
             self._post(task, post, connection, data)
         finally:
             self._count_wire(-1)
+
+    def _abandon(self, task: Task, record: Record, nonce: str, trouble: StepError | None) -> None:
+        """:raises LedgerUnavailable: the ledger takes no writes."""
+        self._pending.abandon(nonce)
+        task.record = self._journal.reread(task, record)
+        if task.record.version == record.version:
+            why = f"the ledger can be read, but takes no writes: {trouble}"
+            lasting = isinstance(trouble, LedgerUnavailable) and trouble.lasting
+            raise LedgerUnavailable(why, LEDGER_RETRY, lasting=lasting)
 
     def _take(self, sending: Record) -> tuple[Record | None, StepError | None]:
         """Move the record to `sending`. A write without a clear answer is not ours until a fresh read says so.

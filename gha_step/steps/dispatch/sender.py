@@ -94,7 +94,12 @@ class Sender:
         if hold.until > now:
             limited = RateLimited(hold.why, hold.asked(now), pause=hold.until - now)
             return self._trouble(task, record, limited)
-        task.record = record = adopt(record, request.payload, request.key.duty)
+        task.record = adopt(record, request.payload, request.key.duty)
+        return self._prepare(task, request)
+
+    def _prepare(self, task: Task, request: DispatchRequest) -> bool:
+        """Find out what has to hold and connect, then send."""
+        record = task.record
         try:
             if self._finds_marker(task, record, request):
                 return True

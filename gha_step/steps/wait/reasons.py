@@ -24,7 +24,7 @@ _Key: TypeAlias = tuple[Endpoint, str, Token]
 
 
 @dataclass
-class Asked:
+class Known:
     """What is known of one run. ``explained``: jobs of an attempt, with what they say; ``ahead``: at the last look."""
 
     attempt: int = 0
@@ -35,7 +35,7 @@ class Asked:
 
 
 class Reasons:
-    """See the module. One `Asked` is used by one look at a time."""
+    """See the module. One `Known` is used by one look at a time."""
 
     def __init__(self, reader: RunReader, servers: ServerCapabilities, clock: Clock) -> None:
         self._reader = reader
@@ -45,12 +45,12 @@ class Reasons:
         self._may_not: Memory[_Key, float] = Memory()  # read the checks of a repository, and since when that is known
 
     def explain(
-        self, asked: Asked, at: Place, run: ObservedRun, failed: tuple[ObservedJob, ...]
+        self, known: Known, at: Place, run: ObservedRun, failed: tuple[ObservedJob, ...]
     ) -> tuple[ObservedJob, ...]:
         """The failed jobs, the first of them with their error annotations: asked for once for each attempt."""
-        if asked.attempt != run.attempt:
-            asked.attempt, asked.explained = run.attempt, self._with_annotations(at, failed)
-        found = {job.id: job.annotations for job in asked.explained}
+        if known.attempt != run.attempt:
+            known.attempt, known.explained = run.attempt, self._with_annotations(at, failed)
+        found = {job.id: job.annotations for job in known.explained}
         return tuple(replace(job, annotations=found.get(job.id, ())) for job in failed)
 
     def _with_annotations(self, at: Place, failed: tuple[ObservedJob, ...]) -> tuple[ObservedJob, ...]:
@@ -70,20 +70,20 @@ class Reasons:
             pass
         return tuple(explained)
 
-    def ahead(self, asked: Asked, at: Place) -> Ahead | None:
+    def ahead(self, known: Known, at: Place) -> Ahead | None:
         """Whom a pending run waits for, as it was at most `AHEAD_EVERY` ago."""
         now = self._clock.monotonic()
-        if now - asked.ahead_at < AHEAD_EVERY or not self._servers.may_tell_groups(at.run.endpoint):
-            return asked.ahead
-        asked.ahead_at, asked.ahead = now, None
+        if now - known.ahead_at < AHEAD_EVERY or not self._servers.may_tell_groups(at.run.endpoint):
+            return known.ahead
+        known.ahead_at, known.ahead = now, None
         try:
-            if asked.group is None:
-                asked.group = self._reader.group(at)
-            if asked.group is not None:
-                asked.ahead = self._reader.ahead(at, asked.group)
+            if known.group is None:
+                known.group = self._reader.group(at)
+            if known.group is not None:
+                known.ahead = self._reader.ahead(at, known.group)
         except Refused as error:
-            if error.status == 404 and asked.group is None:  # the run itself is there: it was just seen
+            if error.status == 404 and known.group is None:  # the run itself is there: it was just seen
                 self._servers.tells_no_groups(at.run.endpoint)
         except GitHubError:
             pass
-        return asked.ahead
+        return known.ahead

@@ -31,7 +31,7 @@ from gha_step.github.runs import (
 from gha_step.runtime import Clock, Workers
 from gha_step.steps.wait.ending import KEPT_JOBS, conclusion_of, grace_left, may_be_run_again, named
 from gha_step.steps.wait.outputs import OutputsReader
-from gha_step.steps.wait.reasons import Asked, Reasons
+from gha_step.steps.wait.reasons import Known, Reasons
 from gha_step.steps.wait.snapshot import Outputs, Snapshot, Trouble, Wanted
 from gha_step.steps.waking import Hint
 from gha_step.telemetry import log
@@ -98,7 +98,7 @@ class _Watch:
     jobs_refused_since: float | None = None
     first_failed_at: float | None = None  # by GitHub's clock
     outputs_since: float | None = None  # the first of the looks in a row that could not read its outputs
-    asked: Asked = field(default_factory=Asked)
+    known: Known = field(default_factory=Known)
 
 
 def _size(watch: _Watch) -> int:
@@ -295,7 +295,7 @@ class RunPoller:
             elif conclusion is None and observed.phase is Phase.AWAITING_APPROVAL:
                 seen = replace(seen, pending=self._reader.pending_deployments(at))
             elif conclusion is None and observed.status == PENDING:
-                seen = replace(seen, ahead=self._reasons.ahead(watch.asked, at))
+                seen = replace(seen, ahead=self._reasons.ahead(watch.known, at))
         except (RateLimited, Refused, Untrusted) as error:  # a limit may last for an hour: the run is told without
             return replace(seen, detail=str(error))
         except GitHubError as error:
@@ -306,7 +306,7 @@ class RunPoller:
             seen = replace(seen, detail=str(error))
         watch.tries = 0
         if seen.jobs and not seen.never_began:
-            seen = replace(seen, jobs=self._reasons.explain(watch.asked, at, observed, seen.jobs))
+            seen = replace(seen, jobs=self._reasons.explain(watch.known, at, observed, seen.jobs))
         return seen
 
     def _with_grace(self, watch: _Watch, seen: Snapshot, at: Place, *, now: float | None) -> Snapshot:
