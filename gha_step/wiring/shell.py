@@ -35,7 +35,7 @@ from gha_step.inbound.shell.files import ledgers_of_run, read_text
 from gha_step.inbound.shell.follower import Follower, Interrupted, Signals
 from gha_step.inbound.shell.invocation import COMMANDS, NAMES, Wanted, by_file, by_flags
 from gha_step.inbound.shell.jobs import Jobs
-from gha_step.inbound.shell.key import key_of, objection
+from gha_step.inbound.shell.key import ShellKey, key_of, objection
 from gha_step.inbound.shell.progress import Progress
 from gha_step.ledger.record import Owner, Record, State
 from gha_step.ledger.store import LedgerHeld, LedgerUnusable, Store
@@ -84,9 +84,8 @@ def run(flags: Namespace, environment: Mapping[str, str]) -> int:
     files = _output_files(environment)
     with ExitStack() as stack:
         signals = stack.enter_context(_signals())
-        shell = _Run(wanted, flags, environment, token, files, clock, progress, signals, stack)
         try:
-            return shell.run()
+            return _Run(wanted, flags, environment, token, files, clock, progress, signals, stack).run()
         except Interrupted as interruption:  # while it waited for the ledger
             progress.say(f"gha-step: {interruption}: this command has sent nothing")
             return FAILED
@@ -124,18 +123,7 @@ class _Run:
         project = flags.project or (cluster.own_namespace() if cluster else None)
         if cluster is not None and not project:
             raise UsageError("--project: is needed: --ledger kubernetes keeps records in the namespace that it names")
-        self._key = key_of(
-            key=flags.key,
-            promotion=flags.promotion,
-            alias=flags.alias,
-            project=project or PROJECT,
-            environment=environment,
-            new_key=f"run-{randomness.token_hex(8)}",
-            # So that one CI step may dispatch, and clean up.
-            within=("cancel", str(cancel.CancelWorkflowConfig.parse(wanted.config).run_id))
-            if wanted.kind == cancel.KIND
-            else (),
-        )
+        self._key = _key(wanted, flags, environment, project or PROJECT)
         lifetime_pod = False
         if cluster is not None:
             from gha_step.ledger.kubernetes import KubernetesStore
@@ -381,6 +369,21 @@ def _token(file: str | None, environment: Mapping[str, str]) -> Token:
     if (why := unfit(text) or too_plain(text)) is not None:
         raise UsageError(f"{named}: {why}")
     return Token(text, f"the token in {named}")
+
+
+def _key(wanted: Wanted, flags: Namespace, environment: Mapping[str, str], project: str) -> ShellKey:
+    within: tuple[str, ...] = ()
+    if wanted.kind == cancel.KIND:  # so that one CI step may dispatch, and clean up
+        within = ("cancel", str(cancel.CancelWorkflowConfig.parse(wanted.config).run_id))
+    return key_of(
+        key=flags.key,
+        promotion=flags.promotion,
+        alias=flags.alias,
+        project=project,
+        environment=environment,
+        new_key=f"run-{randomness.token_hex(8)}",
+        within=within,
+    )
 
 
 def _wanted(flags: Namespace, token_name: str) -> Wanted:

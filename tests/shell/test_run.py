@@ -342,7 +342,7 @@ def test_in_a_pod_a_ledger_that_dies_with_it_is_refused_with_three_ways(machine:
     assert not Path("/dev/shm/gha-step-test").exists()
 
 
-def test_the_same_key_at_once_waits_and_hears_of_the_same_run(machine: Shell) -> None:
+def test_the_same_key_at_once_waits_and_hears_of_the_same_run_unless_a_signal_comes_first(machine: Shell) -> None:
     hold = Hold(when="after")
     machine.github.faults.add(hold, "dispatch")
     first = machine.start(*dispatching("v1"), "--key", "k")
@@ -350,6 +350,12 @@ def test_the_same_key_at_once_waits_and_hears_of_the_same_run(machine: Shell) ->
     second = machine.start(*dispatching("v1"), "--key", "k")
     assert second.stderr is not None
     assert "waiting until it has ended" in second.stderr.readline()
+    third = machine.start(*dispatching("v1"), "--key", "k")
+    assert third.stderr is not None
+    assert "waiting until it has ended" in third.stderr.readline()
+    third.send_signal(signal.SIGTERM)
+    assert third.communicate(timeout=240)[1] == "gha-step: SIGTERM: this command has sent nothing\n"
+    assert third.returncode == 1
     assert machine.dispatch("--key", "other").returncode == 0  # and nobody else waits
     hold.release()
     outs = [process.communicate(timeout=240)[0] for process in (first, second)]
