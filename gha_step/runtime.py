@@ -89,22 +89,51 @@ class Shares:
         self._free = places
         self._taken: dict[str, int] = {}
 
-    def take(self, share: str) -> bool:
-        """One place, if there is one for this share; '' may have any."""
+    def take(self, share: str, places: int = 1) -> bool:
+        """So many, if they are there for this share; '' may have any."""
         quarter = self._places // 4
-        mine = self._taken.get(share, 0)
-        if not self._free or (share and mine >= max(quarter, 1) and self._free <= quarter):
+        mine, free = self._taken.get(share, 0) + places, self._free - places
+        if free < 0 or (share and mine > max(quarter, 1) and free < quarter):
             return False
-        self._free -= 1
-        self._taken[share] = mine + 1
+        self._free = free
+        self._taken[share] = mine
         return True
 
-    def give(self, share: str) -> None:
-        """Its place is free again."""
-        self._free += 1
-        self._taken[share] -= 1
+    def give(self, share: str, places: int = 1) -> None:
+        """They are free again."""
+        self._free += places
+        self._taken[share] -= places
         if not self._taken[share]:
             del self._taken[share]
+
+
+class Holdings:
+    """So many bytes that may be held at once, shared as `Shares` has it. Threads may use it."""
+
+    def __init__(self, room: int) -> None:
+        self._lock = threading.Lock()
+        self._shares = Shares(room)
+        self._gone: deque[tuple[str, int]] = deque()
+
+    def take(self, share: str, size: int) -> "Holding | None":
+        """To be kept with what takes so many bytes, which are free again once it is kept no more; ``None``: no room."""
+        with self._lock:
+            while self._gone:
+                self._shares.give(*self._gone.popleft())
+            return Holding(self._gone, share, size) if self._shares.take(share, size) else None
+
+
+class Holding:
+    """See `Holdings`. Whoever drops it last may hold any lock, so it only notes that it is gone."""
+
+    __slots__ = ("_gone", "_what")
+
+    def __init__(self, gone: "deque[tuple[str, int]]", share: str, size: int) -> None:
+        self._gone = gone
+        self._what = share, size
+
+    def __del__(self) -> None:
+        self._gone.append(self._what)
 
 
 def cpu_of_this_thread() -> float:

@@ -7,7 +7,7 @@ from functools import partial
 
 import pytest
 
-from gha_step.runtime import SystemClock, ThreadWorkers, shortage
+from gha_step.runtime import Holdings, SystemClock, ThreadWorkers, shortage
 from tests.support.clock import LONG, eventually
 
 
@@ -193,6 +193,23 @@ def test_nobodys_work_takes_the_last_quarter_of_the_threads_beyond_its_own() -> 
     other.release()
     greedy.release()
     assert all(workers.join(job, LONG) for job in [*greedy.jobs, *other.jobs])
+
+
+def test_bytes_are_held_as_long_as_what_takes_them_and_one_share_leaves_a_quarter_to_the_others() -> None:
+    holdings = Holdings(100)
+    held = [holdings.take("greedy", 50), holdings.take("greedy", 25)]
+    assert None not in held
+    assert holdings.take("greedy", 1) is None
+    other = holdings.take("other", 25)
+    assert other is not None
+    assert holdings.take("other", 1) is None
+    held.pop()
+    assert holdings.take("greedy", 26) is None
+    kept = holdings.take("third", 25)
+    assert kept is not None
+    assert holdings.take("fourth", 1) is None
+    del other
+    assert holdings.take("fourth", 25) is not None
 
 
 def test_of_work_that_waits_each_share_has_its_turn() -> None:

@@ -8,6 +8,7 @@ import logging
 from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import suppress
+from functools import partial
 from typing import Any, Final, TypeAlias
 
 from gha_step.contract.request import Caller, StepRequest
@@ -182,7 +183,7 @@ class _Answering:
 
     def _wake(self, _: "Future[Any]") -> None:
         with suppress(RuntimeError):  # the loop has ended: nobody waits any more
-            self._loop.call_soon_threadsafe(self._end, self._outcome)
+            self._loop.call_soon_threadsafe(self._end)
 
     def _half_time(self) -> None:
         if self._tell is not None and self._job.cancel():
@@ -191,17 +192,24 @@ class _Answering:
             self._timer = self._loop.call_later(max(self._left, 0.0), self._time_is_up)
 
     def _time_is_up(self) -> None:
-        self._end(self._outcome if self._job.done() else lambda: StepResult.running(READING, SOON))
+        self._end(None if self._job.done() else lambda: StepResult.running(READING, SOON))
 
-    def _outcome(self) -> StepResult:
-        outcome = self._job.result()
-        return outcome if isinstance(outcome, StepResult) else outcome.answer()
-
-    def _end(self, answer: Callable[[], StepResult]) -> None:
+    def _end(self, answer: Callable[[], StepResult] | None = None) -> None:
+        """:param answer: where the step has none."""
         tell, self._tell = self._tell, None
-        if tell is not None:
-            self._timer.cancel()
-            tell(answer)
+        if tell is None:
+            return
+        self._timer.cancel()
+        outcome = partial(_outcome, self._job)
+        # What this waited for refers to it by its callbacks: else what the call brought would stay, in a circle, until
+        # the garbage collector comes.
+        del self._job
+        tell(answer or outcome)
+
+
+def _outcome(job: "Future[StepResult | Underway]") -> StepResult:
+    outcome = job.result()
+    return outcome if isinstance(outcome, StepResult) else outcome.answer()
 
 
 def _log(kind: str, caller: Caller, result: StepResult) -> None:

@@ -1,5 +1,6 @@
 """What no record can hold is refused by name before anything is sent; what a store refuses is written shorter."""
 
+import gc
 from typing import Any
 
 import pytest
@@ -7,8 +8,9 @@ import pytest
 from gha_step.emulator import GitHub
 from gha_step.ledger.record import Record, State
 from gha_step.ledger.store import RecordRefused
-from tests.support.calls import config
-from tests.support.core import Program
+from gha_step.steps.kind import BUSY
+from tests.support.calls import INPUTS, config
+from tests.support.core import Program, Start
 from tests.support.ledger import FaultyStore
 
 LONG = "x" * 2049
@@ -38,6 +40,25 @@ def test_a_name_that_no_record_can_hold_fails_the_step_before_anything_is_sent(
     assert LONG not in (result.message or "")
     assert github.count() == 0
     assert list(store.records()) == []
+
+
+def test_where_the_inputs_of_others_take_all_the_room_nothing_is_begun_and_the_room_is_free_again_with_the_call(
+    monkeypatch: pytest.MonkeyPatch, process: Start, github: GitHub, store: FaultyStore
+) -> None:
+    monkeypatch.setattr("gha_step.steps.dispatch.step.INPUTS", 40_000)
+    program = process()
+    result = program.call(config(inputs={"x": "y" * 20_000}))
+    assert (result.status, result.message) == (BUSY.status, BUSY.message)
+    assert github.count() == 0
+    assert list(store.records()) == []
+    gc.disable()
+    try:
+        for number in range(5):
+            result = program.follow(config(inputs=INPUTS | {"environment": "y" * 10_000}), promotionUID=f"uid-{number}")
+            assert result.status == "Succeeded"
+    finally:
+        gc.enable()
+    assert len(github.runs) == 5
 
 
 def test_a_record_that_the_store_refuses_is_written_without_what_is_optional(

@@ -17,8 +17,8 @@ from gha_step.inbound.grpc.accepting import OTHERS, RUNS
 from gha_step.inbound.grpc.server import MAX_OPEN_MESSAGE, MAX_RUNS, _Places, _Reading
 from gha_step.pb.v1 import step_pb2 as pb
 from tests.abuse.http2 import Raw
-from tests.inbound.channels import SERVICE, channel, live
-from tests.support.calls import BEARER
+from tests.inbound.channels import PROOF, SERVICE, channel, live, request, stub
+from tests.support.calls import BEARER, body, config
 from tests.support.clock import LONG
 from tests.support.loops import in_a_loop
 
@@ -135,6 +135,23 @@ def test_the_runs_of_one_project_leave_places_to_the_others() -> None:
             stack.enter_context(runs.one("other"))
     with runs.one("greedy"):
         pass
+
+
+def test_what_the_configs_of_waiting_runs_take_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "KEPT_BY_RUNS", 20_000)
+    with live(tmp_path) as running, stub(running.target) as caller:
+
+        def ended(inputs: str) -> grpc.StatusCode:
+            run = caller.Run(request(pb.RunRequest, body(config(inputs={"x": inputs}))), metadata=PROOF, timeout=LONG)
+            try:
+                for _ in run:
+                    pass
+            except grpc.RpcError as error:
+                return error.code()
+            return grpc.StatusCode.OK
+
+        assert ended("y" * 20_000) is EXHAUSTED
+        assert [ended("y" * 10_000) for _ in range(3)] == [grpc.StatusCode.OK] * 3
 
 
 def test_runs_are_accepted_slowly_beside_other_projects_and_what_needs_no_bearer_always(

@@ -18,6 +18,7 @@ from google.protobuf.message import DecodeError
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
+from gha_step.contract.memory import weight
 from gha_step.contract.request import StepRequest
 from gha_step.contract.secret import Token
 from gha_step.contract.values import ConfigModel
@@ -36,13 +37,14 @@ from gha_step.inbound.room import FEW, REFUSED_AFTER, SMALL, TINY, NoRoom, Place
 from gha_step.inbound.tls import TlsContent, TlsFileError, TlsFiles
 from gha_step.pb.v1 import step_pb2 as pb
 from gha_step.pb.v1 import step_pb2_grpc
-from gha_step.runtime import Shares
+from gha_step.runtime import Holdings, Shares
 from gha_step.steps.follow import Following
 from gha_step.steps.waking import Hint, Waking
 from gha_step.telemetry import log
 
 MAX_CALLS: Final = 4096  # at once; a waiting Run costs about 40 kB
 MAX_RUNS: Final = 2560  # Runs among them, of which one project has at most three quarters: Execute always finds places
+KEPT_BY_RUNS: Final = 24 << 20  # bytes of the configs of all Runs, which they keep for as long as they wait
 MAX_PENDING: Final = MAX_RUNS * 3 // 4  # calls of a method not yet accepted: as many Runs as a project may have
 MAX_WATCHES: Final = 256  # health streams at once: they need no bearer, and must not crowd out steps
 MAX_CONVERSATIONS: Final = 16  # reflection streams at once, on which messages may come at any time
@@ -61,6 +63,7 @@ MAX_METADATA: Final = 8192  # bytes of a call
 MAX_STREAMS: Final = 1024  # calls at once on one connection
 STREAMS_GRACE: Final = 1.0  # seconds for final messages, after every call is answered
 MANY_MESSAGES: Final = "too many messages are being received at once; call again later"
+LARGE_RUNS: Final = "the configs of the Runs that wait are too large together; call again later"
 NO_METHOD: Final = "this server does not have this method"
 INTERNAL: Final = "internal error; see gha-step's log, and call again"
 
@@ -195,6 +198,7 @@ class _Servicer(step_pb2_grpc.StepServiceServicer):
         self._large = 0  # bytes of large messages that are being read, or wait for that
         self._waiting: set[asyncio.Event] = set()  # one of each Run; set: it need not wait any longer
         self._runs = _Places(MAX_RUNS, "Runs")
+        self._kept = Holdings(KEPT_BY_RUNS)
 
     async def Execute(self, request: pb.ExecuteRequest, context: Context) -> pb.ExecuteResponse:  # noqa: N802
         with self._execution.counted(), self._execution.room.place("") as place:
@@ -207,6 +211,9 @@ class _Servicer(step_pb2_grpc.StepServiceServicer):
             following = Following(await self._read(request, place, context))
         del request
         project = following.request.caller.project
+        held = self._kept.take(project, weight((following.request.step.config, following.request.shared_state)))
+        if held is None:
+            raise service.Refused(grpc.StatusCode.RESOURCE_EXHAUSTED, LARGE_RUNS, late=True)
         self._execution.pace.opened(project)
         with self._runs.one(project), self._woken(following) as woken:
             while following.wait is not None:

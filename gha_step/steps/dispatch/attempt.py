@@ -63,6 +63,7 @@ class _Post:
     actor: str | None
     begun: float  # monotonic
     place: Place
+    data: list[bytes]  # the request, until it is sent: the answer may take minutes
     refusals: list[Refused] = field(default_factory=list)
 
 
@@ -134,8 +135,9 @@ class Attempts:
                 self._pending.found(task, NotSent(nonce=nonce))
                 return
             place = self._client.place(request.endpoint)
-            post = _Post(request, nonce, dialect, preparation.actor, self._clock.monotonic(), place)
-            self._post(task, post, connection, data)
+            post = _Post(request, nonce, dialect, preparation.actor, self._clock.monotonic(), place, [data])
+            del data
+            self._post(task, post, connection)
         finally:
             self._count_wire(-1)
 
@@ -172,13 +174,13 @@ class Attempts:
                 break
         return None, trouble
 
-    def _post(self, task: Task, post: _Post, connection: Connection, data: bytes) -> None:
+    def _post(self, task: Task, post: _Post, connection: Connection) -> None:
         """The one POST of this attempt, and what comes of it."""
         request, nonce, place = post.request, post.nonce, post.place
         exchange = Exchange(connection, self._clock, max_kept=MAX_BODY, grow=place.grow)
         silent = False
         try:
-            exchange.hand_over(data)
+            exchange.hand_over(post.data.pop())
             answer = exchange.receive(ANSWER_WITHIN)
             silent = answer is None
             if answer is None:

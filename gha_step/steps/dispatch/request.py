@@ -45,7 +45,7 @@ class DispatchRequest:
     """What to dispatch for a key. ``renew``: as of `gha_step.steps.access.Repository`.
 
     ``may_send``: asked just before a send; where it says no, nothing is sent, and the call may come again.
-    ``secrets``: inputs that no message shows.
+    ``secrets``: inputs that no message shows. ``held``: of the room for inputs, for as long as anybody has the request.
     """
 
     key: Key
@@ -57,6 +57,7 @@ class DispatchRequest:
     renew: Callable[[Token], Token] | None = field(default=None, repr=False, compare=False)
     may_send: Callable[[], bool] = field(default=lambda: True, repr=False, compare=False)
     secrets: tuple[Token, ...] = ()
+    held: object = field(default=None, repr=False, compare=False)
 
     @classmethod
     def of(
@@ -72,6 +73,7 @@ class DispatchRequest:
         renew: Callable[[Token], Token] | None = None,
         may_send: Callable[[], bool] = lambda: True,
         secrets: tuple[Token, ...] = (),
+        held: object = None,
     ) -> "DispatchRequest":
         marker = marker_of(key.hash) if correlation_input is not None else None
         sent = dict(inputs)
@@ -85,7 +87,7 @@ class DispatchRequest:
             marker_input=correlation_input,
             names_promotion=marker is None and any(shows(key.caller.promotion, text) for text in inputs.values()),
         )
-        return cls(key, workflow, token, sent, payload, validate_inputs, renew, may_send, secrets)
+        return cls(key, workflow, token, sent, payload, validate_inputs, renew, may_send, secrets, held)
 
     @classmethod
     def to_look(

@@ -4,7 +4,8 @@ It turns a call into a request (config, Secret, endpoint) and leaves what happen
 """
 
 from collections.abc import Callable
-from typing import Any
+from sys import getsizeof
+from typing import Any, Final
 
 from gha_step.contract.errors import ConfigError, CredentialsError, StepError, Unavailable
 from gha_step.contract.request import Caller, StepRequest
@@ -16,12 +17,16 @@ from gha_step.ledger.bounds import too_long
 from gha_step.ledger.duties import Cancellation
 from gha_step.ledger.keys import MARKER_SHAPE, digest
 from gha_step.ledger.record import Payload, Target
+from gha_step.runtime import Holding, Holdings
 from gha_step.steps.access import Repositories
 from gha_step.steps.dispatch.config import CANCEL_ON_ABORT, KIND, DispatchWorkflowConfig
 from gha_step.steps.dispatch.request import DispatchCall, DispatchRequest, Key, Witness
 from gha_step.steps.dispatch.tasks import DispatchTasks
-from gha_step.steps.kind import Call, Underway
+from gha_step.steps.kind import BUSY, Call, Underway
 from gha_step.steps.repository import REPO_URL, RepositoryByUrl
+
+INPUTS: Final = 32 << 20  # bytes of the inputs of all dispatches that this process has in hand
+_OF_A_REQUEST: Final = 2_000
 
 
 class DispatchWorkflow:
@@ -37,6 +42,7 @@ class DispatchWorkflow:
         self._access = access
         self._tasks = tasks
         self._follow = follow
+        self._inputs = Holdings(INPUTS)
 
     def execute(self, call: Call) -> StepResult | Underway:
         caller = call.request.caller
@@ -48,8 +54,10 @@ class DispatchWorkflow:
         problem: StepError | None = None
         try:
             parsed = parse_config(call.request.step.config)
+            if (held := self._inputs.take(caller.project, _size(parsed))) is None:
+                return BUSY
             key, config = Key(caller, key.hash, _cancellation(caller, parsed)), parsed
-            request = self._requested(key, config)
+            request = self._requested(key, config, held)
         except (ConfigError, CredentialsError, Unavailable) as error:
             problem = error
         payload = request.payload if request is not None else None if config is None else _unaddressed(config)
@@ -59,7 +67,7 @@ class DispatchWorkflow:
             self._follow(caller.project, key.hash)
         return outcome
 
-    def _requested(self, key: Key, config: DispatchWorkflowConfig) -> DispatchRequest:
+    def _requested(self, key: Key, config: DispatchWorkflowConfig, held: Holding) -> DispatchRequest:
         repository = self._access.repository(key.caller.project, config)
         if (why := too_long([(repository.endpoint.named_by, repository.endpoint.base)])) is not None:
             raise CredentialsError(f"project {key.caller.project}: {why}")
@@ -72,6 +80,7 @@ class DispatchWorkflow:
             correlation_input=config.correlation_input,
             validate_inputs=config.validate_inputs,
             renew=repository.renew,
+            held=held,
         )
 
 
@@ -96,6 +105,11 @@ def parse_config(raw: dict[str, Any]) -> DispatchWorkflowConfig:
     except ValueError as error:
         raise ConfigError(f"config.inputs: with the one that correlationInput names, {error}") from None
     return config
+
+
+def _size(config: DispatchWorkflowConfig) -> int:
+    """About how many bytes its request takes: the inputs as they were given, and as they are sent."""
+    return _OF_A_REQUEST + 2 * sum(map(getsizeof, config.inputs.values()))
 
 
 def _cancellation(caller: Caller, config: DispatchWorkflowConfig) -> Cancellation | None:
