@@ -4,6 +4,7 @@ import threading
 from concurrent.futures import Future
 from typing import Final, NamedTuple
 
+from gha_step.contract.listing import WorkflowRun, WorkflowRuns
 from gha_step.contract.memory import Memory, weight
 from gha_step.contract.secret import Token
 from gha_step.github.client import Client, in_smaller_pages
@@ -12,7 +13,7 @@ from gha_step.github.endpoint import Endpoint
 from gha_step.github.errors import GitHubError, Unclear
 from gha_step.github.messages import Answer, date
 from gha_step.github.refusals import Asked
-from gha_step.github.run_pages import WorkflowRun, WorkflowRuns, runs_page, user_login
+from gha_step.github.run_pages import runs_page, user_login
 from gha_step.runtime import Clock, Workers
 
 MOST_RUNS: Final = 1_000  # within one look: beyond that nobody can tell anything

@@ -1,38 +1,15 @@
-"""Workflow runs as GitHub's API shows them: the request for a listing, and what an answer holds. Pure.
+"""Workflow runs as GitHub's API shows them: what a page of a listing holds. Pure.
 
 Source: https://docs.github.com/en/rest/actions/workflow-runs#list-workflow-runs-for-a-workflow
 """
 
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import Any
 
+from gha_step.contract.listing import WorkflowRun
 from gha_step.github.dispatch import Workflow
 from gha_step.github.errors import Unclear
 from gha_step.github.messages import Answer, own_link, positive_id
-
-
-class WorkflowRun(NamedTuple):
-    """What tells one run from another. ``created_at``: seconds since 1970, cut to whole seconds."""
-
-    id: int
-    url: str
-    event: str
-    head_branch: str
-    created_at: float
-    actor: str
-    title: str
-
-
-class WorkflowRuns(NamedTuple):
-    """Runs of one workflow, newest first.
-
-    By GitHub's clock: ``date``, when it answered, and ``begun``, when it was asked (its Date less the time that
-    this took); both are ``None`` if the answer bore no Date.
-    """
-
-    date: float | None
-    begun: float | None
-    runs: tuple[WorkflowRun, ...]
 
 
 def runs_page(answer: Answer, workflow: Workflow) -> tuple[WorkflowRun, ...]:

@@ -6,9 +6,10 @@ Times are GitHub's (its ``Date`` and ``created_at``) wherever it has said them: 
 """
 
 import re
-from collections.abc import Callable, Collection, Iterable, Sequence
-from typing import Final, NamedTuple, Protocol
+from collections.abc import Callable, Collection, Iterable
+from typing import Final, NamedTuple
 
+from gha_step.contract.listing import WorkflowRun, WorkflowRuns
 from gha_step.ledger.record import LOOKING, OPEN, Candidate, Record, Run, State
 from gha_step.ledger.transitions import (
     Event,
@@ -27,38 +28,6 @@ LOOK_AFTER_SETTLING: Final = 10.0  # seconds
 WAIT_FOR_OTHERS: Final = 300.0  # seconds after its own end for which a dispatch waits for other keys' dispatches
 
 _FOREIGN_MARKER: Final = re.compile(r"(?<![0-9A-Za-z])gs-[a-z2-7]{26}(?![0-9A-Za-z])")
-
-
-class ListedRun(Protocol):
-    """One run of the workflow as a listing shows it. ``created_at``: seconds since 1970, GitHub's clock."""
-
-    @property
-    def id(self) -> int: ...
-    @property
-    def url(self) -> str: ...
-    @property
-    def event(self) -> str: ...
-    @property
-    def head_branch(self) -> str: ...
-    @property
-    def created_at(self) -> float: ...
-    @property
-    def actor(self) -> str: ...
-    @property
-    def title(self) -> str: ...
-
-
-class Listing(Protocol):
-    """Runs of one workflow, as far back as was asked for.
-
-    ``begun``: GitHub's clock when the listing was asked for (its Date less the time that it took), or ``None``
-    if the answer bore no Date.
-    """
-
-    @property
-    def begun(self) -> float | None: ...
-    @property
-    def runs(self) -> Sequence[ListedRun]: ...
 
 
 def shows(word: str, title: str) -> bool:
@@ -147,14 +116,14 @@ def _may_be_mistaken(record: Record, other: Record) -> bool:
 # ---------------------------------------------------------------- one look
 
 
-def floor_of(record: Record, listing: Listing, since_sending: float) -> float | None:
+def floor_of(record: Record, listing: WorkflowRuns, since_sending: float) -> float | None:
     """GitHub's time before which our run was not created."""
     if record.floor is not None or listing.begun is None:
         return record.floor
     return listing.begun - since_sending - UNKNOWN_SLACK
 
 
-def eligible(run: ListedRun, record: Record, floor: float | None, others_runs: Collection[int]) -> bool:
+def eligible(run: WorkflowRun, record: Record, floor: float | None, others_runs: Collection[int]) -> bool:
     """Whether ``run`` may be the one that ``record`` started."""
     foreign = any(found != record.marker for found in _FOREIGN_MARKER.findall(run.title))
     return (
@@ -186,7 +155,7 @@ def time_left(record: Record, settle: float, now: float, begun: float | None = N
 class Look:
     """One listing, and what it means for one record."""
 
-    def __init__(self, record: Record, listing: Listing, others: Others, *, settle: float, now: float) -> None:
+    def __init__(self, record: Record, listing: WorkflowRuns, others: Others, *, settle: float, now: float) -> None:
         self.record = record
         self.others = others
         since_sending = now - (record.sending_at or 0.0)
@@ -212,7 +181,7 @@ class Look:
         return after_204 and bool(self.others.rivals)
 
 
-def _settled(record: Record, listing: Listing, settle: float) -> bool:
+def _settled(record: Record, listing: WorkflowRuns, settle: float) -> bool:
     """Whether S has surely passed since the 204, by GitHub's clock."""
     if listing.begun is None or record.answered_date is None:
         return False
@@ -284,7 +253,7 @@ RULES: Final = (
 )  # fmt: skip
 
 
-def attribute(record: Record, listing: Listing, others: Others, *, settle: float, now: float) -> Event:
+def attribute(record: Record, listing: WorkflowRuns, others: Others, *, settle: float, now: float) -> Event:
     """What ``listing`` proves about a record that looks for its run.
 
     :param record: in `accepted_without_id` or `unknown`.
@@ -300,7 +269,7 @@ def attribute(record: Record, listing: Listing, others: Others, *, settle: float
     return Looked(seen=look.seen, floor=look.floor)
 
 
-def find_marker(record: Record, listing: Listing, others_runs: Collection[int] = ()) -> FoundByMarker | None:
+def find_marker(record: Record, listing: WorkflowRuns, others_runs: Collection[int] = ()) -> FoundByMarker | None:
     """The late look for the marker, of a record that ended without a run."""
     fresh = [run for run in listing.runs if eligible(run, record, record.floor, others_runs)]
     known = _union(record, (*record.seen, *record.candidates), fresh, others_runs)
@@ -309,7 +278,7 @@ def find_marker(record: Record, listing: Listing, others_runs: Collection[int] =
 
 
 def _union(
-    record: Record, before: Iterable[Candidate], fresh: Iterable[ListedRun], others_runs: Collection[int]
+    record: Record, before: Iterable[Candidate], fresh: Iterable[WorkflowRun], others_runs: Collection[int]
 ) -> tuple[Candidate, ...]:
     """All candidates of all listings: one that a listing omits, as a lagging replica does, is not forgotten."""
     known = {candidate.id: candidate for candidate in before if candidate.id not in others_runs}

@@ -3,7 +3,7 @@
 from collections.abc import Collection, Iterable
 from typing import Any
 
-from gha_step.github.run_pages import WorkflowRun, WorkflowRuns
+from gha_step.contract.listing import WorkflowRun, WorkflowRuns
 from gha_step.ledger.attribution import Others, attribute
 from gha_step.ledger.keys import marker_of
 from gha_step.ledger.record import Record, State

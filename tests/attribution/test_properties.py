@@ -10,7 +10,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gha_step.github.run_pages import WorkflowRuns
+from gha_step.contract.listing import WorkflowRuns
 from gha_step.ledger.attribution import DATE_SLACK
 from gha_step.ledger.record import Record, State
 from gha_step.ledger.transitions import Looked, advance

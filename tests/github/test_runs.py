@@ -6,10 +6,11 @@ from typing import Any, Final
 
 import pytest
 
+from gha_step.contract.listing import WorkflowRun
 from gha_step.contract.secret import Token
 from gha_step.github.errors import Unclear
 from gha_step.github.messages import LONGEST_WITH_SECRETS, Answer, enterprise_version
-from gha_step.github.run_pages import WorkflowRun, runs_page, user_login
+from gha_step.github.run_pages import runs_page, user_login
 from tests.github.answers import answer, workflow
 from tests.support.rows import each_row
 

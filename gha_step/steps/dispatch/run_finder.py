@@ -7,10 +7,10 @@ import threading
 from typing import Final
 
 from gha_step.contract.errors import LedgerError
+from gha_step.contract.listing import WorkflowRuns
 from gha_step.contract.memory import Memory
 from gha_step.github.errors import GitHubError, RateLimited, Refused, Unclear, Unreachable
 from gha_step.github.listings import Listings
-from gha_step.github.run_pages import WorkflowRuns
 from gha_step.ledger.attribution import Others, attribute, find_marker, others_of, shows, time_left, with_evidence
 from gha_step.ledger.record import Owner, Record, State
 from gha_step.ledger.transitions import AnswerLost, Indistinguishable, NothingFound, OwnerGone, OwnersEvent
