@@ -1,11 +1,11 @@
 """Works off what records owe, in every state, from the ledger alone: one process at a time does it for all.
 
-It knows no kind of duty: each has a handler, which does one record's next step and says when the one after it is due.
+It knows no kind of duty: a handler does one record's next step and says when the one after it is due.
 """
 
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from typing import Final, Protocol
 
 from gha_step.contract.errors import LedgerError, LedgerUnavailable, StepError
@@ -97,15 +97,15 @@ class Duties:
         self,
         *,
         store: Store,
-        handlers: Sequence[Handler],
+        handler: Handler,
         leader: Leader,
         clock: Clock,
         workers: Callable[[int, str], Workers],
         owed: Callable[[], Iterable[Record]] | None = None,
     ) -> None:
-        self.store = store
+        self._store = store
         self._owed = owed or store.owed
-        self._handlers = handlers
+        self._handler = handler
         self._leader = leader
         self._clock = clock
         self._workers = workers(AT_ONCE + 8, "duty")
@@ -147,8 +147,7 @@ class Duties:
                     trouble = str(error)
                 if self._clock.monotonic() >= next_minute:
                     next_minute = self._clock.monotonic() + 60.0
-                    for handler in self._handlers:
-                        self._workers.spawn(handler.each_minute)
+                    self._workers.spawn(self._handler.each_minute)
             elif self._projects:
                 self._let_go()
             self._bell.wait(rung, pause)
@@ -183,7 +182,7 @@ class Duties:
         with self._lock:
             before = set(self._projects)
         for record in self._owed():
-            if not any(handler.owes(record) for handler in self._handlers):
+            if not self._handler.owes(record):
                 continue  # another process's to do
             listed.add(record.key)
             counts[record.state] += 1
@@ -202,25 +201,22 @@ class Duties:
         if project is None or self._stopped or not self.leads:
             return None
         try:
-            record = self.store.read(project, key)
-            owed = record is not None and [one for one in self._handlers if one.owes(record)]
-            pauses = [pause for one in owed or () if (pause := one.turn(record)) is not None]  # type: ignore[arg-type]
+            record = self._store.read(project, key)
+            pause = None if record is None or not self._handler.owes(record) else self._handler.turn(record)
         except LedgerUnavailable as error:
             return error.retry_after
         except LedgerError as error:
             log.error("%s", error)
             return 600.0
-        if pauses:
-            return min(pauses)
-        self._drop(key)
-        return None
+        if pause is None:
+            self._drop(key)
+        return pause
 
     def _drop(self, key: str) -> None:
         with self._lock:
             self._projects.pop(key, None)
         self._rounds.forget(key)
-        for handler in self._handlers:
-            handler.forget(key)
+        self._handler.forget(key)
 
     def _let_go(self) -> None:
         """Another process leads: it knows nothing of what this one remembers, and asks anew."""

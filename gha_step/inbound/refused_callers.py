@@ -25,10 +25,10 @@ class RefusedCallers:
         self._telemetry.refused_callers.add(wire)
         self.refused(peer, why, whose)
 
-    def malformed(self, wire: str, peer: str, why: object, whose: dict[str, Any] | None = None) -> None:
-        """A call holds nothing that can be executed. ``wire`` and ``whose`` as above."""
+    def malformed(self, wire: str, peer: str, why: object) -> None:
+        """A call holds nothing that can be executed. ``wire`` as above."""
         self._telemetry.malformed_calls.add(wire)
-        self.refused(peer, why, whose)
+        self.refused(peer, why)
 
     def refused(self, peer: str, why: object, whose: dict[str, Any] | None = None) -> None:
         """A call could not be executed as it came."""

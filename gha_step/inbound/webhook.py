@@ -10,11 +10,11 @@ https://docs.github.com/en/webhooks/webhook-events-and-payloads#workflow_run.
 import asyncio
 import hashlib
 import hmac
-from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any, Final
 
 from gha_step.contract.json_text import parse_json
+from gha_step.contract.memory import Memory
 from gha_step.contract.secret import Token
 from gha_step.contract.values import as_segment
 from gha_step.inbound.bearer import TokenFileError, only
@@ -54,7 +54,7 @@ class Webhook:
         self._telemetry = telemetry
         self._refused = refused
         self._receiving = 0
-        self._hinted: OrderedDict[int, float] = OrderedDict()  # when, by the loop's clock; it may be to come
+        self._hinted: Memory[int, float] = Memory(MOST_RUNS)  # when, by the loop's clock; it may be to come
         self._coming: dict[int, Hint] = {}  # what is said then
 
     def owns(self, raw_path: bytes) -> bool:
@@ -121,9 +121,6 @@ class Webhook:
             self._coming[hint.run_id] = hint._replace(ended=hint.ended or coming.ended)
             return
         self._hinted[hint.run_id] = at = max(now, last + APART)
-        self._hinted.move_to_end(hint.run_id)
-        if len(self._hinted) > MOST_RUNS:
-            self._hinted.popitem(last=False)
         if at > now:
             self._coming[hint.run_id] = hint
             loop.call_at(at, lambda: self._hint(self._coming.pop(hint.run_id, hint)))

@@ -109,7 +109,7 @@ class AbortParts:
         )
         duties = Duties(
             store=self._store,
-            handlers=[aborts],
+            handler=aborts,
             leader=leader,
             clock=self._clock,
             workers=self._workers,

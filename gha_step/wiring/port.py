@@ -84,7 +84,7 @@ class PortParts:
         github = self._made_github(core, waiting)
         self.reports = self._made_reports(core, github, waiting)
         core.waking.listen(self.reports.heard)
-        self.duties = Duties(store=store, handlers=[self.reports], leader=leader, clock=clock, workers=workers)
+        self.duties = Duties(store=store, handler=self.reports, leader=leader, clock=clock, workers=workers)
         self.intake = self._made_intake(core, github)
         self._kafka: Kafka | None = None
         self._claims: Claims | None = None

@@ -12,6 +12,20 @@ from gha_step.runtime import SystemClock, ThreadWorkers
 from tests.support.clock import LONG, eventually
 
 
+class Nothing:
+    """A kind of duty that no record has."""
+
+    def owes(self, record: Record) -> bool:
+        return False
+
+    def turn(self, record: Record) -> float | None:
+        return None
+
+    def forget(self, key: str) -> None: ...
+
+    def each_minute(self) -> None: ...
+
+
 def test_a_listing_that_fails_in_an_unexpected_way_is_tried_again(tmp_path: Path) -> None:
     asked: list[int] = []
 
@@ -22,7 +36,9 @@ def test_a_listing_that_fails_in_an_unexpected_way_is_tried_again(tmp_path: Path
         return iter(())
 
     with closing(SqliteStore(tmp_path / "ledger.db")) as store:
-        duties = Duties(store=store, handlers=[], leader=Alone(), clock=SystemClock(), workers=ThreadWorkers, owed=owed)
+        duties = Duties(
+            store=store, handler=Nothing(), leader=Alone(), clock=SystemClock(), workers=ThreadWorkers, owed=owed
+        )
         running = ThreadWorkers(1, "run").spawn(duties.run)
 
         def listed_again() -> bool:

@@ -112,7 +112,7 @@ class AbortSchedule(Schedule):
             count=lambda outcome: self.kernel.note(f"closed: {outcome}"),
         )
         leader = SimLeader(self.cell, process.name, clock)
-        duties = Duties(store=core.store, handlers=[aborts], leader=leader, clock=clock, workers=lambda *_: workers)
+        duties = Duties(store=core.store, handler=aborts, leader=leader, clock=clock, workers=lambda *_: workers)
         self.kernel.spawn(process, duties.run)
 
     def _is_over(self, promotion: Promotion) -> bool:

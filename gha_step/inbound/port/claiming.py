@@ -5,7 +5,7 @@ Source: port.md rule 9.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Final, TypeAlias
+from typing import Final
 
 from gha_step.inbound.port.errors import LoginRefused, Lost, PortError, Refused
 from gha_step.inbound.port.messages import Kind
@@ -63,10 +63,7 @@ class Pace:
         return replace(self, due={**self.due, kind: due}, lost={**self.lost, kind: lost})
 
 
-Next: TypeAlias = Claim | Wait
-
-
-def next_claim(pace: Pace, places: Places, now: float, rules: Rules) -> Next:
+def next_claim(pace: Pace, places: Places, now: float, rules: Rules) -> Claim | Wait:
     """What to do now. Of two kinds that are due, the one that has been for longer."""
     kind = min(pace.due, key=lambda kind: pace.due[kind])
     if pace.due[kind] > now:

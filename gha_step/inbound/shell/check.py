@@ -28,12 +28,11 @@ CONFIGS: Final[dict[str, type[ConfigModel]]] = {
 _TASK_VARIABLES: Final = {"secretName", "serviceURL"}  # of deploy/tasks, besides the fields of the config
 _NEEDED: Final = ("repoURL", "owner", "repo", "workflowFile", "ref", "correlationInput")  # to compare a dispatch
 _OF_A_STEP: Final = frozenset({"as", "config", "continueOnError", "if", "retry", "task", "uses", "vars"})
-_TEMPLATE: Final[Path] = ("spec", "promotionTemplate", "spec", "steps")
 _STEPS: Final[dict[str, Path]] = {  # where each kind of Kargo's objects has its steps
     "Promotion": ("spec", "steps"),
     "PromotionTask": ("spec", "steps"),
     "ClusterPromotionTask": ("spec", "steps"),
-    "Stage": _TEMPLATE,
+    "Stage": ("spec", "promotionTemplate", "spec", "steps"),
 }
 
 
@@ -311,8 +310,11 @@ def _comparable(kind: str, config: dict[str, Any], line: int, subject: str, *, a
 
 
 def _fillable(config: Mapping[str, Any], *, alone: bool) -> dict[str, Any]:
-    """The config with a text in the place of each expression, and with the token that `gha-step run` brings."""
-    given: dict[str, Any] = _without_expressions(dict(config))
+    """The config with a text in the place of each expression below its fields, and with the token of `gha-step run`."""
+    given = {
+        name: {key: "x" if is_open(one) else one for key, one in inner.items()} if isinstance(inner, dict) else inner
+        for name, inner in config.items()
+    }
     if alone and "repoURL" not in config and "credentials" not in config:
         given["credentials"] = {"secretName": "token"}
     return given
@@ -345,13 +347,3 @@ def _together(config: dict[str, Any]) -> Iterator[tuple[Path, str]]:
     except ConfigError as error:
         field, _, words = str(error).partition(": ")
         yield tuple(field.split(".")[1:]), words
-
-
-def _without_expressions(value: Any) -> Any:
-    """The same, below the fields themselves, with a text in the place of each expression."""
-    if not isinstance(value, dict):
-        return value
-    return {
-        name: {key: "x" if is_open(one) else one for key, one in inner.items()} if isinstance(inner, dict) else inner
-        for name, inner in value.items()
-    }

@@ -14,9 +14,8 @@ from gha_step.inbound.shell.yaml_lines import Path
 EXPRESSION: Final = "${{"
 LONGEST: Final = 100_000  # characters that are put in the place of expressions; GitHub takes 65,535 of inputs
 _NAME: Final = re.compile(r"\$\{\{\s*((?:vars|ctx)\.[A-Za-z_][\w-]*)\s*\}\}")
-_DECLARED: Final[
-    dict[str, tuple[Path, ...]]
-] = {  # where each kind of Kargo's objects has its variables; the later ones win
+# Where each kind of Kargo's objects has its variables; the later ones win.
+_DECLARED: Final[dict[str, tuple[Path, ...]]] = {
     "Promotion": (("spec", "vars"),),
     "PromotionTask": (("spec", "vars"),),
     "ClusterPromotionTask": (("spec", "vars"),),
