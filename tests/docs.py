@@ -138,6 +138,11 @@ BOUNDS: Final = (  # what, the module below gha_step, its constant, and the unit
     ("a name quoted in a message", "github.messages", "LONGEST_TEXT", "characters"),
     ("a link", "github.messages", "LONGEST_LINK", "characters"),
     ("runs in one listing", "github.listings", "MOST_RUNS", ""),
+    ("a workflow's outputs", "github.artifacts", "MAX_OBJECT", "B"),
+    ("Port's response", "inbound.port.client", "MAX_BODY", "B"),
+    ("… with a listing or claimed runs", "inbound.port.client", "MAX_LISTING", "B"),
+    ("a Kafka message", "inbound.port.messages", "MAX_MESSAGE", "B"),
+    ("values and keys in a message or response of Port", "inbound.port.wire_json", "MOST_VALUES", ""),
     ("jobs read of one run", "github.run_reader", "MOST_JOBS", ""),
     ("a response of the API server", "kube", "MAX_ANSWER", "B"),
     ("… a Lease that orders dispatches", "ledger.kubernetes", "MOST_LEASE", "B"),
@@ -193,6 +198,12 @@ TESTED: Final = {  # by the test that shows it: the bounds
     "github/test_listings.py": (
         "github.listings.KEPT",
         "github.listings.MOST_RUNS",
+    ),
+    "inbound/port/test_claims.py": ("inbound.port.client.MAX_LISTING",),
+    "inbound/port/test_client.py": ("inbound.port.client.MAX_BODY",),
+    "inbound/port/test_messages.py": (
+        "inbound.port.messages.MAX_MESSAGE",
+        "inbound.port.wire_json.MOST_VALUES",
     ),
     "inbound/test_connections.py": (
         "inbound.connections.UNPROVED",
@@ -279,7 +290,10 @@ TESTED: Final = {  # by the test that shows it: the bounds
         "github.messages.LONGEST_TEXT",
         "github.messages.LONGEST_LINK",
     ),
-    "wait/test_outputs.py": ("steps.wait.run_poller.KEPT_OUTPUTS",),
+    "wait/test_outputs.py": (
+        "steps.wait.run_poller.KEPT_OUTPUTS",
+        "github.artifacts.MAX_OBJECT",
+    ),
 }
 ROOT: Final = Path(__file__).resolve().parents[1]
 PART: Final = re.compile(r"(<!-- generated: ([a-z-]+) -->\n).*?(<!-- end -->)", re.DOTALL)

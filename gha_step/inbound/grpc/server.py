@@ -87,7 +87,7 @@ OPTIONS: Final = (
     ("grpc.max_allowed_incoming_connections", MAX_CONNECTIONS),
     ("grpc.server_handshake_timeout_ms", 10_000),
     ("grpc.http2.bdp_probe", 0),  # otherwise a connection is trusted with more the faster it sends
-    ("grpc.http2.lookahead_bytes", 1 << 16),
+    ("grpc.http2.lookahead_bytes", 1 << 12),  # of each call that is not read yet
 )
 # Client certificates are checked once per connection: after a while clients have to show one of the current authority.
 AGED: Final = (

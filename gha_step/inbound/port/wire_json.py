@@ -8,8 +8,9 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any, Final, NoReturn
 
-from gha_step.contract.json_text import compact_json
+from gha_step.contract.json_text import compact_json, has_more_values
 
+MOST_VALUES: Final = 500_000  # and keys; a thousand runs have some 200,000
 DEEPEST: Final = 100  # levels; Port's own messages have about ten
 
 
@@ -44,8 +45,10 @@ _DECODER: Final = json.JSONDecoder(
 def read_json(raw: bytes) -> Any:
     """The value of a JSON document: `JsonObject`, list, str, `Number`, bool or None.
 
-    :raises ValueError: it is none, not UTF-8, or nested too deeply; the text quotes nothing of it.
+    :raises ValueError: it is none, not UTF-8, nested too deeply or of too many values; the text quotes nothing of it.
     """
+    if has_more_values(raw, MOST_VALUES):
+        raise ValueError(f"of more than {MOST_VALUES:,} values")
     try:
         value = _DECODER.decode(raw.decode())
         if _too_deep(value):

@@ -15,6 +15,7 @@ from gha_step.inbound.port.client import PortClient, PortCredentials, port_endpo
 from gha_step.inbound.port.errors import Limited, LoginRefused, Lost, NotSent, Refused
 from gha_step.inbound.port.messages import PortRun, of_claimed_node, of_claimed_run
 from gha_step.inbound.port.reports import Line, NodeAtPort, node_at_port
+from gha_step.inbound.port.wire_json import MOST_VALUES
 from gha_step.runtime import ThreadWorkers
 from tests.support.clock import VirtualClock, eventually
 
@@ -258,7 +259,11 @@ def test_an_endless_answer_is_cut_off(api: PortApi, port: Port) -> None:
         api.read_run("r_1")
 
 
-@pytest.mark.parametrize("body", [b"", b"<html>", b"[]", b'{"runs":7}', b'{"ok":true}'])
+@pytest.mark.parametrize(
+    "body",
+    [b"", b"<html>", b"[]", b'{"runs":7}', b'{"ok":true}', b'{"runs":[' + b"[]," * MOST_VALUES + b"[]]}"],
+    ids=lambda body: str(body[:20]),
+)
 def test_odd_answers_count_as_lost(api: PortApi, port: Port, body: bytes) -> None:
     port.faults.add(FaultAnswer(Response(200, (), body)), "list-runs")
     port.faults.add(FaultAnswer(Response(200, (), body)), "get-run")

@@ -19,7 +19,7 @@ from gha_step.inbound.port.messages import (
     of_claimed_run,
     of_message,
 )
-from gha_step.inbound.port.wire_json import Number, compact, doubled, read_json
+from gha_step.inbound.port.wire_json import MOST_VALUES, Number, compact, doubled, read_json
 from tests.support.rows import each_row
 
 
@@ -150,6 +150,7 @@ def test_a_missing_org_is_left_to_the_settings(written: bytes) -> None:
         b'{"a":NaN}',
         b"[" * 5000 + b"]" * 5000,
         b" " * (MAX_MESSAGE + 1),
+        v2(head='"x":[' + "[]," * MOST_VALUES + "[]],"),
         v2(run=""),
         v2(run="r_../x"),
         v2(run="x" * 100),
