@@ -19,9 +19,6 @@ REPO_URL: Final = "repoURL"
 SKIP_VERIFY: Final = "insecureSkipTLSVerify"
 
 
-ELSEWHERE: Final = {"retry": "stands beside config, not in it"}
-
-
 def _no_null(value: object) -> object:
     if value is None:
         raise refusal("must be an object, but is null")
@@ -65,7 +62,7 @@ class RepositoryByUrl(NamedTuple):
 class RepositoryConfig(ConfigModel):
     """The repository of a step."""
 
-    elsewhere: ClassVar[Mapping[str, str]] = ELSEWHERE
+    elsewhere: ClassVar[Mapping[str, str]] = {"retry": "stands beside config, not in it"}
 
     repo_url: Annotated[RepoUrl | None, BeforeValidator(_repo_url, json_schema_input_type=str)] = Field(
         default=None,

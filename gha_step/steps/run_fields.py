@@ -1,7 +1,7 @@
 """Which run a step is about, how often it looks and what it knows: fields that step kinds for runs share. Pure."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from decimal import Decimal
 from typing import Annotated, ClassVar, Final
 
@@ -11,18 +11,12 @@ from gha_step.contract.duration import parse_duration
 from gha_step.contract.quoting import quoted
 from gha_step.contract.result import Output
 from gha_step.contract.values import EXACT_FLOAT, refusal
-from gha_step.steps import repository
 from gha_step.steps.repository import RepositoryConfig
 
 DEFAULT_POLL_INTERVAL: Final = "10s"
 MAX_POLL_INTERVAL: Final = 86_400.0  # seconds: beyond some centuries a host cannot even read our retryAfter
 MAX_RUN_ID: Final = 2**63 - 1  # GitHub's IDs are int64
 
-ELSEWHERE: Final = {
-    **repository.ELSEWHERE,
-    "timeout": "is not a field of this step: Kargo ends a step by retry.timeout, which stands beside config: "
-    "retry: {timeout: 30m}",
-}
 _DIGITS: Final = re.compile(r"[0-9]{1,19}(\.0+)?", re.ASCII)
 _SCIENTIFIC: Final = re.compile(r"[0-9](\.[0-9]{1,17})?[eE]\+?[0-9]{1,2}", re.ASCII)  # Go's %v of a float64
 
@@ -58,35 +52,41 @@ def _exact_integer(value: object) -> int | None:
             return None
 
 
-def as_duration(value: object, default: str, most: float) -> float:
-    """Seconds of a positive Go duration, at most ``most``. :raises PydanticCustomError: a ValueError; it is none."""
-    if not isinstance(value, str):
-        raise refusal(f'{quoted(value)} is not a string; write a Go duration in quotes, such as "10s" or "1m30s"')
-    try:
-        seconds = parse_duration(value.strip())
-    except ValueError as error:
-        raise refusal(f"{quoted(value)} is not a duration; {error}") from None
-    if seconds <= 0:
-        raise refusal(f"{quoted(value)} is too short; it must be longer than 0s, and the default is {default}")
-    if seconds > most:
-        raise refusal(f"{quoted(value)} is too long; the maximum is {most / 3600:.0f}h")
-    return seconds
+def duration(default: str, most: float) -> Callable[[object], float]:
+    """Reads the seconds of a positive Go duration, at most ``most``."""
 
+    def read(value: object) -> float:
+        if not isinstance(value, str):
+            raise refusal(f'{quoted(value)} is not a string; write a Go duration in quotes, such as "10s" or "1m30s"')
+        try:
+            seconds = parse_duration(value.strip())
+        except ValueError as error:
+            raise refusal(f"{quoted(value)} is not a duration; {error}") from None
+        if seconds <= 0:
+            raise refusal(f"{quoted(value)} is too short; it must be longer than 0s, and the default is {default}")
+        if seconds > most:
+            raise refusal(f"{quoted(value)} is too long; the maximum is {most / 3600:.0f}h")
+        return seconds
 
-def _interval(value: object) -> float:
-    return as_duration(value, DEFAULT_POLL_INTERVAL, MAX_POLL_INTERVAL)
+    return read
 
 
 class RunConfig(RepositoryConfig):
     """The run of a step, and how often it looks at it."""
 
-    elsewhere: ClassVar[Mapping[str, str]] = ELSEWHERE
+    elsewhere: ClassVar[Mapping[str, str]] = {
+        **RepositoryConfig.elsewhere,
+        "timeout": "is not a field of this step: Kargo ends a step by retry.timeout, which stands beside config: "
+        "retry: {timeout: 30m}",
+    }
     run_id: Annotated[int, BeforeValidator(_run_id, json_schema_input_type=int | str)] = Field(
         alias="runID",
         description="ID of the workflow run: `${{ quote(outputs['dispatch-deployment'].runID) }}`. Quote it: "
         "kargo-extended cannot pass integers.",
     )
-    poll_interval: Annotated[float, BeforeValidator(_interval, json_schema_input_type=str)] = Field(
+    poll_interval: Annotated[
+        float, BeforeValidator(duration(DEFAULT_POLL_INTERVAL, MAX_POLL_INTERVAL), json_schema_input_type=str)
+    ] = Field(
         default=DEFAULT_POLL_INTERVAL,  # as a template would write it
         validate_default=True,
         alias="pollInterval",

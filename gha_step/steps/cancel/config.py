@@ -5,7 +5,7 @@ from typing import Annotated, Final
 from pydantic import BeforeValidator, Field
 
 from gha_step.ledger.cancels import WORKFLOW
-from gha_step.steps.run_fields import RunConfig, as_duration
+from gha_step.steps.run_fields import RunConfig, duration
 
 KIND: Final = WORKFLOW
 OFF: Final = "off"
@@ -13,7 +13,7 @@ MAX_FORCE: Final = 86_400.0  # seconds
 
 
 def _force(value: object) -> float | None:
-    return None if value == OFF else as_duration(value, OFF, MAX_FORCE)
+    return None if value == OFF else duration(OFF, MAX_FORCE)(value)
 
 
 class CancelWorkflowConfig(RunConfig):

@@ -11,7 +11,7 @@ from gha_step.contract.json_text import parse_json
 from gha_step.contract.quoting import quoted
 from gha_step.contract.result import Sent
 from gha_step.contract.values import ConfigModel, Switch, Text, refusal
-from gha_step.steps.run_fields import RunConfig, RunOutput, as_duration
+from gha_step.steps.run_fields import RunConfig, RunOutput, duration
 
 KIND: Final = "gha-wait-for-workflow"
 DEFAULT_ARTIFACT: Final = "kargo-outputs"
@@ -31,10 +31,6 @@ def _conclusion(value: object) -> object:
     close = get_close_matches(value.strip().lower(), known, n=1) if isinstance(value, str) else []
     advice = f"did you mean {close[0]}?" if close else ANY_IN_A_CONFIG
     raise refusal(f"{quoted(value)} is not one of {', '.join(known)}; {advice}")
-
-
-def _grace(value: object) -> float:
-    return as_duration(value, "none", MAX_GRACE)
 
 
 def _jobs(value: object) -> object:
@@ -93,7 +89,7 @@ class WaitForWorkflowConfig(RunConfig):
         "Write each job's full name, `deploy / release` in a called workflow; for a matrix, the name before the "
         "bracket. Without it the step waits for the whole run.",
     )
-    rerun_grace: Annotated[float, BeforeValidator(_grace, json_schema_input_type=str)] = Field(
+    rerun_grace: Annotated[float, BeforeValidator(duration("none", MAX_GRACE), json_schema_input_type=str)] = Field(
         default_factory=float,  # none, which nobody can write
         alias="rerunGrace",
         description="After a failure, wait this long for somebody to re-run it: a Go duration, at most `1h`. Without "
