@@ -1,6 +1,7 @@
 """The Kubernetes client: one request on the wire per call, and what each answer means to a caller."""
 
 import contextlib
+import functools
 import logging
 import threading
 import time
@@ -31,7 +32,7 @@ from gha_step.kube import (
     connect,
 )
 from gha_step.large_answers import ROOM, SHARE, SMALL
-from gha_step.runtime import Clock, SystemClock
+from gha_step.runtime import SystemClock
 from tests.support.api_server import (
     ApiServer,
     Scripted,
@@ -48,7 +49,7 @@ from tests.support.api_server import (
 )
 from tests.support.certificates import Authority
 from tests.support.clock import LONG, VirtualClock, eventually, soon
-from tests.support.cluster import Cluster, write_kubeconfig
+from tests.support.cluster import Cluster, api_at, write_kubeconfig
 
 OBJECTS: Final = "/apis/gha-step.dev/v1/namespaces/project-a/workflowdispatches"
 OBJECT: Final = f"{OBJECTS}/one"
@@ -95,11 +96,7 @@ def _no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name.upper(), raising=False)
 
 
-def client(
-    url: str, folder: Path, token: str | None = BEARER, timeout: float = LONG, clock: Clock | None = None
-) -> KubeApi:
-    kubeconfig = write_kubeconfig(folder / "kubeconfig", url, token=token)
-    return connect({"KUBECONFIG": str(kubeconfig)}, clock or SystemClock(), timeout=timeout)
+client = functools.partial(api_at, token=BEARER)
 
 
 @pytest.fixture

@@ -11,11 +11,8 @@ import pytest
 from gha_step.credentials.directory import DirectorySecrets
 from gha_step.credentials.kubernetes import KubernetesSecrets
 from gha_step.credentials.secrets import SecretReader
-from gha_step.kube import connect
-from gha_step.runtime import SystemClock
 from tests.support.api_server import ApiServer, as_secret, serving
-from tests.support.clock import LONG
-from tests.support.cluster import Cluster, write_kubeconfig
+from tests.support.cluster import Cluster, api_at
 
 
 class Home(Protocol):
@@ -61,10 +58,7 @@ class StandIn:
 
     def __init__(self, server: ApiServer, folder: Path) -> None:
         self._server = server
-        kubeconfig = write_kubeconfig(folder / "kubeconfig", server.url)
-        self.reader: SecretReader = KubernetesSecrets(
-            connect({"KUBECONFIG": str(kubeconfig)}, SystemClock(), timeout=LONG)
-        )
+        self.reader: SecretReader = KubernetesSecrets(api_at(server.url, folder))
 
     def put(self, name: str, data: Mapping[str, bytes]) -> None:
         self._server.objects[self._path(name)] = as_secret(name, data)

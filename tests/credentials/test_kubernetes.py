@@ -12,8 +12,7 @@ import pytest
 
 from gha_step.contract.errors import CredentialsError, SecretsUnavailable
 from gha_step.credentials.kubernetes import KubernetesSecrets
-from gha_step.kube import connect
-from gha_step.runtime import Clock, SystemClock
+from gha_step.runtime import Clock
 from gha_step.shared_reads import SharedReads
 from tests.support.api_server import (
     ApiServer,
@@ -27,7 +26,7 @@ from tests.support.api_server import (
     status,
 )
 from tests.support.clock import LONG, VirtualClock, eventually
-from tests.support.cluster import Cluster, write_kubeconfig
+from tests.support.cluster import Cluster, api_at
 from tests.support.denials import told_at_last
 
 PATH = "/api/v1/namespaces/project-a/secrets/github"
@@ -39,8 +38,7 @@ SUBJECT = "system:serviceaccount:project-a:default"
 def reader(server: ApiServer, folder: Path, timeout: float = LONG, clock: Clock | None = None) -> KubernetesSecrets:
     """Under the identity that ``BEARER`` stands for."""
     server.users = {BEARER: SUBJECT}
-    kubeconfig = write_kubeconfig(folder / "kubeconfig", server.url, token=BEARER)
-    return KubernetesSecrets(connect({"KUBECONFIG": str(kubeconfig)}, clock or SystemClock(), timeout=timeout))
+    return KubernetesSecrets(api_at(server.url, folder, BEARER, clock, timeout))
 
 
 def _waiting(future: Any) -> int:

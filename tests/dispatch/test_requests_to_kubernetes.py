@@ -5,13 +5,10 @@ from pathlib import Path
 import pytest
 
 from gha_step.credentials.kubernetes import KubernetesSecrets
-from gha_step.kube import connect
 from gha_step.ledger.keys import step_key
 from gha_step.ledger.kubernetes import RECORDS, KubernetesStore
-from gha_step.runtime import SystemClock
 from tests.support.api_server import ApiServer, answer, as_secret, status, stores
-from tests.support.clock import LONG
-from tests.support.cluster import write_kubeconfig
+from tests.support.cluster import api_at
 from tests.support.core import Program, Start
 
 SECRET = "/api/v1/namespaces/demo/secrets/github"
@@ -22,9 +19,7 @@ ALL = RECORDS.path("demo")
 def program(process: Start, server: ApiServer, secrets: Path, tmp_path: Path) -> Program:
     data = {file.name: file.read_bytes() for file in (secrets / "demo" / "github").iterdir()}
     server.objects[SECRET] = as_secret("github", data)
-    api = connect(
-        {"KUBECONFIG": str(write_kubeconfig(tmp_path / "kubeconfig", server.url))}, SystemClock(), timeout=LONG
-    )
+    api = api_at(server.url, tmp_path)
     return process(store=KubernetesStore(api, None), secrets=KubernetesSecrets(api))
 
 

@@ -11,11 +11,11 @@ from gha_step.contract.errors import CredentialsError, SecretsUnavailable
 from gha_step.credentials.directory import DirectorySecrets
 from gha_step.credentials.kubernetes import MOST_LABELLED, MOST_LISTED, KubernetesSecrets
 from gha_step.credentials.secrets import LabelledSecret, SecretReader
-from gha_step.kube import KubeApi, connect
-from gha_step.runtime import Clock, SystemClock
+from gha_step.kube import KubeApi
+from gha_step.runtime import Clock
 from tests.support.api_server import ApiServer, Scripted, answer, as_secret, reset, status
-from tests.support.clock import LONG, VirtualClock
-from tests.support.cluster import write_kubeconfig
+from tests.support.clock import VirtualClock
+from tests.support.cluster import api_at
 from tests.support.denials import told_at_last
 from tests.support.secrets import write_secret
 
@@ -24,9 +24,8 @@ SUBJECT = "system:serviceaccount:demo:default"
 PATH = "/api/v1/namespaces/demo/secrets"
 
 
-def in_cluster(server: ApiServer, folder: Path, clock: Clock | None = None, timeout: float = LONG) -> KubernetesSecrets:
-    kubeconfig = write_kubeconfig(folder / "kubeconfig", server.url)
-    return KubernetesSecrets(connect({"KUBECONFIG": str(kubeconfig)}, clock or SystemClock(), timeout=timeout))
+def in_cluster(server: ApiServer, folder: Path, clock: Clock | None = None) -> KubernetesSecrets:
+    return KubernetesSecrets(api_at(server.url, folder, clock=clock))
 
 
 def listing(*secrets: Mapping[str, Any], after: str = "") -> Mapping[str, Any]:

@@ -15,11 +15,10 @@ from gha_step.credentials.directory import DirectorySecrets
 from gha_step.credentials.kubernetes import KubernetesSecrets
 from gha_step.credentials.secrets import SecretReader
 from gha_step.inbound.rest.project_tokens import APART, KEPT, MAX_READS, ProjectTokens
-from gha_step.kube import connect
-from gha_step.runtime import Clock, SystemClock, ThreadWorkers
+from gha_step.runtime import Clock, ThreadWorkers
 from tests.support.api_server import ApiServer, answer, as_secret, silent, status
 from tests.support.clock import LONG, VirtualClock, soon
-from tests.support.cluster import Cluster, write_kubeconfig
+from tests.support.cluster import Cluster, api_at
 from tests.support.loops import in_a_loop
 from tests.support.secrets import write_secret
 
@@ -65,10 +64,8 @@ class Files:
 class Objects:
     def __init__(self, server: ApiServer, folder: Path, clock: Clock | None = None) -> None:
         self._server = server
-        kubeconfig = write_kubeconfig(folder / "kubeconfig", server.url)
-        api = connect({"KUBECONFIG": str(kubeconfig)}, clock or SystemClock(), timeout=LONG)
-        self.api = api
-        self.reader: SecretReader = KubernetesSecrets(api)
+        self.api = api_at(server.url, folder, clock=clock)
+        self.reader: SecretReader = KubernetesSecrets(self.api)
 
     def put(self, **data: bytes) -> None:
         self._server.objects[PATH] = as_secret("gha-step", data)

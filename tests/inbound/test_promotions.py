@@ -12,13 +12,11 @@ from gha_step.contract.errors import Unavailable
 from gha_step.credentials.kubernetes import KubernetesSecrets
 from gha_step.emulator import EXAMPLE_TOKEN, GitHub, Hold
 from gha_step.inbound.promotions import API, NoPromotion, Promotions
-from gha_step.kube import connect
-from gha_step.runtime import SystemClock
 from tests.inbound.wire import PROJECT_TOKEN, put, put_to_the_end
 from tests.support.api_server import ApiServer, Scripted, answer, as_secret, dripping, patience, reset, silent, status
 from tests.support.calls import config
 from tests.support.clock import LONG, VirtualClock, eventually
-from tests.support.cluster import Cluster, write_kubeconfig
+from tests.support.cluster import Cluster, api_at
 from tests.support.core import Start
 from tests.support.denials import told_at_last
 from tests.support.ledger import FaultyStore
@@ -55,8 +53,7 @@ def clock() -> VirtualClock:
 
 @pytest.fixture
 def promotions(server: ApiServer, tmp_path: Path, clock: VirtualClock) -> Promotions:
-    kubeconfig = write_kubeconfig(tmp_path / "kubeconfig", server.url)
-    return Promotions(connect({"KUBECONFIG": str(kubeconfig)}, clock, timeout=LONG))
+    return Promotions(api_at(server.url, tmp_path, clock=clock))
 
 
 def test_a_uid_is_asked_for_anew(server: ApiServer, promotions: Promotions) -> None:
@@ -111,8 +108,7 @@ def test_a_cluster_without_kargo_says_so(server: ApiServer, promotions: Promotio
 )
 def test_trouble_is_unavailable_and_nothing_is_remembered(server: ApiServer, trouble: Scripted, tmp_path: Path) -> None:
     # The machine's own clock: the answer that drips goes on until the time-out of the whole request.
-    kubeconfig = write_kubeconfig(tmp_path / "kubeconfig", server.url)
-    promotions = Promotions(connect({"KUBECONFIG": str(kubeconfig)}, SystemClock(), timeout=patience(trouble)))
+    promotions = Promotions(api_at(server.url, tmp_path, timeout=patience(trouble)))
     server.objects[PATH] = PROMOTION
     server.scripted.append(trouble)
     with pytest.raises(Unavailable) as caught:
@@ -142,7 +138,7 @@ def live(server: ApiServer, promotions: Promotions, tmp_path: Path, process: Sta
         ("gha-step", {"token": PROJECT_TOKEN.encode()}),
     ):
         server.objects[f"/api/v1/namespaces/demo/secrets/{name}"] = as_secret(name, data)
-    reader = KubernetesSecrets(connect({"KUBECONFIG": str(tmp_path / "kubeconfig")}, SystemClock(), timeout=LONG))
+    reader = KubernetesSecrets(api_at(server.url, tmp_path))
     with serving(process(secrets=reader), served=False, projects=True, promotions=promotions) as url:
         yield url
 

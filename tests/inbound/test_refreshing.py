@@ -15,15 +15,14 @@ from gha_step.contract.errors import LedgerUnavailable
 from gha_step.inbound.promotions import API
 from gha_step.inbound.rest.refresh import REFRESH, NotAllowed, press
 from gha_step.inbound.rest.refreshing import MOST_OF_ONE_RUN, Refreshing
-from gha_step.kube import connect
 from gha_step.ledger.record import Record, State
 from gha_step.runtime import SystemClock, ThreadWorkers
 from gha_step.steps.waking import Hint
 from gha_step.telemetry import Telemetry
 from tests.ledger.records import record
 from tests.support.api_server import ApiServer, Request
-from tests.support.clock import LONG, eventually
-from tests.support.cluster import write_kubeconfig
+from tests.support.clock import eventually
+from tests.support.cluster import api_at
 
 RUN = 17_000_000_001
 NAME = "test.01abc.def5678"
@@ -37,11 +36,8 @@ class World:
         self.server = server
         self.records: Callable[[int], list[Record]] = lambda run_id: []
         self.telemetry = Telemetry()
-        api = connect(
-            {"KUBECONFIG": str(write_kubeconfig(folder / "kubeconfig", server.url))}, SystemClock(), timeout=LONG
-        )
         self.refreshing = Refreshing(
-            partial(press, api),
+            partial(press, api_at(server.url, folder)),
             self._recorded,
             clock=SystemClock(),
             workers=ThreadWorkers,

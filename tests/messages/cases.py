@@ -17,7 +17,6 @@ from gha_step.credentials.kubernetes import KubernetesSecrets
 from gha_step.credentials.secrets import SecretReader
 from gha_step.emulator import EXAMPLE_TOKEN, Annotation, Answer, GitHub, Job, Repository, Response, Token, serve
 from gha_step.emulator.state import zipped
-from gha_step.kube import connect
 from gha_step.ledger.sqlite import SqliteStore
 from gha_step.runtime import Clock
 from tests.support.api_server import ApiServer, answer, as_secret, serving, status
@@ -25,7 +24,7 @@ from tests.support.app_keys import locked_key, rsa_key
 from tests.support.calls import config
 from tests.support.certificates import Authority
 from tests.support.clock import START, VirtualClock
-from tests.support.cluster import write_kubeconfig
+from tests.support.cluster import api_at
 from tests.support.core import Program
 from tests.support.secrets import write_secret
 
@@ -691,8 +690,7 @@ def _secrets(case: Case, root: Path, url: str, stack: ExitStack, clock: Clock) -
     if case.cluster is not None:
         server = stack.enter_context(serving())
         case.cluster(server)
-        kubeconfig = write_kubeconfig(root / "kubeconfig", server.url)
-        return KubernetesSecrets(connect({"KUBECONFIG": str(kubeconfig)}, clock), SHARED)
+        return KubernetesSecrets(api_at(server.url, root, clock=clock), SHARED)
     secret = {"accessToken": EXAMPLE_TOKEN} if case.secret is None else case.secret
     write_secret(root / "secrets", baseURL=case.base_url or url, **secret)
     if case.git is not None:

@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import IO, Any, Final
 
 from gha_step.kube import KubeApi, NotFound, connect
-from gha_step.runtime import SystemClock
+from gha_step.runtime import Clock, SystemClock
 from tests.support.certificates import Authority, Issued, write_key
 from tests.support.clock import LONG, eventually
 from tests.support.ports import free_port
@@ -89,6 +89,14 @@ def write_kubeconfig(
     path.write_text(json.dumps(config))  # JSON is YAML
     path.chmod(0o600)
     return path
+
+
+def api_at(
+    url: str, folder: Path, token: str | None = None, clock: Clock | None = None, timeout: float = LONG
+) -> KubeApi:
+    """Our own client of the API server at ``url``; its kubeconfig is in ``folder``."""
+    kubeconfig = write_kubeconfig(folder / "kubeconfig", url, token=token)
+    return connect({"KUBECONFIG": str(kubeconfig)}, clock or SystemClock(), timeout=timeout)
 
 
 class Cluster:

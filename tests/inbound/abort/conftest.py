@@ -8,13 +8,12 @@ import pytest
 from gha_step.emulator import EXAMPLE_TOKEN, GitHub, Run
 from gha_step.inbound.abort.follower import Aborts
 from gha_step.inbound.promotions import API, Promotions
-from gha_step.kube import connect
 from gha_step.ledger.duties import Cancellation
 from gha_step.ledger.record import Record
 from tests.support.api_server import ApiServer
 from tests.support.calls import config
-from tests.support.clock import LONG, VirtualClock
-from tests.support.cluster import write_kubeconfig
+from tests.support.clock import VirtualClock
+from tests.support.cluster import api_at
 from tests.support.core import Start
 from tests.support.ledger import FaultyStore
 
@@ -37,7 +36,7 @@ class Watched:
         self.github = github
         self.clock = clock
         self.server = server
-        self._kubeconfig = write_kubeconfig(folder / "kubeconfig", server.url)
+        self._api = api_at(server.url, folder, clock=clock)
         self.outcomes: list[str] = []
         self.program = start()
         self.aborts = self._follower()
@@ -46,7 +45,7 @@ class Watched:
     def _follower(self) -> Aborts:
         core = self.program.core
         return Aborts(
-            promotions=Promotions(connect({"KUBECONFIG": str(self._kubeconfig)}, self.clock, timeout=LONG)),
+            promotions=Promotions(self._api),
             access=core.access,
             client=core.client,
             dispatches=core.dispatches,

@@ -5,15 +5,14 @@ from pathlib import Path
 
 import pytest
 
-from gha_step.kube import connect
 from gha_step.ledger.record import Record
 from gha_step.ledger.store import Store
 from gha_step.runtime import SystemClock, ThreadWorkers
 from gha_step.wiring.abort import AbortParts
 from tests.inbound.abort.conftest import Watched
 from tests.support.calls import config
-from tests.support.clock import LONG, eventually
-from tests.support.cluster import write_kubeconfig
+from tests.support.clock import eventually
+from tests.support.cluster import api_at
 from tests.support.ledger import FaultyStore
 
 Begin = Callable[[str | None], AbortParts]
@@ -43,9 +42,7 @@ def store(store: FaultyStore) -> Shared:
 @pytest.fixture
 def begin(watched: Watched, store: Shared, tmp_path: Path) -> Iterator[Begin]:
     made: list[AbortParts] = []
-    cluster = connect(
-        {"KUBECONFIG": str(write_kubeconfig(tmp_path / "own", watched.server.url))}, SystemClock(), timeout=LONG
-    )
+    cluster = api_at(watched.server.url, tmp_path)
 
     def start(pod: str | None) -> AbortParts:
         parts = AbortParts(

@@ -476,16 +476,6 @@ def test_a_full_house_pauses_and_goes_on_as_places_are_free(here: Here) -> None:
     assert here.topic.committed == {0: 20, 1: 20}
 
 
-def test_with_one_place_it_goes_one_by_one(here: Here) -> None:
-    here.hands.places = 1
-    for _ in range(3):
-        here.press()
-    for number in range(3):
-        here.turns(5)
-        assert len(here.taken) == number + 1
-        here.hands.runs[-1].decided = True
-
-
 def test_a_run_that_waits_takes_no_place(here: Here) -> None:
     here.hands.places = 1
     here.press()
