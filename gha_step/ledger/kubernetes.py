@@ -8,7 +8,7 @@ resourceVersion; every read that decides anything is a quorum read. It remembers
 import re
 import threading
 from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from functools import lru_cache
 from itertools import islice
@@ -91,6 +91,7 @@ _DUTIES: Final = ("report", "abort")
 _AS_IT_IS: Final = ("run", *_DUTIES)  # parts whose fields have the same names in both
 MOST_LEASE: Final = 64 << 10  # bytes; others' labels and owners of one, too, take no more
 MOST_OLDER: Final = 2_000  # records without a label that one decision reads: four pages
+MOST_RELABELLED: Final = 20  # in one count: each is a write
 _RUNS_AT_ONCE: Final = 300  # in one selector: some proxies take addresses of 8 KiB
 _NAMESPACE: Final = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 _KEY: Final = re.compile(r"[0-9a-z]{1,64}")
@@ -219,14 +220,24 @@ class KubernetesStore:
                 yield record
 
     def census(self) -> dict[str, Standing]:
-        """Of those that are over nothing but the metadata is read: there may be many, and large ones."""
+        """Of those that are over nothing but the metadata is read: there may be many, and large ones.
+
+        Where a record is over and its label says otherwise, an older replica has left it so. It is put right on the
+        way: otherwise the record would be read in full for ever, here and by every decision about its workflow.
+        """
         standing: dict[str, Standing] = dict.fromkeys(State, Standing())
         over = f"({','.join(sorted(FINAL))})"
         for one in self._objects({"labelSelector": f"{STATE_LABEL} in {over}"}, metadata_only=True):
             _count(standing, (one["metadata"].get("labels") or {}).get(STATE_LABEL), _made(one))
+        behind: list[_Object] = []
         for one in self._objects({"labelSelector": f"{STATE_LABEL} notin {over}"}):
-            made = (one.get("step") or {}).get("createdAt")
-            _count(standing, (one.get("progress") or {}).get("state"), made or _made(one))
+            state, made = (one.get("progress") or {}).get("state"), (one.get("step") or {}).get("createdAt")
+            _count(standing, state, made or _made(one))
+            if state in FINAL and len(behind) < MOST_RELABELLED:
+                behind.append(one)
+        for one in behind:
+            with suppress(LedgerError, LedgerUnavailable, Conflict):  # then the next count does it
+                self.write(_decode(one))
         return standing
 
     def readable(self, unreadable: list[str]) -> Iterator[Record]:
