@@ -1,4 +1,4 @@
-"""The command line: commands, flags, exit codes. Each command imports what it needs, and nothing for the others."""
+"""The command line: commands and exit codes. Each command imports only what it needs."""
 
 import errno
 import gc

@@ -1,7 +1,7 @@
-"""The demo: Kargo's own example, from the request to the run's end, with a server that is killed in between.
+"""The demo: Kargo's own example from the request to the run's end, with a server that is killed in between.
 
 An emulated GitHub in this process, Secrets in a directory, and the real server as a process of its own, on loopback.
-The steps are sent as a Kargo host's agent sends them, over HTTP or gRPC; what is printed is what went over the wire.
+The steps are sent as a Kargo host's agent sends them, over HTTP or gRPC; the demo prints what went over the wire.
 """
 
 import json

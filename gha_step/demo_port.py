@@ -1,7 +1,8 @@
-"""The demo for Port: a button is pressed, its workflow runs, and a killed server changes nothing.
+"""The demo for Port: an action starts its workflow, and killing the server changes nothing.
 
-An emulated Port and an emulated GitHub in this process, Secrets in a directory, and the real server as a process of its
-own, on loopback. What is printed is what Port would show.
+An emulated Port and an emulated GitHub in this process, Secrets in a directory, and the real server as a process of
+its
+own, on loopback. The demo prints what Port would show.
 """
 
 import tempfile

@@ -449,7 +449,7 @@ class KubeApi:
             if len(text) > most:
                 raise _Long(f"an answer of more than {most} bytes")
             if len(text) > SMALL and not room.grow(most, deadline - self._clock.monotonic()):
-                raise OSError("its answer is long, and there is no room for it now")
+                raise OSError("its answer is large, and there is no memory for it now")
 
 
 class _Long(OSError):

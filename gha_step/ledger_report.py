@@ -1,6 +1,6 @@
-"""What is in the ledger, for an operator: all dispatches in a table, or one and what to do about it. Pure.
+"""The output of `gha-step ledger`: a table of dispatches, or one dispatch and what to do about it. Pure.
 
-A step that cancels a run has a record too, stored as `rejected`: it is shown as what it is, a cancel.
+A cancel step has a record too, stored as `rejected`; it is shown as a cancel.
 """
 
 import json
@@ -248,7 +248,7 @@ def describe(record: Record, now: float) -> str:
         ("version", str(record.version)),
     ]
     told = tell(record, note=None)
-    facts += [("host hears", f"{told.status}: {told.message}"), ("what to do", what_to_do(record))]
+    facts += [("host is told", f"{told.status}: {told.message}"), ("what to do", what_to_do(record))]
     return _lines(facts)
 
 
@@ -261,7 +261,7 @@ def what_to_do(record: Record) -> str:
     if cancels(record) is not None:
         if record.said_key is None:
             return _ABOUT_A_CANCEL.format(step="step", goes_on="its promotion goes on")
-        goes_on = f"the command may be repeated with {_flag_of(record)}"
+        goes_on = f"you may repeat the command with {_flag_of(record)}"
         return _ABOUT_A_CANCEL.format(step="command", goes_on=goes_on)
     words = _words(record)
     text = _WHAT_TO_DO[record.state] + (_CERTAIN.get(record.state, "") if words.certain else "")
@@ -274,7 +274,7 @@ def _words(record: Record) -> _Words:
         return _OF_KARGO if record.report is None else _OF_PORT
     same = f"the same command with {_flag_of(record)}"
     looks = f"T{same[1:]} looks for the run"
-    return _Words(same, looks, "it is not to be repeated", "it is not to be repeated", "--correlation-input")
+    return _Words(same, looks, "do not repeat it", "do not repeat it", "--correlation-input")
 
 
 def _flag_of(record: Record) -> str:
@@ -319,10 +319,10 @@ def age(seconds: float) -> str:
 def _report(report: Report | None) -> str | None:
     if report is None:
         return None
-    left = ["the claim is to be acknowledged"] if report.ack == "open" else []
+    left = ["the claim is not acknowledged yet"] if report.ack == "open" else []
     if not report.closed:
-        left += ["its link is to be told"] if not report.linked else []
-        left += ["its end is to be told"] if report.wanted else []
+        left += ["its link is not reported yet"] if not report.linked else []
+        left += ["its end is not reported yet"] if report.wanted else []
     still = "; ".join(left) or "to be closed"
     return f"{report.kind} {report.id} of Port, by {report.via}: {'closed' if report.closed else still}"
 
@@ -332,9 +332,9 @@ _OUTCOMES: Final[dict[Outcome, str]] = {
     "cancelled": "the run was cancelled",
     "force-cancelled": "the run was cancelled, and force-cancelled",
     "ended": "the run had ended before",
-    "another-attempt": "another attempt of the run had begun since, and was left alone",
+    "another-attempt": "another attempt of the run was started later, and was left alone",
     "not-dispatched": "nothing was dispatched",
-    "unknown-run": "the run was left alone, because it is not known exactly: look at it yourself",
+    "unknown-run": "the run was left alone, because it is not known for certain: look at it yourself",
     "given-up": "the run could not be cancelled (the log says why): look at it yourself",
 }
 
@@ -350,16 +350,16 @@ def _abort(record: Record, now: float) -> str | None:
     if duty.attempt is not None:
         words.append(f"attempt {duty.attempt} of the run was current then")
     if duty.asked is not None:
-        words.append(f"GitHub took the cancel at {_moment(duty.asked, now)}")
+        words.append(f"GitHub accepted the cancel at {_moment(duty.asked, now)}")
     if duty.outcome is not None:
         words.append(_OUTCOMES[duty.outcome])
     elif duty.end is not None:
-        words.append("the run is to be cancelled")
+        words.append("the run still has to be cancelled")
     elif record.held:
         words.append("a follower watches the Promotion, and cancels the run if it ends without success")
     else:
         words.append(
-            "only the process that dispatched it watches the Promotion, as long as it lives, and cancels the run if "
+            "only the process that dispatched it watches the Promotion, while it runs, and cancels the run if "
             "the Promotion ends without success"
         )
     return "; ".join(words)

@@ -1,4 +1,4 @@
-"""Numbers by the values of labels, as Prometheus has them. It knows neither what happened nor the text form."""
+"""Numbers by label values, as in Prometheus. It knows neither events nor the text format."""
 
 import threading
 import time

@@ -1,6 +1,6 @@
-"""Reads that many want at the same moment are done once for all of them, and one after the other.
+"""Simultaneous reads of the same thing are done once for all callers, and one after the other.
 
-What is handed out was read after it was asked for: whoever comes while a read goes on gets the next one.
+Every caller gets a value that was read after it asked: a caller that comes during a read gets the next one.
 """
 
 import threading

@@ -1,4 +1,4 @@
-"""What operators see: metrics in Prometheus' form and structured logs on stderr. It decides nothing."""
+"""What operators see: metrics in Prometheus' format, and structured logs on stderr. It decides nothing."""
 
 import json
 import logging
@@ -58,12 +58,12 @@ class Telemetry:
         about = "Requests to the REST resource of projects, by HTTP status."
         self.project_requests = Counts("project_requests", about, "resource", "status")
         self.refused_callers = Counts("refused_callers", "Calls without the right token.", "wire")
-        self.malformed_calls = Counts("malformed_calls", "Calls that hold nothing that can be executed.", "wire")
-        about = "Deliveries of GitHub's webhook, by what came of them."
+        self.malformed_calls = Counts("malformed_calls", "Calls that cannot be executed.", "wire")
+        about = "Deliveries of GitHub's webhook, by result."
         self.deliveries = Counts("github_webhook_deliveries", about, "result")
-        about = "What became of cancelOnAbort, once its promotion had ended."
+        about = "Results of cancelOnAbort after the promotion ended."
         self.aborts = Counts("cancel_on_abort", about, "outcome")
-        about = "Promotions that a delivery of the webhook was to have refreshed, by what came of it."
+        about = "Promotions to refresh after a delivery of the webhook, by result."
         self.refreshes = Counts("promotion_refreshes", about, "result")
         about = "Run IDs that GitHub's own late answer replaced. Alarm on any."
         self.contradicted = Counts("contradicted_runs", about)
@@ -101,7 +101,7 @@ class Telemetry:
 
     def watch_aborts(self, owed: Callable[[], int]) -> None:
         """Show how many promotions are watched for cancelOnAbort, asked whenever somebody asks."""
-        about = "Promotions whose end is awaited for cancelOnAbort; 0 where another process does."
+        about = "Promotions watched for cancelOnAbort; 0 if another process watches them."
         self._levels.append(lambda: [Level("gha_step_cancel_on_abort_open", about, (), {(): owed()})])
 
     def watch_ledger(self, census: Callable[[], Mapping[str, tuple[int, float | None]]]) -> None:
@@ -141,7 +141,7 @@ def _bounded(status: str) -> str:
 
 def _build_info() -> Iterator[Level]:
     values = (__version__, platform.python_version())
-    yield Level("gha_step_build_info", "Always 1; the labels say what runs.", ("version", "python"), {values: 1})
+    yield Level("gha_step_build_info", "Always 1; the labels have the versions.", ("version", "python"), {values: 1})
 
 
 class _Budgets:
@@ -166,7 +166,7 @@ class _Budgets:
     def levels(self) -> Iterator[Level]:
         with self._lock:
             lowest, self._lowest = self._lowest, {}
-        about = "What is left of GitHub's hourly budget, 0 to 1: of all tokens the least, since this was last asked."
+        about = "Remaining share of GitHub's hourly rate limit, 0 to 1: the lowest of all tokens since the last scrape."
         yield Level(
             "gha_step_github_budget_ratio", about, ("host",), {(host,): share for host, share in lowest.items()}
         )
@@ -188,7 +188,7 @@ class _LedgerStates:
         self._told = ""
         records: dict[Labels, float] = {(state,): count for state, (count, _) in census.items()}
         yield Level("gha_step_ledger_records", "Ledger records by state.", ("state",), records)
-        about = "When the oldest record in a state was made, in seconds since the epoch."
+        about = "Creation time of the oldest record in each state, in seconds since the epoch."
         made: dict[Labels, float] = {(state,): oldest for state, (_, oldest) in census.items() if oldest is not None}
         yield Level("gha_step_ledger_oldest_record_timestamp_seconds", about, ("state",), made)
 
@@ -271,7 +271,7 @@ class _Stderr(logging.StreamHandler[TextIO]):
             return
         if lost := self._dropped:
             self._dropped = 0
-            words = "%d lines of the log were lost: nobody read them"
+            words = "%d log lines were lost, because nothing read stderr"
             told = logging.LogRecord(log.name, logging.WARNING, "", 0, words, (lost,), None)
             self.filter(told)
             self._write(descriptor, self.format(told), room=True)

@@ -42,8 +42,8 @@ def check_authorities(context: ssl.SSLContext) -> None:
     os.close(os.open(os.devnull, os.O_RDONLY))  # a directory of CAs is read with each handshake
 
 
-_ADD: Final = "add {missing} there, or name a file that holds it in SSL_CERT_FILE"
-_ANEW: Final = "have it issued anew"
+_ADD: Final = "add {missing} there, or set SSL_CERT_FILE to a file that contains it"
+_ANEW: Final = "have it reissued"
 # By OpenSSL's number: what is wrong, and the fix (https://docs.openssl.org/master/man3/X509_STORE_CTX_get_error/).
 _WRONG: Final = {
     2: ("a certificate between it and a known CA is missing", "let the server send the whole chain"),
@@ -61,7 +61,7 @@ _WRONG: Final = {
     66: ("its key is too small", _ANEW),
     67: ("the key of a CA above it is too small", _ANEW),
     68: ("it is signed with a hash that is too weak", _ANEW),
-    79: ("a certificate above it is not marked as a CA (basicConstraints CA:TRUE)", "have that CA issued anew"),
+    79: ("a certificate above it is not marked as a CA (basicConstraints CA:TRUE)", "have that CA reissued"),
 }
 
 

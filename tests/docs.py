@@ -340,14 +340,14 @@ def messages_table(name: str) -> str:
     """What users are told of each mistake, by making it."""
     from .messages.cases import TABLES, tell  # starts an emulated GitHub for each
 
-    return _table(("Mistake", "What the step says"), [(case.mistake, tell(case)) for case in TABLES[name]])
+    return _table(("Mistake", "Message"), [(case.mistake, tell(case)) for case in TABLES[name]])
 
 
 def port_messages_table() -> str:
     """What a Port run is told of each mistake in its action."""
     from .messages.port_cases import rows
 
-    return _table(("Mistake in the action", "What the Port run says"), rows())
+    return _table(("Mistake in the action", "Message of the Port run"), rows())
 
 
 def permissions_table() -> str:

@@ -192,7 +192,7 @@ def test_of_large_answers_a_namespace_has_its_share_and_what_finds_no_room_is_no
     server.objects[OBJECT] = STORED | {"data": "x" * (SMALL - 1000)}
     assert api.get(OBJECT)
     server.objects[OBJECT] = STORED | {"data": "x" * SMALL}
-    with pytest.raises(KubeUnavailable, match="there is no room for it now"):
+    with pytest.raises(KubeUnavailable, match="there is no memory for it now"):
         api.get(OBJECT)
     held[0].leave()
     assert api.get(OBJECT)

@@ -209,7 +209,7 @@ def test_show_tells_for_every_state_what_the_host_hears_and_what_to_do(
     assert told["state"].strip() == state
     assert told["key"].strip() == key_of(state)
     heard = "Succeeded" if state is State.ACCEPTED else "Failed" if record(state).final else "Running"
-    assert told["host hears"].strip().startswith(heard)
+    assert told["host is told"].strip().startswith(heard)
     assert len(told["what to do"]) > 40
 
 
@@ -263,7 +263,7 @@ def test_the_words_are_those_of_whoever_dispatched(state: State, whose: dict[str
     final = state in (State.REJECTED, State.AMBIGUOUS, State.UNRESOLVED)
     assert (anew in advice) is final
     if whose in (SHELL, PORT):
-        assert "romotion" not in advice + told["host hears"]
+        assert "romotion" not in advice + told["host is told"]
         assert "host" not in advice
     assert ("correlationInput" in advice) is (
         whose not in (SHELL, PORT) and state in (State.AMBIGUOUS, State.UNRESOLVED)
@@ -344,7 +344,7 @@ def test_a_cancel_is_shown_as_one_and_not_as_a_dispatch_that_was_refused(
     held.write(new_record(Caller(("shell", SAID_KEY, "k 1")), replace(run, run_id=98), 1, 1_800_000_000.0))
     told = dict(line.split(":", 1) for line in lines(capsys, "ledger", "show", "98"))
     assert "promotion" not in told["what to do"]
-    assert "may be repeated with --key 'k 1'" in told["what to do"]
+    assert "you may repeat the command with --key 'k 1'" in told["what to do"]
 
 
 # ---------------------------------------------------------------- what is no ledger
@@ -407,7 +407,7 @@ def test_a_file_that_is_no_ledger_is_told_and_not_changed(
 
 def test_a_directory_without_ledgers_is_told(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path.mkdir()
-    assert "holds no ledger (*.db)" in refused(capsys, "ledger", "list")
+    assert "contains no ledger (*.db)" in refused(capsys, "ledger", "list")
 
 
 # ---------------------------------------------------------------- those of `gha-step run`
@@ -470,7 +470,7 @@ def test_a_record_of_a_newer_version_is_told_beside_the_others(
     assert main(["ledger", "list"]) == 1
     out, err = capsys.readouterr()
     assert len(out.splitlines()) == len(State)
-    assert err.startswith(f"gha-step: the ledger record {key} is not one that this version of gha-step can read")
+    assert err.startswith(f"gha-step: this version of gha-step cannot read the ledger record {key}")
 
 
 @pytest.mark.parametrize(

@@ -198,7 +198,7 @@ def test_a_log_that_nobody_reads_holds_nobody_up_and_says_later_how_much_was_los
     told = [json.loads(line)["message"] for line in read.decode().splitlines()]
     whole = len(told) - 2
     assert told[:whole] == [f"{number} {'x' * 2000}" for number in range(whole)]
-    assert told[whole:] == [f"{500 - whole} lines of the log were lost: nobody read them", "y" * 10_000]
+    assert told[whole:] == [f"{500 - whole} log lines were lost, because nothing read stderr", "y" * 10_000]
 
 
 @pytest.mark.parametrize(("status", "counted"), [("200", "200"), ("599", "5xx"), ("418", "4xx"), ("error", "error")])

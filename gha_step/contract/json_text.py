@@ -1,4 +1,4 @@
-"""JSON as every wire of ours reads it: RFC 8259, so no NaN, no Infinity, no number that overflows a double."""
+"""Parsing JSON strictly: RFC 8259, so no NaN, no Infinity, and no number that overflows a double."""
 
 import json
 import math

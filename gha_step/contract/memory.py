@@ -1,4 +1,4 @@
-"""A memory that cannot grow without bound: neither in entries, nor in the bytes that they hold."""
+"""A cache with a bounded number of entries and bytes."""
 
 from collections import OrderedDict
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""How a message quotes what somebody wrote: on one line, of bounded length, and without a token or password."""
+"""How a message quotes a user's value: on one line, of bounded length, and without a token or password."""
 
 import re
 from typing import Final

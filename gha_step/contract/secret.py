@@ -1,4 +1,4 @@
-"""A secret value that cannot be printed by accident, and that is found in what others say, also in disguise."""
+"""A secret value that cannot be printed by accident, and that is found in other texts even if it is encoded."""
 
 import base64
 import hmac

@@ -92,7 +92,7 @@ class KubernetesSecrets:
             raise SecretsUnavailable(f"{not_now}: the answer is not a list of Secrets") from None
 
     def _git_credentials(self, namespace: str) -> list[LabelledSecret]:
-        """:raises CredentialsError: there are too many to be looked through for every step."""
+        """:raises CredentialsError: there are too many to read for every step."""
         found, size = list[LabelledSecret](), 0
         for secret in self._listed(namespace, {"labelSelector": GIT_CREDENTIALS}):
             found.append(secret)
@@ -100,8 +100,8 @@ class KubernetesSecrets:
             if len(found) > MOST_LABELLED or size > MOST_LISTED:
                 raise CredentialsError(
                     f"the namespace {namespace} has more than {MOST_LABELLED} Secrets, or {MOST_LISTED >> 20} MiB of "
-                    f"them, with the label {GIT_CREDENTIALS}: they are not looked through; take the label off those "
-                    "that are no Git credentials"
+                    f"them, with the label {GIT_CREDENTIALS}; gha-step does not read that many: remove the label from "
+                    "those that are not Git credentials"
                 )
         return found
 

@@ -1,4 +1,4 @@
-"""Secrets as they were some seconds ago at most: for those who read the same one many times a second."""
+"""Secrets that may be some seconds old, for callers that read the same Secret many times a second."""
 
 import threading
 from collections.abc import Iterator, Mapping

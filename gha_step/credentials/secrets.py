@@ -1,4 +1,4 @@
-"""Reading a Secret of a project, wherever Secrets live. Nothing is kept: a rotated token works at once."""
+"""Reading a Secret of a project, from any source. Nothing is cached, so a rotated token works at once."""
 
 import re
 from collections.abc import Iterator, Mapping

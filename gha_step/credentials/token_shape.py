@@ -1,4 +1,4 @@
-"""What stands where a token belongs and surely is none: nothing is sent with it. Pure; no message repeats it."""
+"""Recognises values that are certainly not a token, so that they are never sent. Pure; no message repeats the value."""
 
 import base64
 import binascii
@@ -25,18 +25,21 @@ _BRACKETS: Final = (("<", ">"), ("${", "}"), ("{{", "}}"), ("$(", ")"), ("[", "]
 def unfit(token: str) -> str | None:
     """What is wrong with the value, after "the key K", and what to do; ``None`` if it may be a token."""
     if set(token[:1] + token[-1:] + token[:2].removeprefix("\\")[-1:]) & set("\"'`"):
-        return "holds quotes around the token: store the bare token"
+        return "contains quotes around the token: store the token without them"
     if any(token.startswith(begin) and token.endswith(end) for begin, end in _BRACKETS):
-        return "holds a placeholder, and no token: put a GitHub token there"
+        return "contains a placeholder instead of a token: put a GitHub token there"
     if (_FILLED_IN.fullmatch(token) and not _WHOLE.fullmatch(token)) or _WORDS.fullmatch(token):
-        return "holds a placeholder, and no token: put a GitHub token there"
+        return "contains a placeholder instead of a token: put a GitHub token there"
     if not _BLACK.fullmatch(token):
         return (
-            "holds white space or characters that no token has: store the bare token, not encoded twice and without "
-            "quotes"
+            "contains white space or characters that a token never has: store the bare token, not encoded twice and "
+            "without quotes"
         )
     if _is_encoded(token):
-        return "holds a token in base64: store the bare token (in a Secret by stringData: Kubernetes encodes it itself)"
+        return (
+            "contains a base64-encoded token: store the bare token (in a Secret by stringData: Kubernetes "
+            "encodes it itself)"
+        )
     return None
 
 
@@ -46,9 +49,9 @@ def too_plain(token: str) -> str | None:
     Hiding a word as a token would hide it wherever a message says it: GH_TOKEN=main, and no message names the branch.
     """
     if len(token) < _SHORTEST:
-        return "holds too few characters for a token: put a GitHub token there"
+        return "is too short for a token: put a GitHub token there"
     if len(token) < 2 * _SHORTEST and token.isalpha():
-        return "holds a word, and no token: put a GitHub token there"
+        return "contains a word instead of a token: put a GitHub token there"
     return None
 
 

@@ -1,6 +1,6 @@
-"""The fault plan: which requests meet which trouble, and how often. Carrying it out is the server's part.
+"""The fault plan: which requests get which fault, and how often. The server carries it out.
 
-Trouble `before` means that the server never processes the request, `after` that it did and the answer suffers.
+A fault `before` means that the server never processes the request; `after` that it did, and the response is affected.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Which GitHub is emulated: the few facts in which github.com and the GitHub Enterprise Servers differ."""
+"""Which GitHub is emulated: the few facts in which github.com and the GitHub Enterprise Server versions differ."""
 
 from __future__ import annotations
 

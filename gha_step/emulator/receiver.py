@@ -1,4 +1,4 @@
-"""What both emulated servers do with any request: enter it in a log, and answer it as the fault plan lets them."""
+"""What both emulated servers do with any request: log it, and answer it according to the fault plan."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Where artifacts lie: a place of its own, which takes no token, only addresses that were signed a minute ago.
+"""The artifact storage: a separate server that accepts no token, only URLs that were signed within the last minute.
 
-Source: facts/github-dispatch.md ("Nearest convention for outputs"). Words and statuses are Azure's.
+Source: facts/github-dispatch.md ("Nearest convention for outputs"). Texts and statuses are Azure's.
 """
 
 from __future__ import annotations

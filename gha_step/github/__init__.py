@@ -1,1 +1,1 @@
-"""All that is known of GitHub: endpoints, the one POST, every other request, and what answers prove."""
+"""Everything about GitHub: endpoints, the dispatch's POST, all other requests, and what responses prove."""

@@ -1,4 +1,4 @@
-"""What a failed job says of itself: the error annotations in an answer, bounded, each on one line. Pure.
+"""The error annotations of a failed job in GitHub's response: bounded, each on one line. Pure.
 
 Source: https://docs.github.com/en/rest/checks/runs#list-check-run-annotations; a job's ID is that of its check run.
 """

@@ -104,7 +104,7 @@ def installation_token(answer: Answer, app: Installation, now: float) -> Install
     """
     if answer.status == 201:
         return _granted(answer, app, now)
-    raise _refusal(answer, app, app.asked, f"gives no token to {app}", f"a token for {app}")
+    raise _refusal(answer, app, app.asked, f"refuses a token for {app}", f"a token for {app}")
 
 
 def _granted(answer: Answer, app: Installation, now: float) -> InstallationToken:
@@ -178,15 +178,15 @@ def _advice(answer: Answer, body: ErrorBody, app: Installation) -> str:
     match answer.status:
         case 401:
             return (
-                "the private key is none of this App's, or was deleted: make one on the App's settings page; or the "
-                "App's ID belongs to another App"
+                "the private key does not belong to this App, or was deleted: create one on the App's settings page; "
+                "or the App's ID belongs to another App"
             )
         case 403:
             return "let the App have a token: see the installation's page"
         case 404:
             return (
-                f"no such App, or no such installation of it, is on {app.endpoint.host}: correct the App's ID or the "
-                "installation's, which stands at the end of its page's URL"
+                f"there is no such App, or no such installation of it, on {app.endpoint.host}: correct the App's ID "
+                "or the installation's, which is at the end of its page's URL"
             )
         case 422:
             return f"the installation cannot see {app.owner}/{app.repo}: add the repository on the installation's page"

@@ -112,7 +112,7 @@ def stored_at(answer: Answer, endpoint: Endpoint, hosts: frozenset[str]) -> Stor
         raise Unclear(f"{endpoint.host} answered {answer.status} to the request for an artifact, and no redirect")
     found = _URL.fullmatch(location.partition("#")[0])
     if found is None:
-        raise BadArtifact("GitHub's redirect to it leads to no address that can be read")
+        raise BadArtifact("GitHub's redirect to it has no valid address")
     scheme, host = found["scheme"], found["host"].strip("[]").lower().rstrip(".")
     own = host in (endpoint.host, urlsplit(endpoint.web).hostname)
     if scheme == "http" and endpoint.tls:
@@ -124,7 +124,7 @@ def stored_at(answer: Answer, endpoint: Endpoint, hosts: frozenset[str]) -> Stor
         )
     port = int(found["port"] or (443 if scheme == "https" else 80))
     if not 0 < port < 65_536:
-        raise BadArtifact("GitHub's redirect to it leads to no address that can be read")
+        raise BadArtifact("GitHub's redirect to it has no valid address")
     query = answer.signed.reveal() if answer.signed is not None else ""
     return Stored(
         Endpoint(

@@ -1,8 +1,8 @@
-"""Every request to GitHub but the dispatch: sent once over a fresh connection, metered, and held back by rate limits.
+"""Every request to GitHub except the dispatch: sent once over a fresh connection, metered, and within rate limits.
 
-What holds for each of them is here and nowhere else: the API version that this server knows, rate limits, metrics,
-and that no answer shows the token. It follows no redirect, and repeats nothing but what the server refused for its
-version, or for a token that it does not know yet.
+What applies to all of them is here and nowhere else: the API version that the server supports, rate limits, metrics,
+and removing the token from responses. It follows no redirect. It repeats a request only if the server refused its
+version, or a token that the server does not know yet.
 """
 
 from collections.abc import Callable, Mapping
@@ -249,12 +249,12 @@ class Client:
             try:
                 exchange.send(request)
             except Unfit:
-                raise Unclear(f"the request to {asked.verb} {asked.subject} is none that HTTP can carry") from None
+                raise Unclear(f"the request to {asked.verb} {asked.subject} cannot be sent by HTTP") from None
             answer = exchange.receive(ANSWER_WITHIN)
         finally:
             exchange.close()
         if answer is None:
             raise Unclear(f"{endpoint.host} did not answer within {ANSWER_WITHIN:.0f} s")
         if is_too_much(answer.body):
-            raise TooLarge(f"{endpoint.host} answers with more values than such an answer has")
+            raise TooLarge(f"{endpoint.host} sends more values than such a response has")
         return answer

@@ -1,4 +1,4 @@
-"""Which runs of its concurrency group go before a pending run, in GitHub's answers. Pure.
+"""Which runs of its concurrency group block a pending run, from GitHub's responses. Pure.
 
 Source: https://docs.github.com/en/rest/actions/concurrency-groups.
 """

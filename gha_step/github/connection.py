@@ -1,8 +1,9 @@
-"""One fresh connection to a GitHub: DNS, TCP, proxy, TLS. It carries one request and never reopens itself.
+"""One fresh connection to a GitHub server: DNS, TCP, proxy, TLS. It sends one request and never reopens itself.
 
-Opening it is an act of its own, so that a failure to connect is known before the ledger says "sending"; and
-reading may give up and go on later, which http.client's buffered reader cannot do after a time-out: that is
-why the bytes are handled here (see `gha_step.github.exchange`).
+Opening is a separate call, so that a failure to connect is known before the ledger says "sending". Reading can time
+out
+and be resumed later, which http.client's buffered reader cannot do: that is why the bytes are handled here (see
+`gha_step.github.exchange`).
 """
 
 import base64
@@ -129,7 +130,7 @@ class SocketConnector:
     def _dial_or_explain(
         self, endpoint: Endpoint, proxy: Proxy | None, where: str, patience: "_Patience"
     ) -> socket.socket:
-        hint = f"is {endpoint.named_by} right, and may gha-step reach it?" if not proxy else f"is {VARIABLE} right?"
+        hint = f"is {endpoint.named_by} right, and can gha-step reach it?" if not proxy else f"is {VARIABLE} right?"
         try:
             if proxy:
                 return _first_of(self._resolve(proxy.host, proxy.port, 0), patience)

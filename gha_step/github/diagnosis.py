@@ -1,4 +1,4 @@
-"""Why GitHub refused a dispatch, where its answer leaves that open: settled by at most one GET, after the failure."""
+"""Finds out why GitHub refused a dispatch if its response does not say so, by at most one GET after the failure."""
 
 import re
 from typing import Any

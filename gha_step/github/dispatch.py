@@ -136,7 +136,7 @@ def decipher_dispatch(
         raise Unsupported(f"{workflow.endpoint.host} does not know API version {dialect.version}", VERSION_HEADER)
     if status in _REFUSED or 300 <= status < 400:
         raise refused(answer, body, asked, token)
-    raise Unclear(f"GitHub answered {said(answer, body)}, which does not tell whether a run was started")
+    raise Unclear(f"GitHub answered {said(answer, body)}, which does not say whether a run was started")
 
 
 def asked_to_dispatch(workflow: Workflow, inputs: Mapping[str, str]) -> Asked:
@@ -159,5 +159,5 @@ def _started(answer: Answer, workflow: Workflow) -> StartedRun:
         body = answer.json(unique=True)  # two IDs are none
         run_id = positive_id(body["workflow_run_id"])
     except (ValueError, KeyError, TypeError):
-        raise Unclear("GitHub answered 200, but its body names no run") from None
+        raise Unclear("GitHub answered 200, but its body has no run ID") from None
     return StartedRun(run_id, own_link(body.get("html_url"), workflow.endpoint) or workflow.run_page(run_id))

@@ -134,7 +134,7 @@ def _out_of_bounds(address: Address) -> str | None:
 
 
 def _inside(endpoint: Endpoint, why: str) -> OffLimits:
-    return _off_limits(endpoint, f"{why}: this service connects to none such; name a GitHub outside of the cluster")
+    return _off_limits(endpoint, f"{why}: this service does not connect there; use a GitHub outside the cluster")
 
 
 def _off_limits(endpoint: Endpoint, why: str) -> OffLimits:

@@ -24,7 +24,7 @@ Grow: TypeAlias = Callable[[int, float], bool]
 
 
 class Unfit(Exception):
-    """The request is none that HTTP can carry; nothing was sent. Its text names the part."""
+    """The request cannot be sent by HTTP; nothing was sent. Its text names the part."""
 
 
 class Exchange:
@@ -87,7 +87,7 @@ class Exchange:
             try:
                 data = self._connection.receive(left)
             except OSError as error:
-                raise Unclear(f"the connection broke before the answer ({cause_of(error)})") from None
+                raise Unclear(f"the connection broke before the response ({cause_of(error)})") from None
             if data is None:
                 return None
             self._read(data, deadline)
@@ -106,12 +106,12 @@ class Exchange:
         if self._events > MAX_EVENTS:
             raise Unclear("the answer comes in too many parts")
         if reading.informational > most:
-            raise Unclear("the server says that an answer is to come, again and again, and gives none")
+            raise Unclear("the server announces a response again and again, but sends none")
         for part in parts:
             self._take(part, deadline)
         self._received += len(data)
         if self._received - self._size > MAX_FRAMING:
-            raise Unclear("the answer has more around its body than any answer has")
+            raise Unclear("the response has too much around its body")
 
     @property
     def _has_enough(self) -> bool:
@@ -125,7 +125,7 @@ class Exchange:
         if MAX_KEPT < self._size <= most and self._grow is not None:
             left = max(deadline - self._clock.monotonic(), 0.0)
             if not self._grow(self._max_body, left):
-                raise Unclear("the answer is long, and there is no room for it now")
+                raise Unclear("the answer is large, and there is no memory for it now")
         self._body += data[: max(most - len(self._body), 0)]
 
     @property
@@ -145,7 +145,7 @@ def framed(request: Request) -> bytes:
     shown = "".join([request.target, *fields])
     if " " in request.target or not (shown.isascii() and shown.isprintable()):
         odd = (name for name, value in request.headers if not (value.isascii() and value.isprintable()))
-        raise Unfit(f"its {next(odd, 'path')} holds characters that HTTP does not carry")
+        raise Unfit(f"its {next(odd, 'path')} contains characters that HTTP cannot carry")
     return f"{lines}\r\n\r\n".encode() + request.body
 
 

@@ -1,4 +1,4 @@
-"""Listings of a workflow's runs: one request serves all that wait for the same workflow."""
+"""Listings of a workflow's runs: one request serves every dispatch that waits for the same workflow."""
 
 import threading
 from concurrent.futures import Future

@@ -1,6 +1,6 @@
-"""A request to GitHub, an answer of it, and what an answer may hold: values that cannot be are refused. Pure.
+"""A request to GitHub, its response, and what a response may contain: impossible values are refused. Pure.
 
-Nothing that is read here repeats the token, however it is disguised, or the signed query of a redirect.
+Nothing that is read here contains the token, however encoded, or the signed query of a redirect.
 """
 
 import re

@@ -171,11 +171,11 @@ _CAUSES: Final = (
     ),
     (
         _POLICY + r"a personal access tokens? \(classic\)",
-        "the policy of {owner} takes no classic tokens: use a fine-grained one or a GitHub App in place of {token}",
+        "the policy of {owner} allows no classic tokens: use a fine-grained one or a GitHub App instead of {token}",
     ),
     (
         _POLICY + r"a (?:personal access tokens? with fine-grained permissions|fine-grained personal access token)",
-        "the policy of {owner} takes no fine-grained tokens: use a GitHub App in place of {token}",
+        "the policy of {owner} allows no fine-grained tokens: use a GitHub App instead of {token}",
     ),
     (
         r"Actions has been disabled for this repository",
@@ -192,7 +192,7 @@ _CAUSES: Final = (
     (_PARSE, "{file} on {ref} is not a valid workflow: correct it there"),
     (
         r"No ref found for",
-        "there is no branch or tag {ref}: GitHub takes no commit SHA; push it or correct {ref_field}",
+        "there is no branch or tag {ref}: GitHub accepts no commit SHA; push it or correct {ref_field}",
     ),
     (
         r"Invalid request\.\s(?:.*\s)?No more than [0-9]+ properties are allowed",
@@ -279,7 +279,7 @@ def _advice(answer: Answer, body: ErrorBody, asked: Asked, token: Token) -> str:
         case 404:
             return f"correct {asked.endpoint.fields(*asked.fields)}, or let {subject} see the repository"
         case 410 if not asked.file:
-            return f"GitHub has it no more: correct {asked.endpoint.fields(*asked.fields)}"
+            return f"GitHub no longer has it: correct {asked.endpoint.fields(*asked.fields)}"
         case 451:
             return f"GitHub has blocked {name} for legal reasons: its page says more"
         case 407:

@@ -36,7 +36,7 @@ class Phase(Enum):
 STATUSES: Final = {
     "requested": (Phase.RUNNING, "requested: GitHub has not queued it yet"),
     "queued": (Phase.RUNNING, "queued: it waits for a runner"),
-    "pending": (Phase.RUNNING, "pending: another run of its concurrency group goes first"),
+    "pending": (Phase.RUNNING, "pending: another run of its concurrency group is before it"),
     "waiting": (Phase.AWAITING_APPROVAL, "waiting"),
     "in_progress": (Phase.RUNNING, "in progress"),
     "completed": (Phase.COMPLETED, "completed"),
@@ -59,7 +59,7 @@ CONCLUSIONS: Final = {
     "timed_out": Meaning(by_jobs=True, words="it ran longer than its timeout-minutes allows"),
     "cancelled": Meaning(by_jobs=True, words="somebody, or a newer run of its concurrency group, cancelled it"),
     "action_required": Meaning(by_jobs=False, words="GitHub asks for an action on the run's page"),
-    "stale": Meaning(by_jobs=False, words="GitHub gave it up, because it did not go on for two weeks"),
+    "stale": Meaning(by_jobs=False, words="GitHub gave up on it after two weeks without progress"),
     "startup_failure": Meaning(by_jobs=False),
 }
 _INVENTED: Final = Meaning(by_jobs=True)

@@ -1,1 +1,1 @@
-"""Inbound shells over one `execute`: they authenticate, decode, wait no longer than allowed, and encode."""
+"""The interfaces over one `execute`: they authenticate, decode, wait no longer than allowed, and encode."""

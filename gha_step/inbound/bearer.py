@@ -1,4 +1,4 @@
-"""Who may call: the bearer token that the host and this server share."""
+"""Authenticates callers by the bearer token that the host and this server share."""
 
 import os
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""Works off what records owe, in every state, from the ledger alone: one process at a time does it for all.
+"""Works through what records still have to do (reports, cancels), in any state, from the ledger alone.
 
 It knows no kind of duty: a handler does one record's next step and says when the one after it is due.
 """
@@ -61,7 +61,7 @@ def write_duty(store: Store, record: Record, duty: Duty) -> Record:
         except Conflict:
             found = store.read(record.project, record.key)
     if found is None or found.duty != duty:
-        raise Conflict("the record has gone, or another process does what it owes")
+        raise Conflict("the record is gone, or another process has finished it")
     return found
 
 
@@ -143,7 +143,7 @@ class Duties:
                     pause = LEDGER_RETRY
                     if str(error) != trouble:  # and not again with every try
                         unexpected = None if isinstance(error, StepError) else error
-                        log.warning("what is owed cannot be listed: %s", error, exc_info=unexpected)
+                        log.warning("records with unfinished work cannot be listed: %s", error, exc_info=unexpected)
                     trouble = str(error)
                 if self._clock.monotonic() >= next_minute:
                     next_minute = self._clock.monotonic() + 60.0

@@ -1,6 +1,6 @@
-"""How long a call may take: the step runs on bounded threads, and the caller hears within the reply limit.
+"""Limits how long a call takes: the step runs on bounded threads, and the caller gets an answer in time.
 
-Work that takes longer goes on by itself; the next call joins it.
+Work that takes longer continues in the background; the next call joins it.
 """
 
 import asyncio

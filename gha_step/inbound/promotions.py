@@ -1,6 +1,6 @@
-"""Promotions of the cluster: the UID of one that a caller knows by name, and whether one has ended, and how.
+"""Kargo's Promotions: the UID of one by its name, and whether and how one has ended.
 
-Nothing else of them is read, and nothing is remembered. Source: Kargo's API, ``status.phase`` of a Promotion.
+Nothing else is read, and nothing is cached. Source: Kargo's API, ``status.phase`` of a Promotion.
 """
 
 from typing import Any, Final

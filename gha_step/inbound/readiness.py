@@ -1,4 +1,4 @@
-"""Whether this server wants calls: what health checks and every way in ask."""
+"""Whether this server accepts calls: health checks and every interface ask here."""
 
 from collections.abc import Callable
 

@@ -1,4 +1,4 @@
-"""Callers that are refused: counted, and told in the log once per second and peer, so that guessing fills no disk."""
+"""Refused callers: counted, and logged once per second and peer, so that guessing does not fill the disk."""
 
 from typing import Any, Final
 

@@ -1,6 +1,6 @@
-"""Work that comes up again and again by name: each name has one turn at a time, and says when its next one is due.
+"""Recurring work by name: each name runs at most once at a time, and says when it is due next.
 
-For what outlives a call: runs in hand, reports that are owed. It waits by the workers alone, as the simulation needs.
+For work that outlives a call: current runs, open reports. It waits only through the workers, as the simulation needs.
 """
 
 import heapq

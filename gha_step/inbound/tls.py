@@ -1,6 +1,6 @@
-"""The certificate with which this server proves itself, and the authority of those who may call: files, read anew.
+"""This server's certificate, and the CA of its callers: files that are reloaded when they change.
 
-It decides whether the files fit together; what is done with them is the server's.
+It checks whether the files belong together; the server uses them.
 """
 
 import ssl

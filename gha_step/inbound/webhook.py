@@ -83,7 +83,7 @@ class Webhook:
         try:
             hint = _read(parse_json(body, most=MAX_VALUES))
         except ValueError as error:
-            raise _Refused(400, "refused", f"the delivery is no workflow_run in JSON: {error}") from None
+            raise _Refused(400, "refused", f"the delivery is not a workflow_run in JSON: {error}") from None
         self._pass_on(hint)
         return None
 
@@ -147,7 +147,7 @@ def _read(delivery: Any) -> Hint:
     repository, run = _object(delivery, "repository"), _object(delivery, "workflow_run")
     run_id = run.get("id")
     if not isinstance(run_id, int) or isinstance(run_id, bool) or not 0 < run_id <= MAX_RUN_ID:
-        raise ValueError("workflow_run.id is no run's ID")
+        raise ValueError("workflow_run.id is not a run ID")
     return Hint(
         _segment(_object(repository, "owner"), "login"),
         _segment(repository, "name"),
@@ -160,12 +160,12 @@ def _read(delivery: Any) -> Hint:
 def _object(value: Any, name: str) -> dict[str, Any]:
     found = value.get(name) if isinstance(value, dict) else None
     if not isinstance(found, dict):
-        raise ValueError(f"{name} is no object")  # noqa: TRY004  the delivery is odd, not a caller's type
+        raise ValueError(f"{name} is not an object")  # noqa: TRY004  the delivery is odd, not a caller's type
     return found
 
 
 def _segment(value: dict[str, Any], name: str) -> str:
     text = value.get(name)
     if not isinstance(text, str):
-        raise ValueError(f"{name} is no string")  # noqa: TRY004  as above
+        raise ValueError(f"{name} is not a string")  # noqa: TRY004  as above
     return as_segment(text)

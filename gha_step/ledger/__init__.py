@@ -1,1 +1,1 @@
-"""At most one dispatch per key: the record and its legal moves, attribution, and the stores."""
+"""At most one dispatch per key: the record and its legal transitions, attribution, and the stores."""

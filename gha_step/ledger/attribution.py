@@ -299,7 +299,7 @@ def _undecided(record: Record) -> str:
         return "no run shows this step's marker"
     if record.state is State.UNKNOWN:
         return with_evidence(record, "possibly none of these runs belongs to this step")
-    return "nothing tells these runs apart"
+    return "these runs cannot be distinguished"
 
 
 def with_evidence(record: Record, why: str) -> str:

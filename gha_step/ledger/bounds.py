@@ -1,6 +1,7 @@
-"""How long each text of a record may be, and how a record is made to fit: one table, which deploy/crd repeats.
+"""How long each text of a record may be, and how to shorten a record: one table, which deploy/crd repeats.
 
-Names are refused before anything is sent (:func:`too_long`); what GitHub says is cut or left out (:func:`fitted`).
+Too long names are refused before anything is sent (:func:`too_long`); GitHub's texts are cut or left out
+(:func:`fitted`).
 """
 
 from collections.abc import Callable, Iterable

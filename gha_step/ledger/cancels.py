@@ -1,7 +1,8 @@
-"""What a record says of a cancel step: which attempt of which run it found, so that no later one is cancelled. Pure.
+"""The record of a cancel step: which attempt of which run it found, so that it cancels no later one. Pure.
 
-It is the record of a step that has dispatched nothing and never will: `rejected`. The words of its reason are for
-people, and say all.
+It is the record of a step that never dispatches anything: `rejected`. The text of its reason is for people, and has
+all
+the data.
 """
 
 import re

@@ -1,7 +1,8 @@
-"""What a record owes somebody after its end. Data, and which parts of it may change.
+"""What a record still has to do after its end (a duty), and which parts of it may change. Data only.
 
-A duty is written with the record's first write, is worked off by one follower from the ledger alone, in any state of
-the record, and is closed once the other side has confirmed it. It licenses no send, and changes neither state nor run.
+A duty is written with the record's first write. One follower works on it from the ledger alone, in any state of the
+record, and closes it once the other side has confirmed it. It never allows a dispatch, and changes neither state nor
+run.
 """
 
 from typing import Final, Literal, TypeAlias, get_args

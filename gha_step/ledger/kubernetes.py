@@ -316,7 +316,7 @@ class KubernetesStore:
                 except AlreadyExists:
                     raise Conflict(f"there is {resource.plural}/{name} in {project} already") from None
         else:
-            changed = Conflict(f"{resource.plural}/{name} in {project} is no longer of version {version}")
+            changed = Conflict(f"{resource.plural}/{name} in {project} has changed since version {version}")
             uid, _, resource_version = str(version).partition("/")
             if not uid or not resource_version:  # without them the API server would compare nothing
                 raise changed
@@ -411,7 +411,7 @@ def _object(found: _Object) -> _Object:
     metadata = found.get("metadata")
     if isinstance(metadata, dict) and all(metadata.get(name) for name in ("name", "uid", "resourceVersion")):
         return found
-    raise LedgerUnavailable("what answers in the place of the Kubernetes API server gives no objects")
+    raise LedgerUnavailable("something other than the Kubernetes API server answered: the answer contains no objects")
 
 
 def _version(found: _Object) -> str:
@@ -516,9 +516,8 @@ def _decode(found: _Object) -> Record:
     except (KeyError, TypeError, AttributeError) as error:
         problems = str(error)
     raise LedgerError(
-        f"the ledger record {metadata['name']} in the namespace {metadata.get('namespace')} is not one that this "
-        f"version of gha-step can read ({problems}): what it says is not known here, so nothing is sent; use the "
-        "version that wrote it"
+        f"this version of gha-step cannot read the ledger record {metadata['name']} in the namespace "
+        f"{metadata.get('namespace')} ({problems}), so nothing is sent: use the version that wrote it"
     )
 
 

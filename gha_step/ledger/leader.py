@@ -1,7 +1,8 @@
-"""Which of several processes works off what the ledger's records owe: one at a time, by a Lease of Kubernetes.
+"""Elects, by a Lease of Kubernetes, the one process that works on the records' duties.
 
-It decides nothing about a dispatch: two that lead at once tell Port something twice at worst. A leader that cannot
-renew its Lease stops before another one may begin. Clocks are never compared: who waits watches the Lease stand still.
+It decides nothing about a dispatch: if two processes lead at once, at worst Port gets a report twice. A leader that
+cannot renew its Lease stops before another may start. Clocks are never compared: a candidate waits until the Lease has
+not changed for long enough.
 
 Source: https://kubernetes.io/docs/concepts/architecture/leases/
 """
@@ -57,7 +58,7 @@ class LeaseLeader:
         clock: Clock,
         *,
         name: str = FOLLOWER,
-        work: str = "reports to Port what is owed",
+        work: str = "sends reports to Port",
     ) -> None:
         self._work = work
         self._api = api
@@ -94,7 +95,7 @@ class LeaseLeader:
             self._leads_until = float("-inf")
         except KubeError as error:  # as long as it holds, it holds
             if str(error) != self._trouble:
-                log.warning("the Lease %s can be neither had nor renewed: %s", self._name, error)
+                log.warning("the Lease %s can be neither acquired nor renewed: %s", self._name, error)
             self._trouble = str(error)
 
     def _take(self, now: float) -> bool:
@@ -150,4 +151,4 @@ class LeaseLeader:
             if spec.get("holderIdentity") == self._identity:
                 self._api.replace(self._path, self._body(metadata, spec, held=False))
         except KubeError as error:
-            log.info("the Lease %s is not let go of, and ends by itself: %s", self._name, error)
+            log.info("the Lease %s could not be released and will expire: %s", self._name, error)

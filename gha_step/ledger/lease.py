@@ -1,6 +1,7 @@
-"""Whose turn it is to dispatch to a target: what the gate remembers.
+"""The gate's record: which dispatch to a target may be sent next.
 
-It only ever delays. Anyone who may write Leases in the project can forge it, so nothing in it says which run is whose.
+It can only delay dispatches. Anyone who may write Leases in the project can forge it, so it does not say which run
+belongs to whom.
 """
 
 from pydantic import ConfigDict

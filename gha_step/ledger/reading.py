@@ -1,6 +1,6 @@
-"""What an operator's commands want of a ledger, and a sqlite ledger read for them, whoever holds it meanwhile.
+"""What an operator's commands need from a ledger, and reading a sqlite ledger for them while a server uses it.
 
-Nothing here holds more than one record and a page of keys: a ledger may have hundreds of thousands of records.
+Nothing here holds more than one record and a page of keys, because a ledger may have hundreds of thousands of records.
 """
 
 import heapq
@@ -145,14 +145,14 @@ class FileReader:
         try:
             path.open("rb").close()
         except OSError as error:
-            raise LedgerUnusable(f"the ledger {path} cannot be read ({error.strerror}): name another path") from None
+            raise LedgerUnusable(f"the ledger {path} cannot be read ({error.strerror}): use another path") from None
         # Without a log beside it nobody has the file open, and sqlite would make one, perhaps of another owner.
         mode = "mode=ro" if Path(f"{path}-wal").exists() else "mode=ro&immutable=1"
         try:
             with closing(sqlite3.connect(f"{path.absolute().as_uri()}?{mode}", uri=True, timeout=5.0)) as connection:
                 (version,) = connection.execute("PRAGMA user_version").fetchone()
                 if version == 0:
-                    raise LedgerUnusable(f"{path} is a database, but not a ledger: name another path")
+                    raise LedgerUnusable(f"{path} is a database, but not a ledger: use another path")
                 if version != SCHEMA_VERSION:
                     raise LedgerUnusable(other_schema(path, version))
                 yield connection

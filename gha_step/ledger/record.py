@@ -1,6 +1,6 @@
-"""The record of one dispatch: all that is remembered of one promotion step. Data only.
+"""The record of one dispatch: everything that is stored for one promotion step. Data only.
 
-What may become of it is in `gha_step.ledger.transitions`, where it is kept in `gha_step.ledger.store`.
+`gha_step.ledger.transitions` says how it may change, `gha_step.ledger.store` where it is kept.
 """
 
 from enum import StrEnum

@@ -1,4 +1,4 @@
-"""How many records stand in each state, where to count them is to ask another server for all of them.
+"""Counts of records by state, for stores where counting means reading all records from another server.
 
 A reader of the metrics gets the last count and waits at most a second for a new one.
 """

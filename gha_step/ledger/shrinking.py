@@ -1,7 +1,7 @@
-"""Records in a file that are over lose their details after a while, and never what they decide.
+"""Removes details from old records in a file, but nothing that later decisions need.
 
-A step that is called again after years hears the same end, and nothing is sent: key, state, target and run stay, and of
-a record without a run all that its late run may still be known by. Nothing is deleted.
+A step that is called again after years gets the same result, and nothing is sent: key, state, target and run stay, and
+for a record without a run everything that may still identify its late run. Nothing is deleted.
 """
 
 from concurrent.futures import Future
@@ -93,4 +93,4 @@ class Shrinking:
                 if self._workers.join(self._stopped, PAUSE):
                     return
         except LedgerUnavailable as error:
-            log.warning("old ledger records keep their details for now: %s", error)
+            log.warning("old ledger records could not be shrunk yet: %s", error)

@@ -145,7 +145,7 @@ class SqliteStore:
             (journal,) = connection.execute("PRAGMA journal_mode=WAL").fetchone()
             if journal != "wal":
                 raise LedgerUnusable(
-                    f"the ledger {self._path} is kept nowhere, or where sqlite cannot log: name a file"
+                    f"the ledger {self._path} cannot be kept there, because sqlite cannot write a log: use a file"
                 )
             connection.execute("PRAGMA synchronous=FULL")
             connection.execute("PRAGMA mmap_size=0")  # a mapped file that is cut off ends the process
@@ -153,7 +153,7 @@ class SqliteStore:
             if version == 0:
                 (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
                 if tables:
-                    raise LedgerUnusable(f"{self._path} is a database, but not a ledger: name another path")
+                    raise LedgerUnusable(f"{self._path} is a database, but not a ledger: use another path")
                 connection.executescript(f"BEGIN IMMEDIATE; {_TABLES} PRAGMA user_version={SCHEMA_VERSION}; COMMIT;")
                 _sync_directory(self._path)
             elif version != SCHEMA_VERSION:
@@ -213,7 +213,7 @@ class SqliteStore:
                 durable=not _may_be_told_unwritten(stored),
             )
         if not changed:
-            raise Conflict(f"the ledger record {record.key[:12]} is no longer of version {record.version}")
+            raise Conflict(f"the ledger record {record.key[:12]} has changed since version {record.version}")
         return stored
 
     def others(self, record: Record, runs: Collection[int]) -> list[Record]:
@@ -248,7 +248,7 @@ class SqliteStore:
                 (stored.version, body, key, gate.version),
             )
         if not changed:
-            raise Conflict(f"the gate of {gate.target.repo} is no longer of version {gate.version}")
+            raise Conflict(f"the gate of {gate.target.repo} has changed since version {gate.version}")
         return stored
 
     def _commit(self, statement: str, values: tuple[object, ...], *, durable: bool = True) -> int:
@@ -392,7 +392,7 @@ def other_schema(path: Path, version: int) -> str:
     """Why a ledger of this schema is not read."""
     return (
         f"the ledger {path} has schema {version}, this version of gha-step knows {SCHEMA_VERSION}: use the version "
-        "that wrote it, or name another path"
+        "that wrote it, or use another path"
     )
 
 
@@ -410,8 +410,8 @@ def decode(key: str, version: int, text: str, asked: str | None = None) -> Recor
     except ValidationError as error:
         fields = ", ".join(sorted({".".join(map(str, problem["loc"])) for problem in error.errors()}))
     raise LedgerError(
-        f"the ledger record {key} is not one that this version of gha-step can read ({fields}): what it says is not "
-        "known here, so nothing is sent; use the version that wrote it"
+        f"this version of gha-step cannot read the ledger record {key} ({fields}), so nothing is sent: use the version "
+        "that wrote it"
     )
 
 

@@ -16,7 +16,7 @@ from gha_step.contract.errors import LedgerUnavailable
 from gha_step.ledger.store import LedgerHeld, LedgerUnusable
 
 _WHAT_TO_DO: Final = (
-    "nothing is sent. Stop this server and whatever else uses the files, put the right ones back, and start it again"
+    "nothing is sent. Stop this server and anything else that uses the files, restore the files, and start it again"
 )
 
 
@@ -57,13 +57,13 @@ class HeldFiles:
         except OSError as error:
             raise LedgerUnusable(f"{subject} cannot be opened: {error.strerror}") from None
         if not stat.S_ISREG(found.st_mode):
-            raise LedgerUnusable(f"{subject} is not a file: name another path")
+            raise LedgerUnusable(f"{subject} is not a file: use another path")
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             raise LedgerHeld(
                 f"the ledger {self._path} is held by another process, perhaps under another name: stop that process, "
-                f"or name another path ({error.strerror})"
+                f"or use another path ({error.strerror})"
             ) from None
         self._held.append(found)
         return found

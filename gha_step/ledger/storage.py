@@ -1,4 +1,5 @@
-"""Whether a place can keep a ledger: records that die before their promotion would let a dispatch happen twice. Pure.
+"""Whether a ledger may be kept in a place: records that are lost before their promotion ends allow a second dispatch.
+Pure.
 
 Source: proc_pid_mountinfo(5).
 """
@@ -29,8 +30,8 @@ def objection(file: PurePosixPath, mountinfo: str, *, in_kubernetes: bool, lifet
     if in_kubernetes and volatile and not lifetime_pod:
         place = "emptyDir" if _EMPTY_DIR in root else kind
         return (
-            f"{directory} dies with the pod ({place}), and a new pod would dispatch again: mount "
-            "a volume there, or append ?lifetime=pod to say that this is understood"
+            f"{directory} is lost with the pod ({place}), and a new pod would dispatch again: mount "
+            "a volume there, or append ?lifetime=pod to accept that"
         )
     return None
 

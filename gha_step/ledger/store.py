@@ -1,4 +1,4 @@
-"""What a ledger's store must do. It keeps records; it decides nothing."""
+"""The interface of a ledger's store. A store keeps records; it decides nothing."""
 
 from collections.abc import Collection, Iterator
 from typing import NamedTuple, Protocol

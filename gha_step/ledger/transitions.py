@@ -224,7 +224,7 @@ class Who(Enum):
 
     ANYBODY = "anybody"
     OWNER = "the process that made the attempt"
-    WATCHER = "another process, of the attempt that it has watched"
+    WATCHER = "another process, about the attempt that it has watched"
 
 
 class Row(NamedTuple):

@@ -1,1 +1,1 @@
-"""One file per step kind, and what they share: the one task per key, and what the host hears."""
+"""The step kinds, a package for each, and what they share."""

@@ -1,4 +1,4 @@
-"""From a step's config to the repository on its server and the token for it, read anew for every call."""
+"""From a step's config to the repository on its server and the token for it, which is read again for every call."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace

@@ -1,4 +1,6 @@
-"""A step to its end, for a way in whose caller does not ask again: what to ask next, when, and what is news. Pure."""
+"""Follows a step to its end, for callers that do not repeat calls: what to execute next, when, and what has changed.
+Pure.
+"""
 
 from dataclasses import replace
 from typing import Any

@@ -1,4 +1,4 @@
-"""What a call to a step comes to: an answer, or something under way that will have one."""
+"""What a call to a step returns: an answer, or something under way that will have one."""
 
 import threading
 from collections.abc import Callable
@@ -10,7 +10,7 @@ from gha_step.contract.result import StepResult
 from gha_step.contract.values import ConfigModel
 
 SOON: Final = 2.0  # seconds
-BUSY: Final = StepResult.running("busy: no worker is free at the moment; nothing is known of this step yet", SOON)
+BUSY: Final = StepResult.running("busy: no worker is free at the moment; nothing is known about this step yet", SOON)
 
 
 class Underway(Protocol):

@@ -1,4 +1,4 @@
-"""All step kinds of this server, and the result of a call that fails."""
+"""All step kinds of this server, and the answer to a call that fails."""
 
 from collections.abc import Sequence
 from typing import Final

@@ -62,7 +62,7 @@ class RepositoryByUrl(NamedTuple):
 class RepositoryConfig(ConfigModel):
     """The repository of a step."""
 
-    elsewhere: ClassVar[Mapping[str, str]] = {"retry": "stands beside config, not in it"}
+    elsewhere: ClassVar[Mapping[str, str]] = {"retry": "belongs beside config, not in it"}
 
     repo_url: Annotated[RepoUrl | None, BeforeValidator(_repo_url, json_schema_input_type=str)] = Field(
         default=None,

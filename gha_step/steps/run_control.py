@@ -1,6 +1,6 @@
-"""Looking at one run and cancelling it, with the credentials of one repository: for the cancel step and for aborts.
+"""Reads one run and cancels it, with the credentials of one repository: for the cancel step and for cancelOnAbort.
 
-It decides nothing. A token of an App that GitHub refuses is replaced once; a renamed repository is followed.
+It decides nothing. If GitHub refuses an App's token, it is replaced once; it follows a renamed repository.
 """
 
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""Which run a step is about, how often it looks and what it knows: fields that step kinds for runs share. Pure."""
+"""Config and output fields of all steps about a run: which run, how often to poll, what is known of it. Pure."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -76,7 +76,7 @@ class RunConfig(RepositoryConfig):
 
     elsewhere: ClassVar[Mapping[str, str]] = {
         **RepositoryConfig.elsewhere,
-        "timeout": "is not a field of this step: Kargo ends a step by retry.timeout, which stands beside config: "
+        "timeout": "is not a field of this step: Kargo ends a step by retry.timeout, which belongs beside config: "
         "retry: {timeout: 30m}",
     }
     run_id: Annotated[int, BeforeValidator(_run_id, json_schema_input_type=int | str)] = Field(

@@ -1,7 +1,8 @@
-"""Runs that are said to have changed, and who in this process wants to hear of it.
+"""Hints that a run has changed, and who in this process wants to know.
 
-A hint only ever brings a look forward: it is not believed, it may be lost, and nobody looks less often because there
-are hints. Whoever passes hints on sees to it that one run is not hinted at more than once a second.
+A hint only brings the next poll forward: it is not believed, it may be lost, and nobody polls less often because there
+are
+hints. The sender of hints makes sure that a run gets at most one per second.
 """
 
 import threading
@@ -52,4 +53,4 @@ class Waking:
             try:
                 listener(hint)
             except Exception:  # noqa: BLE001  one that fails is no reason not to tell the others
-                log.exception("a hint at run %d of %s/%s was not taken", hint.run_id, hint.owner, hint.repo)
+                log.exception("a hint about run %d of %s/%s failed", hint.run_id, hint.owner, hint.repo)

@@ -1,1 +1,3 @@
-"""The only place that constructs: `core` (ledger, GitHub, steps) and `server` (the ways in). Each can be closed."""
+"""The only package that constructs objects: `core` (ledger, GitHub, steps) and `server` (the interfaces). Both can be
+closed.
+"""

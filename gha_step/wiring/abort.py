@@ -1,7 +1,8 @@
-"""cancelOnAbort over the core: which records this process follows, and what that stands on, made when first needed.
+"""cancelOnAbort: which records this process follows, and the objects for that, made when first needed.
 
-Where the setting says `all`, or nobody else can have the ledger, these are all that owe it; else those of its own
-steps, as long as it lives.
+With the setting `all`, or if no other process can use the ledger, these are all records with that duty; otherwise
+those
+of its own steps, while it runs.
 """
 
 import threading
@@ -83,7 +84,7 @@ class AbortParts:
                 self._duties.list_soon()
                 return
             self._duties = duties = self._made()
-        self._threads.spawn(guarded(duties.run, "cancelOnAbort is no longer followed"))
+        self._threads.spawn(guarded(duties.run, "cancelOnAbort has stopped working"))
 
     def _made(self) -> "Duties":
         from gha_step.inbound.abort.follower import Aborts  # the first step that asks for it pays
@@ -143,4 +144,4 @@ class AbortParts:
                 if record.abort is not None and record.owner is not None and record.owner.pod == self._pod:
                     self.follow(record.project, record.key)
         except StepError as error:
-            log.warning("what an earlier process of this pod owes cannot be listed: %s", error)
+            log.warning("unfinished work of this pod's previous process cannot be listed: %s", error)

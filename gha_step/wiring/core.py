@@ -1,6 +1,7 @@
-"""What every way in stands on: the ledger, GitHub and the steps, put together once.
+"""What every interface needs: the ledger, GitHub and the steps, constructed once.
 
-Whatever touches the world (store, secrets, connections, clock, threads) is given, so that tests build the same core.
+Everything that touches the world (store, secrets, connections, clock, threads) is an argument, so that tests build the
+same core.
 """
 
 import threading
@@ -203,6 +204,6 @@ def guarded(work: Callable[[], None], otherwise: str) -> Callable[[], None]:
         try:
             work()
         except Exception:  # noqa: BLE001  see above
-            log.exception("%s; this process has to be started again", otherwise)
+            log.exception("%s: restart this process", otherwise)
 
     return run

@@ -1,6 +1,6 @@
-"""Where an operator's commands read records from: the ledger that is named, or what lies around on this machine.
+"""Where an operator's commands read records from: the named ledger, or the ledgers found on this machine.
 
-And where they delete those that nobody needs.
+Also deletes records that are no longer needed.
 """
 
 from collections.abc import Callable, Mapping
@@ -93,7 +93,7 @@ def _files(paths: list[Path]) -> Reader:
 def _ledgers_in(folder: Path) -> list[Path]:
     found = sorted(folder.glob(f"*{_SUFFIX}"))
     if not found:
-        raise LedgerUnusable(f"the directory {folder} holds no ledger (*{_SUFFIX}): name another path")
+        raise LedgerUnusable(f"the directory {folder} contains no ledger (*{_SUFFIX}): use another path")
     return found
 
 

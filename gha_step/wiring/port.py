@@ -1,4 +1,4 @@
-"""Port's ways in over the core: the intake, the follower, and what both stand on. Imported only where Port is on."""
+"""The interface to Port over the core: the intake, the follower, and what they need. Imported only if Port is on."""
 
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
@@ -240,7 +240,7 @@ class PortParts:
     def start(self) -> None:
         """Begin to work, on threads of its own."""
         log.info(
-            "Port: %s of project %s; nobody else may claim for the installation %s, nor read this topic",
+            "Port: %s of project %s; nothing else may claim runs for the installation %s or read this topic",
             " and ".join(sorted(self.settings.portio)) or "no way in",
             self.project,
             self.settings.portio_installation,

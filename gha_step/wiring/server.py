@@ -1,4 +1,4 @@
-"""From settings to a bound server: the ways in over one core, and what a start can fail with."""
+"""From settings to a listening server: the interfaces over one core, and the errors of a failed start."""
 
 import secrets as randomness
 from collections.abc import Callable, Mapping, Sequence
@@ -299,7 +299,7 @@ class _Parts:
 
         project = settings.portio_project or _own_namespace(cluster)
         if not project:
-            raise StartError("GHA_STEP_PORTIO_PROJECT: this process does not know its own namespace: name one")
+            raise StartError("GHA_STEP_PORTIO_PROJECT: this process does not know its own namespace: set it to one")
         leader: Leader = Alone()
         if settings.ledger == "kubernetes":
             from gha_step.ledger.kubernetes import KubernetesStore
@@ -331,7 +331,7 @@ class _Parts:
     def _add_kafka(self, parts: "PortParts") -> None:
         named = self._settings.portio_kafka_ca
         if named and not Path(named).is_file():
-            raise StartError(f"GHA_STEP_PORTIO_KAFKA_CA: {named} is no file: name the PEM file with the authority")
+            raise StartError(f"GHA_STEP_PORTIO_KAFKA_CA: {named} is not a file: set it to a PEM file with the CA")
         try:
             parts.add_kafka(named or self._environment.get("SSL_CERT_FILE", ""))
         except ImportError:
@@ -460,7 +460,7 @@ def _projects(settings: Settings, cluster: "KubeApi | None") -> frozenset[str] |
         own = cluster.own_namespace()
         if own is None:
             raise StartError(
-                "GHA_STEP_PROJECTS: this process does not know its own namespace: name the projects to serve"
+                "GHA_STEP_PROJECTS: this process does not know its own namespace: set it to the projects to serve"
             )
         return frozenset({own})
     return None if projects is None or "*" in projects else projects
@@ -470,7 +470,7 @@ def _secrets(settings: Settings, cluster: "KubeApi | None") -> SecretReader:
     """Where Secrets come from."""
     if isinstance(settings.secrets, Path):
         if not settings.secrets.is_dir():
-            raise StartError(f"GHA_STEP_SECRETS: {settings.secrets} is not a directory: make it, or name another")
+            raise StartError(f"GHA_STEP_SECRETS: {settings.secrets} is not a directory: create it, or use another")
         return DirectorySecrets(settings.secrets)
     from gha_step.credentials.kubernetes import KubernetesSecrets
 

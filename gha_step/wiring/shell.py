@@ -1,4 +1,4 @@
-"""From the command line of ``gha-step run`` to a step's end: token, key, ledger, and what it leaves behind."""
+"""``gha-step run`` from the command line to the step's end: token, key, ledger, and outputs."""
 
 import os
 import secrets as randomness
@@ -216,7 +216,7 @@ class _Run:
         if (why := objection(self._key, record, config)) is not None:
             raise UsageError(why)
         what = "dispatch" if dispatches else "cancel"
-        more = f" (to go on with this {what}, repeat the command with {self._key.flags})"
+        more = f" (to continue this {what}, repeat the command with {self._key.flags})"
         self._progress.say(f"key: {self._key.text}{more if self._key.origin == 'made' else ''}")
         if dispatches and record is not None and record.final:
             self._progress.say("this key was used before: the answer comes from its record, and nothing is sent again")
@@ -284,12 +284,12 @@ class _Run:
     def _goodbye(self, name: str, kind: str, result: StepResult | None, code: int) -> str:
         known = "" if result is None or result.message is None else f" {result.message.rstrip('.')}."
         if not self._wanted.recorded:
-            return f"gha-step: {name}.{known} The run goes on; the same command waits for it again"
+            return f"gha-step: {name}.{known} The run continues; repeat the command to wait for it again"
         if kind == cancel.KIND:
-            return f"gha-step: {name}.{known} The same command with {self._key.flags} goes on with this cancel"
+            return f"gha-step: {name}.{known} The same command with {self._key.flags} continues this cancel"
         if not known and code == FAILED:
             known = " Nothing was dispatched."
-        return f"gha-step: {name}.{known} The same command with {self._key.flags} goes on with this dispatch"
+        return f"gha-step: {name}.{known} The same command with {self._key.flags} continues this dispatch"
 
     # ------------------------------------------------------------------ what it leaves behind
 
@@ -361,7 +361,7 @@ def _token(file: str | None, environment: Mapping[str, str]) -> Token:
     else:
         name = next((name for name in TOKENS if environment.get(name)), None)
         if name is None:
-            raise UsageError("there is no token: set GH_TOKEN or GITHUB_TOKEN, or name a file in --token-file")
+            raise UsageError("no token: set GH_TOKEN or GITHUB_TOKEN, or use --token-file")
         named, text = name, environment[name]
     text = text.strip()
     if not text:
@@ -412,7 +412,7 @@ def _server(
 ) -> GivenToken:
     """The token, and the server for which it is. :raises UsageError: there is no such server."""
     if flags.base_url and wanted.by_repo_url:
-        raise UsageError("--base-url: must not stand beside a repository's URL, which names the server")
+        raise UsageError("--base-url: cannot be combined with a repository's URL, which sets the server")
     named = "--base-url" if flags.base_url else "GITHUB_API_URL"
     url = None if wanted.by_repo_url else flags.base_url or environment.get("GITHUB_API_URL")
     try:

@@ -81,7 +81,7 @@ def test_a_token_is_wanted_for_the_one_repository() -> None:
 @pytest.mark.parametrize(
     ("answer", "words"),
     [
-        (refusal(401, "A JSON web token could not be decoded"), "the private key is none of this App's"),
+        (refusal(401, "A JSON web token could not be decoded"), "the private key does not belong to this App"),
         (refusal(403, "This installation has been suspended"), "is suspended: lift that"),
         (refusal(403, "Resource not accessible"), "see the installation's page"),
         (refusal(404, "Not Found"), "correct the App's ID or the installation's"),

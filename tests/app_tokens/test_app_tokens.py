@@ -94,7 +94,7 @@ def test_who_shows_another_key_does_not_get_what_the_right_one_has_earned(
     tokens: AppTokens, wanted: Make, github: GitHub
 ) -> None:
     tokens.token(wanted())
-    with pytest.raises(Refused, match="none of this App's"):
+    with pytest.raises(Refused, match="does not belong to this App"):
         tokens.token(wanted(private_key=Token(rsa_key("second").private)))
     assert github.count(NEW) == 2
 
@@ -133,7 +133,7 @@ def test_a_wrong_clock_of_ours_is_found_out_by_the_refusal_and_remembered(
 
 def test_a_wrong_key_is_not_blamed_on_a_wrong_clock_for_ever(tokens: AppTokens, wanted: Make, github: GitHub) -> None:
     github.skew = 3600
-    with pytest.raises(Refused, match="none of this App's"):
+    with pytest.raises(Refused, match="does not belong to this App"):
         tokens.token(wanted(private_key=Token(rsa_key("second").private)))
     assert github.count(NEW) == 2
 

@@ -208,7 +208,7 @@ def test_without_a_token_what_was_sent_before_goes_on(
     [
         ({"githubAppPrivateKey": "-----BEGIN nothing"}, "the key githubAppPrivateKey is not a private key in PEM"),
         ({"githubAppPrivateKey": ec_key().private}, "the key githubAppPrivateKey is not an RSA key"),
-        ({"githubAppPrivateKey": rsa_key("second").private}, "the private key is none of this App's"),
+        ({"githubAppPrivateKey": rsa_key("second").private}, "the private key does not belong to this App"),
         ({"githubAppInstallationID": "1"}, "no such installation"),
         ({"githubAppClientID": "-", "githubAppID": "1"}, "no such App"),
     ],

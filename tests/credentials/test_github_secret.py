@@ -122,7 +122,7 @@ def test_an_empty_token_is_not_called_misnamed() -> None:
 )
 def test_a_token_with_characters_that_no_token_has_is_refused(token: bytes) -> None:
     text = refused({"accessToken": token})
-    assert "the key accessToken holds white space or characters that no token has" in text
+    assert "the key accessToken contains white space or characters that a token never has" in text
 
 
 @pytest.mark.parametrize("key", ["accessToken", "baseURL", "uploadURL"])

@@ -1,4 +1,4 @@
-"""What the host hears of each state: the table of ledger.md."""
+"""What the host is told of each state: the table of ledger.md."""
 
 from typing import Any
 

@@ -40,7 +40,7 @@ def assert_nothing_dispatched(result: StepResult, github: GitHub) -> None:
     ("data", "said"),
     [
         ({}, "the key accessToken is missing"),
-        ({"accessToken": "ghp_ hidden"}, "holds white space"),
+        ({"accessToken": "ghp_ hidden"}, "contains white space"),
         ({"accessToken": "t", "baseURL": "http://ghe.example.com"}, "the key baseURL must start with https://"),
         ({"accessToken": "t", "baseURL": "https://ghe.example.com/é"}, "the key baseURL "),
         ({"accessToken": "t", "baseURL": "https://u:hunter2@ghe"}, "the key baseURL must not contain a user name"),

@@ -107,7 +107,7 @@ def test_a_request_that_http_cannot_carry_is_refused_before_the_record_says_send
     assert not isinstance(outcome, StepResult)
     outcome.ready.result(LONG)
     result = outcome.answer()
-    assert (result.status, "its Authorization holds" in str(result.message)) == ("Failed", True)
+    assert (result.status, "its Authorization contains" in str(result.message)) == ("Failed", True)
     assert "nothing was dispatched: " in str(result.message)
     assert "correct the token in HAND" in str(result.message)
     assert (github.count(), store.real.read("demo", key.hash).state) == (asked, State.REJECTED)  # type: ignore[union-attr]

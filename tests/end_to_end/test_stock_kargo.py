@@ -201,7 +201,7 @@ def test_the_service_is_no_way_into_its_own_cluster(service: Service, base_url: 
         ended = HttpStep(service).follow()
     assert ended["status"] == "Failed"
     assert "the key baseURL of the Secret github-credentials in project shop leads to" in ended["message"]
-    assert "outside of the cluster" in ended["message"]
+    assert "outside the cluster" in ended["message"]
 
 
 def test_the_api_servers_address_is_refused(service: Service) -> None:

@@ -75,7 +75,7 @@ def test_more_than_can_be_looked_through_for_every_step_is_refused_and_not_read_
         def items(self, *_: object, **__: object) -> Iterator[dict[str, Any]]:
             return map(dict, left)
 
-    with pytest.raises(CredentialsError, match="take the label off"):
+    with pytest.raises(CredentialsError, match="remove the label"):
         list(KubernetesSecrets(Api()).labelled("demo"))
     assert len(list(left)) == 1
 

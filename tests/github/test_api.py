@@ -190,7 +190,7 @@ def test_a_refusal_carries_githubs_words_and_says_what_to_do(status: int, words:
 def test_a_run_that_is_gone_is_looked_for_in_the_fields_that_name_it() -> None:
     run = RunReference(workflow().endpoint, "myorg", "my-app", 5)
     message = str(read_refusal(said(410, "Gone"), run.asked, TOKEN))
-    assert message.endswith("(410: 'Gone'): GitHub has it no more: correct runID, owner or repo")
+    assert message.endswith("(410: 'Gone'): GitHub no longer has it: correct runID, owner or repo")
 
 
 def test_githubs_words_are_one_line_of_bounded_length() -> None:
@@ -370,7 +370,7 @@ def test_a_text_of_the_user_is_no_rate_limit(words: str) -> None:
 @pytest.mark.parametrize("ref", ["saml", "sso", "archived", "disabled workflow", "associated", "too many"])
 def test_a_text_of_the_user_is_no_cause(ref: str) -> None:
     message = str(refusal(said(422, f"No ref found for: {ref}"), names={"ref": ref}))
-    assert message.endswith(f"there is no branch or tag {ref}: GitHub takes no commit SHA; push it or correct ref")
+    assert message.endswith(f"there is no branch or tag {ref}: GitHub accepts no commit SHA; push it or correct ref")
 
 
 @pytest.mark.parametrize("key", ["inputs", "ref", "x"])

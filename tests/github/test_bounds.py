@@ -120,7 +120,7 @@ LITERALS = [
 
 @each_row("base_url", INSIDE + LITERALS)
 def test_a_shared_service_connects_to_nothing_inside_and_stores_no_artifacts_there(base_url: str) -> None:
-    assert "outside of the cluster" in words(base_url)
+    assert "outside the cluster" in words(base_url)
     with pytest.raises(OffLimits):
         SHARED.check_host(replace(at(base_url), storage=True))
     with pytest.raises(OffLimits):
@@ -365,7 +365,7 @@ def test_a_step_fails_at_once_and_names_the_secret_and_its_key(
     assert result.status == "Failed"
     assert (
         "the key baseURL of the Secret github in project demo leads to 127.0.0.1, which is a loopback address: this "
-        "service connects to none such; name a GitHub outside of the cluster" in str(result.message)
+        "service does not connect there; use a GitHub outside the cluster" in str(result.message)
     )
     assert TOKEN not in str(result.message)
 

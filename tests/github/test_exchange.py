@@ -119,7 +119,7 @@ def test_a_connection_whose_answer_ends_with_it_carries_no_other_request() -> No
 )
 def test_a_request_that_would_be_another_one_is_not_sent(target: str, header: str, odd: str) -> None:
     connection = ScriptedConnection()
-    with pytest.raises(Unfit, match=f"^its {odd} holds"):
+    with pytest.raises(Unfit, match=f"^its {odd} contains"):
         Exchange(connection, VirtualClock()).send(Request("GET", target, [("Host", "x"), ("Odd", header)], b""))
     assert connection.sent == b""
 
@@ -297,12 +297,12 @@ def test_a_long_error_need_not_be_read_to_its_end(status: bytes, ends: bool) -> 
 )
 def test_an_answer_with_much_around_little_is_no_answer(part: bytes) -> None:
     head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
-    assert "more around its body" in unclear(head, *[part] * (MAX_FRAMING // MAX_KEPT + 1))
+    assert "too much around its body" in unclear(head, *[part] * (MAX_FRAMING // MAX_KEPT + 1))
 
 
 def test_heads_that_announce_an_answer_count_as_what_is_around_it() -> None:
     announced = b"HTTP/1.1 103 Early Hints\r\nLink: " + b"x" * (MAX_KEPT - 100) + b"\r\n\r\n"
-    assert "more around its body" in unclear(*[announced] * (MAX_FRAMING // MAX_KEPT + 1), WHOLE)
+    assert "too much around its body" in unclear(*[announced] * (MAX_FRAMING // MAX_KEPT + 1), WHOLE)
 
 
 @pytest.mark.parametrize("status", [b"200 OK", b"103 Early Hints"])

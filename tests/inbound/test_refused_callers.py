@@ -120,7 +120,7 @@ def test_over_grpc_messages_that_are_none_are_told_once_a_second_and_all_counted
 @pytest.mark.parametrize(
     ("token", "project", "path", "content", "status", "words"),
     [
-        (None, "demo", "dispatches/p/a", {}, 401, "project demo: it shows no bearer token"),
+        (None, "demo", "dispatches/p/a", {}, 401, "project demo: it sent no bearer token"),
         (GUESS, "demo", "dispatches/p/a", {}, 401, "project demo: another token than the Secret's"),
         (GUESS, "other", "dispatches/p/a", {}, 401, "project other: the Secret gha-step does not exist"),
         (BEARER, "demo", "nothing/p/a", {}, 404, "there is no such resource"),

@@ -297,7 +297,7 @@ DISPATCHES: Final = (
     ),
     Case(
         "organization that forbids classic tokens",
-        ("takes no classic tokens", "fine-grained one or a GitHub App"),
+        ("allows no classic tokens", "fine-grained one or a GitHub App"),
         prepare=_refuses(
             403,
             "`myorg` forbids access via a personal access token (classic). Please use a GitHub App, OAuth App, or a "
@@ -306,7 +306,7 @@ DISPATCHES: Final = (
     ),
     Case(
         "organization that forbids fine-grained tokens",
-        ("takes no fine-grained tokens",),
+        ("allows no fine-grained tokens",),
         prepare=_refuses(
             403,
             "`myorg` forbids access via a personal access token with fine-grained permissions. Please use a GitHub "
@@ -341,40 +341,40 @@ DISPATCHES: Final = (
     ),
     Case("Secret missing", ("does not exist", "absent"), config={"credentials": {"secretName": "absent"}}),
     Case("key missing", ("the key accessToken is missing",), secret={"token": "x"}),
-    Case("key that holds a token in quotes", ("store the bare token",), secret={"accessToken": f"'{EXAMPLE_TOKEN}'"}),
+    Case("key with a token in quotes", ("store the token without them",), secret={"accessToken": f"'{EXAMPLE_TOKEN}'"}),
     Case(
-        "key that holds a token encoded twice",
-        ("holds a token in base64", "stringData"),
+        "key with a token encoded twice",
+        ("contains a base64-encoded token", "stringData"),
         secret={"accessToken": b64encode(b"ghp_0123456789abcdefABCDEF").decode()},
     ),
-    Case("key that holds a placeholder", ("holds a placeholder",), secret={"accessToken": "<token>"}),
+    Case("key with a placeholder", ("contains a placeholder",), secret={"accessToken": "<token>"}),
     Case("key empty", ("the key accessToken is empty",), secret={"accessToken": " "}),
     Case("baseURL that does not resolve", ("myorg/my-app", "does not resolve"), base_url="https://ghe.invalid"),
     Case("baseURL that refuses", ("myorg/my-app", "cannot be reached"), base_url="http://127.0.0.1:9"),
-    Case("baseURL with a certificate nobody trusts", ("is not trusted", "SSL_CERT_FILE"), tls=True),
+    Case("baseURL with an untrusted certificate", ("is not trusted", "SSL_CERT_FILE"), tls=True),
     Case("baseURL over http", ("must start with https://",), base_url="http://ghe.example.com"),
     Case(
-        "baseURL of no GitHub: it answers 400",
+        "baseURL of another server: it answers 400",
         ("the API of a GitHub?", "Correct the key baseURL"),
         prepare=_website(400, *HTML),
     ),
     Case(
-        "baseURL of no GitHub: it answers 401",
+        "baseURL of another server: it answers 401",
         ("the API of a GitHub?", "Correct the key baseURL"),
         prepare=_website(401, *HTML),
     ),
     Case(
-        "baseURL of no GitHub: it answers 403",
+        "baseURL of another server: it answers 403",
         ("the API of a GitHub?", "Correct the key baseURL"),
         prepare=_website(403, *HTML),
     ),
     Case(
-        "baseURL of no GitHub: it answers 406",
+        "baseURL of another server: it answers 406",
         ("the API of a GitHub?", "Correct the key baseURL"),
         prepare=_website(406, *HTML),
     ),
     Case(
-        "baseURL of no GitHub: it answers 422",
+        "baseURL of another server: it answers 422",
         ("the API of a GitHub?", "Correct the key baseURL"),
         prepare=_website(422, *HTML),
     ),
@@ -404,9 +404,9 @@ DISPATCHES: Final = (
         ("config.timeout: 900 is too large", "the maximum is 300 seconds"),
         config={"timeout": "900"},
     ),
-    Case("a number where a string belongs", ("config.ref", "quote("), config={"ref": 1.1}),
+    Case("a number instead of a string", ("config.ref", "quote("), config={"ref": 1.1}),
     Case(
-        "inputs that do not fit, with validateInputs",
+        "wrong inputs, with validateInputs",
         ("'image_tag' is required", "'colour' is not declared"),
         config={"inputs": {"environment": "test", "colour": "red"}, "validateInputs": True},
     ),
@@ -418,11 +418,11 @@ DISPATCHES: Final = (
 )
 
 BY_URL: Final = (
-    Case("neither form of the repository", ("config.repoURL: is required",), config=BY_NOTHING),
+    Case("no repository", ("config.repoURL: is required",), config=BY_NOTHING),
     Case(
         "a mixture of both forms", ("cannot be combined with credentials, owner and repo",), config={"repoURL": CLONE}
     ),
-    Case("half of the form of v1.8", ("config.repo: is required",), config={"repo": ...}),
+    Case("repository of v1.8 without repo", ("config.repo: is required",), config={"repo": ...}),
     Case("repoURL without an owner", ("owner and name",), config=BY_NOTHING | {"repoURL": "https://github.com/my-app"}),
     Case(
         "repoURL of a page of the repository",
@@ -464,7 +464,7 @@ BY_URL: Final = (
         cluster=_listing([], None, ["git"]),
     ),
     Case(
-        "an expression that is none",
+        "an invalid regular expression",
         ("not a regular expression: demo/git",),
         git=LOGIN | {"repoURL": "(myorg", "repoURLIsRegex": "true"},
     ),
@@ -474,12 +474,12 @@ BY_URL: Final = (
     Case("Git credentials without a password", ("the key password is missing",), git={"username": "kargo"}),
     Case(
         "Git credentials with a placeholder",
-        ("the key password", "holds a placeholder"),
+        ("the key password", "contains a placeholder"),
         git=LOGIN | {"password": "changeme"},
     ),
     Case("wrong token in Git credentials", ("Bad credentials", "renew"), git=LOGIN | {"password": "ghp_revoked"}),
     Case(
-        "repoURL of a server that is no GitHub",
+        "repoURL of another server",
         ("the API of a GitHub?", "Correct config.repoURL"),
         git=LOGIN,
         prepare=_website(404, *HTML),
@@ -490,15 +490,20 @@ BY_URL: Final = (
         git=LOGIN,
         cluster=_forbidden("list", "secrets"),
     ),
-    Case("App: the private key of another App", ("none of this App's",), git=_app_secret(), prepare=_app(key="second")),
     Case(
-        "App: a client ID that no App has",
+        "App: the private key of another App",
+        ("does not belong to this App",),
+        git=_app_secret(),
+        prepare=_app(key="second"),
+    ),
+    Case(
+        "App: a client ID that does not exist",
         ("correct the App's ID",),
         git=_app_secret(githubAppClientID="Iv23other"),
         prepare=_app(),
     ),
     Case(
-        "App: an installation that is none",
+        "App: an installation that does not exist",
         ("no such installation",),
         git=_app_secret(githubAppInstallationID="816"),
         prepare=_app(),
@@ -555,7 +560,7 @@ WAITS: Final = (
         kind=WAIT,
     ),
     Case(
-        "a newer run of its concurrency group took its place",
+        "replaced by a newer run of its concurrency group",
         ("before a job began", "`queue: max`"),
         prepare=_run_and(_replaced),
         kind=WAIT,
@@ -577,14 +582,14 @@ WAITS: Final = (
     Case("baseURL of a login page", ("the API of a GitHub?",), prepare=_website(401, *HTML), kind=WAIT),
     Case("baseURL of a website", ("the API of a GitHub?",), prepare=_website(404, *HTML), kind=WAIT),
     Case("baseURL of another API", ("the API of a GitHub?",), prepare=_website(200, "text/plain", b"{}"), kind=WAIT),
-    Case("baseURL with a certificate nobody trusts", ("is not trusted",), tls=True, kind=WAIT),
-    Case("runID that is none", ("config.runID", "quote("), config={"runID": "latest"}, kind=WAIT),
-    Case("runID of a step that has none", ("config.runID", "quote("), config={"runID": None}, kind=WAIT),
+    Case("baseURL with an untrusted certificate", ("is not trusted",), tls=True, kind=WAIT),
+    Case("runID that is not an ID", ("config.runID", "quote("), config={"runID": "latest"}, kind=WAIT),
+    Case("runID of a step without one", ("config.runID", "quote("), config={"runID": None}, kind=WAIT),
     Case("conclusion misspelled", ("did you mean success?",), config={"expectedConclusion": "succes"}, kind=WAIT),
     Case("pollInterval without a unit", ("config.pollInterval", "10s"), config={"pollInterval": "10"}, kind=WAIT),
-    Case("pollInterval of nothing", ("longer than 0s",), config={"pollInterval": "0s"}, kind=WAIT),
+    Case("pollInterval of 0s", ("longer than 0s",), config={"pollInterval": "0s"}, kind=WAIT),
     Case(
-        "a job that the run has not",
+        "a job that the run does not have",
         ("'deplyo'", "its jobs are"),
         config={"jobs": ["deplyo"]},
         prepare=_ran(),
@@ -647,7 +652,7 @@ CANCELS: Final = (
         kind=CANCEL,
     ),
     Case("repository archived", ("unarchive",), prepare=_run_and(_set(archived=True)), kind=CANCEL),
-    Case("runID that is none", ("config.runID", "quote("), config={"runID": "latest"}, kind=CANCEL),
+    Case("runID that is not an ID", ("config.runID", "quote("), config={"runID": "latest"}, kind=CANCEL),
     Case("force without a unit", ("config.force", "10s"), config={"force": "6"}, kind=CANCEL),
     Case("force of two days", ("the maximum is 24h",), config={"force": "48h"}, kind=CANCEL),
 )

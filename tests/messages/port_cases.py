@@ -15,9 +15,9 @@ CASES: Final[Mapping[str, Mapping[str, Any]]] = {
     "workflow missing": {"workflow": ""},
     "repo with a slash": {"repo": "my-org/my-app"},
     "workflow with its folder": {"workflow": ".github/workflows/deploy.yml"},
-    "workflowInputs no object": {"workflowInputs": "image_tag=v1"},
-    "ref no string": {"workflowInputs": {"ref": ["main"]}},
-    "reportWorkflowStatus neither true nor false": {"reportWorkflowStatus": "yes"},
+    "workflowInputs is not an object": {"workflowInputs": "image_tag=v1"},
+    "ref is not a string": {"workflowInputs": {"ref": ["main"]}},
+    "reportWorkflowStatus is neither true nor false": {"reportWorkflowStatus": "yes"},
     "too many inputs": {"workflowInputs": {f"input_{number}": "x" for number in range(26)}},
     "inputs too long": {"workflowInputs": {"text": "x" * 66_000}},
 }

@@ -62,7 +62,7 @@ def test_steps_are_found_wherever_kargo_has_them_and_expressions_are_taken_as_ri
         ("as: deploy", "As: deploy", "As: is not a field of a step; did you mean as?"),
         ("as: deploy", "as: 5", "as: must be a string, but is 5"),
         ("retry: {", "retrys: {", "did you mean retry?"),
-        ("ref: main", "ref: main\n    ref: dev", "config.ref: is there twice"),
+        ("ref: main", "ref: main\n    ref: dev", "config.ref: is given twice"),
         ("runID: ${{ quote(outputs.deploy.runID) }}", "runID: abc", "config.runID: "),
         (
             "config: {anything: 1}\n- uses: gha-dispatch-workflow",
@@ -122,9 +122,9 @@ def test_credentials_are_needed_in_a_promotion_but_not_in_a_step_for_run() -> No
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("", "holds no step"),
-        ("kind: Deployment\nspec: {steps: [{uses: gha-dispatch-workflow}]}", "holds no step"),
-        ("kind: Stage\nspec: 5", "holds no step"),
+        ("", "contains no step"),
+        ("kind: Deployment\nspec: {steps: [{uses: gha-dispatch-workflow}]}", "contains no step"),
+        ("kind: Stage\nspec: 5", "contains no step"),
         ("- uses: git-clone", "gha-dispatch-workflow`, .*gha-wait-for-workflow` or .*gha-cancel-workflow`"),
         ("a: [", "f:1: is not YAML"),
         ("a: b: c", "f:1: is not YAML"),
@@ -132,7 +132,7 @@ def test_credentials_are_needed_in_a_promotion_but_not_in_a_step_for_run() -> No
         ("x" * (1 << 20) + "y", "larger than"),
         ("\0", "is not YAML"),
         ("a: {" + ",".join(f"k{n}: v" for n in range(30_000)) + "}", "more keys and values"),
-        ("a: " + "9" * 5000, "holds no step"),
+        ("a: " + "9" * 5000, "contains no step"),
         (
             "a: &a [x,x,x,x,x,x,x,x,x,x]\n"
             + "".join(f"a{n + 1}: &a{n + 1} [{','.join(['*a' + str(n or '')] * 10)}]\n" for n in range(8)),
@@ -365,7 +365,7 @@ spec:
 @pytest.mark.parametrize(
     ("text", "right", "wrong", "words"),
     [
-        (TASK, "", "", "note: dispatch: not compared with its workflow file: ref holds an expression"),
+        (TASK, "", "", "note: dispatch: not compared with its workflow file: ref contains an expression"),
         (TASK, "- {name: ref}", "- {name: ref, value: main}", None),
         (TASK, "- {name: ref}", "- {name: ref, value: none}", "workflow deploy.yml on ref none: "),
         (TASK + STAGE, "", "", None),

@@ -269,15 +269,15 @@ def test_wrong_usage_is_one_line_and_sends_nothing(machine: Shell, arguments: li
     [
         ("uses: git-clone\nconfig: {}", "must be one of gha-dispatch-workflow"),
         ("steps: []", "must hold one step"),
-        ("uses: [gha-dispatch-workflow]\nconfig: {}", "uses: a list is no step of this program"),
+        ("uses: [gha-dispatch-workflow]\nconfig: {}", "uses: a list is not a step of gha-step"),
         (STEP + "if: ${{ always() }}\n", "if: "),
-        (STEP.replace("dispatch-workflow", "dispatch-workflows"), "uses: 'gha-dispatch-workflows' is no step"),
+        (STEP.replace("dispatch-workflow", "dispatch-workflows"), "uses: 'gha-dispatch-workflows' is not a step"),
         (STEP.replace("as:", "As:"), "As: is not a field of a step; did you mean as?"),
         (STEP.replace("as: deploy", "as: 5"), "as: must be a string, but is 5"),
-        (STEP.replace("  ref: main", "  ref: main\n  ref: dev"), ":8: config.ref: is there twice"),
+        (STEP.replace("  ref: main", "  ref: main\n  ref: dev"), ":8: config.ref: is given twice"),
         (STEP.replace("image_tag: v1", "image_tag: 1.5"), "; quote the value in YAML"),
         (STEP.replace("  ref:", "  cancelOnAbort: true\n  ref:"), "config.cancelOnAbort: only a Promotion"),
-        (STEP.replace("v1", "${{ vars.tag }}"), "config.inputs.image_tag: holds an expression"),
+        (STEP.replace("v1", "${{ vars.tag }}"), "config.inputs.image_tag: contains an expression"),
         (STEP.replace("workflowFile", "workflowFileName"), "did you mean workflowFile?"),
         (STEP.replace("  ref: main\n", "  ref: 1.10\n"), "config.ref: "),
     ],
@@ -296,10 +296,10 @@ def test_a_file_that_is_no_step_is_refused_by_its_name(machine: Shell, text: str
     ("variables", "words"),
     [
         ({"GH_TOKEN": ""}, "GH_TOKEN or GITHUB_TOKEN"),
-        ({"GH_TOKEN": "<token>"}, "GH_TOKEN: holds a placeholder"),
+        ({"GH_TOKEN": "<token>"}, "GH_TOKEN: contains a placeholder"),
         ({"GH_TOKEN": "gh p"}, "GH_TOKEN: "),
         ({"GITHUB_API_URL": "nonsense"}, "GITHUB_API_URL: 'nonsense' "),
-        ({"GH_TOKEN": "main"}, "GH_TOKEN: holds too few characters"),
+        ({"GH_TOKEN": "main"}, "GH_TOKEN: is too short"),
         ({"GITHUB_ACTIONS": "true"}, "GITHUB_RUN_ID, "),
         ({"GITHUB_API_URL": "http://ghe.example.com"}, "GITHUB_API_URL: "),
         ({"XDG_STATE_HOME": "", "HOME": ""}, "XDG_STATE_HOME"),
@@ -510,7 +510,7 @@ def test_a_signal_waits_for_the_answer_to_a_cancel(machine: Shell) -> None:
     _, err = process.communicate(timeout=240)
     assert process.returncode == 1
     assert "is cancelled" in err.splitlines()[-1]
-    assert err.splitlines()[-1].endswith("The same command with --key k goes on with this cancel")
+    assert err.splitlines()[-1].endswith("The same command with --key k continues this cancel")
 
 
 def test_after_a_signal_nothing_is_cancelled(machine: Shell) -> None:

@@ -1,1 +1,1 @@
-"""``gha-wait-for-workflow``: what is understood of a run, what is asked of GitHub, and what the host hears."""
+"""``gha-wait-for-workflow``: what is understood of a run, what is asked of GitHub, and what the host is told."""

@@ -1,4 +1,4 @@
-"""What the host hears of what was seen."""
+"""What the host is told of what was seen."""
 
 from dataclasses import replace
 from typing import Any
@@ -74,7 +74,7 @@ def test_a_run_that_goes_on_is_looked_at_again_after_the_poll_interval(status: s
         ("requested", "not queued it yet"),
         ("in_progress", "is in progress"),
         ("invented_tomorrow", "is invented_tomorrow"),
-        ("completed", "does not tell its conclusion yet"),
+        ("completed", "does not show its conclusion yet"),
     ],
 )
 def test_a_message_says_what_the_run_waits_for(status: str, words: str) -> None:

@@ -182,7 +182,7 @@ def test_one_typo_is_one_problem() -> None:
 def test_the_dispatch_steps_own_fields_are_refused() -> None:
     assert "config.workflowFile: is not a field of this step" in refusal(workflowFile="deploy.yml")
     assert "config.timeout: is not a field of this step: Kargo ends a step by retry.timeout" in refusal(timeout="30m")
-    assert "config.retry: stands beside config, not in it" in refusal(retry={"timeout": "30m"})
+    assert "config.retry: belongs beside config, not in it" in refusal(retry={"timeout": "30m"})
 
 
 def test_all_problems_are_told_at_once() -> None:

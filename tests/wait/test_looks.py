@@ -380,7 +380,7 @@ def test_one_odd_look_after_a_good_one_does_not_end_the_wait(here: Follower, odd
     here.clock.forward(20)
     result = here.call()
     assert (result.status, told(result)["output"]["status"]) == ("Running", "in_progress")
-    assert "looked at once more" in str(result.message)
+    assert "checking once more" in str(result.message)
     run.finish()
     here.clock.forward(10)
     assert here.call().status == "Succeeded"
@@ -841,7 +841,7 @@ def test_many_waits_take_turns(here: Follower) -> None:
     results = [here.call(runID=run.id) for run in runs]
     assert {result.status for result in results} == {Status.RUNNING}
     assert here.github.count() == 60
-    assert "when its turn comes" in str(results[-1].message)
+    assert "in its turn" in str(results[-1].message)
     here.clock.forward(10)
     for run in runs:
         here.call(runID=run.id)

@@ -33,7 +33,7 @@ def failed(*annotations: Annotation, name: str = "deploy", **changes: Any) -> Jo
 
 
 def words(result: StepResult) -> str:
-    """What the host hears, on one line."""
+    """What the host is told, on one line."""
     message = str(result.message)
     assert message.isprintable()
     return message
@@ -223,7 +223,7 @@ def test_a_server_that_does_not_tell_of_groups_is_asked_once_an_hour(tmp_path: P
             run = here.run()
             run.set_status("pending")
             for _ in range(3):
-                assert "another run of its concurrency group goes first" in words(here.call(runID=run.id))
+                assert "another run of its concurrency group is before it" in words(here.call(runID=run.id))
                 here.clock.sleep(10)
             assert here.github.count("get-run-groups") == asked
             here.clock.sleep(3_600 if asked == 1 and run.id > RUN else 0)
@@ -235,7 +235,7 @@ def test_a_group_that_has_gone_meanwhile_is_no_server_without_groups(here: Follo
     first.set_status("pending")
     _, second = queue(here, 2)
     here.github.faults.add(Answer(Response.of(404, {"message": "Not Found"})), "get-group")
-    assert "another run of its concurrency group goes first" in words(here.call(runID=first.id))
+    assert "another run of its concurrency group is before it" in words(here.call(runID=first.id))
     assert "waits behind run" in words(here.call(runID=second.id))
 
 
@@ -250,7 +250,7 @@ HOSTILE: list[Any] = [
 def test_odd_groups_are_not_told_and_lead_nowhere(here: Follower, body: Any) -> None:
     here.run().set_status("pending")
     here.github.faults.add(Answer(Response.of(200, body)), "get-run-groups")
-    assert "another run of its concurrency group goes first" in words(here.call())
+    assert "another run of its concurrency group is before it" in words(here.call())
     assert here.github.count("get-user") == 0
 
 

@@ -1,1 +1,1 @@
-"""cancelOnAbort: the run of a Promotion that ends without success is cancelled."""
+"""cancelOnAbort: cancels the run of a Promotion that ends without success."""

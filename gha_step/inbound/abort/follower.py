@@ -1,7 +1,7 @@
-"""Carries out what `rules` says comes next for the runs of Promotions that have ended without success.
+"""Carries out what `rules` decides for the runs of Promotions that ended without success.
 
-It holds sockets, and decides nothing. What is known goes into the ledger before anything is asked of GitHub; whatever
-this process remembers besides may be lost: then a run is looked at once more, or asked to be cancelled once more.
+It does the I/O and decides nothing. It writes to the ledger before it sends GitHub anything. Everything else in its
+memory may be lost: then it reads a run, or sends a cancel, once more.
 """
 
 import threading
@@ -240,7 +240,7 @@ class Aborts:
         """A step is to be repeated: when."""
         now, words = self._clock.now(), str(error)
         if words != followed.known.trouble:
-            log.warning("cancelOnAbort is tried again: %s", words, extra=subject_of(record))
+            log.warning("cancelOnAbort: trying again: %s", words, extra=subject_of(record))
         followed.tries += 1
         pause = pause_after(followed.tries, SHORTEST, error.retry_after)
         followed.known = replace(followed.known, next_try=now + pause, trouble=words)

@@ -1,7 +1,7 @@
-"""What comes next for a record whose run is to be cancelled if its Promotion ends without success. Pure.
+"""Decides the next step for a record whose run has to be cancelled if its Promotion ends without success. Pure.
 
-Only a run that is known exactly is cancelled, and only the attempt that was current when the end was first seen. A
-clock only ends waiting here, or lets a force-cancel follow that the user has asked for: it licenses no send.
+Only a run that is known for certain is cancelled, and only the attempt that was current when the end was first seen.
+The clock only ends a wait, or starts a force-cancel that the user has asked for; it never allows a dispatch.
 
 Source: ledger.md, "Duties"; GitHub gives steps under ``if: always()`` five minutes after a cancel.
 """
@@ -86,7 +86,7 @@ def next_step(record: Record, known: Known, now: float) -> Step:
     going = (gone := _gone_since(record, duty)) is not None and now - gone >= DELETED_FOR
     if duty.end is None:
         if going:
-            return Close("given-up", "somebody deleted its record, while the Promotion goes on", error=True)
+            return Close("given-up", "somebody deleted its record while the Promotion was running", error=True)
         return LookAtPromotion() if now >= known.next_look else Wait(known.next_look - now)
     assert duty.ended is not None
     if record.state is State.RESERVED:
@@ -114,7 +114,9 @@ def _cancelling(duty: Cancellation, known: Known, now: float) -> Step:
 
 def _finding(record: Record, known: Known, now: float, *, over: bool) -> Step:
     if over:
-        return Close("unknown-run", "its run is not known exactly, and is left alone: look at it yourself", error=True)
+        return Close(
+            "unknown-run", "its run is not known for certain, so it is left alone: look at it yourself", error=True
+        )
     if now < known.next_try:
         return Wait(known.next_try - now)
     late = record.state in (State.AMBIGUOUS, State.UNRESOLVED) and record.marker is not None
@@ -142,7 +144,10 @@ def seen(duty: Cancellation, run: ObservedRun, date: float | None, now: float) -
 
 
 def _another(meant: int, run: ObservedRun) -> Close:
-    return Close("another-attempt", f"attempt {run.attempt} has begun since, and is left alone; {meant} was meant")
+    return Close(
+        "another-attempt",
+        f"attempt {run.attempt} was started later, and is left alone; attempt {meant} was to be cancelled",
+    )
 
 
 def _began_after(duty: Cancellation, run: ObservedRun, date: float | None, now: float) -> bool:

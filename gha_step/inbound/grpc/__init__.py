@@ -1,1 +1,1 @@
-"""The gRPC way in."""
+"""The gRPC interface."""

@@ -1,1 +1,1 @@
-"""The way in from Port: runs of self-service actions, automations and workflow nodes."""
+"""The interface to Port: runs of self-service actions, automations and workflow nodes."""

@@ -1,7 +1,7 @@
-"""Port's routes as this way in uses them. Thin: each method is one request, and says what its answer is.
+"""Port's API, as far as gha-step uses it. Each method is one request and interprets its response.
 
-Source: facts/port.md 3 and 4. Claims and acks are described for workflow nodes only, there with the organisation in the
-path, while Port's own integration uses another form: whichever is served is used.
+Source: facts/port.md 3 and 4. Claims and acks are documented for workflow nodes only, with the organisation in the
+path, while Port's own integration uses another form: gha-step uses the one that is served.
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence

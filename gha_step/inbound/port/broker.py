@@ -1,7 +1,7 @@
-"""A consumer of one topic: librdkafka behind what `kafka` asks of it. Nothing is decided here.
+"""A consumer of one topic: wraps librdkafka for `kafka`. Nothing is decided here.
 
-Imported only where Kafka is on. librdkafka's own log is shown with GHA_STEP_LOG_LEVEL=debug only: what it meets is told
-by `BrokerTrouble`, once and in our words.
+Imported only if Kafka is on. librdkafka's own log is shown only with GHA_STEP_LOG_LEVEL=debug; its problems are
+reported once, as `BrokerTrouble`.
 
 Source: https://github.com/confluentinc/librdkafka/blob/master/CONFIGURATION.md.
 """
@@ -184,7 +184,7 @@ class Broker:
             if new:
                 consumer.commit(offsets=new, asynchronous=False)
         except KafkaException as error:
-            log.warning("where a new group begins could not be committed: %s", self._words(error))
+            log.warning("the new group's first offset could not be committed: %s", self._words(error))
             return places
         return found
 

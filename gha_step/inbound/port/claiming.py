@@ -1,4 +1,4 @@
-"""What is claimed next, and when: action runs and workflow nodes share the places. Pure: times are given.
+"""Decides what to claim next, and when: action runs and workflow nodes share the places. Pure: times are arguments.
 
 Source: port.md rule 9.
 """

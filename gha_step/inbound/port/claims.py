@@ -1,7 +1,8 @@
-"""The claim loop: asks Port for action runs and workflow nodes of our installation, and hands them to the intake.
+"""The claim loop: claims action runs and workflow nodes of our installation from Port, and passes them to the intake.
 
-What is claimed when is decided by `claiming`; what becomes of a run is the intake's. A run that is claimed and then
-forgotten, by whatever death, comes again by itself when its visibility time-out ends.
+`claiming` decides what to claim and when; the intake decides what happens to a run. If this process dies with a
+claimed
+run, Port offers it again when its visibility timeout ends.
 
 Source: port.md rules 2, 9 and 11.
 """
@@ -154,7 +155,10 @@ class Claims:
             return
         if found.objection:
             self._register_at = now + ASK_EVERY
-            words = "GHA_STEP_PORTIO_INSTALLATION: %s exists at Port, but %s. Fix: name an installation of our own"
+            words = (
+                "GHA_STEP_PORTIO_INSTALLATION: %s exists at Port, but %s. Fix: choose an installation ID "
+                "that nothing else uses"
+            )
             self._say("registration", found.objection, words, self._installation, found.objection)
             return
         self._register_at = None

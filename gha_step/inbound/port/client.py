@@ -1,8 +1,7 @@
-"""Asks Port's REST API: one request per call, with the process's one token, over connections that are used again.
+"""The client of Port's REST API: one request per call, with the process's only token, over kept-alive connections.
 
-It keeps the token and Port's limits, bounds every answer and lets no secret into one. It repeats nothing but, once, a
-request that Port refused for its token, and a GET whose connection had been kept and broke. What an answer means is its
-caller's to decide.
+It keeps the token and Port's rate limits, bounds every response and removes secrets from it. It repeats a request at
+most once: if Port refused its token, or if it is a GET and a kept connection broke. Callers interpret the response.
 """
 
 import threading
@@ -244,7 +243,7 @@ class PortClient:
         except (Unreachable, Untrusted) as error:
             raise NotSent(str(error)) from None
         except Unfit:
-            raise NotSent(f"{route}: no request that HTTP can carry") from None
+            raise NotSent(f"{route}: a request that HTTP cannot carry") from None
         except Unclear as error:
             raise Lost(f"{self._host}, {route}: {error}") from None
         if answer is None:

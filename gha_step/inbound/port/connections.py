@@ -1,8 +1,9 @@
-"""Connections to Port that wait for their next request: few, for seconds, and none that has anything to say.
+"""Idle connections to Port: few, kept for seconds, and only if they have nothing to read.
 
-Port's servers may close one at any moment, and a request that goes out just then is lost. So a connection is not kept
-for as long as the shortest common time limit of servers (5 s), is listened to before it is used again, and where one
-broke all the same, none is kept half as long from then on.
+Port's servers may close one at any time, and a request sent just then is lost. So a connection is kept for less than
+the shortest common idle timeout of servers (5 s) and checked before it is reused. If one breaks anyway, connections
+are
+kept half as long from then on.
 """
 
 import threading

@@ -1,4 +1,4 @@
-"""One request for all who want the same at once: one of them asks, the others wait for what it is told."""
+"""One request for all who want the same at once: one caller sends it, the others wait for its result."""
 
 import threading
 from collections.abc import Callable

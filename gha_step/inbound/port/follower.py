@@ -1,7 +1,8 @@
-"""Reports to Port what its runs are owed: carries out what `following` says comes next, one record's turn at a time.
+"""Reports runs to Port: carries out what `following` decides, one record at a time.
 
-It holds sockets and threads, and decides nothing: every step follows from the record and from what was seen since this
-process began, and what Port has taken is in the ledger before the next step. Whatever it remembers may be lost.
+It does the I/O and decides nothing. Each step follows from the record and from what this process has seen; what Port
+has
+confirmed is in the ledger before the next step. Everything in its memory may be lost.
 """
 
 import threading
@@ -124,7 +125,7 @@ class PortReports:
         try:
             active = self._api.active_runs()
         except PortError as error:
-            log.info("the open runs cannot be listed, and are asked for again: %s", error)
+            log.info("the open runs cannot be listed, trying again: %s", error)
             return
         missing = [(key, one) for key, one in asked if one.id not in active]
         if len(active) >= MOST_ACTIVE:  # there are more than it shows
@@ -218,7 +219,7 @@ class PortReports:
         if isinstance(outcome, Took) or told != report:
             self._succeeded(followed)
             if not isinstance(outcome, Took):
-                log.error("the rest goes on: %s", why, extra=subject_of(turn.record))
+                log.error("other reports continue: %s", why, extra=subject_of(turn.record))
             return None
         return self._failed(turn, why, asked, at_once=followed.known.refusal is not None or isinstance(step, Ack))
 
@@ -346,7 +347,7 @@ class PortReports:
         if followed.failing_since is None:
             followed.failing_since = self._clock.now()
         if why != followed.said:
-            log.warning("Port is not told yet, and it is tried again: %s", why, extra=subject_of(turn.record))
+            log.warning("not reported to Port yet, trying again: %s", why, extra=subject_of(turn.record))
             followed.said = why
         if at_once and followed.tries == 1:
             return None

@@ -195,7 +195,7 @@ def _settled(record: Record, report: Report, known: Known, now: float, rules: Ru
             return None  # until its run is known, which may have to be cancelled; and no record stays open for ever
         return _cancelling(record, report, known, now, rules) or _ended(known, f"is {seen.status}")
     if known.end_refused > 1:
-        return Close("Port refuses the end of an open run: nothing more can be told", error=True)
+        return Close("Port rejects the end of an open run: nothing more can be reported", error=True)
     return None
 
 

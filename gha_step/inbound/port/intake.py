@@ -368,7 +368,7 @@ class Door:
     def _check(self, run: PortRun, owner: str) -> None:
         """:raises ConfigError: nothing may be started for this run."""
         if not owner:
-            raise ConfigError(f"action {run.action}: org is missing: name it there, or in GHA_STEP_PORTIO_GITHUB_ORG")
+            raise ConfigError(f"action {run.action}: org is missing: set it there, or in GHA_STEP_PORTIO_GITHUB_ORG")
         name = f"{owner}/{run.repo}"
         if self._rules.repos and not any(fnmatchcase(name.lower(), one.lower()) for one in self._rules.repos):
             raise ConfigError(

@@ -52,7 +52,7 @@ _REFUSALS: Final = {
     "Port's support set Kafka up for the organisation, or name the topic",
     "group": "Kafka's brokers: the group is not for this login: %s. Fix: begin GHA_STEP_PORTIO_KAFKA_GROUP with "
     "ORG_ID.",
-    "certificate": "Kafka's brokers cannot be trusted: %s. Fix: name their authority in GHA_STEP_PORTIO_KAFKA_CA",
+    "certificate": "Kafka's brokers cannot be trusted: %s. Fix: set GHA_STEP_PORTIO_KAFKA_CA to their CA",
     "settings": "the Kafka client cannot be made: %s; see GHA_STEP_PORTIO_KAFKA_…",
 }
 _Result = Literal["recorded", "foreign", "dropped", "unusable", "wrong_signature"]
@@ -192,13 +192,13 @@ class Kafka:
             if (why := claiming.refusal(error)) is not None:
                 self._refuse(why, "Port refuses the login to Kafka: %s; asked again every minute", error)
             elif self._refusals.begins("trouble", "trouble", now):
-                log.warning("Port cannot be asked for the login to Kafka: %s; trying on", error)
+                log.warning("Port cannot be asked for the login to Kafka: %s; trying again", error)
         except BrokerTrouble as error:
             self._connect_at = now + ASK_EVERY
             self._trouble(error)
         else:
             log.info(
-                "reads the topic %s as group %s; nobody else may: no other ledger, and not Port's GitHub app",
+                "reads the topic %s as group %s; nothing else may read it: no other ledger, and not Port's GitHub app",
                 topic.topic,
                 topic.group,
             )
@@ -210,7 +210,7 @@ class Kafka:
         org_id = self._org_id()
         if not org_id and not (topic.topic and topic.group):
             raise LoginRefused(
-                "GHA_STEP_PORTIO_ORG_ID: is required for kafka, because Port's token does not tell it", 60
+                "GHA_STEP_PORTIO_ORG_ID: is required for kafka, because Port's token does not contain it", 60
             )
         whole = replace(
             topic,
@@ -246,9 +246,9 @@ class Kafka:
         now = self._clock.monotonic()
         if error.cause == "trouble":
             if self._refusals.begins("trouble", "trouble", now):
-                log.warning("Kafka's brokers: %s; trying on", error)
+                log.warning("Kafka's brokers: %s; trying again", error)
         elif error.cause == "broken":
-            log.error("Kafka's brokers: %s; connecting anew", error)
+            log.error("Kafka's brokers: %s; reconnecting", error)
             self._close()
             self._connect_at = now + 1.0
         else:
@@ -307,7 +307,7 @@ class Kafka:
         try:
             self._broker.commit(offsets, wait=wait)
         except BrokerTrouble as error:
-            log.debug("what is decided could not be committed: %s", error)
+            log.debug("offsets could not be committed: %s", error)
             self._commit_at = self._clock.monotonic() + COMMIT_AGAIN
         else:
             self._partitions.committed(offsets)
@@ -365,7 +365,7 @@ class Kafka:
             case Foreign():
                 self._decide(place, "foreign")
             case Nameless():
-                log.error("message %s cannot be used, and names no run to tell: %s", place, run.problem)
+                log.error("message %s cannot be used, and has no run ID to report to: %s", place, run.problem)
                 self._decide(place, "unusable")
             case _:
                 due = self._clock.monotonic()
@@ -425,7 +425,7 @@ class Kafka:
             self._read_again(message, error)
             return
         except Exception:  # noqa: BLE001  one message's trouble is no other's
-            log.exception("the run of message %s could not be looked at", message.place)
+            log.exception("the run of message %s could not be checked", message.place)
             self._read_again(message, None)
             return
         self._refusals.ends("read")
@@ -445,7 +445,7 @@ class Kafka:
                     message.result = "unusable"
                 message.stage = "ready"
                 if self._trust.proved and self._refusals.ends("signature"):
-                    log.info("a message's signature is right: those that are not are refused from now on")
+                    log.info("a message has a valid signature: invalid ones are refused from now on")
             case "wrong":
                 self._refuse_signature(message)
             case "doubtful" if message.generation != self._trust.generation:
@@ -456,8 +456,8 @@ class Kafka:
                 message.stage = "doubtful"
                 if self._refusals.begins("signature", "signature", self._clock.monotonic()):
                     log.error(
-                        "message %s of run %s is not signed with the client secret, and no message was so far: nothing "
-                        "is started for such messages, nor committed, until one is. Fix: see the clientSecret in %s",
+                        "message %s of run %s is not signed with the client secret, and no message was so far: until "
+                        "one is, nothing is started or committed for such messages. Fix: check the clientSecret in %s",
                         message.place,
                         message.run.id,
                         self._secret_name,
@@ -478,7 +478,9 @@ class Kafka:
         now = self._clock.monotonic()
         message.due = now + pause_after(message.tries, SHORTEST, asked)
         if isinstance(error, LoginRefused | Refused) and self._refusals.begins("read", "refused", now):
-            log.error("Port refuses to show run %s of message %s: %s; trying on", message.run.id, message.place, error)
+            log.error(
+                "Port refuses to show run %s of message %s: %s; trying again", message.run.id, message.place, error
+            )
 
     def _hand_over(self, message: _Message) -> None:
         if isinstance(message.run, PortRun) and self._decrypt:

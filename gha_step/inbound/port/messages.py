@@ -195,7 +195,7 @@ def _inputs(value: Any, name: str = "workflowInputs") -> dict[str, Any]:
     if value is None:
         return {}
     if not isinstance(value, dict):
-        raise _BadError(f"{name} is no object")
+        raise _BadError(f"{name} is not an object")
     return dict(value)
 
 
@@ -203,7 +203,7 @@ def _ref(value: Any) -> str | None:
     if value is None or value == "":
         return None
     if not isinstance(value, str) or isinstance(value, Number):
-        raise _BadError("ref is no string")
+        raise _BadError("ref is not a string")
     try:
         return as_trimmed(value)
     except ValueError as error:
@@ -215,9 +215,9 @@ def _segment(properties: Any, name: str, *, optional: bool = False) -> str | Non
     if value is None or value == "":
         if optional:
             return None
-        raise _BadError(f"{name} is missing: name it in the action")
+        raise _BadError(f"{name} is missing: set it in the action")
     if not isinstance(value, str) or (isinstance(value, Number) and name != "workflow"):
-        raise _BadError(f"{name} is no string")
+        raise _BadError(f"{name} is not a string")
     try:
         return as_segment(str(value))  # a workflow's numeric ID is as good as its file name
     except ValueError as error:

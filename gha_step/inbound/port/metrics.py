@@ -14,9 +14,9 @@ class PortMetrics:
 
     def __init__(self) -> None:
         self.requests = Counts("portio_requests", "Requests to Port.", "route", "result")
-        self.claims = Counts("portio_claims", "Claims, by what they brought.", "result")
-        self.messages = Counts("portio_messages", "Messages of the topic, once they are decided.", "result")
-        self.ends_differ = Counts("portio_ends_differ", "Runs that ended at Port otherwise than at GitHub.")
+        self.claims = Counts("portio_claims", "Claims, by result.", "result")
+        self.messages = Counts("portio_messages", "Processed messages of the topic, by result.", "result")
+        self.ends_differ = Counts("portio_ends_differ", "Runs that ended differently at Port and at GitHub.")
         self.claims.expect(CLAIMS)
         self.messages.expect(MESSAGES)
 
@@ -42,17 +42,19 @@ def levels(
     """
     about = "1 while Port refuses this way in."
     yield Level("gha_step_portio_refused", about, ("way",), {(way,): one for way, one in refused.items()})
-    yield _level("places_free", "Places for runs that are free.", places_free)
+    yield _level("places_free", "Free places for runs.", places_free)
     if paused is not None:
-        about = "Partitions that wait for a message with a right signature."
+        about = "Partitions that wait for a message with a valid signature."
         yield _level("paused_partitions", about, paused)
-    yield _level("follower", "1 where reports are worked off, 0 where another process does it.", leads)
-    about = "Reports that Port is owed, by their records' state."
+    yield _level("follower", "1 if this process reports to Port, 0 if another one does.", leads)
+    about = "Reports still to send to Port, by their records' state."
     owed: dict[Labels, float] = {(state,): count for state, (count, _) in standing.items()}
     yield Level("gha_step_portio_duties", about, ("state",), owed)
     oldest = min((made for _, made in standing.values() if made is not None), default=None)
-    yield _level("oldest_duty_timestamp_seconds", "When the oldest record that owes a report was made.", oldest)
-    about = "When the step began to fail that has failed for longest."
+    yield _level(
+        "oldest_duty_timestamp_seconds", "Creation time of the oldest record with a report still to send.", oldest
+    )
+    about = "Since when the longest-failing report has been failing."
     yield _level("failing_duty_timestamp_seconds", about, failing_since)
 
 

@@ -91,7 +91,7 @@ def _members(text: str) -> Iterator[tuple[str, int, int, int]]:
         begin = _skip(text, at)
         key, at = _value(text, begin)
         if not isinstance(key, str) or isinstance(key, Number):
-            raise ValueError("a key is no string")  # noqa: TRY004  the text is wrong, not a caller's type
+            raise ValueError("a key is not a string")  # noqa: TRY004  the text is wrong, not a caller's type
         start = _skip(text, _expect(text, at, ":"))
         _, end = _value(text, start)
         yield key, begin, start, end

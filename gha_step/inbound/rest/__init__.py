@@ -1,1 +1,1 @@
-"""The REST resource for callers that prove a project: stock Kargo."""
+"""The REST resource for callers that authenticate as a project: stock Kargo."""

@@ -1,6 +1,6 @@
-"""Kargo's Refresh of a Promotion, as its UI presses it: an annotation, of which each new value has Kargo look at once.
+"""Kargo's Refresh of a Promotion: each new value of an annotation makes Kargo look at it at once.
 
-Source: facts/stock-kargo.md ("Faster than the 10 s floor"): besides `patch` it takes the verb `promote` on the Stage.
+Source: facts/stock-kargo.md ("Faster than the 10 s floor"): besides `patch` it needs the verb `promote` on the Stage.
 """
 
 from datetime import UTC, datetime

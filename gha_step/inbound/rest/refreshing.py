@@ -1,9 +1,9 @@
-"""Presses Refresh on the Promotions that wait for a run of which GitHub's webhook says that it has ended.
+"""Refreshes the Promotions that wait for a run when GitHub's webhook says that the run has ended.
 
-Stock Kargo (1.11 and later) then looks at once, and not only with its next poll. Who waits is known from the calls of
-this process, and of the Promotions that dispatched the run or cancel it from the ledger, where another process took
-their calls. It only ever adds a call, and believes nothing: a Promotion is read before; it is pressed while it is
-Running, and once more after each of `PRESSES` while it stands where it stood.
+Stock Kargo (1.11 and later) then checks them at once. Which Promotions wait is known from the calls of this process
+and,
+for Promotions that dispatched the run or cancel it, from the ledger. Refreshing only ever adds a call. A Promotion is
+read first and refreshed only while it is Running, and again after each of `PRESSES` while it has not changed.
 
 Source: facts/stock-kargo.md ("Faster than the 10 s floor").
 """
@@ -125,7 +125,7 @@ class Refreshing:
         try:
             records = [*itertools.islice(self._recorded(hint.run_id), MOST_OF_ONE_RUN)]
         except StepError as error:  # it is away, or a record in it cannot be read
-            log.info("who waits for run %d is not known now: %s", hint.run_id, error)
+            log.info("the Promotions that wait for run %d cannot be listed now: %s", hint.run_id, error)
             return found
         repo = f"{hint.owner}/{hint.repo}".lower()
         theirs = [one for one in records if one.promotion and one.target.repo == repo]

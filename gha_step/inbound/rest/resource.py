@@ -178,9 +178,7 @@ class ProjectApi:
         deadline = self._clock.monotonic() + self._within
         given = bearer(only(request.headers.getlist("authorization")))
         try:
-            why = (
-                await self._tokens.objection(address.project, given, deadline) if given else "it shows no bearer token"
-            )
+            why = await self._tokens.objection(address.project, given, deadline) if given else "it sent no bearer token"
         except SecretsUnavailable as error:
             log.warning("a call for the project %s was answered 503: %s", address.project, error, extra=whose)
             return _told(503, "the bearer token cannot be checked now; call again", close=True)

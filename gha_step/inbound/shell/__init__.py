@@ -1,1 +1,1 @@
-"""The way in from a shell or a CI job: one step to its end, by one command, and steps that are checked offline."""
+"""The interface for a shell or a CI job: one command runs one step to its end, and checks steps offline."""

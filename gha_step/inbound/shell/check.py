@@ -1,7 +1,6 @@
-"""What is wrong with the steps of a file, told offline, each problem with its line. Pure.
+"""Checks the steps of a file offline, and reports each problem with its line. Pure.
 
-An expression is evaluated by Kargo only, so a value that holds one is taken as right, unless the file itself says what
-it is worth.
+Only Kargo evaluates expressions, so a value with one is assumed to be right unless the file itself has its value.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -84,7 +83,8 @@ def check(text: str, name: str) -> Checked:
             checking.lookat(document, path, known)
     if not checking.steps and not checking.notes:
         raise UsageError(
-            f"{name}: holds no step to check: write a step with `uses: {dispatch.KIND}`, `uses: {wait.KIND}` or `uses: "
+            f"{name}: contains no step to check: write a step with `uses: {dispatch.KIND}`, `uses: {wait.KIND}` "
+            "or `uses: "
             f"{cancel.KIND}`, or a Promotion, PromotionTask, ClusterPromotionTask or Stage with one"
         )
     return checking.result()
@@ -121,7 +121,9 @@ class _Checking:
             self._problems.update(found)
         elif task is not None:
             line = document.line((*path, "task"))
-            self.notes.append(Found(line, f"the task {_named(task)} is not looked into: check the file that holds it"))
+            self.notes.append(
+                Found(line, f"the task {_named(task)} is not checked here: check the file that defines it")
+            )
 
     def _call(self, task: Document, step: dict[str, Any], known: Known) -> None:
         """The steps of a task of this file, with the variables that one step passes."""
@@ -257,7 +259,7 @@ def _step(document: Document, path: Path, known: Known) -> list[Found] | None:
         return None if near is None else [Found(document.line((*path, "uses")), f"uses: did you mean {near}?")]
     subject = _subject(step)
     found = [
-        Found(line, f"{subject}{'.'.join(map(str, twice[len(path) :]))}: is there twice; the last one counts")
+        Found(line, f"{subject}{'.'.join(map(str, twice[len(path) :]))}: is given twice; the last one is used")
         for twice, line in document.twice
         if twice[: len(path)] == path
     ]
@@ -298,7 +300,7 @@ def _comparable(kind: str, config: dict[str, Any], line: int, subject: str, *, a
             inputs = parse_json(inputs)
     opened = next((name for name in _NEEDED if is_open(config.get(name))), "inputs" if is_open(inputs) else None)
     if opened is not None:
-        why = f"{opened} holds an expression that only Kargo evaluates"
+        why = f"{opened} contains an expression, which only Kargo evaluates"
         return Found(line, f"{subject}not compared with its workflow file: {why}")
     rest = {name: value for name, value in config.items() if not is_open(value) and name != "inputs"}
     whole = rest if inputs is None else {**rest, "inputs": inputs}

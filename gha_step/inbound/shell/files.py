@@ -1,4 +1,4 @@
-"""Files that a person names on the command line, and where the ledgers of `gha-step run` are."""
+"""Files named on the command line, and where the ledgers of `gha-step run` are."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -41,7 +41,7 @@ def ledgers_of_run(environment: Mapping[str, str]) -> Path:
         own = environment.get("HOME", "")
         if not own.startswith("/"):
             raise UsageError(
-                "the ledger has no place: set XDG_STATE_HOME or HOME, or name a file: --ledger sqlite:PATH"
+                "there is no folder for the ledger: set XDG_STATE_HOME or HOME, or name a file: --ledger sqlite:PATH"
             )
         home = f"{own}/.local/state"
     return Path(home) / "gha-step" / "ledgers"

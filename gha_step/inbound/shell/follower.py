@@ -1,6 +1,6 @@
-"""One step to its end, by whoever waits for it in a shell; Ctrl-C and SIGTERM end the waiting, not what was begun.
+"""Runs one step to its end for a person at a shell; Ctrl-C and SIGTERM end the wait, not what was started.
 
-The steps run on other threads: this one only waits, so that a signal never breaks into the middle of anything.
+The steps run on other threads. This one only waits, so that a signal never interrupts anything halfway.
 """
 
 from collections.abc import Callable

@@ -1,6 +1,6 @@
-"""From the command line of ``gha-step run`` to the steps that it asks for. Pure: files and variables are given.
+"""From the command line of ``gha-step run`` to the steps to run. Pure: files and variables are arguments.
 
-It knows no token: a config that names its repository by owner and name gets the place of the token as its Secret.
+It knows no token: for a repository given by owner and name, the config's Secret is where the token came from.
 """
 
 import re
@@ -197,13 +197,11 @@ def by_file(text: str, name: str, flags: Namespace, token_name: str) -> Wanted:
     """
     for flag in (*_FLAGS, *_REPOSITORY):
         if getattr(flags, flag) not in (None, False):
-            raise UsageError(f"{_flag(flag)}: must not stand beside {name}, whose config says it all")
+            raise UsageError(f"{_flag(flag)}: cannot be combined with {name}, whose config has everything")
     step = _one_step(text, name)
     kind, config = step.get("uses"), step.get("config")
     if not isinstance(kind, str) or kind not in CONFIGS:
-        raise UsageError(
-            f"{name}: uses: {quoted(kind)} is no step of this program: must be one of {', '.join(CONFIGS)}"
-        )
+        raise UsageError(f"{name}: uses: {quoted(kind)} is not a step of gha-step: must be one of {', '.join(CONFIGS)}")
     if wrong := beside_config(step):
         raise UsageError(f"{name}: {'; '.join(f'{key}: {words}' for key, words in wrong)}")
     if stray := sorted(step.keys() - {"uses", "as", "config"}):
@@ -211,7 +209,7 @@ def by_file(text: str, name: str, flags: Namespace, token_name: str) -> Wanted:
     if not isinstance(config, dict):
         raise UsageError(f"{name}: config: must be an object")
     if (found := _expression(config, "config")) is not None:
-        raise UsageError(f"{name}: {found}: holds an expression, which only Kargo evaluates: write the value")
+        raise UsageError(f"{name}: {found}: contains an expression, which only Kargo evaluates: write the value")
     notes: tuple[str, ...] = ()
     if "credentials" in config:
         notes = (f"{name}: config.credentials is not read; the token comes from {token_name}",)
@@ -233,7 +231,7 @@ def by_file(text: str, name: str, flags: Namespace, token_name: str) -> Wanted:
 def _one_step(text: str, name: str) -> dict[str, Any]:
     read = documents(text, name)
     for path, line in (twice for document in read for twice in document.twice):
-        raise UsageError(f"{name}:{line}: {'.'.join(map(str, path))}: is there twice: leave one out")
+        raise UsageError(f"{name}:{line}: {'.'.join(map(str, path))}: is given twice: leave one out")
     found = [document.value for document in read]
     if len(found) == 1 and isinstance(found[0], list):
         found = found[0]

@@ -1,6 +1,6 @@
-"""The jobs of a run that somebody watches on a terminal: each is told once, when it has ended.
+"""The jobs of a run on a terminal: each is printed once, when it has ended.
 
-One request per look; whatever goes wrong with it is not told, for the run itself is looked at besides.
+One request per poll. Its errors are not shown, because the run itself is polled as well.
 """
 
 from typing import Final

@@ -66,9 +66,9 @@ def key_of(
             _check(flag, value)
     if (promotion is None) != (alias is None):
         missing, given = ("--alias", "--promotion") if alias is None else ("--promotion", "--alias")
-        raise UsageError(f"{missing}: is needed beside {given}: the two together are the key")
+        raise UsageError(f"{missing}: is needed with {given}: the two together are the key")
     if key is not None and promotion is not None:
-        raise UsageError("--key: must not stand beside --promotion and --alias, which are a key of their own")
+        raise UsageError("--key: cannot be combined with --promotion and --alias, which are a key themselves")
     if promotion is not None and alias is not None:
         flags = f"--promotion {_quoted(promotion)} --alias {_quoted(alias)}"
         caller = Caller((project, "caller", promotion, alias), promotion, asked=_ASKED)
@@ -118,7 +118,7 @@ def _all(names: tuple[str, ...], environment: Mapping[str, str], because: str) -
     if missing:
         raise UsageError(
             f"{', '.join(missing)}: not set, although {because}, so the CI's run gives no key: pass "
-            f"{'it' if len(missing) == 1 else 'them'} on, as into a container, or give a --key"
+            f"{'it' if len(missing) == 1 else 'them'} on, as into a container, or pass a --key"
         )
     return [environment[name] for name in names]
 
@@ -126,7 +126,9 @@ def _all(names: tuple[str, ...], environment: Mapping[str, str], because: str) -
 def _joined(ci: str, found: list[str]) -> str:
     text = "/".join([ci, *found])
     if not text.isprintable() or len(text) > MAX_KEY:
-        raise UsageError(f"the variables of {ci} make no key of at most {MAX_KEY} printable characters: give a --key")
+        raise UsageError(
+            f"the variables of {ci} do not make a key of at most {MAX_KEY} printable characters: pass a --key"
+        )
     return text
 
 

@@ -1,5 +1,5 @@
-"""What a person sees on stderr while a step goes on: a line per piece of news; on a terminal also a line with the state
-and the time, until the next one takes its place.
+"""Progress on stderr: a line for each change and, on a terminal, a line with the state and the time that the next one
+replaces.
 """
 
 import os

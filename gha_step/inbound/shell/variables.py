@@ -71,7 +71,7 @@ def filled(value: Any, known: Known) -> Any:
 
 
 def is_open(value: Any) -> TypeGuard[str]:
-    """Whether it holds an expression that only Kargo evaluates."""
+    """Whether it contains an expression, which only Kargo evaluates."""
     return isinstance(value, str) and EXPRESSION in value
 
 

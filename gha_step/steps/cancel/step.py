@@ -1,7 +1,9 @@
-"""``gha-cancel-workflow``: cancel a workflow run and wait for its end, never a later attempt than the one it found.
+"""``gha-cancel-workflow``: cancels a workflow run and waits for its end, but never cancels a later attempt.
 
-One call: one look, and at most one request to cancel. Which attempt is meant is in the ledger before anything is asked
-for; when it was asked, and whether a look was refused, only this process remembers: lost, it asks once more.
+One call is one poll and at most one cancel request. The attempt is in the ledger before anything is cancelled. When
+the
+cancel was sent, and whether a poll was refused, is only in this process's memory: if that is lost, it is sent once
+more.
 """
 
 import threading
@@ -89,7 +91,7 @@ class CancelWorkflow:
             wait = error.retry_after if not isinstance(error, GitHubError) else max(error.retry_after or 0, TROUBLE)
             return StepResult.failed(str(error)) if wait is None else StepResult.running(str(error), min(wait, 60.0))
         except Exception:  # noqa: BLE001  a host takes a 500 as final
-            log.exception("the cancelling of %s failed", run)
+            log.exception("cancelling %s failed", run)
             return StepResult.running("internal error; see gha-step's log", TROUBLE)
         turn.refused_since = None
         return result
@@ -103,7 +105,7 @@ class CancelWorkflow:
             try:
                 self._store.write(new_record(caller, work.run, observed.attempt, self._clock.now()))
             except Conflict:
-                return StepResult.running(f"{work.run} is looked at once more", SOON, _output(observed))
+                return StepResult.running(f"{work.run} is checked once more", SOON, _output(observed))
             meant, turn.found_ended = observed.attempt, ended
         if observed.attempt != meant:
             return StepResult.succeeded(
@@ -139,7 +141,7 @@ class CancelWorkflow:
             turn.refused_since = now
         left = turn.refused_since + REFUSED_APART - now
         if left > 0:
-            return StepResult.running(f"{error}; it is tried once more", left)
+            return StepResult.running(f"{error}; trying againce more", left)
         turn.refused_since = None
         return StepResult.failed(work.why(error))
 
@@ -157,7 +159,7 @@ class _Going:
 
     def answer(self) -> StepResult:
         if not self.job.done():
-            return StepResult.running(f"{self.run} is being looked at", SOON)
+            return StepResult.running(f"{self.run} is being checked", SOON)
         return self.job.result()
 
 

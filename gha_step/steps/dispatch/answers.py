@@ -1,7 +1,8 @@
-"""What the host hears of a dispatch: from the record, what this process knows besides, and nothing else. Pure.
+"""The answer to the host about a dispatch, from the record and what this process knows. Pure.
 
-Source: ledger.md, "What the host hears". While a send is still possible the answer is `Running`; every other
-answer is read from a final record, except an exact ID, which may be told while it is still being written.
+Source: ledger.md, "What the host is told". While a dispatch may still be sent the answer is `Running`. Every other
+answer
+comes from a final record, except a certain run ID, which may be reported while it is being written.
 """
 
 from typing import Final, NamedTuple
@@ -20,7 +21,7 @@ _HOW: Final = {
     "marker": ", found by its marker in the run's name",
     "promotion-name": ", found by the promotion's name in the run's name",
     "only-candidate": ", the only run that can be this one",
-    "host": ", as an earlier answer told; the ledger's record is gone",
+    "host": ", from an earlier answer; the ledger's record is gone",
 }
 
 

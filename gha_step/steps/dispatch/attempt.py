@@ -1,6 +1,6 @@
-"""One attempt: move the record to `sending` → fence → bytes → read the answer → evidence into the record.
+"""One attempt: set the record to `sending`, check the fence, send, read the response, write the result to the record.
 
-No byte leaves before the record is durable, and a POST is sent once. Source: ledger.md, "Order of one dispatch".
+Nothing is sent before the record is durable, and a POST is sent once. Source: ledger.md, "Order of one dispatch".
 """
 
 import threading
@@ -146,7 +146,7 @@ class Attempts:
         self._pending.abandon(nonce)
         task.record = self._journal.reread(task, record)
         if task.record.version == record.version:
-            why = f"the ledger can be read, but takes no writes: {trouble}"
+            why = f"the ledger is readable but not writable: {trouble}"
             lasting = isinstance(trouble, LedgerUnavailable) and trouble.lasting
             raise LedgerUnavailable(why, LEDGER_RETRY, lasting=lasting)
 
@@ -207,7 +207,7 @@ class Attempts:
         seconds = self._clock.monotonic() - post.begun
         post.place.read()
         if is_too_much(answer.body):
-            raise Unclear(f"{request.endpoint.host} answers with more values than such an answer has")
+            raise Unclear(f"{request.endpoint.host} sends more values than such a response has")
         self._telemetry.github_request("dispatch", str(answer.status), seconds)
         self._telemetry.github_budget(request.endpoint.host, answer.headers)
         self._servers.saw(request.endpoint, answer.headers, post.dialect)

@@ -1,6 +1,6 @@
-"""What has to be known before a dispatch whose answer may not name its run: a baseline, and whose turn it is.
+"""Checks before a dispatch whose response may have no run ID: a baseline of existing runs, and one dispatch at a time.
 
-Only for dispatches without a marker, and only on servers that name no runs, or that this process has not met.
+Only for dispatches without a marker, on servers that return no run ID or that this process does not know yet.
 """
 
 from collections.abc import Callable
@@ -161,7 +161,7 @@ class Gate:
             # Somebody else was quicker, or touches it all the time, or has made it unreadable or unwritable.
             conflict = isinstance(error, Conflict)
             if watched(hindrance, "conflict" if conflict else "unusable") < TAKEOVER:
-                unusable = _Kept(f"waiting {TAKEOVER:g} s, for want of a Lease: {error}", UNUSABLE_AGAIN)
+                unusable = _Kept(f"waiting {TAKEOVER:g} s, without a Lease: {error}", UNUSABLE_AGAIN)
                 return busy if conflict else unusable
             log.warning("the gate cannot be used, so this dispatch does not wait: %s", error, extra=subject_of(record))
             return None  # and the next attempt of this dispatch does not wait anew

@@ -1,4 +1,4 @@
-"""The inputs of a step against the workflow file, before anything is dispatched: on the template's request only."""
+"""Checks the step's inputs against the workflow file before dispatching, if the template asks for it."""
 
 from collections.abc import Mapping
 from urllib.parse import quote

@@ -1,4 +1,4 @@
-"""The ledger as the tasks use it: compare-and-set moves, and what to believe when a record has vanished."""
+"""The ledger as the tasks use it: compare-and-set transitions, and what to do if a record has disappeared."""
 
 import logging
 import threading

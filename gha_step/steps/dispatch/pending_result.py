@@ -1,4 +1,4 @@
-"""What this process knows of its own attempts, held until the ledger has it. It asks neither a host nor GitHub."""
+"""Results of this process's attempts, kept until the ledger has them. It asks neither a host nor GitHub."""
 
 import threading
 from typing import Final
@@ -65,7 +65,7 @@ class PendingResults:
                 # What the store refuses it will refuse again: the thread is for others, and the next call tries anew.
                 if isinstance(event, AnswerLost) or isinstance(error, RecordRefused) or late:
                     raise
-                task.note = Note(f"the ledger does not take what is known ({error})", LEDGER_RETRY)
+                task.note = Note(f"the ledger does not accept the result ({error})", LEDGER_RETRY)
                 self._clock.sleep(pause)
                 pause = min(2 * pause, LEDGER_RETRY)
 

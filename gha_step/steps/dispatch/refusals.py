@@ -1,6 +1,6 @@
-"""What GitHub has refused to the keys of this process: which token is used up, and why nothing was dispatched.
+"""GitHub's refusals for the keys of this process: which token was refused, and why nothing was dispatched.
 
-Memory of this process alone: a restart costs one more request at most.
+Only in memory: a restart costs at most one more request.
 """
 
 import threading

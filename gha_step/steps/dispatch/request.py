@@ -1,4 +1,4 @@
-"""One wish to dispatch: what a call's config, its Secret and its context come to."""
+"""A requested dispatch: what a call's config, its Secret and its context add up to."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field

@@ -1,6 +1,6 @@
-"""Finding the run of a dispatch whose answer named none, and finding out that another's attempt is over.
+"""Finds the run of a dispatch whose response had no run ID, and detects that another process's attempt is over.
 
-`gha_step.ledger.attribution` decides; here listings are read and what they prove is written down.
+`gha_step.ledger.attribution` decides; this module reads listings and writes down what they prove.
 """
 
 import threading

@@ -1,6 +1,6 @@
-"""From `reserved` to an attempt: what has to hold before anything is sent, and a fresh connection.
+"""From `reserved` to an attempt: the checks before sending, and a fresh connection.
 
-A failure to connect never leaves `reserved`. What the attempt itself does is in `gha_step.steps.dispatch.attempt`.
+After a failure to connect the record is still `reserved`. `gha_step.steps.dispatch.attempt` does the attempt itself.
 """
 
 import threading
@@ -86,7 +86,7 @@ class Sender:
         if request is None or not request.may_send():
             return False
         if (left := self._refusals.wait_for(record.key)) > 0:
-            task.note = Note(f"{request.endpoint.host} does not know the App's new token yet", TOO_NEW)
+            task.note = Note(f"{request.endpoint.host} does not accept the App's new token yet", TOO_NEW)
             return self._pause(task, left)
         if self._refusals.is_used_up(record.key, request.token):
             return self._renew(task, record, request)
@@ -164,7 +164,7 @@ class Sender:
             self._journal.move(task, record, GaveUp(reason=str(error)))
             return True
         if token == request.token:
-            why = f"{request.endpoint.host} gives only tokens that it refuses"
+            why = f"{request.endpoint.host} issues only tokens that it then refuses"
             self._journal.move(task, record, GaveUp(reason=why))
             return True
         task.replace_request(request, replace(request, token=token))

@@ -1,6 +1,6 @@
-"""``gha-dispatch-workflow``: start a GitHub Actions workflow, once, and answer with its run ID.
+"""``gha-dispatch-workflow``: starts a GitHub Actions workflow once, and returns its run ID.
 
-It turns a call into a request (config, Secret, endpoint) and leaves what happens to it to `DispatchTasks`.
+It turns a call into a request (config, Secret, endpoint) and passes that to `DispatchTasks`.
 """
 
 from collections.abc import Callable

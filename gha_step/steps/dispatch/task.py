@@ -1,4 +1,4 @@
-"""One key's work in this process, as calls see it while it goes on."""
+"""The work for one key in this process, as calls see it while it runs."""
 
 import threading
 from collections.abc import Callable

@@ -1,6 +1,6 @@
-"""How long a dispatch of which nothing was sent waits for a GitHub that cannot be asked. Pure.
+"""How long a dispatch that was not sent waits for a GitHub that cannot be reached. Pure.
 
-Source: ledger.md, "State × event": unreachable or rate-limited without a break for `timeout`. A record that owes a
+Source: ledger.md, "State × event": unreachable or rate-limited without interruption for `timeout`. A record with a
 report waits until its follower ends it (port.md, rule 1).
 """
 

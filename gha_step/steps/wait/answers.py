@@ -1,4 +1,4 @@
-"""What the host hears of a run that it waits for: from what was seen, and nothing else. Pure."""
+"""The answer to the host about a run that it waits for, only from what was seen. Pure."""
 
 from typing import Final, NamedTuple
 
@@ -35,7 +35,7 @@ def tell(wish: Wish, seen: Snapshot, now: float) -> StepResult:
     if seen.trouble is not None:
         return _troubled(wish, seen.trouble, run, output, now)
     if run is None:
-        return _running(wish, f"{wish.run} is being looked at", config.poll_interval, output)
+        return _running(wish, f"{wish.run} is being checked", config.poll_interval, output)
     conclusion = conclusion_of(run, seen.named)
     if conclusion is None and seen.named is not None and seen.named.unseen and run.phase is Phase.COMPLETED:
         return StepResult.failed(_without_a_job(wish, run, seen.named), _ended_output(seen, run, run.conclusion))
@@ -46,7 +46,7 @@ def tell(wish: Wish, seen: Snapshot, now: float) -> StepResult:
     if seen.grace is not None:
         return _waiting_for_a_rerun(wish, seen, run, ended)
     if config.outputs is not None and seen.outputs is None:  # too many were kept
-        return _running(wish, f"the outputs of {_subject(wish, run)} are read once more", SLOW, output)
+        return _running(wish, f"the outputs of {_subject(wish, run)} are being read once more", SLOW, output)
     output = _ended_output(seen, run, conclusion)
     also = f"{_skipped(seen)}{_of_outputs(seen.outputs)}"
     expected = config.expected_conclusion
@@ -61,7 +61,7 @@ def tell(wish: Wish, seen: Snapshot, now: float) -> StepResult:
 
 def _waiting_for_a_rerun(wish: Wish, seen: Snapshot, run: ObservedRun, ended: str) -> StepResult:
     left = seen.grace or 0.0
-    until = f"a new attempt is waited for, {left:.0f} s more" if run.phase is Phase.COMPLETED else "the run goes on"
+    until = f"waiting {left:.0f} s more for a new attempt" if run.phase is Phase.COMPLETED else "the run continues"
     output = _ended_output(seen, run, None)
     message = f"{ended}; {until}{_why(seen, run, '')}"
     return _running(wish, message, min(wish.config.poll_interval, left + 1.0), output)
@@ -134,7 +134,7 @@ def _standing(seen: Snapshot, run: ObservedRun) -> str:
     if seen.ahead is not None:
         return f"is {run.status}: it waits {seen.ahead}"
     if run.status == "completed":
-        return "is completed, but GitHub does not tell its conclusion yet"
+        return "is completed, but GitHub does not show its conclusion yet"
     return f"is {run.status_words}"
 
 

@@ -1,4 +1,4 @@
-"""When a wait is over: with its run, with the jobs that it names, or once nobody has begun a failed run again. Pure."""
+"""When a wait ends: with its run, with the jobs that it names, or when nobody has re-run a failed run in time. Pure."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass

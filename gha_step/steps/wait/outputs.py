@@ -1,7 +1,6 @@
-"""Reads a workflow's outputs: the artifact of an agreed name, over GitHub's redirect to where it is stored.
+"""Reads a workflow's outputs: an artifact with an agreed name, by GitHub's redirect to its storage.
 
-What is read and where it may lie is decided by `gha_step.github.artifacts`; when, and how often it is tried, by the
-poller.
+`gha_step.github.artifacts` decides what may be read and from where; the poller decides when, and how often.
 """
 
 import threading

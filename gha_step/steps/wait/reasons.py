@@ -1,7 +1,8 @@
-"""Asks GitHub why a run failed, and whom a pending one waits for: a few requests, which no answer depends on.
+"""Asks GitHub why a run failed, and what a pending run waits for: a few optional requests.
 
-Where they are refused or fail, nothing is said of it: a token need not be allowed to read checks, and not every server
-tells of concurrency groups. Both are remembered, so that nobody asks in vain with each run.
+If they are refused or fail, the answer leaves their information out: a token need not be allowed to read checks, and
+not
+every server has concurrency groups. Both are cached, so that nobody asks again for each run.
 """
 
 import threading

@@ -1,7 +1,9 @@
-"""Looks at workflow runs: one request each, conditional where it can be, and none that GitHub asked not to send.
+"""Polls workflow runs: one request each, conditional if possible, and none before the time that GitHub has asked to
+wait.
 
-`gha_step.steps.wait.answers` puts what a look has seen into words. All memory is this process's own, bounded, and may
-be lost: then the next look is an ordinary request.
+`gha_step.steps.wait.answers` turns the result into an answer. All memory is bounded, belongs to this process, and may
+be
+lost: then the next poll is an ordinary request.
 """
 
 import threading
@@ -163,7 +165,7 @@ class RunPoller:
                 waits = watch.seen.run is not None and watch.seen.run.phase is Phase.AWAITING_APPROVAL
                 watch.turn = self._rate_limits.take_turn(run.endpoint, token, now, requests=2 if waits else 1)
             if watch.turn > now:
-                crowd = f"many runs are waited for with this token: {run} is looked at when its turn comes"
+                crowd = f"many steps wait with this token: {run} is checked in its turn"
                 return replace(watch.seen, trouble=Trouble(crowd, watch.turn), failure=None)
             watch.turn = None
             look = watch.look = Look(watch.seen)
@@ -235,7 +237,7 @@ class RunPoller:
                 return replace(self._refused(watch, str(error), at_once=False, final=why_missing), missing=True)
             return self._refused(watch, str(error))
         except Untrusted as error:
-            return self._refused(watch, f"{run} was not looked at: {error}")
+            return self._refused(watch, f"{run} could not be checked: {error}")
         except Odd as error:
             return self._odd(watch, at, error)
         except GitHubError as error:
@@ -391,7 +393,7 @@ class RunPoller:
             watch.refused_since = now
         again_at = watch.refused_since + REFUSED_APART
         if now < again_at and (watch.good or not at_once):
-            return replace(watch.seen, trouble=Trouble(f"{why}; it is looked at once more", again_at), failure=None)
+            return replace(watch.seen, trouble=Trouble(f"{why}; checking once more", again_at), failure=None)
         return replace(watch.seen, trouble=None, failure=final() if final is not None else why)
 
     def _odd(self, watch: _Watch, at: Place, error: Odd) -> Snapshot:

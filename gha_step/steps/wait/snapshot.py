@@ -1,4 +1,4 @@
-"""What is known of a run that a step waits for: between `run_poller`, which looks, and `answers`, which tells."""
+"""What is known of a run that a step waits for: made by `run_poller`, read by `answers`."""
 
 from dataclasses import dataclass
 

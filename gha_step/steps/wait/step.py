@@ -1,7 +1,8 @@
-"""``gha-wait-for-workflow``: wait for a workflow run to end, and answer with its conclusion.
+"""``gha-wait-for-workflow``: waits for a workflow run to end, and returns its conclusion.
 
-One call, one look. It turns a call into a wish (config, Secret, endpoint), and leaves looking to `RunPoller` and
-telling to `answers`. It keeps nothing that may not be lost: without memory it looks as if for the first time.
+One call is one poll. It resolves the call (config, Secret, endpoint), lets `RunPoller` poll and `answers` answer. It
+keeps
+nothing that may not be lost: without memory it polls as if for the first time.
 """
 
 from concurrent.futures import Future

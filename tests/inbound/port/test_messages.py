@@ -100,10 +100,10 @@ def test_report_workflow_status_is_true_unless_it_says_false(written: str, wante
 @each_row(
     ("raw", "words"),
     [
-        (v2('{"ref":7}'), "ref is no string"),
-        (v2('{"ref":["main"]}'), "ref is no string"),
-        (v2('"text"'), "workflowInputs is no object"),
-        (v2("[1]"), "workflowInputs is no object"),
+        (v2('{"ref":7}'), "ref is not a string"),
+        (v2('{"ref":["main"]}'), "ref is not a string"),
+        (v2('"text"'), "workflowInputs is not an object"),
+        (v2("[1]"), "workflowInputs is not an object"),
         (v2('{"a":1,"a":2}'), "payload.action.invocationMethod.workflowInputs.a twice"),
         (v2('{"a":[{"b":1,"b":2}]}'), "a[0].b twice"),
         (v2(head='"action":"other",'), "the key action twice"),
@@ -115,7 +115,7 @@ def test_report_workflow_status_is_true_unless_it_says_false(written: str, wante
         (v2('{"":"x"}'), "must not be empty"),
         (v2('{"a\\u0000":"x"}'), "control character"),
         (v2().replace(b'"my-app"', b'"a/b"'), "repo 'a/b' contains '/'"),
-        (v2().replace(b'"my-app"', b"7"), "repo is no string"),
+        (v2().replace(b'"my-app"', b"7"), "repo is not a string"),
         (v2().replace(b'"my-app"', b"null"), "repo is missing"),
         (v2().replace(b'"deploy.yml"', b'""'), "workflow is missing"),
         (v2().replace(b'"deploy.yml"', b'"../x"'), "workflow '../x' contains '/'"),

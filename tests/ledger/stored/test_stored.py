@@ -139,7 +139,7 @@ def test_nothing_is_sent_for_a_record_of_a_version_to_come(
         with closing(sqlite3.connect(tmp_path / "ledger.db")) as newer:
             assert [*newer.execute("SELECT record FROM records WHERE key = ?", (record.key,))] == [(text,)]
     assert (result.status, github.count("dispatch"), github.runs) == ("Failed", 0, [])
-    assert "nothing is sent; use the version that wrote it" in (result.message or "")
+    assert "nothing is sent: use the version that wrote it" in (result.message or "")
 
 
 # ---------------------------------------------------------------- on a real API server

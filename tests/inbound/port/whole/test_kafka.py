@@ -95,5 +95,5 @@ def test_an_authority_that_is_no_file_stops_the_start_by_name(tmp_path: Path) ->
         "GHA_STEP_PORTIO_PROJECT": "p",
         "GHA_STEP_PORTIO_KAFKA_CA": "/does/not/exist.pem",
     }
-    with pytest.raises(StartError, match=r"GHA_STEP_PORTIO_KAFKA_CA: /does/not/exist\.pem is no file"):
+    with pytest.raises(StartError, match=r"GHA_STEP_PORTIO_KAFKA_CA: /does/not/exist\.pem is not a file"):
         build(Settings.parse(environment), {})
