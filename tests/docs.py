@@ -60,6 +60,8 @@ BOUNDS: Final = (  # what, the module below gha_step, its constant, and the unit
     ("a call's body over REST", "inbound.rest.resource", "MAX_CONFIG", "B"),
     ("values and keys in a body", "inbound.body", "MAX_VALUES", ""),
     ("large bodies of all calls; one project gets a quarter", "inbound.room", "ROOM", "B"),
+    ("bodies of more than 8 KiB being received at once over HTTP", "inbound.room", "RECEIVED", ""),
+    ("… silence of one while others wait", "inbound.room", "GRACE", "s"),
     ("values and keys in a body that need not wait for large bodies", "inbound.room", "FEW", ""),
     ("wait for the next large body after one that took long to parse", "inbound.room", "LONGEST_REST", "s"),
     ("wait for room before a large body is refused", "inbound.room", "REFUSED_AFTER", "s"),
@@ -208,6 +210,8 @@ TESTED: Final = {  # by the test that shows it: the bounds
     "inbound/test_connections.py": (
         "inbound.connections.UNPROVED",
         "inbound.connections.AHEAD",
+        "inbound.room.RECEIVED",
+        "inbound.room.GRACE",
         "inbound.connections.ANSWERED_AT_ONCE",
         "inbound.connections.UNREAD",
         "inbound.connections.UNREAD_WITHIN",

@@ -11,10 +11,12 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcon
 from typing import Any, Final
 
 from gha_step.contract.json_text import has_more_values
+from gha_step.inbound.receiving import GivenAway
 from gha_step.inbound.room import FEW, SMALL, TINY, NoRoom, Place
 from gha_step.inbound.web import AT_ONCE, ClientDisconnect, Receive, Request, Response, Scope, Send
 
 MAX_BODY: Final = 4 << 20
+ONE_READ: Final = 1 << 13  # bytes of a connection
 MAX_VALUES: Final = 50_000  # in a body, and keys: to make them all takes 25 ms, for which nobody else is served
 CROWDED: Final = "too many large bodies at once; call again"
 _AT_ONCE: Final = nullcontext()
@@ -55,17 +57,22 @@ async def read_body(
             whole = await request.read()
             await _take_turn(whole, within, place)
             return whole
-        async with asyncio.timeout(within):
+        size = int(length) if length.isdigit() else most
+        received = _AT_ONCE if place is None or size <= ONE_READ else place.receiving(f"{request.client}")
+        async with asyncio.timeout(within), received:
             async for part in request.stream():
                 body += part
                 if len(body) > most:
                     raise too_large
                 if len(body) > SMALL and place is not None:
-                    await place.grow(int(length) if length.isdigit() else most, within)
+                    await place.grow(size, within)
         await _take_turn(body, within, place)
     except ClientDisconnect:
         raise BodyRefused(400, "the client closed the connection before the body was complete") from None
-    except NoRoom:
+    except (NoRoom, GivenAway) as error:
+        if place is not None:
+            place.withheld = isinstance(error, GivenAway)
+            request.forget()
         raise BodyRefused(503, CROWDED) from None
     except TimeoutError:
         raise BodyRefused(503, f"the body did not arrive within {within:g} s; call again") from None

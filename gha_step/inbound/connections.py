@@ -19,14 +19,26 @@ from typing import Any, Final, Protocol
 from httptools import HttpParserInvalidMethodError
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
-from gha_step.inbound.body import give
+from gha_step.inbound.body import ONE_READ, give
 from gha_step.inbound.room import SMALL
 from gha_step.inbound.unproved_calls import UnprovedCalls
-from gha_step.inbound.web import AT_ONCE, WHOLE, ASGIApp, AtOnce, Message, Receive, Request, Response, Scope, Send
+from gha_step.inbound.web import (
+    AT_ONCE,
+    FORGET,
+    WHOLE,
+    ASGIApp,
+    AtOnce,
+    Message,
+    Receive,
+    Request,
+    Response,
+    Scope,
+    Send,
+)
 from gha_step.telemetry import log
 
 HEAD_WITHIN: Final = 10.0  # seconds from the connection, or from a head's first byte, to its end
-LONGEST_HEAD: Final = 1 << 16  # bytes of a head, of a chunk's extensions or of what follows the last chunk
+LONGEST_HEAD: Final = 1 << 14  # bytes of a head, of a chunk's extensions or of what follows the last chunk
 MOST_FIELDS: Final = 256  # of a head
 MOST_PARTS: Final = 128  # of a body, besides one for each `PART` bytes
 PART: Final = 256
@@ -178,10 +190,14 @@ class _Protocol(HttpToolsProtocol):
         scope[_PROVE] = self._prove
         scope[WHOLE] = not (self.pipeline or self.cycle.more_body) and len(self.cycle.body) <= SMALL
         scope[AT_ONCE] = partial(self._answer_now, send.__self__)  # type: ignore[attr-defined]  # uvicorn's bound method
+        scope[FORGET] = self._forget
         self._counted = not self._proved
         if self._counted:
             self._others.calls.came(self._peer)
         await self._serve(scope, receive, partial(self._send, send))
+
+    def _forget(self) -> None:
+        self.cycle.body.clear()
 
     async def _send(self, send: Send, message: Message) -> None:
         if not self._proved and message["type"] == "http.response.start":
@@ -225,6 +241,7 @@ class _Protocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's
         super().connection_made(transport)
         self._peer = self.client[0] if self.client else ""
+        transport.max_size = ONE_READ  # type: ignore[attr-defined]  # asyncio's is 256 KiB
         transport.set_write_buffer_limits(0)  # so that it says whenever an answer is not taken whole
         self._await_head()
         self._others.unproved.enter(self, self._peer)
@@ -260,6 +277,8 @@ class _Protocol(HttpToolsProtocol):
         if self._begun is not None:
             begun, self._begun = self._begun, None
             self._start(*begun)
+            if self.cycle.more_body:
+                self.flow.pause_reading()  # until somebody asks for it, who knows whether there is room
         self._in_vain = 0 if self._advanced else self._in_vain + len(data)
         if self._in_vain > LONGEST_HEAD and not self.transport.is_closing():
             self.send_400_response("Invalid HTTP request received.")

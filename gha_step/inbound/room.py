@@ -11,7 +11,11 @@ from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from typing import Final
 
+from gha_step.inbound.receiving import Places
+
 SMALL: Final = 1 << 16  # bytes
+RECEIVED: Final = 64  # bodies that are larger than one read of their connection, at once
+GRACE: Final = 0.5  # seconds for which such a body may be silent even if others wait
 TINY: Final = 1 << 12  # bytes: its values need not be counted
 FEW: Final = 1000  # values and keys: they take half a millisecond
 ROOM: Final = 12 << 20  # bytes: with the values that are made of them some 100 MiB
@@ -21,6 +25,7 @@ OFTEN: Final = (
 )
 LONGEST_REST: Final = 1.0  # seconds
 SHARE: Final = ROOM // 4  # for one project, while others wait
+WITHHELD_AFTER: Final = 3.0  # seconds, for one that did not come while others waited for its place
 REFUSED_AFTER: Final = 0.8  # seconds, for a large body: who sends it again at once costs others little
 
 
@@ -41,6 +46,7 @@ class Room:
         self._waiting: Counter[str] = Counter()
         self._changed = asyncio.Event()
         self._turn = asyncio.Lock()
+        self.received = Places(RECEIVED, GRACE, RECEIVED)
         self._rests_until = 0.0  # by the loop's clock
 
     def place(self, whose: str) -> "Place":
@@ -103,6 +109,7 @@ class Place:
         self._room = room
         self._whose = whose
         self.size = 0
+        self.withheld = False  # the body did not come, and others waited for its place
         self.worked = 0.0  # seconds that it took to make the values of a large body
 
     def __enter__(self) -> "Place":
@@ -113,15 +120,19 @@ class Place:
             self._room.give(self._whose, self.size)
             self.size = 0
 
+    def receiving(self, peer: str) -> AbstractAsyncContextManager[None]:
+        """More of the body arrives than one read held. :raises GivenAway: others that send theirs wait for a place."""
+        return self._room.received.one(self._whose or peer)
+
     def reading(self, seconds: float) -> AbstractAsyncContextManager[None]:
         """Values are made of the body. :raises NoRoom: see `Room.turn`."""
         return self._room.turn(self, seconds) if self.size else _SMALL_WORK
 
     async def put_off(self) -> None:
         """Before a refusal is told: what a large body held is free, and whoever sent it waits for a moment."""
-        if self.size:
+        if self.size or self.withheld:
             self.__exit__()
-            await asyncio.sleep(REFUSED_AFTER)
+            await asyncio.sleep(WITHHELD_AFTER if self.withheld else REFUSED_AFTER)
 
     async def grow(self, size: int, seconds: float) -> None:
         """The body is larger than `SMALL`, and has at most ``size`` bytes. :raises NoRoom: see `Room.take`."""

@@ -17,6 +17,8 @@ JSON: Final = "application/json"
 WHOLE: Final = "gha_step.whole"  # in a scope: the body has arrived already, and is small
 AT_ONCE: Final = "gha_step.at_once"  # in a scope: sends a start and a body together, and tells whether it could
 
+FORGET: Final = "gha_step.forget"  # in a scope: drops what of the body has arrived
+
 
 class ClientDisconnect(Exception):
     """The client has left before its body was complete."""
@@ -60,6 +62,12 @@ class Request:
     def whole(self) -> bool:
         """Whether `read` waits for nothing."""
         return bool(self.scope.get(WHOLE))
+
+    def forget(self) -> None:
+        """What has arrived of the body is of no use."""
+        forget: Callable[[], None] | None = self.scope.get(FORGET)
+        if forget is not None:
+            forget()
 
     async def read(self) -> bytes:
         """The body of a request that is `whole`. :raises ClientDisconnect: the client has left."""

@@ -252,6 +252,59 @@ def pieces(target: str, token: str, head: str, piece: str) -> None:
     _in_threads(send, 16)
 
 
+def slow_bodies(target: str, token: str, count: str) -> None:
+    """Connections with a valid bearer, each of a body whose last byte never comes."""
+    allow_many_files()
+    head = f"POST /api/v1/step.execute HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\n"
+    _hold(target, int(count), f"{head}Content-Length: 300001\r\n\r\n".encode() + b" " * 300_000)
+
+
+def frames(target: str, token: str, kind: str) -> None:
+    """HTTP/2 frames of one kind without end, over four connections."""
+    from tests.abuse import http2
+
+    pieces = {
+        "ping": http2._frame(6, 0, 0, bytes(8)),
+        "settings": http2._frame(4, 0, 0, b"\0\4" + (65_535).to_bytes(4, "big")),
+        "window": http2._frame(8, 0, 0, (1).to_bytes(4, "big")),
+        "priority": http2._frame(2, 0, 1, bytes(5)),
+        "data": http2._frame(0, 0, 1),
+        "continuation": http2._frame(9, 0, 1, http2._literal("x", "y")),
+        "unknown": http2._frame(99, 0, 0),
+    }
+
+    async def begin(raw: "Raw") -> None:
+        await raw.greeted()
+        flags = 0 if kind == "continuation" else 4
+        raw.begin("/gha_step.v1.StepService/Execute", token, flags)
+        while not raw.gone:
+            raw._writer.write(pieces[kind] * 2000)
+            await raw._writer.drain()
+
+    _over_connections(target, 4, begin)
+
+
+def cancelled_runs(target: str, token: str, file: str) -> None:
+    """Runs that are taken back as soon as they are sent."""
+    from gha_step.pb.v1 import step_pb2 as pb
+    from gha_step.pb.v1 import step_pb2_grpc
+
+    body = json.loads(open(file, "rb").read())  # noqa: SIM115
+    message = pb.RunRequest()
+    message.context.project, message.context.promotion_uid, message.context.alias = body["context"]["project"], "u", "a"
+    message.step.kind = body["step"]["kind"]
+    message.step.config.update(body["step"]["config"])
+
+    def again() -> None:
+        stub = step_pb2_grpc.StepServiceStub(_channel(target))
+        while True:
+            run = stub.Run(message, metadata=(("authorization", f"Bearer {token}"),))
+            time.sleep(0.002)
+            run.cancel()
+
+    _in_threads(again, 8)
+
+
 def requests(target: str, source: str, file: str, threads: str, reads: str) -> None:
     """The same bytes, each time over a connection of its own. Without ``reads`` no answer is read, and ever more sent.
 
@@ -337,6 +390,9 @@ ATTACKS: dict[str, Callable[..., None]] = {
         refused,
         scrapes,
         requests,
+        slow_bodies,
+        frames,
+        cancelled_runs,
     )
 }
 

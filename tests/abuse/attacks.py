@@ -119,6 +119,36 @@ def _program(name: str, *arguments: object, grpc: bool = False) -> Callable[[Sit
     return begin
 
 
+def _requests(
+    content: bytes, connections: int, *, source: str = "127.0.0.2", reads: bool = True
+) -> Callable[[Site], AbstractContextManager[None]]:
+    """The same request again and again. ``source``: whoever shows no bearer has another address than the victim."""
+
+    @contextmanager
+    def begin(site: Site) -> Iterator[None]:
+        file = site.folder / "request"
+        file.write_bytes(content)
+        with site.program("requests", site.address, source, file, connections, "reads" if reads else ""):
+            yield
+
+    return begin
+
+
+def _call(body: bytes) -> bytes:
+    head = f"POST /api/v1/step.execute HTTP/1.1\r\nHost: x\r\nConnection: close\r\nAuthorization: Bearer {BEARER}\r\n"
+    return f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body
+
+
+@contextmanager
+def _cancelled_runs(site: Site) -> Iterator[None]:
+    with site.hostile("silent") as url:
+        site.secret("attacker", url)
+        file = site.folder / "body"
+        file.write_text(json.dumps(site.attacker.body("attacker", kind="gha-wait-for-workflow")))
+        with site.program("cancelled_runs", site.server.grpc_target, BEARER, file):
+            yield
+
+
 @contextmanager
 def _many_runs(site: Site) -> Iterator[None]:
     with site.hostile("silent") as url:
@@ -165,6 +195,11 @@ def _fat_leases(site: Site) -> Iterator[None]:
             yield
 
 
+MANY_VALUES: Final = (
+    b'{"context": {"project": "attacker", "promotion": "p", "promotionUID": "u", "alias": "a", "sharedState": {"x": ['
+    + b",".join([b"[]"] * 19_900)
+    + b']}}, "step": {"kind": "gha-dispatch-workflow", "config": {}}}'
+)
 WAIT: Final[dict[str, Any]] = {"kind": "gha-wait-for-workflow"}
 ATTACKS: Final = (
     Attack("memory: 32 MiB of [] for each look", _looks("arrays", **WAIT), before="900 MiB"),
@@ -175,6 +210,17 @@ ATTACKS: Final = (
     Attack("memory: 90,000 unknown keys, 8 at once", _unknown_keys, before="603 MiB, `/healthz` 4.4 s"),
     Attack("memory: 4 MiB of [] in 16 calls", _many_values),
     Attack("memory: one pipelining connection", _program("pipeline"), before="1.2 GiB"),
+    Attack(
+        "memory: 200 scrapers that read no answer",
+        _requests(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n" * 16, 200, reads=False),
+        before="338 MiB, `/healthz` 9.0 s",
+    ),
+    Attack("memory: 1,000 bodies that do not end", _program("slow_bodies", BEARER, 1000), before="1,500: 646 MiB"),
+    Attack(
+        "memory: HTTP/2 frames of an unknown kind",
+        _program("frames", BEARER, "unknown", grpc=True),
+        before="252 MiB",
+    ),
     Attack(
         "memory: 240 health checks that withhold 4 MiB",
         _program("withheld", "/grpc.health.v1.Health/Check", "", 12, 20, grpc=True),
@@ -192,6 +238,11 @@ ATTACKS: Final = (
         before="`/healthz` 2.0 s",
     ),
     Attack("time: a head of tiny fields", _program("pieces", BEARER, "", "X: y\r\n"), before="`/healthz` 1.1 s"),
+    Attack(
+        "time: 20,000 values in 60 KB",
+        _requests(_call(MANY_VALUES), 16, source="127.0.0.1"),
+        before="p95 10 ×",
+    ),
     Attack("time: titles of escapes", _looks("escapes")),
     Attack("time: endless 1xx", _looks("informational", **WAIT), before="94 % of the CPU"),
     Attack("time: endless 1xx to dispatches", _looks("informational")),
@@ -204,6 +255,7 @@ ATTACKS: Final = (
         _program("withheld", "/gha_step.v1.StepService/Execute", BEARER, 12, 20, grpc=True),
     ),
     Attack("connections: 4,500 Runs", _many_runs),
+    Attack("connections: Runs cancelled at once", _cancelled_runs),
     Attack("connections: rapid reset", _program("resets", "", grpc=True)),
     Attack("connections: refused gRPC calls", _program("refused", grpc=True)),
     Attack("connections: gRPC, 2,000 idle connections", _program("idle", 2000, grpc=True)),

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from gha_step.inbound import connections, process, unproved_calls
+from gha_step.inbound import connections, process, room, unproved_calls
 from gha_step.inbound import door as door_module
 from gha_step.inbound.connections import Unproved
 from gha_step.inbound.door import Door
@@ -157,6 +157,19 @@ def test_a_head_has_so_many_fields_and_a_body_so_many_small_parts(url: str, cont
         sock.sendall(content)
         answer = sock.recv(65_536)
         assert (b" 404 " in answer.partition(b"\r\n")[0]) is taken
+
+
+def test_a_body_that_does_not_come_gives_its_place_to_one_that_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in (("RECEIVED", 1), ("GRACE", 0.1), ("WITHHELD_AFTER", 0.0)):
+        monkeypatch.setattr(room, name, value)
+    with live(tmp_path) as running, connected(running.url) as withheld, connected(running.url) as good:
+        withheld.sendall(head(Content_Length="50000") + b" " * 30_000)
+        good.sendall(head(Content_Length="50000") + b" " * 30_000)
+        assert read_reply(withheld).status == 503
+        good.sendall(b" " * 20_000)
+        assert read_reply(good).status == 400
 
 
 def test_empty_lines_between_requests_keep_no_connection(url: str, monkeypatch: pytest.MonkeyPatch) -> None:

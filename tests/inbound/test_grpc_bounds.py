@@ -11,10 +11,11 @@ from typing import Any
 import grpc
 import pytest
 
-from gha_step.inbound.grpc import accepting, receiving, server
+from gha_step.inbound.grpc import accepting, server
 from gha_step.inbound.grpc import messages as service
 from gha_step.inbound.grpc.accepting import OTHERS, RUNS
 from gha_step.inbound.grpc.server import MAX_OPEN_MESSAGE, MAX_RUNS, _Places, _Reading
+from gha_step.inbound.receiving import GivenAway, Places
 from gha_step.pb.v1 import step_pb2 as pb
 from tests.abuse.http2 import Raw
 from tests.inbound.channels import PROOF, SERVICE, channel, live, request, stub
@@ -71,7 +72,7 @@ async def test_who_withholds_messages_gives_up_a_place_for_who_has_none_and_not_
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(server, "MESSAGE_WITHIN", 30.0)
-    monkeypatch.setattr(receiving, "GRACE", 0.1)
+    monkeypatch.setattr(server, "GRACE", 0.1)
     reading, never = _Reading(3, 100, proved=True), asyncio.Event()
     withheld = [asyncio.create_task(reading.only(silent(never), "many")) for _ in range(6)]
     alone = asyncio.create_task(reading.only(silent(never), "alone"))
@@ -90,6 +91,39 @@ async def test_who_withholds_messages_gives_up_a_place_for_who_has_none_and_not_
 
 
 @in_a_loop
+async def test_places_go_from_callers_that_have_one_each_to_more_than_there_are_places() -> None:
+    places, never = Places(2, 0.05, 10), asyncio.Event()
+
+    async def hold(whose: str, until: asyncio.Event | None) -> str:
+        async with places.one(whose):
+            if until is not None:
+                await until.wait()
+        return whose
+
+    withheld = [asyncio.create_task(hold(whose, never)) for whose in "ab"]
+    await asyncio.sleep(0.1)
+    assert await asyncio.gather(*(hold(whose, None) for whose in "cdefg")) == list("cdefg")
+    never.set()
+    assert isinstance((await asyncio.gather(*withheld, return_exceptions=True))[0], GivenAway)
+
+
+@in_a_loop
+async def test_no_more_than_may_wait_for_a_place() -> None:
+    places = Places(1, 30, 1)
+
+    async def hold(whose: str) -> str:
+        async with places.one(whose):
+            return whose
+
+    async with places.one("a"):
+        waiting = asyncio.create_task(hold("b"))
+        await asyncio.sleep(0)
+        with pytest.raises(GivenAway):
+            await hold("c")
+    assert await waiting == "b"
+
+
+@in_a_loop
 async def test_a_message_that_is_read_is_not_kept_for_as_long_as_the_call_takes() -> None:
     messages: Any = saying(pb.ListKindsRequest())
     assert await _Reading(1, 100, proved=True).only(messages, "") == pb.ListKindsRequest()
@@ -98,7 +132,7 @@ async def test_a_message_that_is_read_is_not_kept_for_as_long_as_the_call_takes(
 
 @in_a_loop
 async def test_a_message_that_has_just_begun_is_not_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(receiving, "GRACE", 30.0)
+    monkeypatch.setattr(server, "GRACE", 30.0)
     reading, free = _Reading(1, 100, proved=True), asyncio.Event()
     first = asyncio.create_task(reading.only(silent(free), "a"))
     await asyncio.sleep(0)

@@ -29,9 +29,9 @@ from gha_step.inbound.grpc import accepting
 from gha_step.inbound.grpc import messages as service
 from gha_step.inbound.grpc.connections import Connections, address_of
 from gha_step.inbound.grpc.outline import has_more_values
-from gha_step.inbound.grpc.receiving import GivenAway, Places
 from gha_step.inbound.process import cannot_listen, socket_address
 from gha_step.inbound.readiness import Readiness
+from gha_step.inbound.receiving import GivenAway, Places
 from gha_step.inbound.refused_callers import RefusedCallers
 from gha_step.inbound.room import FEW, REFUSED_AFTER, SMALL, TINY, NoRoom, Place
 from gha_step.inbound.tls import TlsContent, TlsFileError, TlsFiles
@@ -56,6 +56,7 @@ MAX_OPEN_MESSAGE: Final = 4096  # bytes, for methods that need no bearer: their 
 # Messages being received at once; each may have reached 4 MiB without being complete.
 READING: Final = 16
 READING_OPEN: Final = 8
+GRACE: Final = 0.05  # seconds for which one of them is not given up for another caller's
 MOST_LARGE: Final = 2 * MAX_BODY  # bytes of large messages that are being read, or wait for it
 MAX_CONNECTIONS: Final = 4096  # an idle TLS connection costs about 25 kB
 AGE_OF_PROOF: Final = 3_600_000  # ms: how long a client certificate counts for its connection, and then the grace
@@ -88,6 +89,8 @@ OPTIONS: Final = (
     ("grpc.server_handshake_timeout_ms", 10_000),
     ("grpc.http2.bdp_probe", 0),  # otherwise a connection is trusted with more the faster it sends
     ("grpc.http2.lookahead_bytes", 1 << 12),  # of each call that is not read yet
+    ("grpc.experimental.tcp_read_chunk_size", 8192),
+    ("grpc.experimental.tcp_max_read_chunk_size", 1 << 16),  # by default 4 MiB for each connection
 )
 # Client certificates are checked once per connection: after a while clients have to show one of the current authority.
 AGED: Final = (
@@ -428,7 +431,7 @@ class _Reading:
     """Messages that are being received: so many at once, each within some seconds."""
 
     def __init__(self, at_once: int, most: int, *, proved: bool) -> None:
-        self._places = Places(at_once)
+        self._places = Places(at_once, GRACE, MAX_RPCS)
         self._most = most
         self._proved = proved
 

@@ -8,9 +8,6 @@ import asyncio
 from collections import OrderedDict, deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Final
-
-GRACE: Final = 0.05  # seconds for which a place is nobody else's
 
 
 class GivenAway(Exception):
@@ -18,10 +15,16 @@ class GivenAway(Exception):
 
 
 class Places:
-    """So many. For one event loop."""
+    """So many. For one event loop.
 
-    def __init__(self, number: int) -> None:
+    :param grace: seconds for which a place is nobody else's.
+    :param waiting: how many may wait for one.
+    """
+
+    def __init__(self, number: int, grace: float, waiting: int) -> None:
         self._free = number
+        self._may_wait = waiting
+        self._grace = grace
         self._held: dict[str, OrderedDict[asyncio.Timeout, float]] = {}  # by caller; since when
         self._waiting: OrderedDict[str, deque[asyncio.Future[None]]] = OrderedDict()
         self._timer: asyncio.TimerHandle | None = None
@@ -51,9 +54,19 @@ class Places:
         if self._free:
             self._free -= 1
             return
+        if self._may_wait <= 0:
+            raise GivenAway
+        self._may_wait -= 1
+        try:
+            await self._wait(whose)
+        finally:
+            self._may_wait += 1
+
+    async def _wait(self, whose: str) -> None:
         turn = asyncio.get_running_loop().create_future()
         self._waiting.setdefault(whose, deque()).append(turn)
-        self._press()
+        if self._timer is None:
+            self._press()
         try:
             await turn
         except asyncio.CancelledError:
@@ -80,11 +93,9 @@ class Places:
     def _press(self) -> None:
         """Take places from those who hold the most, for those who wait and hold none; later, if none may be taken."""
         clock = asyncio.get_running_loop()
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        self._timer = None
         without = sum(not self._number(one) for one in self._waiting)
-        aged = clock.time() - GRACE
+        aged = clock.time() - self._grace
         for _ in range(without):
             crowd = max(self._held, key=self._number, default=None)
             if crowd is None:
@@ -93,6 +104,8 @@ class Places:
             if since > aged:
                 break
             del self._held[crowd][oldest]
+            if not self._held[crowd]:
+                del self._held[crowd]
             oldest.reschedule(clock.time())
         if without:
-            self._timer = clock.call_later(GRACE / 2, self._press)
+            self._timer = clock.call_later(self._grace / 2, self._press)
