@@ -54,11 +54,9 @@ def prune(
         )
     before = now - settings.ledger_keep
     api = _api(environment)
-    gone = _is_gone(api)
+    needless = _is_told if port else _is_gone(api)
     return _store(api, settings, project).prune(
-        lambda record: (
-            record.created_at < before and record.state not in OPEN and (_is_told(record) if port else gone(record))
-        )
+        lambda record: record.created_at < before and record.state not in OPEN and needless(record)
     )
 
 

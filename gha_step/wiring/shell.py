@@ -14,6 +14,7 @@ from queue import Empty
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from gha_step.contract.errors import LedgerError, LedgerUnavailable
+from gha_step.contract.json_text import compact_json
 from gha_step.contract.quoting import quoted
 from gha_step.contract.request import Step, StepRequest
 from gha_step.contract.result import Status, StepResult
@@ -304,7 +305,7 @@ class _Run:
 
     def _print(self) -> None:
         delimiter = f"end-{randomness.token_hex(8)}"
-        text = outputs.as_json(self._output) if self._json else outputs.key_values(self._output, delimiter)
+        text = compact_json(self._output) + "\n" if self._json else outputs.key_values(self._output, delimiter)
         try:
             sys.stdout.write(text)
             sys.stdout.flush()

@@ -21,7 +21,6 @@ from gha_step.inbound.port.wire_json import read_json
 APP_TYPE: Final = "github-ocean"  # the only one that an action of type "GitHub" can choose
 MOST_ACTIVE: Final = 1000  # runs in one listing
 PLAIN: Final = "/v1/workflows/runs"
-KAFKA: Final = "/v1/kafka-credentials"
 T = TypeVar("T")
 
 
@@ -116,7 +115,9 @@ class PortApi:
 
     def kafka_login(self) -> KafkaLogin:
         """How to reach the organisation's topic."""
-        return self._read(read_login, self._client.ask("kafka_credentials", "GET", KAFKA), "kafka_credentials")
+        return self._read(
+            read_login, self._client.ask("kafka_credentials", "GET", "/v1/kafka-credentials"), "kafka_credentials"
+        )
 
     def _of_nodes(self, route: str, method: str, last: str, body: Mapping[str, Any]) -> Answer:
         def ask(form: str) -> Answer:

@@ -211,14 +211,9 @@ def status_alone(patch: Mapping[str, Any]) -> dict[str, Any]:
     return {key: patch[key] for key in ("status", "result") if key in patch}
 
 
-def is_good(conclusion: str | None) -> bool:
-    """Whether a workflow that ended so counts as SUCCESS."""
-    return conclusion in _GOOD
-
-
 def status_of(conclusion: str) -> str:
     """A conclusion as the status of an action run."""
-    return "SUCCESS" if is_good(conclusion) else "FAILURE"
+    return "SUCCESS" if conclusion in _GOOD else "FAILURE"
 
 
 def _run_end(seen: RunAtPort, status: str, label: str, summary: str) -> dict[str, Any]:

@@ -22,8 +22,3 @@ def _line(key: str, value: Any, delimiter: str) -> str:
     if text.splitlines() not in ([], [text]):
         return f"{key}<<{delimiter}\n{text}\n{delimiter}\n"
     return f"{key}={text}\n"
-
-
-def as_json(output: Mapping[str, Any]) -> str:
-    """One JSON object on one line."""
-    return compact_json(dict(output)) + "\n"

@@ -25,8 +25,8 @@ class Progress:
         self._state = ""
 
     def say(self, text: str) -> None:
-        """One line of the command itself."""
-        self._write(text)
+        """One line."""
+        self._put(f"{CLEARED if self.terminal else ''}{_printable(text)}\n")
 
     def news(self, result: StepResult) -> None:
         """An answer that says something new; the run's link is said once."""
@@ -38,7 +38,7 @@ class Progress:
         elif isinstance(url, str):
             self._links.add(url)
             message = message if url in message else f"{message} {url}"
-        self._write(f"[{self._elapsed}] {message}")
+        self.say(f"[{self._elapsed}] {message}")
 
     def tick(self, more: str = "") -> None:
         """Time has passed: a terminal shows it, with the state of things and ``more``."""
@@ -47,9 +47,6 @@ class Progress:
             width = shutil.get_terminal_size().columns - len(self._elapsed) - 4
             shown = line if len(line) <= width else f"{line[: max(0, width - 1)]}…"
             self._put(f"{CLEARED}[{self._elapsed}] {_printable(shown)}")
-
-    def _write(self, text: str) -> None:
-        self._put(f"{CLEARED if self.terminal else ''}{_printable(text)}\n")
 
     def _put(self, text: str) -> None:
         try:
