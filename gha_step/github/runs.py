@@ -51,6 +51,7 @@ class Meaning:
     words: str = ""
 
 
+FINE: Final = frozenset({"success", "neutral", "skipped"})  # conclusions of a run, or a job, that has not failed
 CONCLUSIONS: Final = {
     "success": Meaning(by_jobs=False),
     "neutral": Meaning(by_jobs=False),
@@ -259,7 +260,7 @@ def _failed_step(steps: list[dict[str, Any]]) -> str | None:
 def failed_jobs(jobs: tuple[ObservedJob, ...]) -> tuple[ObservedJob, ...]:
     """The jobs by which a run failed. Those that were cancelled count only if no other did: a failing job of a
     matrix cancels its siblings."""
-    ended = [job for job in jobs if job.conclusion not in (None, "success", "neutral", "skipped")]
+    ended = [job for job in jobs if job.conclusion not in (None, *FINE)]
     return tuple([job for job in ended if job.conclusion != "cancelled"] or ended)
 
 

@@ -115,9 +115,8 @@ class PortApi:
 
     def kafka_login(self) -> KafkaLogin:
         """How to reach the organisation's topic."""
-        return self._read(
-            read_login, self._client.ask("kafka_credentials", "GET", "/v1/kafka-credentials"), "kafka_credentials"
-        )
+        answer = self._client.ask("kafka_credentials", "GET", "/v1/kafka-credentials")
+        return self._read(read_login, answer, "kafka_credentials")
 
     def _of_nodes(self, route: str, method: str, last: str, body: Mapping[str, Any]) -> Answer:
         def ask(form: str) -> Answer:

@@ -12,7 +12,7 @@ from typing import Any, Final, Literal
 
 from gha_step.contract.json_text import parse_json
 from gha_step.github.messages import shown
-from gha_step.github.runs import ObservedJob, ObservedRun
+from gha_step.github.runs import FINE, ObservedJob, ObservedRun
 from gha_step.steps.wait.snapshot import Outputs
 
 LONGEST_SUMMARY: Final = 64 << 10  # bytes
@@ -23,8 +23,6 @@ IN_PROGRESS: Final = "in progress"
 WAITING: Final = "waiting in GitHub"
 NOT_DISPATCHED: Final = "not dispatched"
 UNKNOWN: Final = "unknown"
-
-_GOOD: Final = frozenset({"success", "skipped", "neutral"})
 
 
 @dataclass(frozen=True)
@@ -163,7 +161,7 @@ def ended(
     words = conclusion.replace("_", " ")
     if conclusion == "cancelled" and not any(job.began for job in jobs):
         jobs, more_jobs = (), 0  # none can tell why
-    why = "" if conclusion in _GOOD else _why(run, jobs)
+    why = "" if conclusion in FINE else _why(run, jobs)
     about = "" if outputs is None or outputs.missing else outputs.problem or outputs.note
     line = Line(_cut(f"Workflow ended: {words}{why} ({run.url}){about and f'; outputs: {about}'}", LONGEST_LINE))
     if not wanted:
@@ -172,7 +170,7 @@ def ended(
         own = {"workflowRunUrl": run.url, "workflowRunId": run.url.rsplit("/", 1)[-1], "conclusion": conclusion}
         if outputs is not None and outputs.json:
             own["outputs"] = parse_json(outputs.json)
-        result = "SUCCESS" if conclusion in _GOOD else "CANCELLED" if conclusion == "cancelled" else "FAILED"
+        result = "SUCCESS" if conclusion in FINE else "CANCELLED" if conclusion == "cancelled" else "FAILED"
         return End(line, {**_node_end(result, words), "output": {**own, **seen.output}})
     return End(line, _run_end(seen, status_of(conclusion), words, _summary(run, words, why, jobs, more_jobs)))
 
@@ -213,7 +211,7 @@ def status_alone(patch: Mapping[str, Any]) -> dict[str, Any]:
 
 def status_of(conclusion: str) -> str:
     """A conclusion as the status of an action run."""
-    return "SUCCESS" if conclusion in _GOOD else "FAILURE"
+    return "SUCCESS" if conclusion in FINE else "FAILURE"
 
 
 def _run_end(seen: RunAtPort, status: str, label: str, summary: str) -> dict[str, Any]:

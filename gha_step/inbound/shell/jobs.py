@@ -8,10 +8,9 @@ from typing import Final
 from gha_step.contract.errors import StepError
 from gha_step.contract.secret import Token
 from gha_step.github.client import Client
-from gha_step.github.runs import ObservedJob, RunReference, jobs_page
+from gha_step.github.runs import FINE, ObservedJob, RunReference, jobs_page
 
 MOST: Final = "100"  # of a run's jobs; the others are not told
-_GOOD: Final = ("success", "neutral", "skipped")
 
 
 class Jobs:
@@ -47,7 +46,7 @@ class Jobs:
 
 
 def _line(job: ObservedJob) -> str:
-    good = job.conclusion in _GOOD
+    good = job.conclusion in FINE
     where = "" if job.failed_step is None else f" in the step {job.failed_step}"
     link = "" if good or job.url is None else f" {job.url}"
     return f"  {'✓' if good else '✗'} {job.name}: {job.conclusion}{where}{link}"

@@ -4,7 +4,7 @@ from typing import Final, NamedTuple
 
 from gha_step.contract.json_text import parse_json
 from gha_step.contract.result import StepResult
-from gha_step.github.runs import ObservedJob, ObservedRun, PendingDeployment, Phase, RunReference, meaning_of
+from gha_step.github.runs import FINE, ObservedJob, ObservedRun, PendingDeployment, Phase, RunReference, meaning_of
 from gha_step.steps.wait.config import FailedJob, NamedJob, WaitForWorkflowConfig, WaitForWorkflowOutput
 from gha_step.steps.wait.ending import Named, conclusion_of
 from gha_step.steps.wait.snapshot import Outputs, Snapshot, Trouble
@@ -16,7 +16,6 @@ NEVER_BEGAN: Final = (
     "it was cancelled before a job began, most often because a newer run of its concurrency group took its place: with "
     "`queue: max` in the workflow's concurrency the runs wait for their turn"
 )
-FINE: Final = ("success", "neutral", "skipped")  # conclusions of a run that has not failed
 
 
 class Wish(NamedTuple):
