@@ -139,24 +139,19 @@ def _call(body: bytes) -> bytes:
     return f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body
 
 
-@contextmanager
-def _cancelled_runs(site: Site) -> Iterator[None]:
-    with site.hostile("silent") as url:
-        site.secret("attacker", url)
-        file = site.folder / "body"
-        file.write_text(json.dumps(site.attacker.body("attacker", kind="gha-wait-for-workflow")))
-        with site.program("cancelled_runs", site.server.grpc_target, BEARER, file):
-            yield
+def _runs(program: str, *arguments: object, **changes: Any) -> Callable[[Site], AbstractContextManager[None]]:
+    """Runs of steps whose GitHub says nothing."""
 
+    @contextmanager
+    def begin(site: Site) -> Iterator[None]:
+        with site.hostile("silent") as url:
+            site.secret("attacker", url)
+            file = site.folder / "body"
+            file.write_text(json.dumps(site.attacker.body("attacker", **changes)))
+            with site.program(program, site.server.grpc_target, BEARER, file, *arguments):
+                yield
 
-@contextmanager
-def _many_runs(site: Site) -> Iterator[None]:
-    with site.hostile("silent") as url:
-        site.secret("attacker", url)
-        file = site.folder / "body"
-        file.write_text(json.dumps(site.attacker.body("attacker", kind="gha-wait-for-workflow")))
-        with site.program("runs", site.server.grpc_target, BEARER, file, 4500):
-            yield
+    return begin
 
 
 @contextmanager
@@ -201,6 +196,7 @@ MANY_VALUES: Final = (
     + b']}}, "step": {"kind": "gha-dispatch-workflow", "config": {}}}'
 )
 WAIT: Final[dict[str, Any]] = {"kind": "gha-wait-for-workflow"}
+INPUTS: Final = {f"input-{number}": "x" * 2_500 for number in range(25)}
 ATTACKS: Final = (
     Attack("memory: 32 MiB of [] for each look", _looks("arrays", **WAIT), before="900 MiB"),
     Attack("memory: as many [] as a look may have", _looks("arrays_within_bounds", **WAIT)),
@@ -232,6 +228,7 @@ ATTACKS: Final = (
         _program("silent", "/gha_step.v1.StepService/Execute", BEARER, 8, 1024, grpc=True),
         before="272 MiB",
     ),
+    Attack("memory: Runs with inputs of 62 KB", _runs("runs", 4500, inputs=INPUTS), before="275 MiB"),
     Attack(
         "time: a body of tiny chunks",
         _program("pieces", BEARER, "Transfer-Encoding: chunked\r\n\r\n", "1\r\n \r\n"),
@@ -246,6 +243,8 @@ ATTACKS: Final = (
     Attack("time: titles of escapes", _looks("escapes")),
     Attack("time: endless 1xx", _looks("informational", **WAIT), before="94 % of the CPU"),
     Attack("time: endless 1xx to dispatches", _looks("informational")),
+    Attack("time: much around little in answers", _looks("framed", **WAIT), before="p95 5 ×"),
+    Attack("time: announced heads of many fields", _looks("hinting", **WAIT), before="p95 24 ×, `/healthz` 1.6 s"),
     Attack("time: dripping answers", _looks("dripping", 64, **WAIT)),
     Attack("time: 320 silent dispatches", _looks("silent", 320), before="everybody waits 21 s"),
     Attack("connections: 2,000 heads that never end", _program("heads", 2000)),
@@ -254,8 +253,8 @@ ATTACKS: Final = (
         "connections: gRPC calls with a bearer that withhold 4 MiB",
         _program("withheld", "/gha_step.v1.StepService/Execute", BEARER, 12, 20, grpc=True),
     ),
-    Attack("connections: 4,500 Runs", _many_runs),
-    Attack("connections: Runs cancelled at once", _cancelled_runs),
+    Attack("connections: 4,500 Runs", _runs("runs", 4500, **WAIT)),
+    Attack("connections: Runs cancelled at once", _runs("cancelled_runs", **WAIT)),
     Attack("connections: rapid reset", _program("resets", "", grpc=True)),
     Attack("connections: refused gRPC calls", _program("refused", grpc=True)),
     Attack("connections: gRPC, 2,000 idle connections", _program("idle", 2000, grpc=True)),
@@ -264,7 +263,7 @@ ATTACKS: Final = (
     ),
     Attack("growth: eight scrapers", _program("scrapes", 8), before="p50 58 → 7,296 ms"),
     Attack("TLS: 2,000 idle connections", _program("idle", 2000, grpc=True), tls=True, before="8,700: 216 MiB"),
-    Attack("TLS: 4,500 Runs", _many_runs, tls=True, before="p95 4.6 ×"),
+    Attack("TLS: 4,500 Runs", _runs("runs", 4500, **WAIT), tls=True, before="p95 4.6 ×"),
     Attack(
         "TLS: gRPC calls with a bearer that withhold 4 MiB",
         _program("withheld", "/gha_step.v1.StepService/Execute", BEARER, 12, 20, grpc=True),

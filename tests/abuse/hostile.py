@@ -104,6 +104,21 @@ def dripping(path: str) -> Iterator[bytes]:
         time.sleep(0.2)
 
 
+def framed(path: str) -> Iterator[bytes]:
+    """Chunks of one byte with 64 KB of extensions each, without end."""
+    del path
+    yield _head()
+    while True:
+        yield b"1;" + b"x" * 65_000 + b"\r\n \r\n"
+
+
+def hinting(path: str) -> Iterator[bytes]:
+    """Heads of 12,000 fields that announce an answer."""
+    del path
+    while True:
+        yield b"HTTP/1.1 103 Early Hints\r\n" + b"a:b\r\n" * 12_000 + b"\r\n"
+
+
 def silent(path: str) -> Iterator[bytes]:
     """No answer at all."""
     del path
@@ -123,6 +138,8 @@ KINDS: dict[str, Callable[[str], Iterator[bytes]]] = {
         nameless,
         informational,
         dripping,
+        framed,
+        hinting,
         silent,
     )
 }
