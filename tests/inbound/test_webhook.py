@@ -324,4 +324,4 @@ def test_a_listener_that_fails_keeps_no_other_from_hearing(caplog: pytest.LogCap
     waking.leave(fails)
     waking.hint(Hint("o", "r", 2))
     assert [hint.run_id for hint in heard] == [1, 2]
-    assert caplog.text.count("was not taken") == 1
+    assert caplog.text.count("a hint about run 1 of o/r failed") == 1
