@@ -105,18 +105,13 @@ def dripping(path: str) -> Iterator[bytes]:
 
 
 def framed(path: str) -> Iterator[bytes]:
-    """Chunks of one byte with 64 KB of extensions each, without end."""
-    del path
-    yield _head()
+    """Without end: heads of 12,000 fields that announce an answer, or one byte after 64 KB of a chunk's extensions."""
+    announced = path[-1] in "02468"
+    if not announced:
+        yield _head()
     while True:
-        yield b"1;" + b"x" * 65_000 + b"\r\n \r\n"
-
-
-def hinting(path: str) -> Iterator[bytes]:
-    """Heads of 12,000 fields that announce an answer."""
-    del path
-    while True:
-        yield b"HTTP/1.1 103 Early Hints\r\n" + b"a:b\r\n" * 12_000 + b"\r\n"
+        head = b"HTTP/1.1 103 Early Hints\r\n" + b"a:b\r\n" * 12_000 + b"\r\n"
+        yield head if announced else b"1;" + b"x" * 65_000 + b"\r\n \r\n"
 
 
 def silent(path: str) -> Iterator[bytes]:
@@ -139,7 +134,6 @@ KINDS: dict[str, Callable[[str], Iterator[bytes]]] = {
         informational,
         dripping,
         framed,
-        hinting,
         silent,
     )
 }
