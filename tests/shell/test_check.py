@@ -213,7 +213,7 @@ def test_the_variables_of_our_tasks_are_checked_and_other_tasks_are_noted() -> N
     checked = check(TASKS, "f")
     assert (checked.steps, checked.problems) == (1, ())
     (note,) = checked.notes
-    assert (note.line, "'of-somebody-else' is not looked into" in note.text) == (18, True)
+    assert (note.line, "'of-somebody-else' is not checked here" in note.text) == (18, True)
 
 
 @pytest.mark.parametrize(
@@ -421,4 +421,4 @@ def test_online_needs_a_token(machine: Shell) -> None:
     file = machine.folder / "steps.yaml"
     file.write_text(ONLINE)
     done = run_here("check", str(file), "--online", **{**machine.variables, "GH_TOKEN": ""})
-    assert (done.returncode, "there is no token" in done.stderr) == (2, True)
+    assert (done.returncode, "no token: set GH_TOKEN" in done.stderr) == (2, True)

@@ -35,7 +35,7 @@ def test_the_pages_commands_use_flags_that_there_are(machine: Shell, block: str)
     arguments = found[1].splitlines()[0].split() if found[1] else yaml.safe_load(found[2])
     # No token: so the command is read as far as its flags, and sends nothing.
     done = machine.run(*arguments[1:], GH_TOKEN="", HOME="/")
-    assert (done.returncode, done.stderr.startswith("gha-step: there is no token")) == (2, True), done.stderr
+    assert (done.returncode, done.stderr.startswith("gha-step: no token: set")) == (2, True), done.stderr
 
 
 def test_the_schemas_are_those_of_the_models_and_take_no_other_field() -> None:
