@@ -1,7 +1,6 @@
 """The demo for Port: an action starts its workflow, and killing the server changes nothing.
 
-An emulated Port and an emulated GitHub in this process, Secrets in a directory, and the real server as a process of
-its
+An emulated Port and an emulated GitHub in this process, Secrets in a directory, and the real server as a process of its
 own, on loopback. The demo prints what Port would show.
 """
 

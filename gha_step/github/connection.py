@@ -1,7 +1,6 @@
 """One fresh connection to a GitHub server: DNS, TCP, proxy, TLS. It sends one request and never reopens itself.
 
-Opening is a separate call, so that a failure to connect is known before the ledger says "sending". Reading can time
-out
+Opening is a separate call, so that a failure to connect is known before the ledger says "sending". Reading can time out
 and be resumed later, which http.client's buffered reader cannot do: that is why the bytes are handled here (see
 `gha_step.github.exchange`).
 """

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from gha_step.inbound.unproved_calls import UnprovedCalls
 
-AT_A_TIME: Final = 16  # each costs half a millisecond until it is answered
+AT_A_TIME: Final = 4  # each costs half a millisecond until it is answered
 TURNED_AWAY: Final = 256  # at a time: each costs twenty microseconds
 LATE: Final = 0.005  # seconds that one turn of the loop takes on the average, once there is too much to do
 _NEW: Final = 0.1  # of that average: the newest

@@ -8,6 +8,9 @@ import asyncio
 from collections import OrderedDict, deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Final
+
+PARTS: Final = 8  # in which places are taken, each a part of the grace later: so many messages at once delay others
 
 
 class GivenAway(Exception):
@@ -23,6 +26,7 @@ class Places:
 
     def __init__(self, number: int, grace: float, waiting: int) -> None:
         self._free = number
+        self._at_a_time = max(number // PARTS, 1)
         self._may_wait = waiting
         self._grace = grace
         self._held: dict[str, OrderedDict[asyncio.Timeout, float]] = {}  # by caller; since when
@@ -96,7 +100,7 @@ class Places:
         self._timer = None
         without = sum(not self._number(one) for one in self._waiting)
         aged = clock.time() - self._grace
-        for _ in range(without):
+        for _ in range(min(without, self._at_a_time)):
             crowd = max(self._held, key=self._number, default=None)
             if crowd is None:
                 break
@@ -108,4 +112,4 @@ class Places:
                 del self._held[crowd]
             oldest.reschedule(clock.time())
         if without:
-            self._timer = clock.call_later(self._grace / 2, self._press)
+            self._timer = clock.call_later(self._grace / PARTS, self._press)

@@ -1,18 +1,19 @@
 """How many calls without a valid bearer one address makes in a second, and what that is worth to it.
 
-A few are answered at once. Who makes more hears only in the next second, and who makes very many not at all; unless a
-valid bearer comes from there too: then one controller, or a proxy, may be the address of good and bad callers. It knows
-no connection; what is done to those is their module's.
+A few are answered at once, others after a pause, and if there are very many none is answered; unless a valid bearer
+comes from there too: then one controller, or a proxy, may be the address of good and bad callers. It knows no
+connection; what is done to those is their module's.
 """
 
 import asyncio
+import random
 from collections import Counter
 from typing import Final
 
 from gha_step.telemetry import log
 
 MOST: Final = 300  # in a second, of one address
-PAUSE: Final = 0.5  # seconds for which an answer waits, at most
+PAUSE: Final = 0.5  # seconds for which an answer waits, at most; some wait less, so that not all go out at once
 PUT_OFF: Final = 256  # answers that wait: more are given at once
 SECOND: Final = 1.0
 KNOWN: Final = 600.0  # seconds for which an address is known, after a valid bearer
@@ -31,7 +32,7 @@ class UnprovedCalls:
         self._free = free
         self._counts: Counter[str] = Counter()
         self._known: dict[str, float] = {}
-        self._next_second = asyncio.Event()
+        self._released = asyncio.Event()
         self._waiting = 0
         self._timer: asyncio.TimerHandle | None = None
 
@@ -66,8 +67,8 @@ class UnprovedCalls:
             return
         self._waiting += 1
         try:
-            async with asyncio.timeout(PAUSE):
-                await self._next_second.wait()
+            async with asyncio.timeout(random.uniform(PAUSE / 4, PAUSE)):
+                await self._released.wait()
         except TimeoutError:
             return
         finally:
@@ -78,13 +79,14 @@ class UnprovedCalls:
             if count > MOST:
                 words = "%d calls without a valid bearer over %s within a second: from %s"
                 log.warning(words, count, self._way, address)
-        self.release()
+        self._counts.clear()
+        self._timer = None
 
     def release(self) -> None:
-        """A new second begins; or the process stops."""
+        """Forget what came, and let everybody hear: the process stops."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
         self._counts.clear()
-        self._next_second.set()
-        self._next_second = asyncio.Event()
+        self._released.set()
+        self._released = asyncio.Event()

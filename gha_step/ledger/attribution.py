@@ -76,7 +76,7 @@ def concerns(record: Record, other: Record, runs: Collection[int]) -> bool:
 
 
 def _is_over(other: Record) -> bool:
-    """Whether another's record says nothing to us any more, but which run is not ours."""
+    """Whether all that another's record can still tell us is which run is not ours."""
     return other.state in (State.ACCEPTED, State.REJECTED)
 
 
@@ -242,7 +242,7 @@ class Rule(NamedTuple):
 _AFTER_204: Final = frozenset({State.ACCEPTED_WITHOUT_ID})
 _WITH, _WITHOUT = frozenset({True}), frozenset({False})
 
-# In this order: the first rule that decides is the last that is asked.
+# In this order: the first rule that returns an event wins.
 RULES: Final = (
     #    applies in  correlationInput  decides
     Rule(LOOKING,    _WITH,            _by_marker),

@@ -1,7 +1,6 @@
 """The record of a cancel step: which attempt of which run it found, so that it cancels no later one. Pure.
 
-It is the record of a step that never dispatches anything: `rejected`. The text of its reason is for people, and has
-all
+It is the record of a step that never dispatches anything: `rejected`. The text of its reason is for people, and has all
 the data.
 """
 

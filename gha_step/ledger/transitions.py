@@ -25,8 +25,7 @@ class IllegalMove(LedgerError):
 
 # ---------------------------------------------------------------- events
 
-# What an event says, the record keeps in its fields of the same names; where more is to be considered, in what `fields`
-# gives.
+# The record keeps an event's fields under the same names. Events with a method `fields` compute them from the record.
 
 
 class ToldByHost(NamedTuple):

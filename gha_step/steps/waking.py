@@ -1,8 +1,7 @@
 """Hints that a run has changed, and who in this process wants to know.
 
 A hint only brings the next poll forward: it is not believed, it may be lost, and nobody polls less often because there
-are
-hints. The sender of hints makes sure that a run gets at most one per second.
+are hints. The sender of hints makes sure that a run gets at most one per second.
 """
 
 import threading

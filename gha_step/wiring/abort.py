@@ -1,7 +1,6 @@
 """cancelOnAbort: which records this process follows, and the objects for that, made when first needed.
 
-With the setting `all`, or if no other process can use the ledger, these are all records with that duty; otherwise
-those
+With the setting `all`, or if no other process can use the ledger, these are all records with that duty; otherwise those
 of its own steps, while it runs.
 """
 

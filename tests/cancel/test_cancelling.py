@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from gha_step.contract.errors import LedgerUnavailable
 from gha_step.contract.request import StepRequest
 from gha_step.contract.result import StepResult
 from gha_step.emulator import EXAMPLE_TOKEN, Reset, Token, bad_gateway
@@ -124,6 +125,19 @@ def test_nothing_is_cancelled_before_the_attempt_is_in_the_ledger(here: Follower
     assert run.status == "in_progress"
 
 
+def test_a_ledger_that_refuses_for_long_ends_the_step_unless_the_cancel_was_sent(here: Follower) -> None:
+    def denied() -> None:
+        raise LedgerUnavailable("the ServiceAccount may not get WorkflowDispatches", lasting=True)
+
+    here.run().workflow.cleans_up_for = 10_000.0
+    assert call(here, alias="sent").status == "Running"
+    here.store.before_read = denied
+    assert call(here, alias="sent").status == "Running"
+    result = call(here)
+    assert result.status == "Failed"
+    assert "nothing is cancelled without the ledger: the ServiceAccount may not get" in str(result.message)
+
+
 def test_force_comes_only_where_it_is_wished_and_after_its_time(here: Follower) -> None:
     run = here.run()
     run.workflow.cleans_up_for = 10_000.0
@@ -160,8 +174,10 @@ def test_a_token_that_may_not_fails_with_the_permission(here: Follower) -> None:
 
 
 def test_a_missing_run_fails_after_two_looks(here: Follower) -> None:
-    result = follow(here)
-    assert result.status == "Failed"
+    first = call(here)
+    assert "trying once more" in str(first.message)
+    here.clock.sleep(first.retry_after or 0.0)
+    assert call(here).status == "Failed"
     assert here.github.count("get-run") == 2
 
 

@@ -16,7 +16,7 @@ from tests.support.ledger import FaultyStore
 
 from .test_owed_reports import call
 
-UNUSABLE = "the gate cannot be used"
+UNUSABLE = "the Lease cannot be used"
 
 
 @pytest.fixture

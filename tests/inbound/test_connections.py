@@ -259,7 +259,7 @@ async def test_who_asks_very_much_without_a_bearer_is_not_let_in_while_there_is_
         assert let_in("127.0.0.2")  # it is idle
         monkeypatch.setattr(door_module, "LATE", -1.0)
         assert [let_in(f"127.0.0.{one}") for one in (1, 2, 3)] == [True, False, True]
-        calls.release()  # the next second
+        calls.release()  # as if nothing had come
         assert let_in("127.0.0.2")
 
 

@@ -108,7 +108,7 @@ async def test_too_many_calls_without_a_bearer_end_their_connection_and_none_tha
 
 
 @in_a_loop
-async def test_who_asks_again_as_soon_as_it_is_refused_hears_only_in_the_next_second() -> None:
+async def test_who_asks_again_as_soon_as_it_is_refused_hears_after_a_pause() -> None:
     made = Connections()
     for _ in range(connections.REFUSED):
         made.called("ipv4:192.0.2.1:40000")
@@ -119,7 +119,7 @@ async def test_who_asks_again_as_soon_as_it_is_refused_hears_only_in_the_next_se
     assert not any(task.done() for task in waiting)
     await asyncio.wait_for(made.refusing("ipv4:192.0.2.1:40000"), LONG)  # as many as may wait do
     await asyncio.wait_for(made.refusing("ipv4:192.0.2.2:40000"), LONG)  # another's address
-    made.leave()  # as with each second
+    made.leave()  # the process stops
     await asyncio.wait_for(asyncio.gather(*waiting), LONG)
 
 

@@ -217,7 +217,7 @@ def test_without_its_promotion_a_dispatch_fails_and_nothing_is_sent(
 ) -> None:
     reply = put(live, config(), promotion=NAME)
     assert (reply.status, reply.json["status"]) == (200, "Failed")
-    assert f"this call dispatched nothing: the project demo has no Promotion {NAME}" in reply.json["message"]
+    assert f"nothing was dispatched or cancelled: the project demo has no Promotion {NAME}" in reply.json["message"]
     assert github.count() == 0
     assert list(store.records()) == []
 

@@ -15,6 +15,7 @@ from gha_step.steps.kind import Underway
 from tests.support.calls import body
 from tests.support.clock import LONG, VirtualClock
 from tests.support.core import Program
+from tests.support.ledger import FaultyStore
 from tests.support.network import FaultyConnector
 from tests.support.secrets import example_secret, write_secret
 
@@ -43,7 +44,7 @@ class Follower:
         self.clock = clock
         self.url = url
         self.connector = FaultyConnector()
-        self.store = SqliteStore(folder / "ledger.db")
+        self.store = FaultyStore(SqliteStore(folder / "ledger.db"))
         self.heard: list[StepResult] = []
         self._programs: list[Program] = []
         self.restart()

@@ -64,7 +64,7 @@ def server(
     """A server of grpcio that accepts calls so; of a grpcio that is another inside, one that accepts whatever comes."""
     made = grpc.aio.server(interceptors=interceptors, options=options, maximum_concurrent_rpcs=most)
     if not all(hasattr(cygrpc.AioServer, name) for name in _ASKED):
-        log.warning("this grpcio does not say how it accepts calls: many Runs at once may delay other projects")
+        log.warning("calls cannot be paced with this version of grpcio: many Runs at once may delay other projects")
         return made
     made._server = _Server(tuple(interceptors), options, most, pauses)  # type: ignore[attr-defined]  # noqa: SLF001
     return made

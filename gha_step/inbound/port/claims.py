@@ -1,7 +1,6 @@
 """The claim loop: claims action runs and workflow nodes of our installation from Port, and passes them to the intake.
 
-`claiming` decides what to claim and when; the intake decides what happens to a run. If this process dies with a
-claimed
+`claiming` decides what to claim and when; the intake decides what happens to a run. If this process dies with a claimed
 run, Port offers it again when its visibility timeout ends.
 
 Source: port.md rules 2, 9 and 11.

@@ -1,8 +1,7 @@
 """Idle connections to Port: few, kept for seconds, and only if they have nothing to read.
 
 Port's servers may close one at any time, and a request sent just then is lost. So a connection is kept for less than
-the shortest common idle timeout of servers (5 s) and checked before it is reused. If one breaks anyway, connections
-are
+the shortest common idle timeout of servers (5 s) and checked before it is reused. If one breaks anyway, connections are
 kept half as long from then on.
 """
 

@@ -1,8 +1,7 @@
 """Reports runs to Port: carries out what `following` decides, one record at a time.
 
 It does the I/O and decides nothing. Each step follows from the record and from what this process has seen; what Port
-has
-confirmed is in the ledger before the next step. Everything in its memory may be lost.
+has confirmed is in the ledger before the next step. Everything in its memory may be lost.
 """
 
 import threading

@@ -1,9 +1,8 @@
 """Refreshes the Promotions that wait for a run when GitHub's webhook says that the run has ended.
 
 Stock Kargo (1.11 and later) then checks them at once. Which Promotions wait is known from the calls of this process
-and,
-for Promotions that dispatched the run or cancel it, from the ledger. Refreshing only ever adds a call. A Promotion is
-read first and refreshed only while it is Running, and again after each of `PRESSES` while it has not changed.
+and, for Promotions that dispatched the run or cancel it, from the ledger. Refreshing only ever adds a call. A Promotion
+is read first and refreshed only while it is Running, and again after each of `PRESSES` while it has not changed.
 
 Source: facts/stock-kargo.md ("Faster than the 10 s floor").
 """

@@ -38,9 +38,7 @@ from gha_step.steps.wait import config as wait_for_workflow
 from gha_step.telemetry import Telemetry, log, subject
 
 ROOT: Final = b"/api/v1/projects/"
-ACTOR: Final = (
-    "x-promotion-actor"  # a template may send ctx.meta.promotion.actor: Kargo's http step says nothing itself
-)
+ACTOR: Final = "x-promotion-actor"  # a template may send ctx.meta.promotion.actor: Kargo's http step sends nothing
 ANSWER_WITHIN: Final = 0.9  # seconds, without the time to read the body: Kargo blocks one of four workers meanwhile
 MAX_CONFIG: Final = 1 << 20  # bytes of a step's config, whose inputs have 65,535 characters: memory is shared by all
 LATE_UID: Final = 30.0  # seconds for which a UID that came too late serves the next call: Kargo's comes after 10
@@ -160,7 +158,7 @@ class ProjectApi:
         except ValueError as error:
             return self._no_call(request, str(error)), "none"
         if request.scope["query_string"]:  # `as: a?1` and `as: a?2` would be one step, and the second never sent
-            why = "the path must not have a query; write a ? in an alias as %3F"
+            why = "the path must not have a query; do not use ? in an alias"
             return self._no_call(request, why), address.resource
         if request.method != "PUT":
             return self._no_call(request, f"{request.method[:20]} is not supported; use PUT"), address.resource
@@ -204,7 +202,7 @@ class ProjectApi:
             try:
                 uid = await self._uid(self._promotions, address, deadline)
             except NoPromotion as error:
-                return self._failed(address, whose, f"this call dispatched nothing: {error}")
+                return self._failed(address, whose, f"nothing was dispatched or cancelled: {error}")
             except Unavailable as error:
                 log.warning("a call was answered 503: %s", error, extra=whose)
                 return _told(503, f"{error}: call again")

@@ -1,5 +1,7 @@
-"""What the ledger stores for a cancel step, and whether a record is this step's. Pure; see "
-"`gha_step.ledger.cancels`."""
+"""What the ledger stores for a cancel step, and whether a record is this step's.
+
+Pure; see `gha_step.ledger.cancels`.
+"""
 
 from gha_step.contract.errors import LedgerError
 from gha_step.contract.request import Caller

@@ -1,9 +1,7 @@
 """``gha-cancel-workflow``: cancels a workflow run and waits for its end, but never cancels a later attempt.
 
-One call is one poll and at most one cancel request. The attempt is in the ledger before anything is cancelled. When
-the
-cancel was sent, and whether a poll was refused, is only in this process's memory: if that is lost, it is sent once
-more.
+One call is one poll and at most one cancel request. The attempt is in the ledger before anything is cancelled. When the
+cancel was sent, and whether a poll was refused, only this process remembers: if that is lost, it is sent once more.
 """
 
 import threading
@@ -12,7 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
-from gha_step.contract.errors import StepError
+from gha_step.contract.errors import LedgerUnavailable, StepError
 from gha_step.contract.memory import Memory
 from gha_step.contract.request import Caller
 from gha_step.contract.result import StepResult
@@ -87,7 +85,11 @@ class CancelWorkflow:
             result = self._go(turn, caller, config, work)
         except (Refused, Untrusted) as error:
             return self._refused(turn, error, work)
-        except StepError as error:  # the ledger's among them
+        except LedgerUnavailable as error:
+            if error.lasting and turn.asked_at is None:
+                return StepResult.failed(f"nothing is cancelled without the ledger: {error}")
+            return StepResult.running(str(error), error.retry_after or TROUBLE)
+        except StepError as error:
             wait = error.retry_after if not isinstance(error, GitHubError) else max(error.retry_after or 0, TROUBLE)
             return StepResult.failed(str(error)) if wait is None else StepResult.running(str(error), min(wait, 60.0))
         except Exception:  # noqa: BLE001  a host takes a 500 as final
@@ -141,7 +143,7 @@ class CancelWorkflow:
             turn.refused_since = now
         left = turn.refused_since + REFUSED_APART - now
         if left > 0:
-            return StepResult.running(f"{error}; trying againce more", left)
+            return StepResult.running(f"{error}; trying once more", left)
         turn.refused_since = None
         return StepResult.failed(work.why(error))
 

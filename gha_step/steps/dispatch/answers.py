@@ -1,8 +1,7 @@
 """The answer to the host about a dispatch, from the record and what this process knows. Pure.
 
 Source: ledger.md, "What the host is told". While a dispatch may still be sent the answer is `Running`. Every other
-answer
-comes from a final record, except a certain run ID, which may be reported while it is being written.
+answer comes from a final record, except a certain run ID, which may be reported while it is being written.
 """
 
 from typing import Final, NamedTuple
@@ -175,6 +174,6 @@ def _unresolved(record: Record) -> str:
             f"It is not sent again. See {page} for a run that appears later. {_advice(record)}."
         )
     return (
-        f"{record.target} may have been dispatched ({record.reason}). It is not sent again. See {page} whether "
-        f"it runs, and {anew(record)} if it does not. {_advice(record)}."
+        f"{record.target} may have been dispatched ({record.reason}). It is not sent again. See {page} to find out "
+        f"whether it runs, and {anew(record)} if it does not. {_advice(record)}."
     )

@@ -137,7 +137,7 @@ class Gate:
         return True
 
     def _keeps_out(self, record: Record, request: DispatchRequest) -> _Kept | None:
-        """Take one's turn, or why not yet. A Lease only delays: what it does not let happen it does not stop."""
+        """Take one's turn, or why not yet. A Lease only delays a dispatch; it never prevents one."""
         store, watched = self._journal.store, self._run_finder.stands_still
         # Two watches: who keeps writing the Lease and names a holder that never begins must restart neither of them.
         here, hindrance = f"gate of {record.key}", f"gate of {record.key}, hindered"
@@ -163,7 +163,8 @@ class Gate:
             if watched(hindrance, "conflict" if conflict else "unusable") < TAKEOVER:
                 unusable = _Kept(f"waiting {TAKEOVER:g} s, without a Lease: {error}", UNUSABLE_AGAIN)
                 return busy if conflict else unusable
-            log.warning("the gate cannot be used, so this dispatch does not wait: %s", error, extra=subject_of(record))
+            words = "the Lease cannot be used, so this dispatch does not wait for it: %s"
+            log.warning(words, error, extra=subject_of(record))
             return None  # and the next attempt of this dispatch does not wait anew
         watched(here, "entered")
         watched(hindrance, "none")

@@ -1,8 +1,7 @@
 """Asks GitHub why a run failed, and what a pending run waits for: a few optional requests.
 
 If they are refused or fail, the answer leaves their information out: a token need not be allowed to read checks, and
-not
-every server has concurrency groups. Both are cached, so that nobody asks again for each run.
+not every server has concurrency groups. Both are cached, so that nobody asks again for each run.
 """
 
 import threading

@@ -2,8 +2,7 @@
 wait.
 
 `gha_step.steps.wait.answers` turns the result into an answer. All memory is bounded, belongs to this process, and may
-be
-lost: then the next poll is an ordinary request.
+be lost: then the next poll is an ordinary request.
 """
 
 import threading

@@ -1,8 +1,7 @@
 """``gha-wait-for-workflow``: waits for a workflow run to end, and returns its conclusion.
 
 One call is one poll. It resolves the call (config, Secret, endpoint), lets `RunPoller` poll and `answers` answer. It
-keeps
-nothing that may not be lost: without memory it polls as if for the first time.
+keeps nothing that may not be lost: without memory it polls as if for the first time.
 """
 
 from concurrent.futures import Future
