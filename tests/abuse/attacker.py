@@ -50,17 +50,19 @@ def _channel(target: str) -> grpc.Channel:
 
 
 def pipeline(target: str) -> None:
-    """One connection, and ever more requests without reading an answer slowly."""
-    with socket.create_connection(_address(target)) as sock:
+    """One connection, opened anew when it is closed, and ever more requests on it."""
+    request = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n" * 2000
 
-        def read() -> None:
+    def read(sock: socket.socket) -> None:
+        with suppress(OSError):
             while sock.recv(65536):
                 pass
 
-        threading.Thread(target=read, daemon=True).start()
-        request = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n" * 2000
-        while True:
-            sock.sendall(request)
+    while True:
+        with suppress(OSError), socket.create_connection(_address(target)) as sock:
+            threading.Thread(target=read, args=(sock,), daemon=True).start()
+            while True:
+                sock.sendall(request)
 
 
 def heads(target: str, count: str) -> None:
