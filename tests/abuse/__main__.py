@@ -14,7 +14,7 @@ from tests.abuse.victim import Measured
 from tests.support.cluster import Cluster, missing, running
 
 QUIET: Final = 3.0  # seconds
-UNDER: Final = 7.0  # seconds of the attack
+UNDER: Final = 6.0  # seconds of the attack
 MOST_MEMORY: Final = 200.0  # MiB
 MOST_HEALTH: Final = 1.0  # seconds
 MOST_SLOWER: Final = 3.0
