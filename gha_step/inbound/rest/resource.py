@@ -158,7 +158,7 @@ class ProjectApi:
         except ValueError as error:
             return self._no_call(request, str(error)), "none"
         if request.scope["query_string"]:  # `as: a?1` and `as: a?2` would be one step, and the second never sent
-            why = "the path must not have a query; do not use ? in an alias"
+            why = "the path must not have a query; write a ? in an alias as %3F, or do not use it"
             return self._no_call(request, why), address.resource
         if request.method != "PUT":
             return self._no_call(request, f"{request.method[:20]} is not supported; use PUT"), address.resource
