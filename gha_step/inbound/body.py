@@ -11,8 +11,9 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcon
 from typing import Any, Final
 
 from gha_step.contract.json_text import has_more_values
+from gha_step.inbound import room
 from gha_step.inbound.receiving import GivenAway
-from gha_step.inbound.room import FEW, SMALL, TINY, NoRoom, Place
+from gha_step.inbound.room import SMALL, NoRoom, Place
 from gha_step.inbound.web import AT_ONCE, ClientDisconnect, Receive, Request, Response, Scope, Send
 
 MAX_BODY: Final = 4 << 20
@@ -81,7 +82,7 @@ async def read_body(
 
 def is_light(body: bytes | bytearray) -> bool:
     """Whether values are made of it in no time."""
-    return len(body) <= TINY or (len(body) <= SMALL and not has_more_values(body, FEW))
+    return room.is_light(body, has_more_values)
 
 
 async def _take_turn(body: bytes | bytearray, within: float, place: Place | None) -> None:

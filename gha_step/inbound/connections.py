@@ -66,8 +66,8 @@ class Line(Protocol):
         """Close it at once."""
 
 
-class Unproved:
-    """All such connections, the oldest of each address first.
+class ConnectionLimit:
+    """Connections of one kind: where there are too many, the oldest of the address that has most of them goes.
 
     :param most: how many, unless the process's own limit of file descriptors allows fewer.
     :param which: for the log.
@@ -115,8 +115,8 @@ class HttpConnections:
 
     def __init__(self) -> None:
         self.calls = UnprovedCalls("HTTP", ANSWERED_AT_ONCE)
-        self.unproved = Unproved()
-        self.unread = Unproved(UNREAD, "whose answers are not read")
+        self.unproved = ConnectionLimit()
+        self.unread = ConnectionLimit(UNREAD, "whose answers are not read")
 
     def protocol(self) -> Callable[..., HttpToolsProtocol]:
         """What makes uvicorn's protocol for each connection."""

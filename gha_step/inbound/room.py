@@ -7,9 +7,9 @@ between.
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
-from typing import Final
+from typing import Final, TypeVar
 
 from gha_step.inbound.receiving import Places
 
@@ -20,18 +20,26 @@ TINY: Final = 1 << 12  # bytes: its values need not be counted
 FEW: Final = 1000  # values and keys: they take half a millisecond
 ROOM: Final = 12 << 20  # bytes: with the values that are made of them some 100 MiB
 REST: Final = 4.0  # seconds without work on a large body, for each second that the last one took; and more …
-OFTEN: Final = (
-    0.0015  # … for one that takes longer than this: it delays those who are hit by it more, and so must hit fewer
-)
+OFTEN: Final = 0.0015  # … for one that takes longer than this: it delays those that it hits more, and must hit fewer
 LONGEST_REST: Final = 1.0  # seconds
 SHARE: Final = ROOM // 4  # for one project, while others wait
 WITHHELD_AFTER: Final = 3.0  # seconds, for one that did not come while others waited for its place
 REFUSED_AFTER: Final = 0.8  # seconds, for a large body: who sends it again at once costs others little
 
+T = TypeVar("T", bytes, bytes | bytearray)
+
 
 def rest_after(worked: float) -> float:
     """Seconds. Beside large bodies without a pause few calls then wait for one, and none for two."""
     return min(max(REST, worked / OFTEN) * worked, LONGEST_REST)
+
+
+def is_light(body: T, has_more_values: Callable[[T, int], bool]) -> bool:
+    """Whether values are made of a body in no time.
+
+    :param has_more_values: counts them in the body's format.
+    """
+    return len(body) <= TINY or (len(body) <= SMALL and not has_more_values(body, FEW))
 
 
 class NoRoom(Exception):

@@ -10,6 +10,7 @@ import random
 from collections import Counter
 from typing import Final
 
+from gha_step.contract.memory import Memory
 from gha_step.telemetry import log
 
 MOST: Final = 300  # in a second, of one address
@@ -17,7 +18,6 @@ PAUSE: Final = 0.5  # seconds for which an answer waits, at most; some wait less
 PUT_OFF: Final = 256  # answers that wait: more are given at once
 SECOND: Final = 1.0
 KNOWN: Final = 600.0  # seconds for which an address is known, after a valid bearer
-MOST_KNOWN: Final = 10_000  # addresses
 
 
 class UnprovedCalls:
@@ -31,7 +31,7 @@ class UnprovedCalls:
         self._way = way
         self._free = free
         self._counts: Counter[str] = Counter()
-        self._known: dict[str, float] = {}
+        self._known: Memory[str, float] = Memory()  # when a valid bearer came, by address
         self._released = asyncio.Event()
         self._waiting = 0
         self._timer: asyncio.TimerHandle | None = None
@@ -46,8 +46,6 @@ class UnprovedCalls:
         """A valid bearer came from there; ``counted``: with a call of which it was not known before."""
         if counted and self._counts[address]:
             self._counts[address] -= 1
-        if len(self._known) >= MOST_KNOWN:
-            self._known.clear()
         self._known[address] = asyncio.get_running_loop().time()
 
     def too_many(self, address: str) -> bool:

@@ -12,7 +12,7 @@ import pytest
 
 from gha_step.inbound import connections, process, room, unproved_calls
 from gha_step.inbound import door as door_module
-from gha_step.inbound.connections import Unproved
+from gha_step.inbound.connections import ConnectionLimit
 from gha_step.inbound.door import Door
 from gha_step.inbound.unproved_calls import UnprovedCalls
 from tests.inbound.channels import live
@@ -33,7 +33,7 @@ class Line:
         self.closed = True
 
 
-def entered(unproved: Unproved, peer: str, number: int = 1) -> list[Line]:
+def entered(unproved: ConnectionLimit, peer: str, number: int = 1) -> list[Line]:
     async def play() -> list[Line]:
         lines = [Line() for _ in range(number)]
         for line in lines:
@@ -44,7 +44,7 @@ def entered(unproved: Unproved, peer: str, number: int = 1) -> list[Line]:
 
 
 def test_the_oldest_connection_of_the_address_that_has_most_goes_for_the_newest() -> None:
-    unproved = Unproved(10)
+    unproved = ConnectionLimit(10)
     good, many = entered(unproved, "good", 2), entered(unproved, "many", 8)
     late = entered(unproved, "late", 1)
     assert [line.closed for line in many] == [True] + [False] * 7
@@ -54,7 +54,7 @@ def test_the_oldest_connection_of_the_address_that_has_most_goes_for_the_newest(
 
 
 def test_who_has_proved_something_or_is_gone_no_longer_counts(caplog: pytest.LogCaptureFixture) -> None:
-    unproved = Unproved(2)
+    unproved = ConnectionLimit(2)
     (first,) = entered(unproved, "a")
     unproved.leave(first, "a")
     unproved.leave(first, "a")

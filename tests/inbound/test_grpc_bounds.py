@@ -37,15 +37,17 @@ async def silent(free: asyncio.Event) -> AsyncIterator[Any]:
     yield pb.ListKindsRequest()
 
 
+@pytest.mark.parametrize(("bound", "whose"), [("MESSAGE_WITHIN", "a"), ("GRACE", "b")], ids=["own", "just begun"])
 @in_a_loop
 async def test_so_many_messages_are_received_at_once_and_others_wait_for_a_while(
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch: pytest.MonkeyPatch, bound: str, whose: str
 ) -> None:
-    monkeypatch.setattr(server, "MESSAGE_WITHIN", 30.0)
+    """For the same caller's message, and for another's that has just begun."""
+    monkeypatch.setattr(server, bound, 30.0)
     reading, free = _Reading(1, 100, proved=True), asyncio.Event()
     first = asyncio.create_task(reading.only(silent(free), "a"))
     await asyncio.sleep(0)
-    second = asyncio.create_task(reading.only(saying(pb.ListKindsRequest()), "a"))
+    second = asyncio.create_task(reading.only(saying(pb.ListKindsRequest()), whose))
     await asyncio.sleep(0.01)
     assert not second.done()
     free.set()
@@ -128,19 +130,6 @@ async def test_a_message_that_is_read_is_not_kept_for_as_long_as_the_call_takes(
     messages: Any = saying(pb.ListKindsRequest())
     assert await _Reading(1, 100, proved=True).only(messages, "") == pb.ListKindsRequest()
     assert messages.ag_frame is None
-
-
-@in_a_loop
-async def test_a_message_that_has_just_begun_is_not_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server, "GRACE", 30.0)
-    reading, free = _Reading(1, 100, proved=True), asyncio.Event()
-    first = asyncio.create_task(reading.only(silent(free), "a"))
-    await asyncio.sleep(0)
-    second = asyncio.create_task(reading.only(saying(pb.ListKindsRequest()), "b"))
-    await asyncio.sleep(0.01)
-    assert not second.done()
-    free.set()
-    assert await first == await second
 
 
 def test_a_message_to_a_method_for_everyone_names_a_service_and_has_no_more_bytes_than_that() -> None:

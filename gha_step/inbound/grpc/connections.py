@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from typing import Final
 from urllib.parse import unquote
 
-from gha_step.inbound.connections import Unproved
+from gha_step.inbound.connections import ConnectionLimit
 from gha_step.inbound.unproved_calls import UnprovedCalls
 
 UNPROVED: Final = 1024  # connections at once, of 4 to 40 kB
@@ -31,7 +31,7 @@ class Connections:
 
     def __init__(self, most: int = UNPROVED) -> None:
         self._port = 0
-        self._unproved = Unproved(most)
+        self._unproved = ConnectionLimit(most)
         self._seen: dict[int, _Connection | None] = {}  # by inode; None: another's
         self._by_peer: dict[str, _Connection] = {}
         self._proved: set[str] = set()

@@ -33,7 +33,7 @@ from gha_step.inbound.process import cannot_listen, socket_address
 from gha_step.inbound.readiness import Readiness
 from gha_step.inbound.receiving import GivenAway, Places
 from gha_step.inbound.refused_callers import RefusedCallers
-from gha_step.inbound.room import FEW, REFUSED_AFTER, SMALL, TINY, NoRoom, Place
+from gha_step.inbound.room import REFUSED_AFTER, NoRoom, Place, is_light
 from gha_step.inbound.tls import TlsContent, TlsFileError, TlsFiles
 from gha_step.pb.v1 import step_pb2 as pb
 from gha_step.pb.v1 import step_pb2_grpc
@@ -483,7 +483,7 @@ def _reader(handler: Handler) -> Callable[[bytes], Any]:
     assert parse is not None
 
     def read(data: bytes) -> Any:
-        light = len(data) <= TINY or (len(data) <= SMALL and not has_more_values(data, FEW))
+        light = is_light(data, has_more_values)
         with suppress(DecodeError):
             if light:
                 return parse(data)
