@@ -65,6 +65,8 @@ BOUNDS: Final = (  # what, the module below gha_step, its constant, and the unit
     ("values and keys in a body that need not wait for large bodies", "inbound.room", "FEW", ""),
     ("wait for the next large body after one that took long to parse", "inbound.room", "LONGEST_REST", "s"),
     ("wait for room before a large body is refused", "inbound.room", "REFUSED_AFTER", "s"),
+    ("connections on which the rest of a refused body is read at once", "inbound.dropping", "AT_ONCE", ""),
+    ("… for", "inbound.dropping", "LINGER", "s"),
     ("keys of a config, or of a mapping in it", "contract.values", "MAX_KEYS", ""),
     ("problems listed for one config", "contract.values", "MAX_PROBLEMS", ""),
     ("HTTP connections without a valid bearer", "inbound.connections", "UNPROVED", ""),
@@ -224,6 +226,7 @@ TESTED: Final = {  # by the test that shows it: the bounds
         "inbound.connections.LONGEST_HEAD",
         "inbound.process.KEEP_ALIVE",
     ),
+    "inbound/test_early_answers.py": ("inbound.dropping.AT_ONCE", "inbound.dropping.LINGER"),
     "inbound/test_grpc.py": (
         "inbound.grpc.server.MAX_CALLS",
         "inbound.grpc.server.MAX_METADATA",

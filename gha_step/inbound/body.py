@@ -1,8 +1,4 @@
-"""A call's body in, a JSON answer out, and what is left of the body when the answer comes early. It knows no call.
-
-An answer may come before the body has arrived. A connection that is closed upon unread bytes is reset, and the answer
-may be lost with it; so the rest is read and dropped for a moment, after the answer is on its way.
-"""
+"""A call's body in, a JSON answer out, and what is left of the body when the answer comes early. It knows no call."""
 
 import asyncio
 import json
@@ -14,15 +10,13 @@ from gha_step.contract.json_text import has_more_values
 from gha_step.inbound import room
 from gha_step.inbound.receiving import GivenAway
 from gha_step.inbound.room import SMALL, NoRoom, Place
-from gha_step.inbound.web import AT_ONCE, ClientDisconnect, Receive, Request, Response, Scope, Send
+from gha_step.inbound.web import AT_ONCE, INCOMING, ClientDisconnect, Incoming, Receive, Request, Response, Scope, Send
 
 MAX_BODY: Final = 4 << 20
 ONE_READ: Final = 1 << 13  # bytes of a connection
 MAX_VALUES: Final = 50_000  # in a body, and keys: to make them all takes 25 ms, for which nobody else is served
 CROWDED: Final = "too many large bodies at once; call again"
 _AT_ONCE: Final = nullcontext()
-LINGER: Final = 2.0  # seconds for which the rest of a body is dropped …
-SILENCE: Final = 0.3  # … unless nothing of it comes for so long
 
 
 class BodyRefused(Exception):
@@ -60,7 +54,10 @@ async def read_body(
             return whole
         size = int(length) if length.isdigit() else most
         received = _AT_ONCE if place is None or size <= ONE_READ else place.receiving(f"{request.client}")
+        incoming = request.incoming
         async with asyncio.timeout(within), received:
+            if incoming is not None and place is not None:
+                incoming.widen()
             async for part in request.stream():
                 body += part
                 if len(body) > most:
@@ -73,7 +70,8 @@ async def read_body(
     except (NoRoom, GivenAway) as error:
         if place is not None:
             place.withheld = isinstance(error, GivenAway)
-            request.forget()
+            if incoming is not None:
+                incoming.forget()
         raise BodyRefused(503, CROWDED) from None
     except TimeoutError:
         raise BodyRefused(503, f"the body did not arrive within {within:g} s; call again") from None
@@ -112,6 +110,7 @@ def json_answer(status: int, content: Mapping[str, Any], *, close: bool = False)
 
 async def give(response: Response, scope: Scope, receive: Receive, send: Send) -> None:
     """Send the answer; if it ends the connection, drop what still comes, so that the answer arrives."""
+    del receive
     if response.headers.get("connection") != "close":
         at_once = scope.get(AT_ONCE)
         if at_once is None or not at_once(response.start(), response.body):
@@ -119,20 +118,7 @@ async def give(response: Response, scope: Scope, receive: Receive, send: Send) -
         return
     await send(response.start())
     await send({"type": "http.response.body", "body": response.body, "more_body": True})
-    if not any(name == b"expect" for name, _ in scope["headers"]):  # such a client sends nothing now
-        await _drop(receive)
+    incoming: Incoming | None = scope.get(INCOMING)
+    if incoming is not None and not any(name == b"expect" for name, _ in scope["headers"]):  # who sends nothing now
+        await incoming.drop()
     await send({"type": "http.response.body", "body": b"", "more_body": False})
-
-
-async def _drop(receive: Receive) -> None:
-    clock = asyncio.get_running_loop()
-    until = clock.time() + LINGER  # no timeout around the loop: before 3.12 wait_for can swallow what that sends
-    dropped = 0
-    try:
-        while dropped <= MAX_BODY and clock.time() < until:
-            message = await asyncio.wait_for(receive(), SILENCE)
-            dropped += len(message.get("body", b""))
-            if not message.get("more_body", False):  # the end, or the client has left
-                return
-    except TimeoutError:
-        return

@@ -19,12 +19,13 @@ from typing import Any, Final, Protocol
 from httptools import HttpParserInvalidMethodError
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
-from gha_step.inbound.body import ONE_READ, give
+from gha_step.inbound.body import MAX_BODY, ONE_READ, give
+from gha_step.inbound.dropping import Dropping
 from gha_step.inbound.room import SMALL
 from gha_step.inbound.unproved_calls import UnprovedCalls
 from gha_step.inbound.web import (
     AT_ONCE,
-    FORGET,
+    INCOMING,
     WHOLE,
     ASGIApp,
     AtOnce,
@@ -45,6 +46,7 @@ PART: Final = 256
 UNREAD: Final = 64  # connections at once that do not take their answer …
 UNREAD_WITHIN: Final = 30.0  # … and seconds until it is given up
 ANSWERED_AT_ONCE: Final = 100  # calls of one address without a valid bearer in a second
+WIDE_READ: Final = 1 << 16  # bytes at once of a body for which there is room
 AHEAD: Final = 16  # requests that a connection may send before the one before them is answered
 UNPROVED: Final = 4096  # connections at once
 TOLD_EACH: Final = 1.0  # seconds
@@ -117,6 +119,7 @@ class HttpConnections:
         self.calls = UnprovedCalls("HTTP", ANSWERED_AT_ONCE)
         self.unproved = ConnectionLimit()
         self.unread = ConnectionLimit(UNREAD, "whose answers are not read")
+        self.dropping = Dropping()
 
     def protocol(self) -> Callable[..., HttpToolsProtocol]:
         """What makes uvicorn's protocol for each connection."""
@@ -190,14 +193,28 @@ class _Protocol(HttpToolsProtocol):
         scope[_PROVE] = self._prove
         scope[WHOLE] = not (self.pipeline or self.cycle.more_body) and len(self.cycle.body) <= SMALL
         scope[AT_ONCE] = partial(self._answer_now, send.__self__)  # type: ignore[attr-defined]  # uvicorn's bound method
-        scope[FORGET] = self._forget
+        scope[INCOMING] = self
         self._counted = not self._proved
         if self._counted:
             self._others.calls.came(self._peer)
         await self._serve(scope, receive, partial(self._send, send))
 
-    def _forget(self) -> None:
+    def widen(self) -> None:
+        """See `Incoming`."""
+        self.transport.max_size = WIDE_READ  # type: ignore[attr-defined]
+
+    def forget(self) -> None:
+        """See `Incoming`."""
         self.cycle.body.clear()
+
+    async def drop(self) -> None:
+        """See `Incoming`."""
+        if self.cycle.more_body and not self.transport.is_closing():
+            left = self._announced() - self._size
+            await self._others.dropping.drop(self.transport, min(left, MAX_BODY))
+
+    def _announced(self) -> int:
+        return next((int(value) for name, value in self.headers if name == b"content-length"), MAX_BODY + self._size)
 
     async def _send(self, send: Send, message: Message) -> None:
         if not self._proved and message["type"] == "http.response.start":
@@ -345,6 +362,10 @@ class _Protocol(HttpToolsProtocol):
         if len(self.pipeline) >= AHEAD or hosts > 1 or (hosts < 1 and self.parser.get_http_version() == "1.1"):
             raise ValueError  # to the parser, which refuses all
         super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        self.transport.max_size = ONE_READ  # type: ignore[attr-defined]
+        super().on_message_complete()
 
     def on_body(self, body: bytes) -> None:
         self._advanced = True

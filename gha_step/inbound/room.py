@@ -6,6 +6,7 @@ between.
 """
 
 import asyncio
+import random
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
@@ -23,7 +24,7 @@ REST: Final = 4.0  # seconds without work on a large body, for each second that 
 OFTEN: Final = 0.0015  # … for one that takes longer than this: it delays those that it hits more, and must hit fewer
 LONGEST_REST: Final = 1.0  # seconds
 SHARE: Final = ROOM // 4  # for one project, while others wait
-WITHHELD_AFTER: Final = 3.0  # seconds, for one that did not come while others waited for its place
+WITHHELD_AFTER: Final = 3.0, 9.0  # seconds, for one that did not come while others waited: not all hear at once
 REFUSED_AFTER: Final = 0.8  # seconds, for a large body: who sends it again at once costs others little
 
 T = TypeVar("T", bytes, bytes | bytearray)
@@ -140,7 +141,7 @@ class Place:
         """Before a refusal is told: what a large body held is free, and whoever sent it waits for a moment."""
         if self.size or self.withheld:
             self.__exit__()
-            await asyncio.sleep(WITHHELD_AFTER if self.withheld else REFUSED_AFTER)
+            await asyncio.sleep(random.uniform(*WITHHELD_AFTER) if self.withheld else REFUSED_AFTER)
 
     async def grow(self, size: int, seconds: float) -> None:
         """The body is larger than `SMALL`, and has at most ``size`` bytes. :raises NoRoom: see `Room.take`."""

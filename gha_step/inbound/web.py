@@ -5,7 +5,7 @@ A library's own would cost a tenth of a start and of its memory, most of it for 
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, MutableMapping
 from functools import cached_property
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, Protocol, TypeAlias
 
 Scope: TypeAlias = MutableMapping[str, Any]
 Message: TypeAlias = MutableMapping[str, Any]
@@ -17,11 +17,24 @@ JSON: Final = "application/json"
 WHOLE: Final = "gha_step.whole"  # in a scope: the body has arrived already, and is small
 AT_ONCE: Final = "gha_step.at_once"  # in a scope: sends a start and a body together, and tells whether it could
 
-FORGET: Final = "gha_step.forget"  # in a scope: drops what of the body has arrived
+INCOMING: Final = "gha_step.incoming"  # in a scope: the `Incoming` of its request
 
 
 class ClientDisconnect(Exception):
     """The client has left before its body was complete."""
+
+
+class Incoming(Protocol):
+    """What still comes of a body."""
+
+    def widen(self) -> None:
+        """There is room for it: it may come in larger parts."""
+
+    def forget(self) -> None:
+        """What has arrived of it is of no use."""
+
+    async def drop(self) -> None:
+        """Nor is the rest; the answer is on its way, and ends the connection."""
 
 
 class Headers:
@@ -63,11 +76,10 @@ class Request:
         """Whether `read` waits for nothing."""
         return bool(self.scope.get(WHOLE))
 
-    def forget(self) -> None:
-        """What has arrived of the body is of no use."""
-        forget: Callable[[], None] | None = self.scope.get(FORGET)
-        if forget is not None:
-            forget()
+    @property
+    def incoming(self) -> Incoming | None:
+        """Its body, where it may come in parts."""
+        return self.scope.get(INCOMING)
 
     async def read(self) -> bytes:
         """The body of a request that is `whole`. :raises ClientDisconnect: the client has left."""

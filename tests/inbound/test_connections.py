@@ -162,7 +162,7 @@ def test_a_head_has_so_many_fields_and_a_body_so_many_small_parts(url: str, cont
 def test_a_body_that_does_not_come_gives_its_place_to_one_that_does(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name, value in (("RECEIVED", 1), ("GRACE", 0.1), ("WITHHELD_AFTER", 0.0)):
+    for name, value in (("RECEIVED", 1), ("GRACE", 0.1), ("WITHHELD_AFTER", (0.0, 0.0))):
         monkeypatch.setattr(room, name, value)
     with live(tmp_path) as running, connected(running.url) as withheld, connected(running.url) as good:
         withheld.sendall(head(Content_Length="50000") + b" " * 30_000)

@@ -1,17 +1,23 @@
 """An answer that comes before the body has arrived reaches clients that send everything before they read."""
 
+import asyncio
+import socket
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
+from gha_step.inbound import dropping
 from gha_step.inbound.body import MAX_BODY
+from gha_step.inbound.dropping import Dropping
 from gha_step.inbound.readiness import Readiness
 from tests.inbound.wire import EXECUTE, PROJECT_TOKEN, Reply, connected, get, head, read_reply
 from tests.support.calls import BEARER
-from tests.support.clock import soon
+from tests.support.clock import LONG, soon
 from tests.support.core import Program
+from tests.support.loops import in_a_loop
 from tests.support.secrets import write_secret
 from tests.support.server import serving
 
@@ -108,3 +114,25 @@ def test_a_client_that_sends_more_than_it_said_is_let_go(live: str) -> None:
         with pytest.raises(OSError, match=r"reset|Broken pipe"):  # noqa: PT012
             for _ in range(16 * MAX_BODY // 65_536):
                 sock.sendall(chunk)
+
+
+@in_a_loop
+async def test_the_rest_of_bodies_is_dropped_on_a_few_connections_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in (("AT_ONCE", 1), ("SILENCE", LONG), ("LINGER", 10 * LONG)):
+        monkeypatch.setattr(dropping, name, value)
+    rests = Dropping()
+    with ExitStack() as stack:
+
+        async def refused() -> tuple[asyncio.Task[None], socket.socket]:
+            ours, theirs = socket.socketpair()
+            stack.enter_context(theirs)
+            transport, _ = await asyncio.get_running_loop().connect_accepted_socket(asyncio.Protocol, ours)
+            stack.callback(transport.abort)
+            return asyncio.create_task(rests.drop(transport, 10)), theirs
+
+        (first, one), (second, two) = await refused(), await refused()
+        two.sendall(bytes(10))
+        assert await asyncio.wait([first, second], timeout=0.05) == (set(), {first, second})
+        with soon():
+            one.sendall(bytes(10))
+            await asyncio.gather(first, second)
