@@ -47,7 +47,7 @@ UNREAD: Final = 64  # connections at once that do not take their answer …
 UNREAD_WITHIN: Final = 30.0  # … and seconds until it is given up
 ANSWERED_AT_ONCE: Final = 100  # calls of one address without a valid bearer in a second
 WIDE_READ: Final = 1 << 16  # bytes at once of a body for which there is room
-AHEAD: Final = 16  # requests that a connection may send before the one before them is answered
+AHEAD: Final = 4  # requests that a connection may send before the one before them is answered
 UNPROVED: Final = 4096  # connections at once
 TOLD_EACH: Final = 1.0  # seconds
 _PROVE: Final = "gha_step.prove"
@@ -253,6 +253,7 @@ class _Protocol(HttpToolsProtocol):
 
     def abort(self) -> None:
         """See `Line`."""
+        self._others.calls.misused(self._peer)
         self.transport.abort()
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's
@@ -272,7 +273,7 @@ class _Protocol(HttpToolsProtocol):
     def pause_writing(self) -> None:
         super().pause_writing()
         if self._unread is None:
-            self._unread = self.loop.call_later(UNREAD_WITHIN, self.transport.abort)
+            self._unread = self.loop.call_later(UNREAD_WITHIN, self.abort)
             self._others.unread.enter(self, self._peer)
 
     def resume_writing(self) -> None:
@@ -291,8 +292,8 @@ class _Protocol(HttpToolsProtocol):
         self._advanced, self._reading, self._receiving = False, data, True
         super().data_received(data)
         self._reading, self._receiving = b"", False
-        if self._begun is not None:
-            begun, self._begun = self._begun, None
+        begun, self._begun = self._begun, None
+        if begun is not None and not self.transport.is_closing():
             self._start(*begun)
             if self.cycle.more_body:
                 self.flow.pause_reading()  # until somebody asks for it, who knows whether there is room
@@ -314,7 +315,7 @@ class _Protocol(HttpToolsProtocol):
         if self._refused:
             return
         if self.pipeline or not (self._answered or self.cycle.more_body):
-            self.transport.abort()  # a whole request waits for its answer, which this one is not
+            self.abort()  # a whole request waits for its answer, which this one is not
             return
         asked = _REQUEST.match(self._reading) if isinstance(sys.exception(), HttpParserInvalidMethodError) else None
         refuse = partial(self._refuse, msg, None if asked is None else asked[1])

@@ -14,6 +14,7 @@ from gha_step.contract.memory import Memory
 from gha_step.telemetry import log
 
 MOST: Final = 300  # in a second, of one address
+MISUSES: Final = 5  # connections of one address that break a bound in a second: then it is not let in, idle or not
 PAUSE: Final = 0.5  # seconds for which an answer waits, at most; some wait less, so that not all go out at once
 PUT_OFF: Final = 256  # answers that wait: more are given at once
 SECOND: Final = 1.0
@@ -31,6 +32,7 @@ class UnprovedCalls:
         self._way = way
         self._free = free
         self._counts: Counter[str] = Counter()
+        self._misuses: Counter[str] = Counter()
         self._known: Memory[str, float] = Memory()  # when a valid bearer came, by address
         self._released = asyncio.Event()
         self._waiting = 0
@@ -39,6 +41,14 @@ class UnprovedCalls:
     def came(self, address: str) -> None:
         """One more."""
         self._counts[address] += 1
+        self._await_end()
+
+    def misused(self, address: str) -> None:
+        """A connection was ended: it sent what no client sends, or did not take its answers."""
+        self._misuses[address] += 1
+        self._await_end()
+
+    def _await_end(self) -> None:
         if self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(SECOND, self._second_ends)
 
@@ -50,10 +60,15 @@ class UnprovedCalls:
 
     def too_many(self, address: str) -> bool:
         """Whether this address has made more than `MOST`, and is not known."""
-        if self._counts[address] <= MOST:
-            return False
+        return self._counts[address] > MOST and not self._is_known(address)
+
+    def is_shut_out(self, address: str, *, busy: bool) -> bool:
+        """Whether it is not let in. ``busy``: there is much to do for others."""
+        return (busy and self.too_many(address)) or (self._misuses[address] >= MISUSES and not self._is_known(address))
+
+    def _is_known(self, address: str) -> bool:
         seen = self._known.get(address)
-        return seen is None or asyncio.get_running_loop().time() - seen > KNOWN
+        return seen is not None and asyncio.get_running_loop().time() - seen <= KNOWN
 
     def at_once(self, address: str) -> bool:
         """Whether its newest call is answered without a pause."""
@@ -78,6 +93,7 @@ class UnprovedCalls:
                 words = "%d calls without a valid bearer over %s within a second: from %s"
                 log.warning(words, count, self._way, address)
         self._counts.clear()
+        self._misuses.clear()
         self._timer = None
 
     def release(self) -> None:
@@ -86,5 +102,6 @@ class UnprovedCalls:
             self._timer.cancel()
             self._timer = None
         self._counts.clear()
+        self._misuses.clear()
         self._released.set()
         self._released = asyncio.Event()

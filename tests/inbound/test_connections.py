@@ -192,6 +192,19 @@ def test_requests_far_ahead_of_their_answers_end_the_connection_and_a_few_are_an
         assert closed(eager)
 
 
+def test_who_sends_far_ahead_of_answers_is_not_let_in_for_a_while(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(unproved_calls, "SECOND", 10 * LONG)
+    monkeypatch.setattr(unproved_calls, "MISUSES", 1)
+    with live(tmp_path) as running:
+        with connected(running.url) as eager:
+            eager.sendall(head("GET", "/healthz", None) * (connections.AHEAD + 2))
+            assert closed(eager)
+        with connected(running.url) as same:
+            assert closed(same)
+
+
 def test_an_answer_wakes_its_client_once(url: str) -> None:
     with connected(url) as client:
         for _ in range(20):
@@ -236,7 +249,7 @@ def test_who_shows_no_bearer_hears_after_a_pause_once_it_has_asked_much_and_who_
 
 
 @in_a_loop
-async def test_who_asks_very_much_without_a_bearer_is_not_let_in_while_there_is_too_much_to_do(
+async def test_who_asks_very_much_without_a_bearer_is_not_let_in_while_there_is_too_much_to_do_nor_who_breaks_bounds(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     calls = UnprovedCalls("HTTP", 1)
@@ -261,6 +274,12 @@ async def test_who_asks_very_much_without_a_bearer_is_not_let_in_while_there_is_
         assert [let_in(f"127.0.0.{one}") for one in (1, 2, 3)] == [True, False, True]
         calls.release()  # as if nothing had come
         assert let_in("127.0.0.2")
+        await asyncio.sleep(0)
+        monkeypatch.undo()  # it is idle again
+        for address in ("127.0.0.2", "127.0.0.3"):
+            for _ in range(unproved_calls.MISUSES):
+                calls.misused(address)
+        assert [let_in(f"127.0.0.{one}") for one in (1, 2, 3)] == [True, False, True]
 
 
 @in_a_loop
@@ -283,6 +302,8 @@ def test_an_answer_that_nobody_takes_ends_its_connection(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bound: str
 ) -> None:
     monkeypatch.setattr(connections, bound, 0.1 if bound == "UNREAD_WITHIN" else 0)
+    monkeypatch.setattr(unproved_calls, "SECOND", 10 * LONG)
+    monkeypatch.setattr(unproved_calls, "MISUSES", 1)
     bind = process._bind
 
     def with_a_small_buffer(host: str, port: int) -> socket.socket:
@@ -300,6 +321,8 @@ def test_an_answer_that_nobody_takes_ends_its_connection(
             for _ in range(int(100 * LONG)):
                 sock.sendall(b"\r\n")
                 time.sleep(0.01)
+        with connected(running.url) as same:
+            assert closed(same)
 
 
 def answers(sock: socket.socket) -> bool:
