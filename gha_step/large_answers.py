@@ -4,7 +4,8 @@ An answer that fits `SMALL` costs nothing. A larger one first gets room, is then
 into values while no other large one is: Python does nothing else meanwhile. Who sends answers that take long to read
 waits nine times as long before the next: it may send what it likes, and costs the others a tenth of their time at most.
 
-Whose answers they are is said by a name: the project's for which they are asked, else the server's.
+Whose answers they are is said by a name: the project's for which they are asked, else the server's. Under one name
+there is one at a time: several that had come before the first was read would be worked on without that pause.
 """
 
 import threading
@@ -16,7 +17,6 @@ from gha_step.runtime import Clock, cpu_of_this_thread
 
 SMALL: Final = 1 << 16  # bytes
 ROOM: Final = 16 << 20  # bytes of large answers at once
-SHARE: Final = ROOM // 4  # of them for one name, while others wait
 MOST_MARKS: Final = 150_000  # of a large JSON: a page of 100 runs has some 60,000
 MOST_ESCAPES: Final = 30_000  # of a large JSON: each is looked behind for tokens
 MOST_DIGITS: Final = 64_000  # of numbers of more than 640: to read one takes the square of its digits
@@ -47,49 +47,39 @@ class LargeAnswers:
         self._cpu = cpu
         self._lock = threading.Lock()
         self._held: dict[str, int] = {}
-        self._waiting: dict[str, int] = {}
         self._rests_until: dict[str, float] = Memory()
         self._alone = threading.Lock()
 
     def place(self, name: str) -> "Place":
         """The place of one answer, from its first byte until what it says has been read: ``with`` it, or leave it.
 
-        :param name: whose it is; '' has no share, and never rests.
+        :param name: whose it is; '' may have several, and never rests.
         """
         return Place(self, name)
 
     def take(self, name: str, size: int, seconds: float) -> bool:
         """Wait for room; whether it came."""
         deadline = self._clock.monotonic() + seconds
-        with self._lock:
-            self._waiting[name] = self._waiting.get(name, 0) + 1
-        try:
-            while not self._took(name, size):
-                if self._clock.monotonic() >= deadline:
-                    return False
-                self._clock.sleep(_TICK)
-            return True
-        finally:
-            with self._lock:
-                _less(self._waiting, name, 1)
+        while not self._took(name, size):
+            if self._clock.monotonic() >= deadline:
+                return False
+            self._clock.sleep(_TICK)
+        return True
 
     def _took(self, name: str, size: int) -> bool:
         with self._lock:
-            if self._clock.monotonic() < self._rests_until.get(name, 0.0) or not self._free(name, size):
+            busy = bool(name) and (name in self._held or self._clock.monotonic() < self._rests_until.get(name, 0.0))
+            if busy or sum(self._held.values()) + size > ROOM:
                 return False
             self._held[name] = self._held.get(name, 0) + size
             return True
 
-    def _free(self, name: str, size: int) -> bool:
-        mine = self._held.get(name, 0) + size
-        if sum(self._held.values()) + size > ROOM:
-            return False
-        return mine <= SHARE or not any(other != name for other in self._waiting)
-
     def give(self, name: str, size: int) -> None:
         """The room is free again."""
         with self._lock:
-            _less(self._held, name, size)
+            self._held[name] -= size
+            if not self._held[name]:
+                del self._held[name]
 
     def begin(self) -> float:
         """Work on a large answer, alone; what to give to `end`, which the same thread calls."""
@@ -139,9 +129,3 @@ class Place:
         if self._size:
             self._answers.give(self._name, self._size)
             self._size = 0
-
-
-def _less(counts: dict[str, int], key: str, amount: int) -> None:
-    counts[key] -= amount
-    if not counts[key]:
-        del counts[key]

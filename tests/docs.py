@@ -130,7 +130,7 @@ BOUNDS: Final = (  # what, the module below gha_step, its constant, and the unit
     ("the body of a response, except listings", "github.client", "MAX_BODY_ELSEWHERE", "B"),
     ("what is kept of a response other than 200", "github.exchange", "MAX_KEPT", "B"),
     (
-        "large responses of GitHub servers, and as much of the API server; one project gets a quarter",
+        "large responses of GitHub servers, and as much of the API server; one project has one at a time",
         "large_answers",
         "ROOM",
         "B",
@@ -142,8 +142,10 @@ BOUNDS: Final = (  # what, the module below gha_step, its constant, and the unit
     ("a response that may repeat a secret", "github.messages", "LONGEST_WITH_SECRETS", "B"),
     ("a name quoted in a message", "github.messages", "LONGEST_TEXT", "characters"),
     ("a link", "github.messages", "LONGEST_LINK", "characters"),
+    ("runs, jobs or artifacts on one page", "github.messages", "MOST_ENTRIES", ""),
     ("runs in one listing", "github.listings", "MOST_RUNS", ""),
     ("a workflow's outputs", "github.artifacts", "MAX_OBJECT", "B"),
+    ("… values and keys in them", "github.artifacts", "MOST_VALUES", ""),
     ("Port's response", "inbound.port.client", "MAX_BODY", "B"),
     ("… with a listing or claimed runs", "inbound.port.client", "MAX_LISTING", "B"),
     ("a Kafka message", "inbound.port.messages", "MAX_MESSAGE", "B"),
@@ -179,7 +181,7 @@ TESTED: Final = {  # by the test that shows it: the bounds
         "steps.dispatch.journal.WITNESSES",
     ),
     "github/test_api.py": ("github.messages.LONGEST_WORDS",),
-    "github/test_runs.py": ("github.messages.LONGEST_WITH_SECRETS",),
+    "github/test_runs.py": ("github.messages.LONGEST_WITH_SECRETS", "github.messages.MOST_ENTRIES"),
     "github/test_connection.py": (
         "github.connection.CONNECT_SECONDS",
         "github.connection.MOST_ADDRESSES",
@@ -302,6 +304,7 @@ TESTED: Final = {  # by the test that shows it: the bounds
     "wait/test_outputs.py": (
         "steps.wait.run_poller.KEPT_OUTPUTS",
         "github.artifacts.MAX_OBJECT",
+        "github.artifacts.MOST_VALUES",
     ),
 }
 ROOT: Final = Path(__file__).resolve().parents[1]

@@ -31,7 +31,7 @@ from gha_step.kube import (
     Unauthorized,
     connect,
 )
-from gha_step.large_answers import ROOM, SHARE, SMALL
+from gha_step.large_answers import ROOM, SMALL
 from gha_step.runtime import SystemClock
 from tests.support.api_server import (
     ApiServer,
@@ -183,18 +183,16 @@ def test_who_has_written_which_field_is_not_kept(server: ApiServer, api: KubeApi
     assert api.get(OBJECT) == {"metadata": {"name": "one"}}
 
 
-def test_of_large_answers_a_namespace_has_its_share_and_what_finds_no_room_is_no_answer(
-    server: ApiServer, tmp_path: Path
-) -> None:
+def test_what_is_large_and_finds_no_room_is_no_answer(server: ApiServer, tmp_path: Path) -> None:
     api = client(server.url, tmp_path, timeout=0.2)
-    held = [api._large.place("another") for _ in range(ROOM // SHARE)]
-    assert all(place.grow(SHARE, 0.0) for place in held)
+    held = api._large.place("another")
+    assert held.grow(ROOM, 0.0)
     server.objects[OBJECT] = STORED | {"data": "x" * (SMALL - 1000)}
     assert api.get(OBJECT)
     server.objects[OBJECT] = STORED | {"data": "x" * SMALL}
     with pytest.raises(KubeUnavailable, match="there is no memory for it now"):
         api.get(OBJECT)
-    held[0].leave()
+    held.leave()
     assert api.get(OBJECT)
 
 

@@ -18,7 +18,6 @@ from gha_step.large_answers import (
     MOST_MARKS,
     REST,
     ROOM,
-    SHARE,
     LargeAnswers,
     Place,
     is_too_much,
@@ -86,29 +85,24 @@ class _NoRoom(Exception):
 
 def test_there_is_room_for_so_many_bytes_at_once_and_what_was_left_is_free_again() -> None:
     answers = LargeAnswers(VirtualClock())
-    held = [grown(answers, "a", SHARE) for _ in range(ROOM // SHARE)]
-    with pytest.raises(_NoRoom):
-        grown(answers, "b", 1)
-    held[0].leave()
-    held[0].leave()
-    grown(answers, "b", SHARE)
+    held = [grown(answers, name, ROOM // 4) for name in ("a", "b", "", "")]
     with pytest.raises(_NoRoom):
         grown(answers, "c", 1)
+    held[0].leave()
+    held[0].leave()
+    grown(answers, "c", ROOM // 4)
+    with pytest.raises(_NoRoom):
+        grown(answers, "d", 1)
 
 
-def test_one_server_has_no_more_than_its_share_while_another_waits() -> None:
-    clock = VirtualClock()
-    answers = LargeAnswers(clock)
-    held = [grown(answers, "greedy", SHARE) for _ in range(ROOM // SHARE)]
-    with ThreadPoolExecutor(2) as pool:
-        waits = pool.submit(answers.take, "other", SHARE, 1e9)
-        while not answers._waiting.get("other"):
-            pass
-        held[0].leave()
-        while not waits.done():
-            with pytest.raises(_NoRoom):
-                grown(answers, "greedy", SHARE)
-        assert waits.result()
+def test_one_project_has_one_large_answer_at_a_time_even_while_nobody_waits() -> None:
+    answers = LargeAnswers(VirtualClock())
+    first = grown(answers, "greedy", 1)
+    with pytest.raises(_NoRoom):
+        grown(answers, "greedy", 1)
+    grown(answers, "other", 1)
+    first.leave()
+    grown(answers, "greedy", 1)
 
 
 def test_a_server_whose_answer_took_a_processor_long_rests_and_others_do_not() -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from gha_step.github.errors import Unclear
-from gha_step.github.messages import Answer, shown, text
+from gha_step.github.messages import Answer, entries, shown, text
 
 ON_A_PAGE: Final = "30"
 KEPT: Final = 3  # of one job
@@ -40,7 +40,7 @@ def error_annotations(answer: Answer) -> tuple[Annotation, ...]:
     :raises Unclear: it is no list of annotations.
     """
     try:
-        found = [_annotation(entry) for entry in answer.json() if entry["annotation_level"] == "failure"]
+        found = [_annotation(entry) for entry in entries(answer.json()) if entry["annotation_level"] == "failure"]
     except (ValueError, KeyError, TypeError, AttributeError):
         raise Unclear("GitHub answered 200, but not with a job's annotations") from None
     said = [one for one in found if one.text or one.title]

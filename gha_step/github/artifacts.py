@@ -14,17 +14,20 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from gha_step.contract.errors import StepError
-from gha_step.contract.json_text import compact_json
+from gha_step.contract.json_text import compact_json, has_more_values
 from gha_step.contract.quoting import quoted
 from gha_step.contract.secret import Token
 from gha_step.contract.values import EXACT_FLOAT
 from gha_step.github.endpoint import Endpoint
 from gha_step.github.errors import Unclear
-from gha_step.github.messages import Answer, positive_id, text, when
+from gha_step.github.messages import Answer, entries, positive_id, text, when
 
 MAX_OBJECT: Final = 256 << 10  # bytes
 MAX_STORED: Final = 2 * MAX_OBJECT  # bytes of an archive with names, comments and what does not compress
 MAX_DEPTH: Final = 20  # objects and lists, one in the other
+MOST_VALUES: Final = 10_000  # and keys: each of them costs every call that is told of them
+_MOST_FILES: Final = 100  # in an archive that is read at all: each takes as long as a small file's content
+_A_FILE: Final = b"PK\x01\x02"  # begins each entry of an archive's directory
 NAMED: Final = 5  # artifacts and files in a message
 STORED_AS: Final = (0, 8)  # methods of zip: stored, deflated, which is all that uploads make
 ENCRYPTED: Final = 0x1
@@ -63,16 +66,18 @@ def artifacts(answer: Answer) -> tuple[Artifact, ...]:
     :raises Unclear: they are none.
     """
     try:
-        return tuple(_artifact(entry) for entry in answer.json()["artifacts"])
+        return tuple(_artifact(entry) for entry in entries(answer.json()["artifacts"]))
     except (ValueError, KeyError, TypeError, AttributeError):
         raise Unclear("GitHub answered 200, but not with the run's artifacts") from None
 
 
 def _artifact(entry: dict[str, Any]) -> Artifact:
-    size = entry.get("size_in_bytes")
+    name, size = entry["name"], entry.get("size_in_bytes")
+    if not isinstance(name, str):
+        raise TypeError("not a name")
     return Artifact(
         id=positive_id(entry["id"]),
-        name=str(entry["name"]),
+        name=name,
         created_at=when(entry.get("created_at")) or 0.0,
         expired=entry.get("expired") is True,
         size=size if isinstance(size, int) else 0,
@@ -155,6 +160,8 @@ def outputs_of(answer: Answer) -> str:
     content = _only_file(stored) if stored.startswith((b"PK\x03\x04", b"PK\x05\x06")) else stored
     if len(content) > MAX_OBJECT:
         raise too_large(len(content))
+    if has_more_values(content, MOST_VALUES):
+        raise BadArtifact(f"its file has more than {MOST_VALUES:,} values and keys: write only what later steps use")
     try:
         value = Answer(200, {}, content.removeprefix(b"\xef\xbb\xbf"), answer.secrets).json(unique=True)
     except ValueError as error:
@@ -182,6 +189,8 @@ def _only_file(archive: bytes) -> bytes:
     import zipfile  # 10 ms, and only those pay who read outputs
     import zlib
 
+    if archive.count(_A_FILE) > _MOST_FILES:
+        raise BadArtifact(f"it holds more than {_MOST_FILES} files: upload one file with a JSON object")
     try:
         with zipfile.ZipFile(io.BytesIO(archive)) as opened:
             files = [entry for entry in opened.infolist() if not entry.is_dir()]
@@ -205,6 +214,7 @@ def _only_file(archive: bytes) -> bytes:
         ValueError,
         OverflowError,
         RuntimeError,
+        IndexError,  # of a file without a name
     ):
         raise BadArtifact("its archive is damaged: run the workflow again") from None
     if len(content) > MAX_OBJECT:

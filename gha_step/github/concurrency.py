@@ -8,10 +8,11 @@ from typing import Any, Final
 from urllib.parse import quote
 
 from gha_step.github.errors import Unclear
-from gha_step.github.messages import Answer, own_link, positive_id, text
+from gha_step.github.messages import Answer, entries, own_link, positive_id, text
 from gha_step.github.runs import RunReference
 
 LONGEST_GROUP: Final = 1_000  # characters; a longer name is not asked for
+_MOST_MEMBERS: Final = 1_000  # of a group
 
 
 @dataclass(frozen=True)
@@ -37,13 +38,17 @@ def group_of(answer: Answer, run: RunReference) -> str | None:
     :raises Unclear: the answer does not tell.
     """
     try:
-        for group in answer.json()["concurrency_groups"]:
+        for group in entries(answer.json()["concurrency_groups"]):
             name = group["group_name"]
-            if isinstance(name, str) and 0 < len(name) <= LONGEST_GROUP and _waits(group["group_members"], run):
+            if isinstance(name, str) and 0 < len(name) <= LONGEST_GROUP and _waits(_members(group), run):
                 return name
     except (ValueError, KeyError, TypeError, AttributeError):
         raise Unclear("GitHub answered 200, but not with the run's concurrency groups") from None
     return None
+
+
+def _members(group: dict[str, Any]) -> list[dict[str, Any]]:
+    return entries(group["group_members"], _MOST_MEMBERS)
 
 
 def _waits(members: list[dict[str, Any]], run: RunReference) -> bool:
@@ -61,7 +66,7 @@ def ahead_of(answer: Answer, run: RunReference, group: str) -> Ahead | None:
     :raises Unclear: the answer does not tell.
     """
     try:
-        members = {positive_id(one["run_id"]): one for one in reversed(answer.json()["group_members"])}
+        members = {positive_id(one["run_id"]): one for one in reversed(_members(answer.json()))}
     except (ValueError, KeyError, TypeError, AttributeError):
         raise Unclear("GitHub answered 200, but not with the members of a concurrency group") from None
     before = list(reversed(members))

@@ -25,6 +25,8 @@ LONGEST_ERROR: Final = 8_000  # … of it that are looked at
 LONGEST_WITH_SECRETS: Final = 1 << 17  # … of an answer that may repeat one: each string in it is looked at for itself
 LONGEST_TEXT: Final = 200  # characters of a name that somebody else chose
 LONGEST_LINK: Final = 2_000
+MOST_ENTRIES: Final = 100  # on a page: the most that GitHub gives, however many are asked for
+_NEVER: Final = 1e11  # seconds since 1970; a date of GitHub's is neither before 1970 nor after the year 5000
 _LONE_SURROGATE: Final = re.compile("[\ud800-\udfff]")
 
 
@@ -174,9 +176,10 @@ def when(value: object) -> float | None:
         return None
     try:
         moment = datetime.fromisoformat(value)
-        return moment.timestamp() if moment.tzinfo is not None else None
-    except (ValueError, OverflowError):
+    except ValueError:
         return None
+    seconds = moment.timestamp() if moment.tzinfo is not None else -1.0
+    return seconds if 0 <= seconds < _NEVER else None
 
 
 def enterprise_version(headers: Mapping[str, str]) -> tuple[int, int] | None:
@@ -201,13 +204,20 @@ def retry_after(answer: Answer) -> float | None:
 
 def time_of_day(seconds: float) -> str:
     """A moment, in seconds since 1970, for people."""
-    return datetime.fromtimestamp(min(seconds, 1e11), UTC).strftime("%H:%M:%SZ")
+    return datetime.fromtimestamp(min(seconds, _NEVER), UTC).strftime("%H:%M:%SZ")
 
 
 def positive_id(value: object) -> int:
     """An ID of GitHub's. :raises ValueError: it cannot be one."""
     if not isinstance(value, int) or isinstance(value, bool) or not 0 < value < 2**63:
         raise ValueError("not an ID")
+    return value
+
+
+def entries(value: object, most: int = MOST_ENTRIES) -> list[Any]:
+    """A list in a body, whose entries the caller is about to keep. :raises ValueError: it is none, or a longer one."""
+    if not isinstance(value, list) or len(value) > most:
+        raise ValueError("not a list, or too long")
     return value
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from gha_step.contract.listing import WorkflowRun
 from gha_step.github.dispatch import Workflow
 from gha_step.github.errors import Unclear
-from gha_step.github.messages import Answer, own_link, positive_id
+from gha_step.github.messages import Answer, entries, own_link, positive_id
 
 
 def runs_page(answer: Answer, workflow: Workflow) -> tuple[WorkflowRun, ...]:
@@ -18,7 +18,7 @@ def runs_page(answer: Answer, workflow: Workflow) -> tuple[WorkflowRun, ...]:
     :raises Unclear: the body is not what GitHub's API describes.
     """
     try:
-        return tuple(_run(entry, workflow) for entry in answer.json()["workflow_runs"])
+        return tuple(_run(entry, workflow) for entry in entries(answer.json()["workflow_runs"]))
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError):
         endpoint = workflow.endpoint
         raise Unclear(

@@ -96,7 +96,7 @@ class RunReader:
             parameters = {"per_page": str(size), "page": str(page)}
             found, _ = self._get("jobs", at, f"{at.path}/jobs", lambda answer: jobs_page(answer, at.run), parameters)
             jobs += found.jobs
-            if not found.jobs or len(jobs) >= found.total:
+            if not found.jobs or len(jobs) >= min(found.total, MOST_JOBS):
                 break
         return jobs
 

@@ -16,11 +16,12 @@ from urllib.parse import quote
 from gha_step.github.annotations import Annotation
 from gha_step.github.endpoint import Endpoint
 from gha_step.github.errors import Refused, Unclear
-from gha_step.github.messages import Answer, own_link, positive_id, shown, text, when
+from gha_step.github.messages import Answer, entries, own_link, positive_id, shown, text, when
 from gha_step.github.refusals import Asked
 
 _MOST_ATTEMPTS: Final = 1_000_000  # of a run; what is more is no number of attempts
 _MOST_JOBS: Final = 1_000_000
+_MOST_PENDING: Final = 256  # deployments: a matrix has no more jobs
 EXACT: Final = 1 << 53  # what every reader of JSON reads alike
 _LONGEST_TIMER: Final = 43_200  # minutes, as GitHub documents it
 
@@ -232,7 +233,7 @@ def jobs_page(answer: Answer, run: RunReference) -> JobsPage:
     try:
         body = answer.json()
         total = _count(body["total_count"], _MOST_JOBS)
-        return JobsPage(tuple(_job(entry, run.endpoint) for entry in body["jobs"]), total)
+        return JobsPage(tuple(_job(entry, run.endpoint) for entry in entries(body["jobs"])), total)
     except (ValueError, KeyError, TypeError, AttributeError):
         raise Unclear("GitHub answered 200, but not with the run's jobs") from None
 
@@ -275,7 +276,7 @@ def pending_deployments(answer: Answer) -> tuple[PendingDeployment, ...]:
     :raises Unclear: the answer does not tell.
     """
     try:
-        return tuple(_pending(entry) for entry in answer.json())
+        return tuple(_pending(entry) for entry in entries(answer.json(), _MOST_PENDING))
     except (ValueError, KeyError, TypeError, AttributeError):
         raise Unclear("GitHub answered 200, but not with the run's pending deployments") from None
 
@@ -283,7 +284,7 @@ def pending_deployments(answer: Answer) -> tuple[PendingDeployment, ...]:
 def _pending(entry: dict[str, Any]) -> PendingDeployment:
     return PendingDeployment(
         environment=text(entry["environment"]["name"]),
-        reviewers=tuple(_reviewer(one) for one in entry.get("reviewers") or []),
+        reviewers=tuple(_reviewer(one) for one in entries(entry.get("reviewers") or [])),
         wait_minutes=_count(entry.get("wait_timer"), _LONGEST_TIMER),
     )
 

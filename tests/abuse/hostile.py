@@ -32,6 +32,16 @@ def arrays(path: str) -> Iterator[bytes]:
     return _whole(b"[" + b"[]," * (32 * MIB // 3) + b"[]]")
 
 
+def jobs(path: str) -> Iterator[bytes]:
+    """32 MiB of empty lists for every other run; the others have failed, and have 4,900 jobs on each of their pages."""
+    run_id = int(path.split("/runs/")[1].partition("/")[0])
+    if run_id % 2:
+        return arrays(path)
+    if "/jobs" in path:
+        return _whole(json.dumps({"total_count": 1_000_000, "jobs": [{"name": "a"}] * 4_900}).encode())
+    return _whole(json.dumps({"id": run_id, "status": "completed", "conclusion": "failure"}).encode())
+
+
 def arrays_within_bounds(path: str) -> Iterator[bytes]:
     """As many empty lists as the request's own bound lets through."""
     most = (4 if "/runs?" in path else 1) * MIB - 100
@@ -125,6 +135,7 @@ KINDS: dict[str, Callable[[str], Iterator[bytes]]] = {
     made.__name__: made
     for made in (
         arrays,
+        jobs,
         arrays_within_bounds,
         escapes,
         listings,

@@ -100,6 +100,10 @@ def test_an_ambiguous_end_lists_the_candidates_and_the_remedy() -> None:
     assert "https://x/5, https://x/6" in said
     assert "correlationInput" in said
     assert "not sent again" in said
+    many = tuple(Candidate(id=number, url=f"https://x/{number}") for number in range(5_000))
+    said = words(told(State.AMBIGUOUS, candidates=many))
+    assert "https://x/9, and 4990 more on https://" in said
+    assert "https://x/10" not in said
 
 
 def test_an_unresolved_end_says_how_much_is_known_and_where_to_look() -> None:

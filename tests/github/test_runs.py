@@ -9,7 +9,7 @@ import pytest
 from gha_step.contract.listing import WorkflowRun
 from gha_step.contract.secret import Token
 from gha_step.github.errors import Unclear
-from gha_step.github.messages import LONGEST_WITH_SECRETS, Answer, enterprise_version
+from gha_step.github.messages import LONGEST_WITH_SECRETS, MOST_ENTRIES, Answer, enterprise_version
 from gha_step.github.run_pages import runs_page, user_login
 from tests.github.answers import answer, workflow
 from tests.support.rows import each_row
@@ -93,6 +93,7 @@ def test_what_github_may_leave_null_is_empty(name: str) -> None:
         {"workflow_runs": [{}]},
         {"workflow_runs": [ENTRY | {"id": None}]},
         {"workflow_runs": [ENTRY | {"id": "x"}]},
+        {"workflow_runs": [ENTRY] * (MOST_ENTRIES + 1)},
         {"workflow_runs": [ENTRY | {"id": "17"}]},
         {"workflow_runs": [ENTRY | {"id": -1}]},
         {"workflow_runs": [ENTRY | {"id": 0}]},

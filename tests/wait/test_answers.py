@@ -95,6 +95,7 @@ def test_a_poll_interval_below_a_second_is_a_second() -> None:
         ),
         ((PendingDeployment("production", (), 30),), "timer of environment production (30 minutes)"),
         ((PendingDeployment("production", (), 0),), "protection rule of environment production"),
+        ((PendingDeployment("e", (), 0),) * 256, ", and for 251 more environments: "),
         ((), "a deployment protection rule"),
     ],
 )
@@ -102,6 +103,7 @@ def test_a_waiting_run_says_for_whom(pending: tuple[PendingDeployment, ...], wor
     message = str(hear(Snapshot(WAITING, pending=pending)).message)
     assert words in message
     assert message.endswith(URL)
+    assert len(message) < 500
 
 
 def test_who_may_approve_is_told_even_if_it_is_not_known_who() -> None:

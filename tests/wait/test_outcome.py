@@ -7,7 +7,7 @@ import pytest
 from gha_step.contract.secret import Token
 from gha_step.github.endpoint import resolve_endpoint
 from gha_step.github.errors import Refused, Unclear
-from gha_step.github.messages import shown
+from gha_step.github.messages import MOST_ENTRIES, shown, when
 from gha_step.github.refusals import read_refusal
 from gha_step.github.runs import (
     CONCLUSIONS,
@@ -185,6 +185,7 @@ def test_which_step_failed_first(steps: Any, failed: str | None) -> None:
         {"jobs": None, "total_count": 0},
         {"jobs": [None], "total_count": 1},
         {"jobs": [{}], "total_count": 1},
+        {"jobs": [JOB] * (MOST_ENTRIES + 1), "total_count": 1},
     ],
 )
 def test_what_are_no_jobs_is_unclear(body: Any) -> None:
@@ -208,15 +209,23 @@ def test_which_jobs_failed(conclusions: list[str | None], failed: list[str]) -> 
     assert [job.conclusion for job in failed_jobs(jobs)] == failed
 
 
+PENDING = {
+    "environment": {"name": "production"},
+    "wait_timer": 30,
+    "reviewers": [
+        {"type": "User", "reviewer": {"login": "alice"}},
+        {"type": "Team", "reviewer": {"slug": "ops", "name": "Operations"}},
+    ],
+}
+
+
+@pytest.mark.parametrize("odd", ["0001-01-01T00:00:00+23:59", "9999-12-31T23:59:59-23:59", "1969-12-31T23:59:59Z"])
+def test_a_moment_of_which_no_date_can_be_made_is_none(odd: str) -> None:
+    assert when(odd) is None
+
+
 def test_a_pending_deployment_names_environment_and_reviewers() -> None:
-    entry = {
-        "environment": {"name": "production"},
-        "wait_timer": 30,
-        "reviewers": [
-            {"type": "User", "reviewer": {"login": "alice"}},
-            {"type": "Team", "reviewer": {"slug": "ops", "name": "Operations"}},
-        ],
-    }
+    entry = PENDING
     assert pending_deployments(answer(200, [entry])) == (PendingDeployment("production", ("alice", "team ops"), 30),)
     assert pending_deployments(answer(200, [entry | {"reviewers": None, "wait_timer": None}])) == (
         PendingDeployment("production", (), 0),
@@ -224,7 +233,7 @@ def test_a_pending_deployment_names_environment_and_reviewers() -> None:
     assert pending_deployments(answer(200, [])) == ()
 
 
-@pytest.mark.parametrize("body", [b"", {"message": "x"}, [None], [{}], [{"environment": None}], 5])
+@pytest.mark.parametrize("body", [b"", {"message": "x"}, [None], [{}], [{"environment": None}], 5, [PENDING] * 257])
 def test_what_are_no_pending_deployments_is_unclear(body: Any) -> None:
     with pytest.raises(Unclear):
         pending_deployments(answer(200, body))

@@ -26,7 +26,7 @@ from gha_step.emulator import (
     bad_gateway,
     redirect,
 )
-from gha_step.github.artifacts import MAX_OBJECT
+from gha_step.github.artifacts import MAX_OBJECT, MOST_VALUES
 from gha_step.steps.wait.run_poller import KEPT_OUTPUTS
 from gha_step.steps.wait.step import LookUnderway
 from tests.support.clock import LONG
@@ -274,7 +274,8 @@ def with_lying_size() -> bytes:
         (with_lying_size, "its archive is damaged"),
         (b'{"a": "' + b"x" * MAX_OBJECT + b'"}', "the maximum is 262144"),
         (packed(("a.json", b"{}"), ("b.json", b"{}")), "it holds 2 files ('a.json', 'b.json')"),
-        (crowded, "it holds 5000 files"),
+        (crowded, "it holds more than 100 files"),
+        (packed(("a.json", b"{}")).replace(b"a.json", b"\0.json"), "its archive is damaged"),
         (packed(), "it holds no file"),
         (packed(("empty/", b"")), "it holds no file"),
         (packed(("a.json", b"{}"), method=zipfile.ZIP_LZMA), "packed in a way that uploads are not"),
@@ -292,7 +293,8 @@ def with_lying_size() -> bytes:
         (b"[1]", "but not an object"),
         (b'"text"', "but not an object"),
         (b'{"a":' * 21 + b"1" + b"}" * 21, "nested deeper than 20 levels"),
-        (b'{"a":' * 40_000 + b"1" + b"}" * 40_000, "nested too deeply"),
+        (b'{"a":' * 4_000 + b"1" + b"}" * 4_000, "nested too deeply"),
+        (packed(("a.json", b'{"a": [' + b"[]," * MOST_VALUES + b"1]}")), "more than 10,000 values and keys"),
     ],
 )
 def test_an_artifact_that_lies_fails_with_the_reason_at_once(

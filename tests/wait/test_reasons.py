@@ -95,7 +95,15 @@ def test_a_token_that_may_not_read_checks_is_asked_once_an_hour(here: Follower) 
         here.clock.sleep(pause)
 
 
-ODD_BODIES: list[Any] = [None, {}, [1], [{}], [{"annotation_level": "failure"}], "x"]
+ODD_BODIES: list[Any] = [
+    None,
+    {},
+    [1],
+    [{}],
+    [{"annotation_level": "failure"}],
+    "x",
+    [{"annotation_level": "failure", "message": "x"}] * 101,
+]
 
 
 @pytest.mark.parametrize(

@@ -140,7 +140,8 @@ def progress(run: ObservedRun, environments: Sequence[str] = ()) -> Line:
     """The line of another label."""
     label = label_of(run)
     if label == WAITING and environments:
-        return Line(f"Workflow is waiting in GitHub for environment {', '.join(environments)}", label)
+        where = f"Workflow is waiting in GitHub for environment {', '.join(environments)}"
+        return Line(_cut(where, LONGEST_LINE), label)
     return Line(f"Workflow is {label}", label)
 
 

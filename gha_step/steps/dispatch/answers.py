@@ -13,6 +13,7 @@ from gha_step.steps.dispatch.config import DispatchEvidence, DispatchOutput
 from gha_step.steps.dispatch.request import DispatchRequest
 
 HOLD_LIMIT: Final = 60.0  # seconds: the host is never told to wait longer
+NAMED_RUNS: Final = 10  # in a message; the record has them all
 LINK_LABEL: Final = "GitHub Actions run"
 
 _HOW: Final = {
@@ -158,7 +159,9 @@ def _advice(record: Record) -> str:
 
 
 def _ambiguous(record: Record) -> str:
-    runs = ", ".join(candidate.url for candidate in record.candidates)
+    runs = ", ".join(candidate.url for candidate in record.candidates[:NAMED_RUNS])
+    if (more := len(record.candidates) - NAMED_RUNS) > 0:
+        runs += f", and {more} more on {workflow_page(record)}"
     certain = "was dispatched" if record.answered_date is not None else "may have been dispatched"
     return (
         f"{record.target} {certain}, but the run could not be identified ({record.reason}): {runs}. "

@@ -12,6 +12,8 @@ from gha_step.steps.wait.snapshot import Outputs, Snapshot, Trouble
 SLOW: Final = 5.0  # seconds after which to ask for what a look that goes on has seen
 HOLD_LIMIT: Final = 60.0  # seconds: trouble never makes the host wait longer, for it may be over
 NAMED_JOBS: Final = 5  # in a message; the output holds more
+NAMED_ENVIRONMENTS: Final = 5
+NAMED_REVIEWERS: Final = 6  # GitHub has no more of one environment
 NEVER_BEGAN: Final = (
     "it was cancelled before a job began, most often because a newer run of its concurrency group took its place: with "
     "`queue: max` in the workflow's concurrency the runs wait for their turn"
@@ -142,12 +144,15 @@ def _awaiting(seen: Snapshot) -> str:
         return f"is waiting for approval; reviewers unknown ({seen.detail})"
     if not seen.pending:
         return "waits for a deployment protection rule"
-    return "waits " + ", and ".join(_deployment(one) for one in seen.pending)
+    more = len(seen.pending) - NAMED_ENVIRONMENTS
+    also = [f"for {more} more environments"] if more > 0 else []
+    return "waits " + ", and ".join([*map(_deployment, seen.pending[:NAMED_ENVIRONMENTS]), *also])
 
 
 def _deployment(pending: PendingDeployment) -> str:
     if pending.reviewers:
-        return f"for the approval of environment {pending.environment} by {' or '.join(pending.reviewers)}"
+        reviewers = " or ".join(pending.reviewers[:NAMED_REVIEWERS])
+        return f"for the approval of environment {pending.environment} by {reviewers}"
     if pending.wait_minutes:
         return f"for the timer of environment {pending.environment} ({pending.wait_minutes} minutes)"
     return f"for a protection rule of environment {pending.environment}"

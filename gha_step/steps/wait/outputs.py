@@ -107,7 +107,7 @@ def _origin(found: Artifact, run: ObservedRun, jobs: Callable[[], Iterable[Obser
     """
     if run.attempt == 1 or (run.started_at is not None and found.created_at >= run.started_at):
         return ""
-    made = datetime.fromtimestamp(min(found.created_at, 1e11), UTC)
+    made = datetime.fromtimestamp(found.created_at, UTC)
     if any(job.attempt < run.attempt for job in jobs()):
         return f"the outputs are those of an earlier attempt ({made:%H:%M:%SZ}), of which jobs were carried over"
     raise BadArtifact(
