@@ -83,6 +83,7 @@ BOUNDS: Final = (  # what, the module below gha_step, its constant, and the unit
     ("HTTP connections per second and address that break a bound", "inbound.unproved_calls", "MISUSES", ""),
     ("time between two readings of the metrics while more scrapers wait", "inbound.scrapes", "LONGEST_REST", "s"),
     ("pipelined requests on a connection", "inbound.connections", "AHEAD", ""),
+    ("… connections at once that sent more, and are ended a moment later", "inbound.connections", "HELD", ""),
     ("idle time of an HTTP connection", "inbound.process", "KEEP_ALIVE", "s"),
     ("concurrent first reads of project tokens", "inbound.rest.project_tokens", "MAX_READS", ""),
     ("gRPC connections", "inbound.grpc.server", "MAX_CONNECTIONS", ""),
@@ -215,6 +216,7 @@ TESTED: Final = {  # by the test that shows it: the bounds
     "inbound/test_connections.py": (
         "inbound.connections.UNPROVED",
         "inbound.connections.AHEAD",
+        "inbound.connections.HELD",
         "inbound.room.RECEIVED",
         "inbound.room.GRACE",
         "inbound.connections.ANSWERED_AT_ONCE",

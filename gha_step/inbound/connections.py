@@ -11,7 +11,7 @@ import re
 import resource
 import sys
 import time
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Callable
 from functools import partial
 from typing import Any, Final, Protocol
@@ -46,6 +46,8 @@ PART: Final = 256
 UNREAD: Final = 64  # connections at once that do not take their answer …
 UNREAD_WITHIN: Final = 30.0  # … and seconds until it is given up
 ANSWERED_AT_ONCE: Final = 100  # calls of one address without a valid bearer in a second
+HELD: Final = 256  # connections at once that sent further ahead: they are ended …
+HELD_FOR: Final = 1.0  # … after so many seconds, because whoever is ended at once comes again at once
 WIDE_READ: Final = 1 << 16  # bytes at once of a body for which there is room
 AHEAD: Final = 4  # requests that a connection may send before the one before them is answered
 UNPROVED: Final = 4096  # connections at once
@@ -120,6 +122,18 @@ class HttpConnections:
         self.unproved = ConnectionLimit()
         self.unread = ConnectionLimit(UNREAD, "whose answers are not read")
         self.dropping = Dropping()
+        self._held: deque[asyncio.Transport] = deque()
+
+    def hold(self, connection: asyncio.Transport) -> None:
+        """End it in a moment."""
+        self._held.append(connection)
+        if len(self._held) > HELD:
+            self._end_oldest()
+        else:
+            asyncio.get_running_loop().call_later(HELD_FOR, self._end_oldest)
+
+    def _end_oldest(self) -> None:
+        self._held.popleft().abort()
 
     def protocol(self) -> Callable[..., HttpToolsProtocol]:
         """What makes uvicorn's protocol for each connection."""
@@ -315,7 +329,7 @@ class _Protocol(HttpToolsProtocol):
         if self._refused:
             return
         if self.pipeline or not (self._answered or self.cycle.more_body):
-            self.abort()  # a whole request waits for its answer, which this one is not
+            self._hold()  # a whole request waits for its answer, which this one is not
             return
         asked = _REQUEST.match(self._reading) if isinstance(sys.exception(), HttpParserInvalidMethodError) else None
         refuse = partial(self._refuse, msg, None if asked is None else asked[1])
@@ -323,14 +337,24 @@ class _Protocol(HttpToolsProtocol):
         if self._others.calls.at_once(self._peer):
             refuse()
             return
-        self._refused = True
-        self.transport.pause_reading()
-        if self.cycle is not None:  # nobody need wait for the rest of its body
-            self.cycle.disconnected = True
-            self.cycle.message_event.set()
+        self._read_no_more()
         task = self.loop.create_task(self._refuse_in_turn(refuse))
         self.tasks.add(task)
         task.add_done_callback(self.tasks.discard)
+
+    def _hold(self) -> None:
+        self._read_no_more()
+        self.pipeline.clear()
+        self._others.calls.misused(self._peer)
+        self._others.hold(self.transport)
+
+    def _read_no_more(self) -> None:
+        self._refused, self._begun = True, None
+        self.transport.pause_reading()
+        self.flow.read_paused = False  # an answer under way must not have it read again
+        if self.cycle is not None:  # nobody need wait for the rest of its body, or answer it
+            self.cycle.disconnected = True
+            self.cycle.message_event.set()
 
     async def _refuse_in_turn(self, refuse: Callable[[], None]) -> None:
         await self._turn()

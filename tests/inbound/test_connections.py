@@ -17,7 +17,7 @@ from gha_step.inbound.door import Door
 from gha_step.inbound.unproved_calls import UnprovedCalls
 from tests.inbound.channels import live
 from tests.inbound.wire import connected, head, read_reply
-from tests.support.clock import LONG
+from tests.support.clock import LONG, soon
 from tests.support.loops import in_a_loop
 
 CHUNKED = b"POST /healthz HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
@@ -180,7 +180,10 @@ def test_empty_lines_between_requests_keep_no_connection(url: str, monkeypatch: 
         assert closed(kept)
 
 
-def test_requests_far_ahead_of_their_answers_end_the_connection_and_a_few_are_answered_in_turn(url: str) -> None:
+def test_requests_far_ahead_of_their_answers_end_the_connection_and_a_few_are_answered_in_turn(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connections, "HELD_FOR", 0.0)
     one = head("GET", "/healthz", None)
     with connected(url) as eager:
         eager.sendall(one * connections.AHEAD)
@@ -192,17 +195,24 @@ def test_requests_far_ahead_of_their_answers_end_the_connection_and_a_few_are_an
         assert closed(eager)
 
 
-def test_who_sends_far_ahead_of_answers_is_not_let_in_for_a_while(
+def test_who_sends_far_ahead_of_answers_is_held_for_a_moment_and_then_not_let_in_for_a_while(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(connections, "HELD_FOR", LONG)
+    monkeypatch.setattr(connections, "HELD", 1)
     monkeypatch.setattr(unproved_calls, "SECOND", 10 * LONG)
     monkeypatch.setattr(unproved_calls, "MISUSES", 1)
     with live(tmp_path) as running:
-        with connected(running.url) as eager:
-            eager.sendall(head("GET", "/healthz", None) * (connections.AHEAD + 2))
-            assert closed(eager)
-        with connected(running.url) as same:
-            assert closed(same)
+        far_ahead = head("GET", "/healthz", None) * (connections.AHEAD + 2)
+        with connected(running.url) as eager, connected(running.url) as another:
+            assert answers(another)
+            eager.sendall(far_ahead)
+            assert select.select([eager], [], [], 0.05)[0] == []
+            with connected(running.url) as same:
+                assert closed(same)
+            another.sendall(far_ahead)
+            with soon():
+                assert closed(eager)
 
 
 def test_an_answer_wakes_its_client_once(url: str) -> None:
@@ -223,7 +233,8 @@ def test_an_answer_is_the_same_however_it_is_sent(url: str, method: str, more: d
     assert reply.closed is ("Connection" in more)
 
 
-def test_what_is_no_http_takes_no_answer_from_the_request_before_it(url: str) -> None:
+def test_what_is_no_http_takes_no_answer_from_the_request_before_it(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connections, "HELD_FOR", 0.0)
     with connected(url) as odd:
         odd.sendall(head(Content_Length="2") + b"{}" + b"GARBAGE\r\n\r\n")
         assert closed(odd)
