@@ -2,7 +2,8 @@
 
 Python runs one thread at a time. A project that calls without a pause would have most of it, however fairly threads
 and connections are shared, and everybody else would wait for their turn at every step of a call. So what each project
-uses is added up, and calls of those who want more than their part wait. Whoever calls alone never waits.
+uses is added up, and calls of those who want more than their part wait. As long as there is little to do, what is left
+beyond all parts goes to those of whom fewest calls wait. Whoever calls alone never waits.
 """
 
 import asyncio
@@ -15,6 +16,8 @@ from typing import Final, TypeAlias
 from gha_step.runtime import cpu_of_this_thread
 
 LATE: Final = 0.005  # seconds by which this process does things later than it meant to, once there is too much to do
+BUSY: Final = 0.85  # of a processor's time: beyond it everybody waits for everybody at each step of a call …
+ENOUGH: Final = 0.75  # … so whoever wants more than its part gets none of what is left beyond this
 ANYBODYS: Final = 0.25  # of a processor's time: nobody waits who uses less
 MARGIN: Final = 1.1  # of what the next uses: two that use the same must not hold each other back ever more
 AHEAD: Final = 0.02  # seconds of a processor's time that a project may use at once
@@ -23,6 +26,7 @@ COST: Final = 0.001, 0.005  # seconds that a call costs besides its step, at lea
 _MEASURE_EACH: Final = 64  # calls
 _WINDOW: Final = 0.1  # seconds
 _KEPT: Final = 0.8  # of what was used in the windows before
+_WHOLE: Final = _WINDOW / (1 - _KEPT)  # seconds of which `recent` tells
 _BEAT: Final = 0.01  # seconds
 _NEW: Final = 0.1  # of how late this process is on the average: what was measured last
 _Turns: TypeAlias = "deque[asyncio.Future[None]]"
@@ -30,32 +34,33 @@ _Turns: TypeAlias = "deque[asyncio.Future[None]]"
 
 @dataclass
 class _Project:
-    """Seconds of a processor's time. ``used``: never less than is due; ``reserved``: of them, yet to come."""
+    """Seconds of a processor's time. ``owed``: used before they were due; ``reserved``: of them, yet to come."""
 
     called: float
-    used: float
+    owed: float = 0.0
     reserved: float = 0.0
     spent: float = 0.0  # by threads, for `calls` calls
     calls: float = 0.0
     new: float = 0.0  # in this window
     recent: float = 0.0  # in those before
 
-    def begin(self, cost: float) -> None:
+    def begin(self, cost: float, *, free: bool = False) -> None:
         """A call begins. What threads will do for it is known only later, and taken to be what they did for others."""
         expected = self.spent / self.calls if self.calls else 0.0
         self.reserved += expected
-        self.used += cost + expected
+        if not free:
+            self.owed += cost + expected
         self.new += cost
         self.calls += 1
         if self.calls >= _MEASURE_EACH:  # what was expected and did not come is given back
             self.calls, self.spent = self.calls / 2, self.spent / 2
-            self.used, self.reserved = self.used - self.reserved, 0.0
+            self.owed, self.reserved = max(self.owed - self.reserved, 0.0), 0.0
 
     def spend(self, seconds: float) -> None:
         """Threads have done so much."""
         self.spent += seconds
         self.new += seconds
-        self.used += max(seconds - self.reserved, 0.0)
+        self.owed += max(seconds - self.reserved, 0.0)
         self.reserved = max(self.reserved - seconds, 0.0)
 
 
@@ -69,17 +74,24 @@ class Uses:
 
     def __init__(self) -> None:
         self._served: dict[str, _Project] = {}
-        self._due = 0.0  # what everybody may have used by now, since the first call: what nobody wanted is not kept
         self._level = math.inf
-        self._now = self._window = 0.0
+        self._window = 0.0
+        self.rate = 0.0  # of a processor's time, that all use
 
     def called(self, project: str, now: float) -> None:
-        """It calls, or waits to."""
+        """It calls, or waits to. What nobody wanted while it was due is not kept."""
         self.go_on(now)
         served = self._served.get(project)
         if served is None:
-            served = self._served[project] = _Project(now, self._due)
+            served = self._served[project] = _Project(now)
+        if served.owed > 0.0:
+            served.owed = max(served.owed - self._part(served) * (now - served.called), 0.0)
         served.called = now
+
+    def _part(self, served: _Project) -> float:
+        """Of a processor's time, what is due to a project while there is too much to do."""
+        left = ENOUGH - (self.rate - served.recent / _WHOLE)
+        return max(min(self._level, left), ANYBODYS)
 
     @property
     def several(self) -> bool:
@@ -90,13 +102,12 @@ class Uses:
         """Whether a call of a project that has `called` may begin even while there is too much to do."""
         served = self._served[project]
         if not self.several:  # nothing of this will be held against it
-            served.used, served.reserved = self._due, 0.0
-        served.used = max(served.used, self._due)
-        return served.used <= self._due + AHEAD
+            served.owed = served.reserved = 0.0
+        return served.owed <= AHEAD
 
-    def begin(self, project: str, cost: float) -> None:
-        """A call of it begins, which costs so much besides what threads do."""
-        self._served[project].begin(cost)
+    def begin(self, project: str, cost: float, *, free: bool = False) -> None:
+        """A call of it begins, which costs so much besides what threads do. ``free``: nobody else wants that time."""
+        self._served[project].begin(cost, free=free)
 
     def spend(self, project: str, seconds: float) -> None:
         """Threads have worked for it."""
@@ -105,17 +116,14 @@ class Uses:
 
     def go_on(self, now: float) -> None:
         """Time goes on."""
-        if self._level < math.inf:
-            self._due += self._level * (now - self._now)
-        self._now = now
         if now - self._window < _WINDOW:
             return
         self._window = now
         self._served = {name: one for name, one in self._served.items() if one.called >= now - SERVED}
         for one in self._served.values():
             one.recent, one.new = one.recent * _KEPT + one.new, 0.0
-        whole = _WINDOW / (1 - _KEPT)  # seconds of which `recent` tells
-        self._level = level([one.recent / whole for one in self._served.values()])
+        rates = [one.recent / _WHOLE for one in self._served.values()]
+        self._level, self.rate = level(rates), sum(rates)
 
 
 class Pace:
@@ -166,18 +174,21 @@ class Pace:
     def at_once(self, project: str) -> bool:
         """Whether a call of this project may begin now; then it has begun."""
         self._measure()
-        if project in self._waiting or not self._may_begin(project, free=self._late < LATE):
+        if project in self._waiting or not self._may_begin(project, free=self._free(BUSY)):
             return False
         self._look_again()
         return True
+
+    def _free(self, most: float) -> bool:
+        return self._late < LATE and self._uses.rate < most
 
     def _may_begin(self, project: str, *, free: bool) -> bool:
         now = asyncio.get_running_loop().time()
         with self._lock:
             self._uses.called(project, now)
-            may = self._uses.may(project) or free or self._open
-            if may:
-                self._uses.begin(project, self._cost)
+            due = self._uses.may(project)
+            if may := due or free or self._open:
+                self._uses.begin(project, self._cost, free=not due)
             return may
 
     def _measure(self) -> None:
@@ -204,9 +215,9 @@ class Pace:
         self._look_again()
 
     def _release(self) -> None:
-        """Let those begin who may by now, and of each project one more if there is little to do."""
-        for project, turns in list(self._waiting.items()):
-            free = self._late < LATE
+        """Let those begin who may by now; if there is little to do, one more, of whom fewest calls wait."""
+        free = self._free(ENOUGH)
+        for project, turns in sorted(self._waiting.items(), key=lambda one: len(one[1])):
             while turns and (turns[0].done() or self._may_begin(project, free=free)):
                 turn = turns.popleft()
                 if not turn.done():
