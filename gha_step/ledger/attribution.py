@@ -175,6 +175,12 @@ class Look:
         )
 
     @property
+    def may_decide(self) -> bool:
+        """Whether a rule may end it. What other keys' records say only takes candidates away, and never ends a look."""
+        told = any(candidate.marked or candidate.named for candidate in self.seen)
+        return told or self.settled or (self.enough and self.left <= 0)
+
+    @property
     def waits(self) -> bool:
         """Whether open dispatches of other keys keep the candidates from being judged yet."""
         after_204 = self.record.state is State.ACCEPTED_WITHOUT_ID and self.record.marker is None
@@ -257,7 +263,8 @@ def attribute(record: Record, listing: WorkflowRuns, others: Others, *, settle: 
     """What ``listing`` proves about a record that looks for its run.
 
     :param record: in `accepted_without_id` or `unknown`.
-    :param others: read after the listing: a step whose run it shows had written that to the ledger before.
+    :param others: read after the listing: a step whose run it shows had written that to the ledger before. They need
+        not be read where the look without them is none that `Look.may_decide`.
     :param settle: S, seconds within which a run is surely created and listed.
     :param now: the local wall clock when the listing was begun.
     """
@@ -271,10 +278,15 @@ def attribute(record: Record, listing: WorkflowRuns, others: Others, *, settle: 
 
 def find_marker(record: Record, listing: WorkflowRuns, others_runs: Collection[int] = ()) -> FoundByMarker | None:
     """The late look for the marker, of a record that ended without a run."""
+    marked = marked_in(record, listing, others_runs)
+    return FoundByMarker(run=_run(marked[0], "marker")) if len(marked) == 1 else None
+
+
+def marked_in(record: Record, listing: WorkflowRuns, others_runs: Collection[int] = ()) -> list[Candidate]:
+    """The runs that such a look may find."""
     fresh = [run for run in listing.runs if eligible(run, record, record.floor, others_runs)]
     known = _union(record, (*record.seen, *record.candidates), fresh, others_runs)
-    marked = [candidate for candidate in known if candidate.marked]
-    return FoundByMarker(run=_run(marked[0], "marker")) if len(marked) == 1 else None
+    return [candidate for candidate in known if candidate.marked]
 
 
 def _union(

@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterable
 from typing import Any
 
 from gha_step.contract.listing import WorkflowRun, WorkflowRuns
-from gha_step.ledger.attribution import Others, attribute
+from gha_step.ledger.attribution import Look, Others, attribute
 from gha_step.ledger.keys import marker_of
 from gha_step.ledger.record import Record, State
 from gha_step.ledger.transitions import Event, Looked, advance
@@ -77,7 +77,11 @@ def decide(
         since_sending = seen.begun - EPOCH
     assert looks.sending_at is not None
     others = Others(frozenset(taken), tuple(rivals), unidentified=unidentified, name_is_unique=name_is_unique)
-    return attribute(looks, seen, others, settle=settle, now=looks.sending_at + since_sending)
+    now = looks.sending_at + since_sending
+    event = attribute(looks, seen, others, settle=settle, now=now)
+    if not Look(looks, seen, Others(), settle=settle, now=now).may_decide:  # then nobody would have read the others
+        assert isinstance(event, Looked)
+    return event
 
 
 def follow(looks: Record, listings: Iterable[WorkflowRuns], **options: Any) -> Record:

@@ -4,15 +4,25 @@
 """
 
 import threading
+from collections.abc import Iterable
 from typing import Final
 
 from gha_step.contract.errors import LedgerError
-from gha_step.contract.listing import WorkflowRuns
 from gha_step.contract.memory import Memory
 from gha_step.github.errors import GitHubError, RateLimited, Refused, Unclear, Unreachable
 from gha_step.github.listings import Listings
-from gha_step.ledger.attribution import Others, attribute, find_marker, others_of, shows, time_left, with_evidence
-from gha_step.ledger.record import Owner, Record, State
+from gha_step.ledger.attribution import (
+    Look,
+    Others,
+    attribute,
+    find_marker,
+    marked_in,
+    others_of,
+    shows,
+    time_left,
+    with_evidence,
+)
+from gha_step.ledger.record import Candidate, Owner, Record, State
 from gha_step.ledger.transitions import AnswerLost, Indistinguishable, NothingFound, OwnerGone, OwnersEvent
 from gha_step.runtime import Clock
 from gha_step.steps.dispatch.answers import HOLD_LIMIT, Note
@@ -112,12 +122,14 @@ class RunFinder:
         """
         now = self.now_of(record) - SHARED_FOR  # a listing that is shared was begun before
         listing = self._listings.read(request.workflow, request.token, record.floor, SHARED_FOR)
-        others = self._others(record, listing)
+        alone = Look(record, listing, Others(), settle=self.settle, now=now)
+        # To ask the ledger costs more than the look itself, and until something is settled the answer decides nothing.
+        others = self._others(record, alone.seen) if alone.may_decide else Others()
         self._journal.move(task, record, attribute(record, listing, others, settle=self.settle, now=now))
 
-    def _others(self, record: Record, listing: WorkflowRuns) -> Others:
+    def _others(self, record: Record, candidates: Iterable[Candidate]) -> Others:
         """What the ledger says of other keys, read after the listing: who started a run was in the ledger before."""
-        runs = {run.id for run in listing.runs} | {candidate.id for candidate in (*record.seen, *record.candidates)}
+        runs = {candidate.id for candidate in candidates}
         return others_of(record, self._journal.store.others(record, runs))
 
     def look_back(self, task: Task, record: Record, request: DispatchRequest) -> bool:
@@ -142,8 +154,9 @@ class RunFinder:
         return False
 
     def _end(self, task: Task, record: Record, why: str) -> None:
-        if record.seen:
-            self._journal.move(task, record, Indistinguishable(candidates=record.seen, reason=why))
+        taken = self._others(record, record.seen).runs if record.seen else ()
+        if left := tuple(candidate for candidate in record.seen if candidate.id not in taken):
+            self._journal.move(task, record, Indistinguishable(candidates=left, reason=why))
         else:
             self._journal.move(task, record, NothingFound(reason=why))
 
@@ -160,5 +173,6 @@ class RunFinder:
         except GitHubError as error:
             log.info("the late look for the marker failed: %s", error, extra=subject_of(record))
             return
-        if (found := find_marker(record, listing, self._others(record, listing).runs)) is not None:
+        marked = marked_in(record, listing)
+        if marked and (found := find_marker(record, listing, self._others(record, marked).runs)) is not None:
             self._journal.move(task, record, found)
