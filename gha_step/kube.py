@@ -56,6 +56,11 @@ TRIES: Final = 3  # … if it came at least this often
 ASK_AGAIN: Final = 5.0  # seconds between two tries
 _FORGOTTEN_AFTER: Final = 600.0  # seconds without a request, after which earlier denials no longer count
 CONNECTIONS: Final = 64  # at once; further requests wait, which costs less than another handshake
+BESIDE_OTHERS: Final = (
+    6  # of them for a namespace, while there are requests for others: the API server serves all alike
+)
+RECENT: Final = 1.0  # seconds for which there are, from the last one on
+LONG_REST: Final = 5.0  # seconds for which nothing beside an object that was too long is asked for
 _WORDS: Final = 500  # characters of the API server's message that ours repeats
 
 # A segment never starts with a dot: urllib3 would resolve ".." and lead into another namespace.
@@ -177,6 +182,36 @@ class _Denials:
             self._known.pop(request, None)
 
 
+class _LongOnes:
+    """Where an object was longer than is read, of which the API server makes the whole each time that it is asked."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._until: dict[str, float] = Memory()  # by collection; monotonic
+
+    def begin(self, collection: str) -> bool:
+        """Whether an object there may be asked for: after a rest by one caller, and by the others once it has it."""
+        if collection not in self._until:
+            return True
+        now = self._clock.monotonic()
+        with self._lock:
+            if now < self._until.get(collection, now):
+                return False
+            self._until[collection] = now + LONG_REST
+            return True
+
+    def end(self, collection: str, *, too_long: bool) -> None:
+        """What came of it."""
+        if not too_long and collection not in self._until:
+            return
+        now = self._clock.monotonic()
+        with self._lock:
+            self._until.pop(collection, None)
+            if too_long:
+                self._until[collection] = now + LONG_REST
+
+
 class KubeApi:
     """One API server under one identity; made by :func:`connect`. Threads may share it.
 
@@ -199,9 +234,11 @@ class KubeApi:
         self._clock = clock
         self._denials = _Denials(clock)
         self._large = LargeAnswers(clock)
+        self._long_ones = _LongOnes(clock)
         self._places = Shares(CONNECTIONS)
         self._lock = threading.Lock()
         self._waiting: OrderedDict[str, deque[threading.Event]] = OrderedDict()  # for a place, by namespace
+        self._asked: OrderedDict[str, float] = OrderedDict()  # namespaces, and when there was the last request for each
         self._timeout = timeout
         self._host = str(configuration.host).rstrip("/")
         address = urlsplit(self._host)
@@ -241,8 +278,19 @@ class KubeApi:
 
         :param metadata_only: nothing but its metadata.
         :param most: bytes of the answer.
+        :raises TooLong: it has more, or another one of its collection had a moment ago.
         """
-        return self._request("GET", path, None, None, _METADATA if metadata_only else _JSON, _JSON, most)
+        collection = path.rpartition("/")[0]
+        if not self._long_ones.begin(collection):
+            raise TooLong(f"{self._name} is not asked for {path} now", "an object beside it was too long", LONG_REST)
+        too_long = False
+        try:
+            return self._request("GET", path, None, None, _METADATA if metadata_only else _JSON, _JSON, most)
+        except TooLong:
+            too_long = True
+            raise
+        finally:
+            self._long_ones.end(collection, too_long=too_long)
 
     def lets_in(self) -> bool:
         """Whether it accepts any request of this process, so that a denial is about the request itself.
@@ -361,14 +409,18 @@ class KubeApi:
         try:
             yield
         finally:
+            now = self._clock.monotonic()
             with self._lock:
                 self._places.give(share)
-                self._hand_on()
+                self._hand_on(now)
 
     def _take(self, share: str) -> None:
         """:raises KubeUnavailable: no place became free."""
+        now = self._clock.monotonic()
         with self._lock:
-            if share not in self._waiting and self._places.take(share):
+            self._asked[share] = now
+            self._asked.move_to_end(share)
+            if share not in self._waiting and self._may(share, now):
                 return
             turn = threading.Event()
             self._waiting.setdefault(share, deque()).append(turn)
@@ -382,10 +434,18 @@ class KubeApi:
                 del self._waiting[share]
         raise KubeUnavailable(f"{self._name}: too many requests for the namespace {share} wait for an answer")
 
-    def _hand_on(self) -> None:
+    def _may(self, share: str, now: float) -> bool:
+        """Take a place for it, if it may have one more. Under the lock."""
+        while self._asked and next(iter(self._asked.values())) < now - RECENT:
+            self._asked.popitem(last=False)
+        others = len(self._asked) > (share in self._asked)
+        most = BESIDE_OTHERS if share and others else CONNECTIONS
+        return self._places.held(share) < most and self._places.take(share)
+
+    def _hand_on(self, now: float) -> None:
         """Free places to those who wait, each namespace in turn; nobody else is woken. Under the lock."""
         for share, turns in list(self._waiting.items()):
-            while turns and self._places.take(share):
+            while turns and self._may(share, now):
                 turns.popleft().set()
                 self._waiting.move_to_end(share)
             if not turns:

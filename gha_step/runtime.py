@@ -99,6 +99,10 @@ class Shares:
         self._taken[share] = mine
         return True
 
+    def held(self, share: str) -> int:
+        """How many it has."""
+        return self._taken.get(share, 0)
+
     def give(self, share: str, places: int = 1) -> None:
         """They are free again."""
         self._free += places

@@ -14,9 +14,11 @@ from typing import Any, Final
 import pytest
 
 from gha_step.kube import (
+    BESIDE_OTHERS,
     CONNECTIONS,
     FIRST_PAGE,
     MAX_ANSWER,
+    RECENT,
     AccessUnknown,
     AlreadyExists,
     Conflict,
@@ -157,7 +159,7 @@ def test_an_answer_that_drips_ends_with_the_time_out_of_the_whole_request(server
 
 def test_the_rest_of_an_answer_has_only_the_rest_of_the_time(server: ApiServer, tmp_path: Path) -> None:
     class AlmostOver(SystemClock):
-        times = iter([0.0, 19.95, 20.0])
+        times = iter([0.0, 0.0, 19.95, 20.0, 20.0])
 
         def monotonic(self) -> float:
             return next(self.times)
@@ -814,7 +816,7 @@ def test_who_gives_up_waiting_for_a_connection_takes_none_and_the_next_one_that_
         for number in range(3):
             with api._lock:
                 api._places.give(f"n{number}")
-                api._hand_on()
+                api._hand_on(api._clock.monotonic())
         for one in taking:
             one.result(LONG)
     assert not api._waiting
@@ -838,3 +840,21 @@ def test_a_namespace_whose_answers_are_slow_leaves_connections_to_the_others(ser
         free.set()
         for one in waiting:
             assert one.result()["kind"] == "Secret"
+
+
+def test_while_others_ask_a_namespace_has_few_connections_at_once(server: ApiServer, tmp_path: Path) -> None:
+    clock = VirtualClock()
+    api = client(server.url, tmp_path, timeout=30.0, clock=clock)
+    api._take("another")
+    with ThreadPoolExecutor(BESIDE_OTHERS + 1) as pool:
+        taking = [pool.submit(api._take, "busy") for _ in range(BESIDE_OTHERS + 1)]
+        eventually(lambda: sum(map(len, api._waiting.values())) == 1 and api._places.held("busy") == BESIDE_OTHERS)
+        with api._lock:
+            api._hand_on(clock.monotonic() + RECENT)
+            assert api._waiting
+            api._hand_on(clock.monotonic() + 2 * RECENT)  # the others ask no more
+            assert not api._waiting
+        for one in taking:
+            one.result(LONG)
+    api._take("")
+    assert api._places.held("busy") == BESIDE_OTHERS + 1

@@ -276,6 +276,13 @@ def attribute(record: Record, listing: WorkflowRuns, others: Others, *, settle: 
     return Looked(seen=look.seen, floor=look.floor)
 
 
+def is_nothing_new(record: Record, event: Event) -> bool:
+    """Whether a look has only added to how many there were, and neither this nor another key's decision needs that."""
+    if not isinstance(event, Looked) or record.listings + 1 == MIN_LISTINGS:
+        return False
+    return event.seen == record.seen and (record.floor is not None or event.floor is None)
+
+
 def find_marker(record: Record, listing: WorkflowRuns, others_runs: Collection[int] = ()) -> FoundByMarker | None:
     """The late look for the marker, of a record that ended without a run."""
     marked = marked_in(record, listing, others_runs)

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from gha_step.ledger.attribution import find_marker, shows, time_left
+from gha_step.ledger.attribution import find_marker, is_nothing_new, shows, time_left
 from gha_step.ledger.record import Candidate, Record, State
 from gha_step.ledger.transitions import (
     Event,
@@ -477,3 +477,21 @@ def test_after_a_204_without_a_date_the_deadline_ends_it_as_ambiguous() -> None:
     event = decide(record, listing(listed(), begun=OVER), since_sending=OVER)
     assert isinstance(event, Indistinguishable)
     assert ids(event) == [7]
+
+
+@each_row(
+    ("before", "event", "expected"),
+    [
+        ({"listings": 0}, Looked(()), True),
+        ({"listings": 9}, Looked(()), True),
+        ({"listings": 2}, Looked(()), False),  # others wait for the third
+        ({"listings": 0}, Looked((Candidate(id=7, url=url(7)),)), False),
+        ({"listings": 0, "floor": None}, Looked((), EPOCH), False),
+        ({"listings": 0}, Looked((), EPOCH), True),  # the floor stays what it was
+        ({"listings": 0}, NothingFound(reason=""), False),
+    ],
+)
+def test_of_a_look_that_decides_nothing_only_news_are_for_others(
+    before: dict[str, Any], event: Event, expected: bool
+) -> None:
+    assert is_nothing_new(accepted_without_id(**before), event) is expected

@@ -9,7 +9,7 @@ from gha_step.ledger.store import Conflict
 from gha_step.steps.dispatch.gate import TAKEOVER, UNUSABLE_AGAIN
 from tests.ledger.records import TARGET
 from tests.ledger.store_contract import fresh
-from tests.support.calls import config
+from tests.support.calls import config, output
 from tests.support.clock import VirtualClock
 from tests.support.core import Program
 from tests.support.ledger import FaultyStore
@@ -113,3 +113,16 @@ def test_a_run_that_is_called_for_again_anyway_waits_without_a_thread(
     clock.forward(TAKEOVER)
     call(program, github_url)
     assert len(github.runs) == 1
+
+
+def test_a_look_that_cannot_decide_asks_the_ledger_nothing_and_writes_only_what_is_new(
+    program: Program, store: FaultyStore
+) -> None:
+    asked: list[int] = []
+    written: list[int] = []
+    store.before_others = lambda: asked.append(len(written))
+    store.after_write = lambda record: written.append(record.listings)
+    result = program.follow(config(), promotion="")
+    assert (result.status, output(result)["runIDSource"]) == ("Succeeded", "only-candidate")
+    assert written[-2:] == [1, 2]  # the first look has seen it, the third says that it is ours
+    assert asked == [len(written) - 1]

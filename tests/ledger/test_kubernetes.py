@@ -520,6 +520,9 @@ def test_a_lease_into_which_somebody_writes_much_is_not_read_to_its_end(place: G
     place.cluster.admin.replace(place.path(GATES, "demo", lease["metadata"]["name"]), lease)
     with pytest.raises(LedgerUnavailable, match=f"more than {MOST_LEASE} bytes"):
         place.store.read_lease("demo", TARGET)
+    with pytest.raises(LedgerUnavailable, match="an object beside it was too long"):
+        place.store.read_lease("demo", TARGET.model_copy(update={"workflow": "another.yml"}))
+    assert place.store.read_lease("other", TARGET).holder is None
 
 
 # ---------------------------------------------------------------- records that are not ours to use

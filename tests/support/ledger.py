@@ -20,6 +20,7 @@ class FaultyStore:
         self.before_read: Callable[[], None] = lambda: None
         self.before_write: Callable[[Record], None] = lambda record: None
         self.after_write: Callable[[Record], None] = lambda record: None
+        self.before_others: Callable[[], None] = lambda: None
         self.before_lease: Callable[[], None] = lambda: None  # before it is written
 
     def only(self) -> Record:
@@ -53,6 +54,7 @@ class FaultyStore:
         self.real.close()
 
     def others(self, record: Record, runs: Collection[int]) -> list[Record]:
+        self.before_others()
         return self.real.others(record, runs)
 
     def read_lease(self, project: str, target: Target) -> Lease:

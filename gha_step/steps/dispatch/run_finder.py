@@ -16,6 +16,7 @@ from gha_step.ledger.attribution import (
     Others,
     attribute,
     find_marker,
+    is_nothing_new,
     marked_in,
     others_of,
     shows,
@@ -23,7 +24,7 @@ from gha_step.ledger.attribution import (
     with_evidence,
 )
 from gha_step.ledger.record import Candidate, Owner, Record, State
-from gha_step.ledger.transitions import AnswerLost, Indistinguishable, NothingFound, OwnerGone, OwnersEvent
+from gha_step.ledger.transitions import AnswerLost, Indistinguishable, NothingFound, OwnerGone, OwnersEvent, advance
 from gha_step.runtime import Clock
 from gha_step.steps.dispatch.answers import HOLD_LIMIT, Note
 from gha_step.steps.dispatch.journal import Journal, subject_of
@@ -99,7 +100,7 @@ class RunFinder:
         try:
             if request is None:
                 raise Refused("the step's credentials cannot be used, so its run cannot be looked for", 0, "")
-            self.look_once(task, record, request)
+            self.look_once(task, record, request, goes_on=True)
             self.stands_still(f"listing {record.key}", "read")
             task.note = None
         except GitHubError as error:
@@ -115,9 +116,11 @@ class RunFinder:
                 return None
         return 0.0 if task.record.state is not record.state else min(5.0, 1.0 + 0.5 * looks)
 
-    def look_once(self, task: Task, record: Record, request: DispatchRequest) -> None:
+    def look_once(self, task: Task, record: Record, request: DispatchRequest, *, goes_on: bool = False) -> None:
         """Read a listing and write what it proves.
 
+        :param goes_on: the task looks again, and itself remembers looks that have shown nothing new: as long as fewer
+            than are needed are lost with it, nobody else has to read that they were.
         :raises GitHubError: there is no listing now.
         """
         now = self.now_of(record) - SHARED_FOR  # a listing that is shared was begun before
@@ -125,7 +128,11 @@ class RunFinder:
         alone = Look(record, listing, Others(), settle=self.settle, now=now)
         # To ask the ledger costs more than the look itself, and until something is settled the answer decides nothing.
         others = self._others(record, alone.seen) if alone.may_decide else Others()
-        self._journal.move(task, record, attribute(record, listing, others, settle=self.settle, now=now))
+        event = attribute(record, listing, others, settle=self.settle, now=now)
+        if goes_on and is_nothing_new(record, event):
+            task.record = advance(record, event)
+        else:
+            self._journal.move(task, record, event)
 
     def _others(self, record: Record, candidates: Iterable[Candidate]) -> Others:
         """What the ledger says of other keys, read after the listing: who started a run was in the ledger before."""
