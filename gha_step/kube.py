@@ -280,12 +280,14 @@ class KubeApi:
         :param most: bytes of the answer.
         :raises TooLong: it has more, or another one of its collection had a moment ago.
         """
-        collection = path.rpartition("/")[0]
+        read = partial(self._request, "GET", path, None, None, _METADATA if metadata_only else _JSON, _JSON, most)
+        if most == MAX_ANSWER:  # which holds every object that the API server keeps
+            return read()
+        collection, too_long = path.rpartition("/")[0], False
         if not self._long_ones.begin(collection):
             raise TooLong(f"{self._name} is not asked for {path} now", "an object beside it was too long", LONG_REST)
-        too_long = False
         try:
-            return self._request("GET", path, None, None, _METADATA if metadata_only else _JSON, _JSON, most)
+            return read()
         except TooLong:
             too_long = True
             raise

@@ -62,6 +62,7 @@ class _Elsewhere(KubeApi):
         self._real = real
         self._name = real._name
         self._namespaces = namespaces
+        self._long_ones = real._long_ones
 
     @property
     def timeout(self) -> float:
