@@ -147,11 +147,6 @@ class Pace:
         """What costs as much as a call has begun without a `turn`."""
         self.spend(project, self._cost)
 
-    @property
-    def several(self) -> bool:
-        """Whether more than one project is served."""
-        return self._uses.several
-
     def open(self) -> None:
         """Nobody waits any more: the process stops."""
         self._open = True

@@ -27,11 +27,16 @@ class Places:
     def __init__(self, number: int, grace: float, waiting: int) -> None:
         self._free = number
         self._at_a_time = max(number // PARTS, 1)
-        self._may_wait = waiting
+        self._most_waiting = self._may_wait = waiting
         self._grace = grace
         self._held: dict[str, OrderedDict[asyncio.Timeout, float]] = {}  # by caller; since when
         self._waiting: OrderedDict[str, deque[asyncio.Future[None]]] = OrderedDict()
         self._timer: asyncio.TimerHandle | None = None
+
+    @property
+    def waiting(self) -> int:
+        """How many wait for one."""
+        return self._most_waiting - self._may_wait
 
     @asynccontextmanager
     async def one(self, whose: str) -> AsyncIterator[None]:

@@ -207,7 +207,7 @@ def test_values_in_a_large_message_are_counted_before_they_are_made(shut: Live, 
 def test_a_small_message_of_many_values_is_read_in_turn_like_a_large_one(size: int, values: int, in_turn: bool) -> None:
     message = request(pb.ExecuteRequest, body({"inputs": {"x": "x" * size, "y": [True] * values}}))
     handler: Any = grpc.unary_unary_rpc_method_handler(print, pb.ExecuteRequest.FromString)
-    read = servers_grpc._reader(handler)(message.SerializeToString())
+    read = servers_grpc._reader(handler, lambda size: None)(message.SerializeToString())
     assert isinstance(read, servers_grpc._Unread) is in_turn
 
 

@@ -13,9 +13,10 @@ import pytest
 
 from gha_step.inbound.grpc import accepting, server
 from gha_step.inbound.grpc import messages as service
-from gha_step.inbound.grpc.accepting import OTHERS, RUNS
+from gha_step.inbound.grpc.accepting import BYTES, EXECUTE, EXECUTES, OTHERS, RUN, RUNS
 from gha_step.inbound.grpc.server import MAX_OPEN_MESSAGE, MAX_RUNS, _Places, _Reading
 from gha_step.inbound.receiving import GivenAway, Places
+from gha_step.inbound.room import SMALL
 from gha_step.pb.v1 import step_pb2 as pb
 from tests.abuse.http2 import Raw
 from tests.inbound.channels import PROOF, SERVICE, channel, live, request, stub
@@ -24,7 +25,7 @@ from tests.support.clock import LONG
 from tests.support.loops import in_a_loop
 
 HEALTH = "/grpc.health.v1.Health/Check"
-EXECUTE, KINDS = f"/{SERVICE}/Execute", f"/{SERVICE}/ListKinds"
+KINDS = f"/{SERVICE}/ListKinds"
 EXHAUSTED = grpc.StatusCode.RESOURCE_EXHAUSTED
 
 
@@ -177,22 +178,63 @@ def test_what_the_configs_of_waiting_runs_take_is_bounded(tmp_path: Path, monkey
         assert [ended("y" * 10_000) for _ in range(3)] == [grpc.StatusCode.OK] * 3
 
 
-def test_runs_are_accepted_slowly_beside_other_projects_and_what_needs_no_bearer_always(
+def test_runs_are_accepted_slowly_and_executes_at_once_unless_many_send_no_message(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(accepting, "AT_ONCE", 3)
-    crowded = False
-    pauses = accepting.Pauses(lambda: crowded)
+    withheld = False
+    pauses = accepting.Pauses(lambda: withheld)
 
     def told(method: str, now: float) -> list[float]:
         return [pauses.before(method, now) for _ in range(5)]
 
-    assert told(f"/{SERVICE}/Run", 100.0) == [0] * 5
-    crowded = True
     assert told(EXECUTE, 100.0) == [0] * 5
-    assert told(f"/{SERVICE}/Run", 100.0) == pytest.approx([0, 0, 0, 1 / RUNS, 2 / RUNS])
-    assert told(f"/{SERVICE}/Run", 200.0) == pytest.approx([0, 0, 0, 1 / RUNS, 2 / RUNS])
+    withheld = True
+    assert told(EXECUTE, 100.0) == pytest.approx([0, 0, 0, 1 / EXECUTES, 2 / EXECUTES])
+    for now in (100.0, 200.0):
+        assert told(RUN, now) == pytest.approx([0, 0, 0, 1 / RUNS, 2 / RUNS])
     assert told(HEALTH, 100.0)[-1] + 1 / OTHERS == pytest.approx(pauses.before("", 100.0))
+
+
+@pytest.mark.parametrize(("size", "counts"), [(0, 1), (BYTES // 2, 1.5), (4 << 20, 1 + SMALL / BYTES)])
+def test_a_run_with_a_large_message_counts_as_more_and_no_other_call(size: int, counts: float) -> None:
+    pauses = accepting.Pauses(lambda: True)
+    for method, more in ((RUN, counts), (EXECUTE, 0)):
+        for _ in range(accepting.AT_ONCE):
+            pauses.before(method, 100.0)
+        before = pauses.before(method, 100.0)
+        pauses.received(method, size)
+        each = pauses.before(method, 100.0) - before
+        assert each == pytest.approx((1 + more) / (RUNS if method == RUN else EXECUTES))
+
+
+@in_a_loop
+async def test_many_calls_that_wait_for_their_message_delay_those_that_come(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(accepting, "AT_ONCE", 0)
+    monkeypatch.setattr(server, "WITHHELD", 1)
+    nobody: Any = None
+    edge, free = server._Edge(None, nobody, nobody, nobody), asyncio.Event()
+    calls, paused = [], []
+    for _ in range(server.READING + 2):
+        calls.append(asyncio.create_task(edge._proved.only(silent(free), "a")))
+        await asyncio.sleep(0)
+        paused.append(edge.pauses.before(EXECUTE, 100.0) > 0)
+    free.set()
+    await asyncio.gather(*calls)
+    assert paused == [False] * (server.READING + 1) + [True]
+    assert edge.pauses.before(EXECUTE, 100.0) == 0
+
+
+def test_runs_with_large_messages_hold_runs_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(accepting, "AT_ONCE", 1)
+    monkeypatch.setattr(accepting, "BYTES", 10)
+    with live(tmp_path) as running, channel(running.target) as caller:
+        run: Any = caller.unary_stream(RUN)
+        begun = time.monotonic()
+        for _ in range(5):
+            with pytest.raises(grpc.RpcError, match="not a valid"):
+                list(run(b"\xff" * 200, timeout=LONG, metadata=PROOF))
+        assert time.monotonic() - begun > 0.25  # the first two, and three of a tenth
 
 
 def test_the_server_of_grpcio_accepts_calls_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

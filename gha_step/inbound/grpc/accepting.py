@@ -1,8 +1,9 @@
 """How fast calls are accepted that may be many at once: each costs this one process a millisecond of its loop.
 
 grpcio accepts whatever comes, and has no limit of its own. What is not accepted yet waits in its core, where it costs
-little, and where calls that are taken back vanish. There is no public way to say so: its `AioServer` asks for the next
-call of each method by a method that is another one here (as of 1.85.1; `tests/inbound/test_grpc_bounds.py` tells).
+little; calls that are taken back meanwhile are accepted all the same, in their turn. There is no public way to say so:
+its `AioServer` asks for the next call of each method by a method that is another one here (as of 1.85.1;
+`tests/inbound/test_grpc_bounds.py` tells).
 """
 
 import asyncio
@@ -13,11 +14,15 @@ import grpc
 from grpc._cython import cygrpc  # type: ignore[attr-defined]
 
 from gha_step.inbound.grpc.messages import SERVICE
+from gha_step.inbound.room import SMALL
 from gha_step.telemetry import log
 
-RUNS: Final = 100  # that are accepted in a second, once more than one project is served
+RUNS: Final = 200  # that are accepted in a second; one whose message comes counts as two, …
+BYTES: Final = 1 << 13  # … and as one more for so many bytes of it
+EXECUTES: Final = 500  # calls in a second, while many do not send their message
 OTHERS: Final = 200  # calls of all other methods in a second: most of them need no bearer
-AT_ONCE: Final = 50  # of either, after a rest
+AT_ONCE: Final = 50  # of each, after a rest
+EXECUTE, RUN = f"/{SERVICE}/Execute", f"/{SERVICE}/Run"
 _ASKED: Final = "_make_request_call_future", "_request_call", "_request_registered_call"
 
 
@@ -33,26 +38,34 @@ class Turns:
         self._next = max(self._next, now - AT_ONCE * self._each) + self._each
         return max(self._next - now, 0.0)
 
+    def charge(self, calls: float) -> None:
+        """One that was accepted counts as so many more."""
+        self._next += calls * self._each
+
 
 class Pauses:
     """How long to wait before the next call of a method is accepted.
 
-    An Execute is accepted at once: others wait for its answer, and what follows is shared fairly.
+    Runs are accepted slowly, even if they are all that comes: whose they are is known only of those whose message has
+    come. An Execute is accepted at once: others wait for its answer, and what follows is shared fairly.
 
-    :param crowded: whether more than one project is served.
+    :param withheld: whether many calls do not send their message.
     """
 
-    def __init__(self, crowded: Callable[[], bool]) -> None:
-        self._crowded = crowded
-        self._runs, self._others = Turns(RUNS), Turns(OTHERS)
+    def __init__(self, withheld: Callable[[], bool]) -> None:
+        self._withheld = withheld
+        self._runs, self._executes, self._others = Turns(RUNS), Turns(EXECUTES), Turns(OTHERS)
 
     def before(self, method: str, now: float) -> float:
         """Seconds. ``method``: its path, '' for those that there are not."""
-        if method == f"/{SERVICE}/Execute":
-            return 0.0
-        if method == f"/{SERVICE}/Run":
-            return self._runs.pause(now) if self._crowded() else 0.0
-        return self._others.pause(now)
+        if method == EXECUTE:
+            return self._executes.pause(now) if self._withheld() else 0.0
+        return (self._runs if method == RUN else self._others).pause(now)
+
+    def received(self, method: str, size: int) -> None:
+        """A message of so many bytes has come."""
+        if method == RUN:
+            self._runs.charge(1 + min(size, SMALL) / BYTES)  # larger ones wait for each other anyway
 
 
 def server(

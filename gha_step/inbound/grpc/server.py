@@ -9,6 +9,7 @@ import os
 import traceback
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, asynccontextmanager, contextmanager, nullcontext, suppress
+from functools import partial
 from typing import Any, Final
 
 os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # read at import; grpc's core would write to stderr past our log
@@ -56,6 +57,7 @@ MAX_OPEN_MESSAGE: Final = 4096  # bytes, for methods that need no bearer: their 
 # Messages being received at once; each may have reached 4 MiB without being complete.
 READING: Final = 16
 READING_OPEN: Final = 8
+WITHHELD: Final = 128  # calls that wait for such a place: more come only where messages do not
 GRACE: Final = 0.05  # seconds for which one of them is not given up for another caller's
 MOST_LARGE: Final = 2 * MAX_BODY  # bytes of large messages that are being read, or wait for it
 MAX_CONNECTIONS: Final = 4096  # an idle TLS connection costs about 25 kB
@@ -149,9 +151,7 @@ class GrpcServer:
 
     async def bind(self) -> None:
         options = OPTIONS + AGED if self._aged else OPTIONS
-        execution = self._execution
-        pauses = accepting.Pauses(lambda: execution is not None and execution.pace.several)
-        server = accepting.server([self._edge], options, MAX_RPCS, pauses)
+        server = accepting.server([self._edge], options, MAX_RPCS, self._edge.pauses)
         names = [health.SERVICE_NAME, reflection.SERVICE_NAME]
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         if self._execution is not None:
@@ -206,7 +206,11 @@ class _Servicer(step_pb2_grpc.StepServiceServicer):
     async def Execute(self, request: pb.ExecuteRequest, context: Context) -> pb.ExecuteResponse:  # noqa: N802
         with self._execution.counted(), self._execution.room.place("") as place:
             step = await self._read(request, place, context)
-            result = await self._execution.execute(step, worked=place.worked)
+            try:
+                result = await self._execution.execute(step, worked=place.worked)
+            except asyncio.CancelledError:  # it may not have had its turn, and has cost as much
+                self._execution.pace.opened(step.caller.project)
+                raise
             return service.fill(pb.ExecuteResponse(), result)
 
     async def Run(self, request: pb.RunRequest, context: Context) -> None:  # type: ignore[override]  # noqa: N802  it writes
@@ -329,6 +333,7 @@ class _Edge(grpc.aio.ServerInterceptor):
         self._talks = _Places(MAX_CONVERSATIONS, "calls")
         self._proved = _Reading(READING, MAX_BODY, proved=True)
         self._open = _Reading(READING_OPEN, MAX_OPEN_MESSAGE, proved=False)
+        self.pauses = accepting.Pauses(lambda: self._proved.waiting > WITHHELD)
 
     async def intercept_service(
         self, continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Any]], details: grpc.HandlerCallDetails
@@ -368,6 +373,7 @@ class _Edge(grpc.aio.ServerInterceptor):
                 "grpc", address_of(context.peer()), f"{details.method.lstrip('/')}: {malformed.message}"
             )
 
+        received = partial(self.pauses.received, details.method)
         serialize = handler.response_serializer
         if handler.stream_stream is not None:
             converse = handler.stream_stream
@@ -379,7 +385,7 @@ class _Edge(grpc.aio.ServerInterceptor):
                         async for response in converse(reading.each(requests), context):
                             yield response
 
-            return grpc.stream_stream_rpc_method_handler(streams, _reader(handler), serialize)
+            return grpc.stream_stream_rpc_method_handler(streams, _reader(handler, received), serialize)
         answer = handler.unary_unary or handler.unary_stream
         assert answer is not None
 
@@ -395,8 +401,8 @@ class _Edge(grpc.aio.ServerInterceptor):
 
         # Served as a stream of requests: grpc never answers a unary caller that sends no message.
         if handler.unary_unary is not None:
-            return grpc.stream_unary_rpc_method_handler(one, _reader(handler), serialize)
-        return grpc.stream_stream_rpc_method_handler(one, _reader(handler), serialize)
+            return grpc.stream_unary_rpc_method_handler(one, _reader(handler, received), serialize)
+        return grpc.stream_stream_rpc_method_handler(one, _reader(handler, received), serialize)
 
     def _refusing(self, refused: service.Refused) -> Handler:
         async def refuse(requests: AsyncIterator[bytes], context: Context) -> None:
@@ -434,6 +440,11 @@ class _Reading:
         self._places = Places(at_once, GRACE, MAX_RPCS)
         self._most = most
         self._proved = proved
+
+    @property
+    def waiting(self) -> int:
+        """How many calls wait for their message to be received."""
+        return self._places.waiting
 
     @property
     def within(self) -> float:
@@ -478,11 +489,12 @@ class _Reading:
         return request.read() if unread and request.light else request
 
 
-def _reader(handler: Handler) -> Callable[[bytes], Any]:
+def _reader(handler: Handler, received: Callable[[int], None]) -> Callable[[bytes], Any]:
     parse = handler.request_deserializer
     assert parse is not None
 
     def read(data: bytes) -> Any:
+        received(len(data))
         light = is_light(data, has_more_values)
         with suppress(DecodeError):
             if light:
