@@ -16,7 +16,7 @@ from typing import Final, TypeAlias
 from gha_step.runtime import cpu_of_this_thread
 
 LATE: Final = 0.005  # seconds by which this process does things later than it meant to, once there is too much to do
-BUSY: Final = 0.85  # of a processor's time: beyond it everybody waits for everybody at each step of a call …
+BUSY: Final = 1.0  # of a processor's time: beyond it everybody waits for everybody at each step of a call …
 ENOUGH: Final = 0.75  # … so whoever wants more than its part gets none of what is left beyond this
 ANYBODYS: Final = 0.25  # of a processor's time: nobody waits who uses less
 MARGIN: Final = 1.1  # of what the next uses: two that use the same must not hold each other back ever more
