@@ -342,11 +342,20 @@ class KubeApi:
 
         :param metadata_only: of each object nothing but its metadata.
         """
+        for page, _ in self.pages(path, query, metadata_only=metadata_only):
+            yield from page
+
+    def pages(
+        self, path: str, query: Mapping[str, str] | None = None, *, metadata_only: bool = False
+    ) -> Iterator[tuple[list[JsonObject], int]]:
+        """As `items`, but the pages, and how many bytes each had."""
         limit, most, position = FIRST_PAGE, PAGE, dict[str, str]()
+        heard = list[int]()
         while True:
             asked = {"limit": str(limit), **(query or {}), **position}
+            accept = _METADATA_OF_ALL if metadata_only else _JSON
             try:
-                page = self._request("GET", path, asked, None, _METADATA_OF_ALL if metadata_only else _JSON)
+                page = self._request("GET", path, asked, None, accept, _JSON, MAX_ANSWER, heard)
             except TooLong:
                 if limit == 1:
                     raise
@@ -357,7 +366,7 @@ class KubeApi:
                 found = found or []  # which it writes as null
             if not isinstance(found, list) or not isinstance(metadata, dict):
                 raise KubeUnavailable(f"{self._name} answered GET {path} with something other than a list")
-            yield from found
+            yield found, heard.pop()
             if not metadata.get("continue"):
                 return
             if position.get("continue") == str(metadata["continue"]):
@@ -373,7 +382,9 @@ class KubeApi:
         accept: str = _JSON,
         content: str = _JSON,
         most: int = MAX_ANSWER,
+        heard: list[int] | None = None,
     ) -> JsonObject:
+        """:param heard: gets the number of the answer's bytes."""
         if not _PATH.fullmatch(path):
             raise ValueError("not a path of the Kubernetes API")
         url = f"{self._host}{path}?{urlencode(query)}" if query else f"{self._host}{path}"
@@ -393,6 +404,8 @@ class KubeApi:
                 status, retry_after, text = self._exchange(method, path, url, headers, sent, read)
             room.read()
             answer = _parsed(text)
+        if heard is not None:
+            heard.append(len(text))
         if 200 <= status < 300 and isinstance(answer, dict):
             self._denials.end((method, path))
             return answer
@@ -511,7 +524,7 @@ class KubeApi:
             if len(text) > most:
                 raise _Long(f"an answer of more than {most} bytes")
             if len(text) > SMALL and not room.grow(most, deadline - self._clock.monotonic()):
-                raise OSError("its answer is large, and there is no memory for it now")
+                raise _Long("its answer is large, and there is no memory for it now")
 
 
 class _Long(OSError):

@@ -162,6 +162,12 @@ BOUNDS: Final = (  # what, the module below gha_step, its constant, and the unit
     ("a request to the API server", "kube", "TIMEOUT", "s"),
     ("connections to the API server; one namespace gets three quarters", "kube", "CONNECTIONS", ""),
     ("… for one namespace while requests are made for others", "kube", "BESIDE_OTHERS", ""),
+    (
+        "records of one namespace that a decision, a count or a round reads",
+        "ledger.kubernetes",
+        "MOST_OF_NAMESPACE",
+        "B",
+    ),
     ("a reason in a record", "ledger.bounds", "REASON", "B"),
     ("servers with metrics of their own; the rest are `other`", "telemetry", "MOST_HOSTS", ""),
     ("entries of each cache", "contract.memory", "MOST", ""),
@@ -288,6 +294,7 @@ TESTED: Final = {  # by the test that shows it: the bounds
         "credentials.kubernetes.MOST_LABELLED",
         "credentials.kubernetes.MOST_LISTED",
     ),
+    "ledger/test_much_of_one_namespace.py": ("ledger.kubernetes.MOST_OF_NAMESPACE",),
     "test_kube.py": (
         "kube.MAX_ANSWER",
         "kube.TIMEOUT",

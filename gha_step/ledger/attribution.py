@@ -58,6 +58,9 @@ class Others(NamedTuple):
     name_is_unique: bool = True  # every other dispatch of the promotion that was sent is accepted or rejected
 
 
+UNREAD: Final = Others(unidentified=True, name_is_unique=False)  # nobody knows: a marker alone proves a run then
+
+
 def concerns(record: Record, other: Record, runs: Collection[int]) -> bool:
     """Whether ``other`` is one of the records that decide about ``record``, where a listing shows ``runs``.
 

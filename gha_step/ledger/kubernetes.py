@@ -7,6 +7,7 @@ resourceVersion; every read that decides anything is a quorum read. It remembers
 
 import re
 import threading
+from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import datetime
@@ -31,6 +32,7 @@ from gha_step.kube import (
     KubeError,
     NotFound,
     NotServed,
+    TooLong,
 )
 from gha_step.kube import Conflict as KubeConflict
 from gha_step.ledger.attribution import concerns
@@ -38,7 +40,7 @@ from gha_step.ledger.cancels import cancels
 from gha_step.ledger.keys import digest
 from gha_step.ledger.lease import Lease
 from gha_step.ledger.record import FINAL, Payload, Record, State, Target, Version, asked_of, asked_text
-from gha_step.ledger.store import Conflict, RecordRefused, Standing
+from gha_step.ledger.store import Conflict, RecordRefused, Standing, TooMany
 from gha_step.shared_reads import SharedReads
 from gha_step.telemetry import log
 
@@ -91,6 +93,9 @@ _DUTIES: Final = ("report", "abort")
 _AS_IT_IS: Final = ("run", *_DUTIES)  # parts whose fields have the same names in both
 MOST_LEASE: Final = 64 << 10  # bytes; others' labels and owners of one, too, take no more
 MOST_OLDER: Final = 2_000  # records without a label that one decision reads: four pages
+MOST_OF_NAMESPACE: Final = 12 << 20  # bytes of its records that one decision, count or round reads: some 3,000
+_MOST_LEFT_OUT: Final = 50  # namespaces that have more, named in one selector
+_SMALL: Final = 16 << 10  # bytes of an object; larger ones are weighed
 MOST_RELABELLED: Final = 20  # in one count: each is a write
 _RUNS_AT_ONCE: Final = 300  # in one selector: some proxies take addresses of 8 KiB
 _NAMESPACE: Final = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
@@ -181,15 +186,22 @@ class KubernetesStore:
         """The records with these labels, whatever they say, of all projects that may be read."""
         own = RECORDS.path(_namespace(own_project))
         found: list[Record] = []
+
+        def cut(namespace: str) -> None:
+            if namespace == own_project:
+                raise TooMany(f"the namespace {namespace} has more than {MOST_OF_NAMESPACE >> 20} MiB of records of it")
+            _warn_of(namespace)
+
         for project, path in {(own_project, own), *self._collections()}:
             with _translated(RECORDS, "list", project):
                 try:
                     for selector in selectors:
                         most = MOST_OLDER if selector.startswith("!") else None
-                        found += map(_decode, islice(self._api.items(path, {"labelSelector": selector}), most))
-                except Forbidden:
+                        for one in islice(self._within_bounds(path, {"labelSelector": selector}, cut), most):
+                            found += _of_stranger(one) if path != own else [_slim(_decode(one))]
+                except (Forbidden, TooLong):
                     if path == own:
-                        raise  # elsewhere: what this process may not read is as a stranger's
+                        raise  # elsewhere: what this process may not or cannot read is as a stranger's
         return found
 
     def read_lease(self, project: str, target: Target) -> Lease:
@@ -204,7 +216,7 @@ class KubernetesStore:
         return iter(sorted(map(_decode, self._objects()), key=lambda record: -record.created_at))
 
     def owed(self) -> Iterator[Record]:
-        for record in self._readable(log.error, {"labelSelector": f"{DUTY_LABEL}={_OPEN}"}):
+        for record in self._readable(log.error, {"labelSelector": f"{DUTY_LABEL}={_OPEN}"}, bounded=True):
             if record.owes:  # the label is for finding it: anybody may have written it
                 yield record
 
@@ -227,17 +239,18 @@ class KubernetesStore:
         """
         standing: dict[str, Standing] = dict.fromkeys(State, Standing())
         over = f"({','.join(sorted(FINAL))})"
-        for one in self._objects({"labelSelector": f"{STATE_LABEL} in {over}"}, metadata_only=True):
+        for one in self._objects({"labelSelector": f"{STATE_LABEL} in {over}"}, metadata_only=True, bounded=True):
             _count(standing, (one["metadata"].get("labels") or {}).get(STATE_LABEL), _made(one))
-        behind: list[_Object] = []
-        for one in self._objects({"labelSelector": f"{STATE_LABEL} notin {over}"}):
+        behind: list[tuple[str, str]] = []
+        for one in self._objects({"labelSelector": f"{STATE_LABEL} notin {over}"}, bounded=True):
             state, made = (one.get("progress") or {}).get("state"), (one.get("step") or {}).get("createdAt")
             _count(standing, state, made or _made(one))
             if state in FINAL and len(behind) < MOST_RELABELLED:
-                behind.append(one)
-        for one in behind:
+                behind.append((str(one["step"]["keyParts"][0]), str(one["metadata"]["name"])))
+        for project, key in behind:
             with suppress(LedgerError, LedgerUnavailable, Conflict):  # then the next count does it
-                self.write(_decode(one))
+                if (record := self.read(project, key)) is not None:
+                    self.write(record)
         return standing
 
     def readable(self, unreadable: list[str]) -> Iterator[Record]:
@@ -269,10 +282,15 @@ class KubernetesStore:
         return True
 
     def _readable(
-        self, tell: Callable[[str], None], query: Mapping[str, str] | None = None, resource: Resource = RECORDS
+        self,
+        tell: Callable[[str], None],
+        query: Mapping[str, str] | None = None,
+        resource: Resource = RECORDS,
+        *,
+        bounded: bool = False,
     ) -> Iterator[Record]:
         """The records that can be read; why others cannot is told."""
-        for found in self._objects(query, resource):
+        for found in self._objects(query, resource, bounded=bounded):
             try:
                 yield _decode(found)
             except LedgerError as error:
@@ -285,11 +303,59 @@ class KubernetesStore:
         *,
         metadata_only: bool = False,
         most: int | None = None,
+        bounded: bool = False,
     ) -> Iterator[_Object]:
-        """The objects of the projects' records, page by page; of each collection at most so many."""
+        """The objects of the projects' records, page by page.
+
+        :param most: objects of each collection.
+        :param bounded: of each namespace `MOST_OF_NAMESPACE` bytes.
+        """
         for project, path in self._collections():
             with _translated(resource, "list", project):
-                yield from map(_object, islice(self._api.items(path, query, metadata_only=metadata_only), most))
+                if bounded:
+                    found = self._within_bounds(path, query or {}, _warn_of, metadata_only=metadata_only)
+                else:
+                    found = map(_object, self._api.items(path, query, metadata_only=metadata_only))
+                try:
+                    yield from islice(found, most)
+                except TooLong:
+                    if not bounded or project is None:
+                        raise
+                    _warn_of(project)
+
+    def _within_bounds(
+        self, path: str, query: Mapping[str, str], cut: Callable[[str], None], *, metadata_only: bool = False
+    ) -> Iterator[_Object]:
+        """The objects there, but of a namespace that holds too much no more than that: others' are still found.
+
+        :param cut: hears of each such namespace, once.
+        """
+        spent: Counter[str] = Counter()
+        left_out: list[str] = []
+        last = ("", "")  # the API server lists them in this order
+        while len(left_out) <= _MOST_LEFT_OUT:
+            others = {"fieldSelector": ",".join(f"metadata.namespace!={name}" for name in left_out)}
+            for one, size in self._weighed(path, {**query, **(others if left_out else {})}, metadata_only):
+                where = (str(one["metadata"].get("namespace")), str(one["metadata"].get("name")))
+                if left_out and where <= last:
+                    continue
+                spent[where[0]] += size
+                if spent[where[0]] > MOST_OF_NAMESPACE:
+                    cut(where[0])
+                    left_out.append(where[0])
+                    break
+                last = where
+                yield one
+            else:
+                return
+            if "/namespaces/" in path:
+                return
+
+    def _weighed(self, path: str, query: Mapping[str, str], metadata_only: bool) -> Iterator[tuple[_Object, int]]:
+        for page, size in self._api.pages(path, query, metadata_only=metadata_only):
+            mean = size // max(len(page), 1)
+            for one in map(_object, page):
+                yield one, mean if mean <= _SMALL else len(compact_json(one))
 
     def _collections(self) -> Iterator[tuple[str | None, str]]:
         """Where the records of the projects are listed; ``None``: those of all."""
@@ -345,6 +411,27 @@ class KubernetesStore:
             return others
         found = self._get(resource, project, name)
         return _of_others(found["metadata"]) if found is not None and _version(found) == version else None
+
+
+def _warn_of(namespace: str) -> None:
+    log.warning("the namespace %s has more records than are read: some are left out", namespace)
+
+
+def _slim(record: Record) -> Record:
+    """What `concerns` and `others_of` ask of it: there may be thousands, and they hold what others have written."""
+    return record.model_copy(update=_NOTHING)
+
+
+_NOTHING: Final[_Object] = {"seen": (), "candidates": (), "baseline_ids": (), "reason": None, "asked": None}
+
+
+def _of_stranger(one: _Object) -> list[Record]:
+    """Of another project: what cannot be read there is as a stranger's, and no reason to wait."""
+    try:
+        return [_slim(_decode(one))]
+    except LedgerError as error:
+        log.warning("%s", error)
+        return []
 
 
 def _count(standing: dict[str, Standing], state: object, made: float) -> None:

@@ -15,6 +15,10 @@ class Conflict(StepError):
     """
 
 
+class TooMany(StepError):
+    """There are more records that might decide than one decision reads."""
+
+
 class RecordRefused(LedgerUnavailable):
     """The store does not take this content, too large for example, and has not applied it; it may take less."""
 
@@ -62,7 +66,10 @@ class Store(Protocol):
     def others(self, record: Record, runs: Collection[int]) -> list[Record]:
         """The records of other keys that concern ``record``, where a listing shows ``runs``.
 
-        See `gha_step.ledger.attribution.concerns`. Of the whole ledger, as far as this process may read it.
+        See `gha_step.ledger.attribution.concerns`, for which alone they serve: they may lack what it does not ask. Of
+        the whole ledger, as far as this process may read it.
+
+        :raises TooMany: the project has more than are read; those of others count as strangers' then.
         """
 
     def read_lease(self, project: str, target: Target) -> Lease:

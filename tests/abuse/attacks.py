@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from tests.abuse.caller import ELSEWHERE
-from tests.abuse.in_kubernetes import ATTACKER, fat_leases, slow_webhook, write_aliases
+from tests.abuse.in_kubernetes import ATTACKER, fat_leases, slow_webhook, write_aliases, write_fat_records
 from tests.abuse.site import Site
 from tests.support.calls import BEARER
 from tests.support.secrets import write_secret
@@ -182,6 +182,22 @@ def _many_aliases(site: Site) -> Iterator[None]:
 
 
 @contextmanager
+def _fat_records(site: Site) -> Iterator[None]:
+    """Counted by the metrics, and read by each look that may decide: the run's title names the promotion."""
+    assert site.cluster is not None
+    with site.hostile("named") as url:
+        site.secret(ATTACKER, url)
+        write_fat_records(site.cluster, url, 150)
+        inputs = {"promotion": "fat"}
+        body = site.attacker.body
+        with (
+            site.program("scrapes", site.address, 2),
+            _calls(site, 16, lambda number, turn: body(ATTACKER, f"m-{number}-{turn}", promotion="fat", inputs=inputs)),
+        ):
+            yield
+
+
+@contextmanager
 def _fat_leases(site: Site) -> Iterator[None]:
     assert site.cluster is not None
     with site.hostile("nameless") as url, fat_leases(site.cluster):
@@ -290,5 +306,6 @@ ATTACKS: Final = (
         kubernetes=True,
         before="339 MiB, p95 51 → 3,386 ms",
     ),
+    Attack("Kubernetes: 150 records of 900 KB made by hand", _fat_records, kubernetes=True, before="188 MiB after 6 s"),
     Attack("Kubernetes: Leases of 1 MiB that change", _fat_leases, kubernetes=True, before="268 MiB"),
 )

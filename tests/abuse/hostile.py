@@ -98,6 +98,13 @@ def nameless(path: str) -> Iterator[bytes]:
     return _whole(json.dumps({"total_count": 0, "workflow_runs": []}).encode())
 
 
+def named(path: str) -> Iterator[bytes]:
+    """A 204, and a listing of two runs that both name the promotion `fat`."""
+    if "/dispatches" in path:
+        return nameless(path)
+    return _whole(json.dumps({"total_count": 2, "workflow_runs": [_run(n, "Deploy fat") for n in range(2)]}).encode())
+
+
 def informational(path: str) -> Iterator[bytes]:
     """Nothing but 100 Continue, as fast as they are read."""
     del path
@@ -142,6 +149,7 @@ KINDS: dict[str, Callable[[str], Iterator[bytes]]] = {
         long_name,
         long_link,
         nameless,
+        named,
         informational,
         dripping,
         framed,

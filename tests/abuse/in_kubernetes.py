@@ -16,7 +16,7 @@ from typing import Any, Final
 from gha_step.kube import AlreadyExists, KubeError
 from gha_step.ledger.keys import step_key
 from gha_step.ledger.kubernetes import GATES, RECORDS, KubernetesStore
-from gha_step.ledger.record import Record, State, Target
+from gha_step.ledger.record import Candidate, Owner, Record, State, Target
 from tests.abuse.caller import ELSEWHERE
 from tests.abuse.victim import VICTIM
 from tests.ledger.clusters import LEDGER_RULES, install
@@ -80,6 +80,36 @@ def write_aliases(cluster: Cluster, url: str, count: int) -> None:
             store.write(record)
 
     with ThreadPoolExecutor(16) as workers:
+        for _ in workers.map(write, range(count)):
+            pass
+
+
+def write_fat_records(cluster: Cluster, url: str, count: int) -> None:
+    """So many records of 900 KB, made by hand: sent, never ended, and their runs are looked for."""
+    store = KubernetesStore(cluster.admin, None)
+    target = Target(api_base=f"{url}/api/v3", repo="myorg/my-app", workflow="deploy.yml", ref="main")
+    runs = tuple(Candidate(id=number, url="http://x/" + "x" * 4_000) for number in range(225))
+
+    def write(number: int) -> None:
+        parts = (ATTACKER, "uid-fat", f"alias-{number}")
+        record = Record(
+            key=step_key(*parts),
+            key_parts=parts,
+            promotion="fat",
+            state=State.ACCEPTED_WITHOUT_ID,
+            target=target,
+            inputs_hash="0" * 64,
+            timeout=600,
+            created_at=time.time(),
+            sending_at=time.time(),
+            nonce="n",
+            owner=Owner(incarnation="i"),
+            seen=runs,
+        )
+        with suppress(AlreadyExists):
+            store.write(record)
+
+    with ThreadPoolExecutor(8) as workers:
         for _ in workers.map(write, range(count)):
             pass
 

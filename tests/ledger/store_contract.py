@@ -198,7 +198,7 @@ class StoreContract:
         theirs = store.write(fresh("theirs", state, promotion="test.02", answered_date=5.0, sending_at=1.0))
         store.write(fresh("lost", state, promotion="test.02", answered_date=None, sending_at=1.0))
         store.write(fresh("before", state, promotion="test.02", answered_date=5.0, sending_at=-1.0))
-        assert store.others(mine, ()) == [theirs]
+        assert [other.key for other in store.others(mine, ())] == [theirs.key]  # a store may give less of each
 
     def test_whoever_has_one_of_the_runs_is_found(self, store: Store) -> None:
         mine = store.write(fresh("mine", State.ACCEPTED, run=run("marker", 5)))

@@ -12,6 +12,7 @@ from gha_step.contract.memory import Memory
 from gha_step.github.errors import GitHubError, RateLimited, Refused, Unclear, Unreachable
 from gha_step.github.listings import Listings
 from gha_step.ledger.attribution import (
+    UNREAD,
     Look,
     Others,
     attribute,
@@ -24,6 +25,7 @@ from gha_step.ledger.attribution import (
     with_evidence,
 )
 from gha_step.ledger.record import Candidate, Owner, Record, State
+from gha_step.ledger.store import TooMany
 from gha_step.ledger.transitions import AnswerLost, Indistinguishable, NothingFound, OwnerGone, OwnersEvent, advance
 from gha_step.runtime import Clock
 from gha_step.steps.dispatch.answers import HOLD_LIMIT, Note
@@ -136,8 +138,12 @@ class RunFinder:
 
     def _others(self, record: Record, candidates: Iterable[Candidate]) -> Others:
         """What the ledger says of other keys, read after the listing: who started a run was in the ledger before."""
-        runs = {candidate.id for candidate in candidates}
-        return others_of(record, self._journal.store.others(record, runs))
+        try:
+            there = self._journal.store.others(record, {candidate.id for candidate in candidates})
+        except TooMany as error:
+            log.warning("no run is attributed without its own proof: %s", error, extra=subject_of(record))
+            return UNREAD
+        return others_of(record, there)
 
     def look_back(self, task: Task, record: Record, request: DispatchRequest) -> bool:
         """Whether a run shows our marker already, of an attempt that a ledger knew which has died with its pod.
