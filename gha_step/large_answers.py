@@ -2,7 +2,8 @@
 
 An answer that fits `SMALL` costs nothing. A larger one first gets room, is then read whole, and what is in it is made
 into values while no other large one is: Python does nothing else meanwhile. Who sends answers that take long to read
-waits nine times as long before the next: it may send what it likes, and costs the others a tenth of their time at most.
+waits nine times as long before the next, and longer after a very long one: it may send what it likes, and costs the
+others a tenth of their time at most.
 
 Whose answers they are is said by a name: the project's for which they are asked, else the server's. Under one name
 there is one at a time: several that had come before the first was read would be worked on without that pause.
@@ -23,8 +24,15 @@ MOST_DIGITS: Final = 64_000  # of numbers of more than 640: to read one takes th
 _SLICE: Final = 1 << 16  # bytes
 _LONG: Final = b"0" * 640
 _DIGITS: Final = bytes(48 if 48 <= byte <= 57 else 32 for byte in range(256))
-REST: Final = 9.0  # seconds without a large answer under a name, for each of a processor's that its last one took
+REST: Final = 9.0  # seconds without a large answer under a name, for each of a processor's that its last one took …
+OFTEN: Final = 0.0015  # … and more after one that took longer than nine times this: all wait for it, so fewer must
+LONGEST_REST: Final = 5.0  # seconds
 _TICK: Final = 0.05  # seconds
+
+
+def rest_after(took: float) -> float:
+    """Seconds. No thread runs while values are made: beside such answers without a pause few calls then meet one."""
+    return min(max(REST, took / OFTEN) * took, LONGEST_REST)
 
 
 def is_too_much(body: bytes) -> bool:
@@ -98,7 +106,7 @@ class LargeAnswers:
         self._alone.release()
         if name:
             with self._lock:
-                self._rests_until[name] = self._clock.monotonic() + REST * took
+                self._rests_until[name] = self._clock.monotonic() + rest_after(took)
 
 
 class Place:

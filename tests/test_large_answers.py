@@ -16,11 +16,11 @@ from gha_step.large_answers import (
     MOST_DIGITS,
     MOST_ESCAPES,
     MOST_MARKS,
-    REST,
     ROOM,
     LargeAnswers,
     Place,
     is_too_much,
+    rest_after,
 )
 from gha_step.runtime import SystemClock, ThreadWorkers
 from tests.github.answers import asking, client_over
@@ -116,8 +116,13 @@ def test_a_server_whose_answer_took_a_processor_long_rests_and_others_do_not() -
     grown(answers, "b", 1)
     with pytest.raises(_NoRoom):
         grown(answers, "a", 1)
-    clock.sleep(2.0 * REST + 0.1)
+    clock.sleep(rest_after(2.0))
     grown(answers, "a", 1)
+
+
+@pytest.mark.parametrize(("took", "rests"), [(0.002, 0.018), (0.012, 0.108), (0.015, 0.15), (0.054, 1.944), (0.3, 5.0)])
+def test_the_longer_an_answer_takes_the_fewer_calls_meet_one(took: float, rests: float) -> None:
+    assert rest_after(took) == pytest.approx(rests)
 
 
 def test_a_project_has_one_share_however_many_servers_it_names() -> None:

@@ -260,6 +260,7 @@ ATTACKS: Final = (
         _requests(_call(MANY_VALUES), 16, source="127.0.0.1"),
         before="p95 10 ×",
     ),
+    Attack("time: numbers of many digits", _looks("numbers", **WAIT)),
     Attack("time: titles of escapes", _looks("escapes")),
     Attack("time: endless 1xx", _looks("informational", **WAIT), before="94 % of the CPU"),
     Attack("time: endless 1xx to dispatches", _looks("informational")),
@@ -276,7 +277,6 @@ ATTACKS: Final = (
     Attack("connections: Runs cancelled at once", _runs("cancelled_runs", **WAIT)),
     Attack("connections: rapid reset", _program("resets", "", grpc=True)),
     Attack("connections: refused gRPC calls", _program("refused", grpc=True)),
-    Attack("connections: gRPC, 2,000 idle connections", _program("idle", 2000, grpc=True)),
     Attack(
         "connections: 252 guesses a second", _guesses, {"GHA_STEP_PROJECT_API": "on"}, before="99 % of calls refused"
     ),

@@ -48,6 +48,12 @@ def arrays_within_bounds(path: str) -> Iterator[bytes]:
     return _whole(b"[" + b"[]," * (most // 3 - 2) + b"[]]")
 
 
+def numbers(path: str) -> Iterator[bytes]:
+    """As many numbers with many digits as an answer may have."""
+    del path
+    return _whole(b"[" + b",".join([b"1.234567890123456789e-300"] * 40_000) + b"]")
+
+
 def escapes(path: str) -> Iterator[bytes]:
     """A listing whose titles are nothing but escapes."""
     title = "\\\\u005c" * 60_000
@@ -144,6 +150,7 @@ KINDS: dict[str, Callable[[str], Iterator[bytes]]] = {
         arrays,
         jobs,
         arrays_within_bounds,
+        numbers,
         escapes,
         listings,
         long_name,
