@@ -91,13 +91,17 @@ class Shares:
 
     def take(self, share: str, places: int = 1) -> bool:
         """So many, if they are there for this share; '' may have any."""
-        quarter = self._places // 4
-        mine, free = self._taken.get(share, 0) + places, self._free - places
-        if free < 0 or (share and mine > max(quarter, 1) and free < quarter):
+        if not self.may(share, places):
             return False
-        self._free = free
-        self._taken[share] = mine
+        self._free -= places
+        self._taken[share] = self.held(share) + places
         return True
+
+    def may(self, share: str, places: int = 1) -> bool:
+        """Whether they are there."""
+        quarter = self._places // 4
+        mine, free = self.held(share) + places, self._free - places
+        return free >= 0 and not (share and mine > max(quarter, 1) and free < quarter)
 
     def held(self, share: str) -> int:
         """How many it has."""

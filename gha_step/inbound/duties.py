@@ -110,7 +110,12 @@ class Duties:
         self._clock = clock
         self._workers = workers(AT_ONCE + 8, "duty")
         self._rounds: Rounds[str] = Rounds(
-            self._turn, clock=clock, workers=self._workers, at_once=AT_ONCE, what="duties"
+            self._turn,
+            clock=clock,
+            workers=self._workers,
+            at_once=AT_ONCE,
+            what="duties",
+            share=lambda key: self._projects.get(key, ""),
         )
         self._lock = threading.Lock()
         self._projects: dict[str, str] = {}  # of the keys that are followed

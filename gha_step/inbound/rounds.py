@@ -6,11 +6,12 @@ For work that outlives a call: current runs, open reports. It waits only through
 import heapq
 import itertools
 import threading
+from collections import OrderedDict
 from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Final, Generic, TypeVar
 
-from gha_step.runtime import Clock, Workers
+from gha_step.runtime import Clock, Shares, Workers
 from gha_step.telemetry import log
 
 IDLE: Final = 60.0  # seconds
@@ -51,26 +52,35 @@ class Bell:
 
 
 class Rounds(Generic[Name]):
-    """Turns by name, on a bounded set of threads; whose turn came first is first.
+    """Turns by name, on a bounded set of threads; of one share, whose turn came first is first.
 
     :param turn: does one turn, and gives the seconds until the next one; ``None``: there is none.
-    :param at_once: how many turns may go on at the same time.
+    :param at_once: how many turns may go on at the same time, shared as `Shares` has it.
+    :param share: on whose behalf a turn is: whoever has many that take long keeps nobody else waiting.
     """
 
     def __init__(
-        self, turn: Callable[[Name], float | None], *, clock: Clock, workers: Workers, at_once: int, what: str
+        self,
+        turn: Callable[[Name], float | None],
+        *,
+        clock: Clock,
+        workers: Workers,
+        at_once: int,
+        what: str,
+        share: Callable[[Name], str] = lambda name: "",
     ) -> None:
         self._turn = turn
         self._clock = clock
         self._workers = workers
-        self._at_once = at_once
+        self._shares = Shares(at_once)
+        self._share = share
         self._what = what
         self._bell = Bell(workers)
         self._lock = threading.Lock()
         self._due: dict[Name, float] = {}  # monotonic
-        self._heap: list[tuple[float, int, Name]] = []
+        self._heaps: OrderedDict[str, list[tuple[float, int, Name]]] = OrderedDict()  # who waited longest first
         self._numbers = itertools.count()
-        self._at_work: set[Name] = set()
+        self._at_work: dict[Name, str] = {}
         self._stopped = False
 
     def soon(self, name: Name, seconds: float = 0.0) -> None:
@@ -106,22 +116,35 @@ class Rounds(Generic[Name]):
     def _ready(self) -> list[Name]:
         now, ready = self._clock.monotonic(), []
         with self._lock:
-            while self._heap and self._heap[0][0] <= now and len(self._at_work) < self._at_once:
-                due, _, name = heapq.heappop(self._heap)
-                if self._due.get(name) == due:  # else it was asked for earlier, or forgotten
-                    del self._due[name]
-                    self._at_work.add(name)
-                    ready.append(name)
+            while (name := self._next(now)) is not None:
+                ready.append(name)
         return ready
 
+    def _next(self, now: float) -> Name | None:
+        """The next one whose turn has come and may begin, of each share in turn."""
+        for share, heap in list(self._heaps.items()):
+            while heap and self._due.get(heap[0][2]) != heap[0][0]:  # it was asked for earlier, or forgotten
+                heapq.heappop(heap)
+            if not heap:
+                del self._heaps[share]
+            elif heap[0][0] <= now and self._shares.take(share):
+                name = heapq.heappop(heap)[2]
+                del self._due[name]
+                self._at_work[name] = share
+                self._heaps.move_to_end(share)
+                return name
+        return None
+
     def _line_up(self, name: Name) -> None:
-        heapq.heappush(self._heap, (self._due[name], next(self._numbers), name))
+        heap = self._heaps.setdefault(self._share(name), [])
+        heapq.heappush(heap, (self._due[name], next(self._numbers), name))
 
     def _pause(self) -> float:
         with self._lock:
-            if not self._heap or len(self._at_work) >= self._at_once:
-                return IDLE
-            return min(max(0.01, self._heap[0][0] - self._clock.monotonic()), IDLE)
+            due = min(
+                (heap[0][0] for share, heap in self._heaps.items() if heap and self._shares.may(share)), default=None
+            )
+        return IDLE if due is None else min(max(0.01, due - self._clock.monotonic()), IDLE)
 
     def _one(self, name: Name) -> None:
         pause: float | None = AFTER_FAILURE
@@ -132,7 +155,7 @@ class Rounds(Generic[Name]):
         finally:
             due = None if pause is None else self._clock.monotonic() + pause
             with self._lock:
-                self._at_work.discard(name)
+                self._shares.give(self._at_work.pop(name))
                 if due is not None:
                     self._due[name] = min(due, self._due.get(name, due))
                 if name in self._due:

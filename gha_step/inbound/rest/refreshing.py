@@ -76,7 +76,12 @@ class Refreshing:
         self._said: Memory[str, float] = Memory()
         self._workers = workers(AT_ONCE + 1, "refresh")
         self._rounds: Rounds[int | _Waiting] = Rounds(
-            self._turn, clock=clock, workers=self._workers, at_once=AT_ONCE, what="refreshing Promotions"
+            self._turn,
+            clock=clock,
+            workers=self._workers,
+            at_once=AT_ONCE,
+            what="refreshing Promotions",
+            share=lambda name: name.project if isinstance(name, _Waiting) else "",
         )
 
     def start(self) -> None:
