@@ -70,6 +70,7 @@ BOUNDS: Final = (  # what, the module below gha_step, its constant, and the unit
     ("keys of a config, or of a mapping in it", "contract.values", "MAX_KEYS", ""),
     ("problems listed for one config", "contract.values", "MAX_PROBLEMS", ""),
     ("HTTP connections without a valid bearer", "inbound.connections", "UNPROVED", ""),
+    ("… with one; beyond that the one without a call for longest is closed", "inbound.connections", "PROVED", ""),
     ("time from connecting to the end of a request's head", "inbound.connections", "HEAD_WITHIN", "s"),
     ("a request's head, a chunk's extensions, or the trailers", "inbound.connections", "LONGEST_HEAD", "B"),
     ("header fields of a request", "inbound.connections", "MOST_FIELDS", ""),
@@ -225,6 +226,7 @@ TESTED: Final = {  # by the test that shows it: the bounds
     ),
     "inbound/test_connections.py": (
         "inbound.connections.UNPROVED",
+        "inbound.connections.PROVED",
         "inbound.connections.AHEAD",
         "inbound.connections.HELD",
         "inbound.room.RECEIVED",

@@ -1,7 +1,8 @@
 """Connections of callers that have proved nothing yet: how many there may be, and how long an HTTP head may take.
 
 Who has shown a valid bearer on a connection no longer counts here: one controller is one address for all projects. Of
-the others, the oldest of the address that has most of them is closed for the newest.
+the others, the oldest of the address that has most of them is closed for the newest; of those with a bearer, which have
+a limit of their own, the one whose last call is the oldest.
 """
 
 import asyncio
@@ -50,7 +51,8 @@ HELD: Final = 256  # connections at once that sent further ahead: they are ended
 HELD_FOR: Final = 1.0  # … after so many seconds, because whoever is ended at once comes again at once
 WIDE_READ: Final = 1 << 16  # bytes at once of a body for which there is room
 AHEAD: Final = 4  # requests that a connection may send before the one before them is answered
-UNPROVED: Final = 4096  # connections at once
+UNPROVED: Final = 4096  # connections at once …
+PROVED: Final = 4096  # … and after a valid bearer: each costs nine KiB
 TOLD_EACH: Final = 1.0  # seconds
 _PROVE: Final = "gha_step.prove"
 _REQUEST: Final = re.compile(rb"([!#-'*+.^-`|~\w-]+ [^\s]{1,200})[^\s]* HTTP/1\.[01]\r\n")  # by any method
@@ -75,11 +77,13 @@ class ConnectionLimit:
 
     :param most: how many, unless the process's own limit of file descriptors allows fewer.
     :param which: for the log.
+    :param part: of those file descriptors.
     """
 
-    def __init__(self, most: int = UNPROVED, which: str = "without a valid bearer") -> None:
+    def __init__(self, most: int = UNPROVED, which: str = "without a valid bearer", part: float = 0.25) -> None:
         self._most = most
         self._which = which
+        self._part = part
         self._by_peer: dict[str, OrderedDict[Line, None]] = {}
         self._count = 0
         self._told = float("-inf")
@@ -89,12 +93,18 @@ class ConnectionLimit:
         """One more; another one may have to go."""
         self._by_peer.setdefault(peer, OrderedDict())[line] = None
         self._count += 1
-        if self._count > min(self._most, _allowed()):
+        if self._count > min(self._most, _allowed(self._part)):
             crowd = max(self._by_peer, key=lambda one: len(self._by_peer[one]))
             oldest = next(iter(self._by_peer[crowd]))
             self.leave(oldest, crowd)
             oldest.abort()
             self._tell(crowd)
+
+    def renew(self, line: Line, peer: str) -> None:
+        """It is the newest now, if it is still counted."""
+        of_peer = self._by_peer.get(peer, OrderedDict())
+        if line in of_peer:
+            of_peer.move_to_end(line)
 
     def leave(self, line: Line, peer: str) -> None:
         """It is gone, or has proved something."""
@@ -120,6 +130,7 @@ class HttpConnections:
     def __init__(self) -> None:
         self.calls = UnprovedCalls("HTTP", ANSWERED_AT_ONCE)
         self.unproved = ConnectionLimit()
+        self.proved = ConnectionLimit(PROVED, "with a valid bearer", 0.5)
         self.unread = ConnectionLimit(UNREAD, "whose answers are not read")
         self.dropping = Dropping()
         self._held: deque[asyncio.Transport] = deque()
@@ -264,6 +275,9 @@ class _Protocol(HttpToolsProtocol):
             self._proved = True
             self._others.calls.proved(self._peer, counted=self._counted)
             self._others.unproved.leave(self, self._peer)
+            self._others.proved.enter(self, self._peer)
+        else:
+            self._others.proved.renew(self, self._peer)
 
     def abort(self) -> None:
         """See `Line`."""
@@ -281,7 +295,8 @@ class _Protocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_waiting()
         self._read()
-        self._others.unproved.leave(self, self._peer)
+        for limit in (self._others.unproved, self._others.proved):
+            limit.leave(self, self._peer)
         super().connection_lost(exc)
 
     def pause_writing(self) -> None:
@@ -414,6 +429,6 @@ def _nothing() -> None:
     pass
 
 
-def _allowed() -> int:
+def _allowed(part: float) -> int:
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return max(soft // 4, 16)
+    return max(int(soft * part), 16)

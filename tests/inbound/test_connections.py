@@ -95,7 +95,7 @@ def test_a_body_may_take_longer_than_a_head(url: str, monkeypatch: pytest.Monkey
 def test_beyond_the_limit_the_oldest_that_has_proved_nothing_goes_and_whoever_has_proved_something_stays(
     url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(connections, "_allowed", lambda: 3)
+    monkeypatch.setattr(connections, "_allowed", lambda _: 3)
     with ExitStack() as stack:
         good = stack.enter_context(connected(url))
         good.sendall(head(Content_Length="2") + b"{}")
@@ -107,6 +107,20 @@ def test_beyond_the_limit_the_oldest_that_has_proved_nothing_goes_and_whoever_ha
         assert closed(idle[0])
         assert closed(idle[1])
         for sock in (good, *idle[2:]):
+            assert answers(sock)
+
+
+def test_of_too_many_with_a_valid_bearer_the_one_goes_whose_last_call_is_the_oldest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connections, "PROVED", 2)
+    with live(tmp_path) as running, ExitStack() as stack:
+        first, second, third = (stack.enter_context(connected(running.url)) for _ in range(3))
+        for sock in (first, second, first, third):
+            sock.sendall(head(Content_Length="2") + b"{}")
+            assert read_reply(sock).status == 400
+        assert closed(second)
+        for sock in (first, third):
             assert answers(sock)
 
 
