@@ -292,6 +292,11 @@ class _Protocol(HttpToolsProtocol):
         self._await_head()
         self._others.unproved.enter(self, self._peer)
 
+    def shutdown(self) -> None:
+        if self._refused:  # what it still waits for would hold up the stop
+            self.transport.abort()
+        super().shutdown()
+
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_waiting()
         self._read()
