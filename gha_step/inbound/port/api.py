@@ -11,7 +11,7 @@ from urllib.parse import quote, urlencode
 
 from gha_step.github.messages import Answer, shown
 from gha_step.inbound.port.claiming import MOST_NODES
-from gha_step.inbound.port.client import MAX_LISTING, PortClient, words
+from gha_step.inbound.port.client import MAX_BODY, MAX_LISTING, PortClient, words
 from gha_step.inbound.port.errors import Lost, Refused
 from gha_step.inbound.port.kafka_login import KafkaLogin, read_login
 from gha_step.inbound.port.messages import Kind
@@ -41,31 +41,35 @@ class PortApi:
 
     def read_run(self, run_id: str) -> RunAtPort | None:
         """An action run; ``None``: Port knows none of this ID, or does not show it yet."""
-        answer = self._client.ask("get_run", "GET", _run(run_id))
-        return None if answer.status == 404 else self._read(run_at_port, answer, "get_run")
+
+        def parse(answer: Answer) -> RunAtPort | None:
+            return None if answer.status == 404 else self._read(run_at_port, answer, "get_run")
+
+        return self._client.read(parse, "get_run", "GET", _run(run_id))
 
     def read_node(self, external_id: str) -> NodeAtPort | None:
         """A node run, which can be found by its external ID only; ``None``: there is none."""
         target = f"/v1/workflows/nodes/runs?{urlencode({'external_run_id': external_id})}"
-        return self._read(node_at_port, self._client.ask("get_node", "GET", target), "get_node")
+        return self._ask(node_at_port, "get_node", "GET", target)
 
     def patch(self, kind: Kind, run_id: str, body: Mapping[str, Any]) -> Answer:
         """Change a run. Its caller looks at the status: 409 and 422 may mean that the run has ended."""
         where = _run(run_id) if kind == "run" else _node(run_id)
-        return _told(self._client.ask(f"patch_{kind}", "PATCH", where, body))
+        return self._client.read(_told, f"patch_{kind}", "PATCH", where, body)
 
     def log(self, kind: Kind, run_id: str, line: Line) -> Answer:
         """Add a line to a run's log. Statuses as for `patch`."""
         where = _run(run_id) if kind == "run" else _node(run_id)
-        return _told(self._client.ask(f"log_{kind}", "POST", f"{where}/logs", line_body(line, node=kind == "node")))
+        said = line_body(line, node=kind == "node")
+        return self._client.read(_told, f"log_{kind}", "POST", f"{where}/logs", said)
 
     def ack(self, kind: Kind, run_id: str) -> bool:
         """A claimed run comes no more; done, too, where it had been done before. ``False``: Port knows no such run."""
         if kind == "run":
-            answer = self._client.ask("ack_run", "PATCH", "/v1/actions/runs/ack", {"runId": run_id}, reserved=True)
+            body = {"runId": run_id}
+            answer = self._client.read(_told, "ack_run", "PATCH", "/v1/actions/runs/ack", body, reserved=True)
         else:
-            answer = self._of_nodes("ack_node", "PATCH", "ack", {"nodeRunIdentifier": run_id})
-        _told(answer)
+            answer = self._of_nodes(_told, "ack_node", "PATCH", "ack", {"nodeRunIdentifier": run_id})
         if answer.status not in (404, 409):
             self._fine(answer, f"ack_{kind}")
         return answer.status != 404
@@ -77,23 +81,22 @@ class PortApi:
         body: dict[str, Any] = _claim(installation, limit, visibility)
         if exclude:
             body["exclude"] = sorted(exclude)
-        answer = self._client.ask(
-            "claim_runs", "POST", "/v1/actions/runs/claim-pending", body, reserved=True, max_body=MAX_LISTING
-        )
-        return self._read(_list_of("runs"), answer, "claim_runs")
+        path = "/v1/actions/runs/claim-pending"
+        return self._ask(_list_of("runs"), "claim_runs", "POST", path, body, reserved=True, max_body=MAX_LISTING)
 
     def claim_nodes(self, installation: str, limit: int, visibility: float) -> Sequence[Any]:
         """Node runs that wait, as `messages.of_claimed_node` reads them."""
         body = _claim(installation, min(limit, MOST_NODES), visibility)
-        answer = self._of_nodes("claim_nodes", "POST", "claim-pending", body)
-        return self._read(_list_of("nodeRuns"), answer, "claim_nodes")
+
+        def parse(answer: Answer) -> Sequence[Any]:
+            return self._read(_list_of("nodeRuns"), answer, "claim_nodes")
+
+        return self._of_nodes(parse, "claim_nodes", "POST", "claim-pending", body)
 
     def active_runs(self) -> frozenset[str]:
         """The IDs of action runs that have not ended, as many as one listing holds."""
         target = f"/v1/actions/runs?{urlencode({'version': 'v2', 'active': 'true', 'limit': MOST_ACTIVE})}"
-        answer = self._client.ask("list_runs", "GET", target, max_body=MAX_LISTING)
-        runs = self._read(_list_of("runs"), answer, "list_runs")
-        return frozenset(run["id"] for run in runs if isinstance(run, dict) and isinstance(run.get("id"), str))
+        return self._ask(_ids_of_runs, "list_runs", "GET", target, max_body=MAX_LISTING)
 
     def register(self, installation: str, version: str) -> "Registration":
         """Make an installation of our own selectable in actions, unless there is one of this ID."""
@@ -115,21 +118,42 @@ class PortApi:
 
     def kafka_login(self) -> KafkaLogin:
         """How to reach the organisation's topic."""
-        answer = self._client.ask("kafka_credentials", "GET", "/v1/kafka-credentials")
-        return self._read(read_login, answer, "kafka_credentials")
+        return self._ask(read_login, "kafka_credentials", "GET", "/v1/kafka-credentials")
 
-    def _of_nodes(self, route: str, method: str, last: str, body: Mapping[str, Any]) -> Answer:
-        def ask(form: str) -> Answer:
-            answer = self._client.ask(route, method, f"{form}/{last}", body, reserved=True, max_body=MAX_LISTING)
-            if answer.status != 404:
+    def _ask(
+        self,
+        parse: Callable[[bytes], T],
+        route: str,
+        method: str,
+        target: str,
+        body: Mapping[str, Any] | None = None,
+        *,
+        reserved: bool = False,
+        max_body: int = MAX_BODY,
+    ) -> T:
+        """What ``parse`` finds in a 2xx."""
+
+        def read(answer: Answer) -> T:
+            return self._read(parse, answer, route)
+
+        return self._client.read(read, route, method, target, body, reserved=reserved, max_body=max_body)
+
+    def _of_nodes(self, parse: Callable[[Answer], T], route: str, method: str, last: str, body: Mapping[str, Any]) -> T:
+        def ask(form: str) -> Answer | T:
+            def read(answer: Answer) -> Answer | T:
+                if answer.status == 404:
+                    return answer
                 self._node_routes = form
-            return answer
+                return parse(answer)
 
-        answer = ask(self._node_routes or PLAIN)
+            path = f"{form}/{last}"
+            return self._client.read(read, route, method, path, body, reserved=True, max_body=MAX_LISTING)
+
+        found = ask(self._node_routes or PLAIN)
         grant = self._client.grant
         if self._node_routes is None and grant is not None and grant.org_id:
-            return ask(f"/v1/org/{quote(grant.org_id, safe='')}/workflows/runs")
-        return answer
+            found = ask(f"/v1/org/{quote(grant.org_id, safe='')}/workflows/runs")
+        return parse(found) if isinstance(found, Answer) else found
 
     def _fine(self, answer: Answer, route: str) -> Answer:
         if not 200 <= answer.status < 300:
@@ -193,3 +217,8 @@ def _list_of(name: str) -> Callable[[bytes], list[Any]]:
         return listed
 
     return parse
+
+
+def _ids_of_runs(body: bytes) -> frozenset[str]:
+    runs = _list_of("runs")(body)
+    return frozenset(run["id"] for run in runs if isinstance(run, dict) and isinstance(run.get("id"), str))

@@ -117,7 +117,7 @@ class Claims:
         self._well(claim.kind, now)
         if not found:
             self._count("empty")
-        new = sum([self._take(claim.kind, one, begun) for one in found])
+        new = sum([self._take(claim.kind, one, begun) for one in found[: claim.limit]])  # more comes again by itself
         self._pace = claiming.claimed(self._pace, claim, len(found), new, now, self._rules)
 
     def _ask(self, claim: Claim) -> Sequence[Any]:

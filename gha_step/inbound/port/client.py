@@ -7,7 +7,7 @@ most once: if Port refused its token, or if it is a GET and a kept connection br
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 from urllib.parse import urlsplit
 
 from gha_step.contract.json_text import compact_json
@@ -22,16 +22,19 @@ from gha_step.inbound.port.errors import Limited, LoginRefused, Lost, NotSent
 from gha_step.inbound.port.flights import Flights
 from gha_step.inbound.port.limits import wait_of
 from gha_step.inbound.port.tokens import Grant, TokenKeeper, read_grant
+from gha_step.large_answers import SMALL, LargeAnswers, Place
 from gha_step.runtime import Clock, Workers
 
 ANSWER_WITHIN: Final = 30.0  # seconds
 TOKEN_WITHIN: Final = 45.0  # seconds: to connect, and for the answer
 MAX_BODY: Final = 2 << 20  # a run with its payload; Port takes no body over 1 MiB
-MAX_LISTING: Final = 16 << 20  # claims and listings hold up to a thousand runs
+MAX_LISTING: Final = 8 << 20  # claims and listings hold up to a thousand runs
 NO_WORDS: Final = "no words"
 TOKEN: Final = "token"  # noqa: S105  the name of a route
 US_API: Final = "https://api.us.port.io"
 DEFAULT_API: Final = "https://api.port.io"
+_PORT: Final = "Port"  # under this name its large answers are read: one at a time, with a pause after each
+T = TypeVar("T")
 _RESERVED: Final = ("x-port-reserved-usage", "true")  # what Port's own integration sends with claims and acks
 
 
@@ -79,6 +82,7 @@ class PortClient:
         self._clock = clock
         self._observe = observe
         self._connections = Connections(clock)
+        self._large = LargeAnswers(clock)
         self._lock = threading.Lock()
         self._keeper = TokenKeeper()
         self._kept_for: PortCredentials | None = None
@@ -101,31 +105,51 @@ class PortClient:
         reserved: bool = False,
         max_body: int = MAX_BODY,
     ) -> Answer:
-        """Port's answer, of whatever status but 401, 408, 429 and 5xx.
+        """Port's answer, of whatever status but 401, 408, 429 and 5xx. Parameters and errors as for `read`."""
+        return self.read(lambda answer: answer, route, method, target, body, reserved=reserved, max_body=max_body)
 
+    def read(
+        self,
+        parse: Callable[[Answer], T],
+        route: str,
+        method: str,
+        target: str,
+        body: Mapping[str, Any] | None = None,
+        *,
+        reserved: bool = False,
+        max_body: int = MAX_BODY,
+    ) -> T:
+        """What ``parse`` finds in the answer that `ask` gives: of a large one, nothing else is kept.
+
+        :param parse: it asks for nothing.
         :param route: its name, for metrics and messages.
         :raises NotSent: it has not happened (`Limited`, `LoginRefused` among them).
         :raises Lost: it may have happened.
         """
-
-        def send(token: Token) -> Answer:
-            headers = [("Authorization", f"Bearer {token.reveal()}"), *([_RESERVED] if reserved else [])]
-            return self._send(route, method, target, headers, body, max_body).hiding(token)
-
         token = self._token()
-        answer = send(token)
-        if answer.status == 401:
-            token = self._token(token, f"the token is refused ({words(answer)})")
+        with self._large.place(_PORT) as place:
+
+            def send(token: Token) -> Answer:
+                headers = [("Authorization", f"Bearer {token.reveal()}"), *([_RESERVED] if reserved else [])]
+                answer = self._send(route, method, target, headers, body, max_body, place)
+                place.read()
+                return answer.hiding(token)
+
             answer = send(token)
             if answer.status == 401:
-                with self._lock:
-                    self._keeper.refused(token)
-                raise LoginRefused(f"{self._host}: the token is refused ({words(answer)})", 60.0)
-        with self._lock:
-            self._keeper.accepted(token)
-        if answer.status >= 500 or answer.status < 200 or answer.status == 408:
-            raise Lost(f"{self._host} answered {answer.status} to {route} ({words(answer)})")
-        return answer
+                refusal = f"the token is refused ({words(answer)})"
+                place.leave()
+                token = self._token(token, refusal)
+                answer = send(token)
+                if answer.status == 401:
+                    with self._lock:
+                        self._keeper.refused(token)
+                    raise LoginRefused(f"{self._host}: the token is refused ({words(answer)})", 60.0)
+            with self._lock:
+                self._keeper.accepted(token)
+            if answer.status >= 500 or answer.status < 200 or answer.status == 408:
+                raise Lost(f"{self._host} answered {answer.status} to {route} ({words(answer)})")
+            return parse(answer)
 
     def _token(self, instead_of: Token | None = None, why: str = "no token") -> Token:
         """The token that holds, or a new one: who comes meanwhile waits for it. :raises NotSent: there is none now."""
@@ -169,7 +193,7 @@ class PortClient:
     def _ask_for_token(self, credentials: PortCredentials) -> Grant:
         body = {"clientId": credentials.client_id, "clientSecret": credentials.client_secret.reveal()}
         try:
-            answer = self._send(TOKEN, "POST", "/v1/auth/access_token", [], body, MAX_BODY)
+            answer = self._send(TOKEN, "POST", "/v1/auth/access_token", [], body, SMALL)
         except Lost as error:  # what the token was wanted for was not sent
             raise NotSent(f"no token: {error}", 60.0) from None
         if answer.status != 200:
@@ -198,6 +222,7 @@ class PortClient:
         headers: list[tuple[str, str]],
         body: Mapping[str, Any] | None,
         max_body: int,
+        place: Place | None = None,
     ) -> Answer:
         self._check_hold(route)
         # Half of a surrogate pair, which a workflow's output may hold, goes as it came: as an escape.
@@ -216,7 +241,7 @@ class PortClient:
             body=content,
         )
         try:
-            answer = self._exchange(route, request, max_body)
+            answer = self._exchange(route, request, max_body, place)
         except Lost:
             self._observe(route, "lost")
             raise
@@ -237,9 +262,9 @@ class PortClient:
         if left > 0:
             raise Limited(f"rate limited by {self._host}; no requests for {left:.0f} s", left)
 
-    def _exchange(self, route: str, request: Request, max_body: int) -> Answer:
+    def _exchange(self, route: str, request: Request, max_body: int, place: Place | None) -> Answer:
         try:
-            answer = self._answer(route, request, max_body)
+            answer = self._answer(route, request, max_body, place)
         except (Unreachable, Untrusted) as error:
             raise NotSent(str(error)) from None
         except Unfit:
@@ -250,12 +275,12 @@ class PortClient:
             raise Lost(f"{self._host} did not answer {route} within {ANSWER_WITHIN:.0f} s")
         return answer
 
-    def _answer(self, route: str, request: Request, max_body: int) -> Answer | None:
+    def _answer(self, route: str, request: Request, max_body: int, place: Place | None) -> Answer | None:
         # A token that is lost is asked for again after a minute: it is not risked.
         kept = self._connections.take() if route != TOKEN else None
         if kept is not None:
             try:
-                return self._answer_over(kept, request, max_body)
+                return self._answer_over(kept, request, max_body, place)
             except TooLarge:
                 raise
             except Unclear:  # Port may have closed it before it saw the request, or have done what was asked
@@ -263,10 +288,11 @@ class PortClient:
                 if request.method != "GET":
                     raise
         fresh = Kept(self._connector.connect(self.endpoint), self._clock.boottime())
-        return self._answer_over(fresh, request, max_body)
+        return self._answer_over(fresh, request, max_body, place)
 
-    def _answer_over(self, kept: Kept, request: Request, max_body: int) -> Answer | None:
-        exchange = Exchange(kept.connection, self._clock, max_body=max_body, max_kept=max_body)
+    def _answer_over(self, kept: Kept, request: Request, max_body: int, place: Place | None) -> Answer | None:
+        grow = None if place is None else place.grow
+        exchange = Exchange(kept.connection, self._clock, max_body=max_body, max_kept=max_body, grow=grow)
         may_go_on = False
         try:
             exchange.send(request)

@@ -11,13 +11,16 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
 from gha_step.contract.json_text import parse_json
-from gha_step.github.messages import shown
+from gha_step.github.messages import LONGEST_LINK, text
 from gha_step.github.runs import FINE, ObservedJob, ObservedRun
+from gha_step.inbound.port.wire_json import MOST_VALUES
 from gha_step.steps.wait.snapshot import Outputs
 
 LONGEST_SUMMARY: Final = 64 << 10  # bytes
 LONGEST_LINE: Final = 8 << 10  # bytes of a log line
 MOST_LINKS: Final = 3  # on a node
+KEPT_LINKS: Final = 10  # of a run, and LONGEST_LINK characters of each: they are kept as long as it is followed
+KEPT_OUTPUT: Final = 64 << 10  # bytes of the answer that holds it: a larger one stays at Port as it is
 QUEUED: Final = "queued"
 IN_PROGRESS: Final = "in progress"
 WAITING: Final = "waiting in GitHub"
@@ -48,11 +51,11 @@ class RunAtPort:
 
 @dataclass(frozen=True)
 class NodeAtPort:
-    """A node run as Port shows it."""
+    """A node run as Port shows it. ``output``: ``None`` where it is too large to be kept."""
 
     status: str
     links: tuple[str, ...] = ()
-    output: Mapping[str, Any] = field(default_factory=dict)
+    output: Mapping[str, Any] | None = field(default_factory=dict)
 
     @property
     def ended(self) -> bool:
@@ -82,20 +85,20 @@ class End:
 
 def run_at_port(body: bytes) -> RunAtPort:
     """An action run in a 200. :raises ValueError: it is none."""
-    run = _object(_object(parse_json(body)).get("run"))
+    run = _object(_object(parse_json(body, most=MOST_VALUES)).get("run"))
     link = run.get("link")
     return RunAtPort(
-        status=_string(run["status"]) if "status" in run else "",
+        status=text(run.get("status")),
         links=_strings(link if isinstance(link, list) else [link]),
-        summary=_string(run.get("summary")),
-        updated_by=_string(run.get("updatedBy")),
-        ended_at=_string(run.get("endedAt")),
+        summary=text(run.get("summary")),
+        updated_by=text(run.get("updatedBy")),
+        ended_at=text(run.get("endedAt")),
     )
 
 
 def node_at_port(body: bytes) -> NodeAtPort | None:
     """The one node run of a listing by external ID; ``None``: it lists none. :raises ValueError: it is no listing."""
-    runs = _object(parse_json(body)).get("runs")
+    runs = _object(parse_json(body, most=MOST_VALUES)).get("runs")
     if not isinstance(runs, list):
         raise ValueError("no list of node runs")  # noqa: TRY004  the answer is odd, not a caller's type
     if not runs:
@@ -103,9 +106,9 @@ def node_at_port(body: bytes) -> NodeAtPort | None:
     node = _object(runs[0])
     links, output = node.get("links"), node.get("output")
     return NodeAtPort(
-        status=_string(node.get("status")),
+        status=text(node.get("status")),
         links=_strings(links if isinstance(links, list) else []),
-        output=output if isinstance(output, dict) else {},
+        output=None if len(body) > KEPT_OUTPUT else output if isinstance(output, dict) else {},
     )
 
 
@@ -113,7 +116,8 @@ def link_patch(seen: AtPort, page: str, external_id: str | None) -> dict[str, An
     """The PATCH that says which run it is; a link that the workflow has set stands. Empty: there is nothing to say."""
     said: dict[str, Any] = {} if external_id is None else {"externalRunId": external_id}
     if isinstance(seen, NodeAtPort):
-        if page not in seen.links and len(seen.links) < MOST_LINKS:
+        whole = all(len(link) < LONGEST_LINK for link in seen.links)  # else they cannot be told back as they are
+        if page not in seen.links and len(seen.links) < MOST_LINKS and whole:
             said["links"] = [*seen.links, page]
     elif not seen.links:
         said["link"] = page
@@ -172,7 +176,8 @@ def ended(
         if outputs is not None and outputs.json:
             own["outputs"] = parse_json(outputs.json)
         result = "SUCCESS" if conclusion in FINE else "CANCELLED" if conclusion == "cancelled" else "FAILED"
-        return End(line, {**_node_end(result, words), "output": {**own, **seen.output}})
+        output = {} if seen.output is None else {"output": {**own, **seen.output}}
+        return End(line, {**_node_end(result, words), **output})
     return End(line, _run_end(seen, status_of(conclusion), words, _summary(run, words, why, jobs, more_jobs)))
 
 
@@ -268,9 +273,5 @@ def _object(value: Any) -> dict[str, Any]:
     return value
 
 
-def _string(value: Any) -> str:
-    return shown(value, LONGEST_LINE) if isinstance(value, str) else ""
-
-
 def _strings(values: Sequence[Any]) -> tuple[str, ...]:
-    return tuple(value for value in values if isinstance(value, str) and value)
+    return tuple(value[:LONGEST_LINK] for value in values[:KEPT_LINKS] if isinstance(value, str) and value)

@@ -89,12 +89,15 @@ def compact(value: Any) -> str:
     return compact_json(value)
 
 
-def doubled(value: Any, path: str = "") -> Iterator[str]:
-    """Where a key occurs twice in one object, as paths."""
+def doubled(value: Any) -> Iterator[str]:
+    """Where a key occurs twice in one object, as paths, each of which is made only then: a key may be a megabyte."""
+    for places in _doubled(value):
+        yield "".join(places).lstrip(".")
+
+
+def _doubled(value: Any) -> Iterator[tuple[str, ...]]:
     if isinstance(value, JsonObject):
-        yield from (f"{path}.{key}".lstrip(".") for key in value.twice)
-        for key, inner in value.items():
-            yield from doubled(inner, f"{path}.{key}")
+        yield from ((f".{key}",) for key in value.twice)
+        yield from ((f".{key}", *rest) for key, inner in value.items() for rest in _doubled(inner))
     elif isinstance(value, list):
-        for number, inner in enumerate(value):
-            yield from doubled(inner, f"{path}[{number}]")
+        yield from ((f"[{number}]", *rest) for number, inner in enumerate(value) for rest in _doubled(inner))

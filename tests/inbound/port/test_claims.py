@@ -10,7 +10,7 @@ import pytest
 
 from gha_step.contract.secret import Token
 from gha_step.emulator import Answer as FaultAnswer
-from gha_step.emulator import Fault, Reset, Response
+from gha_step.emulator import Fault, Json, Reset, Response
 from gha_step.emulator.port import EXAMPLE_CLIENT_ID, Action, Port
 from gha_step.inbound.port import api as api_of_port
 from gha_step.inbound.port.api import PortApi
@@ -149,7 +149,7 @@ def test_a_burst_is_claimed_at_once_page_by_page(play: Callable[..., Play], port
 def test_a_page_with_much_content_is_taken_and_one_that_is_too_long_is_asked_for_in_smaller_pieces(
     play: Callable[..., Play], port: Port, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(api_of_port, "MAX_LISTING", 1 << 20)  # a sixteenth: to send so much takes long
+    monkeypatch.setattr(api_of_port, "MAX_LISTING", 1 << 20)  # an eighth: to send so much takes long
     loop = play(places=200, poll=30.0)
     for number in range(60):
         port.press(Action(f"a{number}"), {"text": "x" * 3000})
@@ -164,6 +164,14 @@ def test_a_page_with_much_content_is_taken_and_one_that_is_too_long_is_asked_for
     assert len(set(loop.ids)) == 84
     assert loop.counted["error"]
     assert not loop.claims.refused
+
+
+def test_no_more_is_taken_than_was_asked_for(play: Callable[..., Play], port: Port) -> None:
+    loop = play(places=2)
+    runs: list[Json] = [{"id": f"r_{number}", "payload": {}} for number in range(1000)]
+    port.faults.add(FaultAnswer(Response.of(200, {"ok": True, "runs": runs})), "claim")
+    loop.claims.turn()
+    assert loop.ids == ["r_0", "r_1"]
 
 
 def test_with_no_place_free_nothing_is_asked_and_nothing_turns_busily(

@@ -16,6 +16,7 @@ from gha_step.inbound.port.errors import Limited, LoginRefused, Lost, NotSent, R
 from gha_step.inbound.port.messages import PortRun, of_claimed_node, of_claimed_run
 from gha_step.inbound.port.reports import Line, NodeAtPort, node_at_port
 from gha_step.inbound.port.wire_json import MOST_VALUES
+from gha_step.large_answers import SMALL
 from gha_step.runtime import ThreadWorkers
 from tests.support.clock import VirtualClock, eventually
 
@@ -273,6 +274,17 @@ def test_odd_answers_count_as_lost(api: PortApi, port: Port, body: bytes) -> Non
         api.read_run("r_1")
 
 
+def test_large_answers_are_read_one_at_a_time(client: PortClient, api: PortApi, port: Port) -> None:
+    large = Response.of(200, {"run": {"status": "IN_PROGRESS", "summary": "x" * SMALL}})
+    port.faults.add(FaultAnswer(large), "get-run", times=None)
+    with client._large.place("Port") as another:
+        assert another.grow(1, 0.0)
+        with pytest.raises(Lost, match="no memory for it now"):
+            api.read_run("r_1")
+        assert api.active_runs() == frozenset()  # a small one needs no room
+    assert api.read_run("r_1") is not None
+
+
 @pytest.mark.parametrize("body", [b"<html>Sign in</html>", b"[]", b'{"ok":false,"error":"x"}'])
 def test_a_success_that_is_not_ports_is_no_success(api: PortApi, port: Port, body: bytes) -> None:
     run = port.press("deploy")
@@ -292,6 +304,7 @@ def test_half_of_a_surrogate_pair_is_told_as_port_gave_it(api: PortApi, port: Po
     node = port.start_node(Action("deploy"))
     said = node_at_port(b'{"runs":[{"status":"IN_PROGRESS","output":{"x":"\\ud83d","\\udc00":"e\\u0301"}}]}')
     assert said is not None
+    assert said.output is not None
     api.patch("node", node.id, {"output": dict(said.output)})
     assert node.output == said.output
 

@@ -19,7 +19,7 @@ from gha_step.inbound.port.messages import (
     of_claimed_run,
     of_message,
 )
-from gha_step.inbound.port.wire_json import MOST_VALUES, Number, compact, doubled, read_json
+from gha_step.inbound.port.wire_json import MOST_VALUES, JsonObject, Number, compact, doubled, read_json
 from tests.support.rows import each_row
 
 
@@ -270,6 +270,16 @@ JSON = st.recursive(
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
     max_leaves=20,
 )
+
+
+def test_no_path_is_made_where_nothing_is_twice() -> None:
+    class Key(str):
+        """Of a megabyte, say, which would be copied for each of the values below it."""
+
+        def __format__(self, _: str) -> str:
+            raise AssertionError("a path is made")
+
+    assert list(doubled(JsonObject({Key("a"): [JsonObject({"b": 1, "c": [2]})]}))) == []
 
 
 @given(JSON)

@@ -7,8 +7,11 @@ import pytest
 from gha_step.emulator.port import Action, Port, example
 from gha_step.emulator.port.api import apply_node_patch, apply_patch
 from gha_step.emulator.port.bodies import action_run, node_run
+from gha_step.github.messages import LONGEST_LINK
 from gha_step.github.runs import ObservedJob, ObservedRun
 from gha_step.inbound.port.reports import (
+    KEPT_LINKS,
+    KEPT_OUTPUT,
     LONGEST_LINE,
     LONGEST_SUMMARY,
     NodeAtPort,
@@ -26,6 +29,7 @@ from gha_step.inbound.port.reports import (
     unknown,
     unknown_end,
 )
+from gha_step.inbound.port.wire_json import MOST_VALUES
 from gha_step.steps.wait.snapshot import Outputs
 
 PAGE = "https://github.com/myorg/my-app/actions/runs/17"
@@ -164,6 +168,7 @@ def test_a_node_tells_the_outputs_of_its_workflow(
         (("a", "b"), ["a", "b", PAGE]),
         (("a", "b", "c"), None),
         ((PAGE,), None),
+        (("x" * LONGEST_LINK,), None),  # cut off: told back, it would no longer be the workflow's
     ],
 )
 def test_a_node_has_at_most_three_links(links: tuple[str, ...], expected: list[str] | None) -> None:
@@ -203,6 +208,7 @@ def test_labels(status: str, label: str) -> None:
 
 def test_a_waiting_run_names_its_environments() -> None:
     assert "environment production, staging" in progress(run(None, "waiting"), ["production", "staging"]).message
+    assert len(progress(run(None, "waiting"), ["e" * 200] * 256).message.encode()) <= LONGEST_LINE
 
 
 def test_unknown_never_says_that_it_failed() -> None:
@@ -245,6 +251,20 @@ def test_a_node_is_read_from_a_listing() -> None:
     listing = json.dumps({"ok": True, "runs": [node_run(node)]}).encode()
     assert node_at_port(listing) == NodeAtPort("IN_PROGRESS", ("a",), {"image": "a"})
     assert node_at_port(b'{"runs":[]}') is None
+
+
+def test_of_what_port_shows_no_more_is_kept_than_is_needed() -> None:
+    links = ["x" * 3 * LONGEST_LINK] * 50
+    many = {"link": links, "status": "x" * 9_000, "summary": "s" * 9_000}
+    seen = run_at_port(json.dumps({"run": many}).encode())
+    assert [len(link) for link in seen.links] == [LONGEST_LINK] * KEPT_LINKS
+    assert (len(seen.status), len(seen.summary)) == (200, 200)
+    output = "x" * KEPT_OUTPUT
+    node = node_at_port(json.dumps({"runs": [{"status": "IN_PROGRESS", "output": {"mine": output}}]}).encode())
+    assert node is not None
+    assert "output" not in ended(node, run("success"), (), wanted=True).patch  # so that the workflow's own stays
+    with pytest.raises(ValueError, match="values"):
+        run_at_port(b'{"run": {"link": [' + b"[]," * MOST_VALUES + b"1]}}")
 
 
 @pytest.mark.parametrize("body", [b"", b"[]", b"{}", b'{"run":7}', b'{"runs":7}', b'{"runs":[7]}'])
