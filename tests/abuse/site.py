@@ -36,7 +36,7 @@ class Site:
         self.authority = authority  # of the gRPC server, where steps are then executed
         self.cluster = cluster  # where Secrets and records are
         self.address = urlsplit(server.url).netloc
-        self.attacker = Caller(self.address, server.grpc_target, authority, "p")
+        self.attacker = Caller(self.address, server.grpc_target, authority, f"p{server.process.pid}-")  # no step twice
         self.refusals: Counter[str] = Counter()
         self.victim: subprocess.Popen[str]
 
