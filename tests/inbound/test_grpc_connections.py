@@ -70,7 +70,7 @@ def way(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Monk
 async def test_the_oldest_of_the_address_that_has_most_goes_and_whoever_has_shown_the_bearer_stays(
     way: Way, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(of_http, "_allowed", lambda: 4)
+    monkeypatch.setattr(of_http, "_allowed", lambda _: 4)
     proved = await way.connect()
     await proved.whole(KINDS, BEARER)
     with ExitStack() as stack:
@@ -131,7 +131,7 @@ def test_a_peer_as_grpc_names_it_has_the_address_that_http_tells() -> None:
 
 @in_a_loop
 async def test_connections_to_other_ports_are_none_of_its(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(of_http, "_allowed", lambda: 0)
+    monkeypatch.setattr(of_http, "_allowed", lambda _: 0)
 
     def look(port: int) -> None:
         watching = Connections()
