@@ -171,14 +171,21 @@ def _slow_webhook(site: Site) -> Iterator[None]:
 
 @contextmanager
 def _many_aliases(site: Site) -> Iterator[None]:
+    """Read by each look that may decide: the run's title names the promotion."""
     assert site.cluster is not None
-    with site.hostile("nameless") as url:
+    with site.hostile("named") as url:
         site.secret(ATTACKER, url)
         write_aliases(site.cluster, url, 3_000)
-        with _calls(
-            site, 32, lambda number, turn: site.attacker.body(ATTACKER, f"mine-{number}-{turn}", promotion="crowded")
-        ):
+        with _named(site, "crowded", 32):
             yield
+
+
+def _named(site: Site, promotion: str, threads: int) -> AbstractContextManager[None]:
+    def body(number: int, turn: int) -> dict[str, Any]:
+        inputs = {"promotion": promotion}
+        return site.attacker.body(ATTACKER, f"mine-{number}-{turn}", promotion=promotion, inputs=inputs)
+
+    return _calls(site, threads, body)
 
 
 @contextmanager
@@ -188,12 +195,7 @@ def _fat_records(site: Site) -> Iterator[None]:
     with site.hostile("named") as url:
         site.secret(ATTACKER, url)
         write_fat_records(site.cluster, url, 150)
-        inputs = {"promotion": "fat"}
-        body = site.attacker.body
-        with (
-            site.program("scrapes", site.address, 2),
-            _calls(site, 16, lambda number, turn: body(ATTACKER, f"m-{number}-{turn}", promotion="fat", inputs=inputs)),
-        ):
+        with site.program("scrapes", site.address, 2), _named(site, "fat", 16):
             yield
 
 

@@ -105,10 +105,11 @@ def nameless(path: str) -> Iterator[bytes]:
 
 
 def named(path: str) -> Iterator[bytes]:
-    """A 204, and a listing of two runs that both name the promotion `fat`."""
+    """A 204, and a listing of two runs that both name the promotions `fat` and `crowded`."""
     if "/dispatches" in path:
         return nameless(path)
-    return _whole(json.dumps({"total_count": 2, "workflow_runs": [_run(n, "Deploy fat") for n in range(2)]}).encode())
+    runs = [_run(number, "Deploy fat crowded") for number in range(2)]
+    return _whole(json.dumps({"total_count": 2, "workflow_runs": runs}).encode())
 
 
 def informational(path: str) -> Iterator[bytes]:
