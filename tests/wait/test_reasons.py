@@ -1,5 +1,6 @@
 """Why a run failed or was cancelled, and whom a pending one waits for: told where GitHub tells it, asked for once."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -90,7 +91,7 @@ def test_a_token_that_may_not_read_checks_is_asked_once_an_hour(here: Follower) 
         run.finish("failure", [failed(QUOTA)])
         result = here.call(runID=run.id, **FAILS)
         assert "job 'deploy' ended with failure in its step 'Test'" in words(result)
-        assert "403" not in words(result)
+        assert not re.search(r"\b403\b", words(result))  # a port may have these digits
         assert here.github.count("list-annotations") == asked
         here.clock.sleep(pause)
 
