@@ -56,9 +56,7 @@ TRIES: Final = 3  # … if it came at least this often
 ASK_AGAIN: Final = 5.0  # seconds between two tries
 _FORGOTTEN_AFTER: Final = 600.0  # seconds without a request, after which earlier denials no longer count
 CONNECTIONS: Final = 64  # at once; further requests wait, which costs less than another handshake
-BESIDE_OTHERS: Final = (
-    6  # of them for a namespace, while there are requests for others: the API server serves all alike
-)
+BESIDE_OTHERS: Final = 6  # of them for a namespace while others are asked about: the API server serves all alike
 RECENT: Final = 1.0  # seconds for which there are, from the last one on
 LONG_REST: Final = 5.0  # seconds for which nothing beside an object that was too long is asked for
 _WORDS: Final = 500  # characters of the API server's message that ours repeats
@@ -435,7 +433,7 @@ class KubeApi:
         with self._lock:
             self._asked[share] = now
             self._asked.move_to_end(share)
-            if share not in self._waiting and self._may(share, now):
+            if share not in self._waiting and self._took(share, now):
                 return
             turn = threading.Event()
             self._waiting.setdefault(share, deque()).append(turn)
@@ -449,8 +447,8 @@ class KubeApi:
                 del self._waiting[share]
         raise KubeUnavailable(f"{self._name}: too many requests for the namespace {share} wait for an answer")
 
-    def _may(self, share: str, now: float) -> bool:
-        """Take a place for it, if it may have one more. Under the lock."""
+    def _took(self, share: str, now: float) -> bool:
+        """Take a place for it, if it may have one more; whether it has. Under the lock."""
         while self._asked and next(iter(self._asked.values())) < now - RECENT:
             self._asked.popitem(last=False)
         others = len(self._asked) > (share in self._asked)
@@ -460,7 +458,7 @@ class KubeApi:
     def _hand_on(self, now: float) -> None:
         """Free places to those who wait, each namespace in turn; nobody else is woken. Under the lock."""
         for share, turns in list(self._waiting.items()):
-            while turns and self._may(share, now):
+            while turns and self._took(share, now):
                 turns.popleft().set()
                 self._waiting.move_to_end(share)
             if not turns:

@@ -25,14 +25,17 @@ _SLICE: Final = 1 << 16  # bytes
 _LONG: Final = b"0" * 640
 _DIGITS: Final = bytes(48 if 48 <= byte <= 57 else 32 for byte in range(256))
 REST: Final = 9.0  # seconds without a large answer under a name, for each of a processor's that its last one took …
-OFTEN: Final = 0.0015  # … and more after one that took longer than nine times this: all wait for it, so fewer must
+OFTEN: Final = 0.0015  # … and more after one that took longer than `REST` times this: all wait for it, so fewer must
 LONGEST_REST: Final = 5.0  # seconds
 _TICK: Final = 0.05  # seconds
 
 
-def rest_after(took: float) -> float:
-    """Seconds. No thread runs while values are made: beside such answers without a pause few calls then meet one."""
-    return min(max(REST, took / OFTEN) * took, LONGEST_REST)
+def rest_after(took: float, rest: float = REST, longest: float = LONGEST_REST) -> float:
+    """Seconds. No thread runs while values are made: beside such work without a pause few calls then meet any.
+
+    :param rest: seconds for each second, at least.
+    """
+    return min(max(rest, took / OFTEN) * took, longest)
 
 
 def is_too_much(body: bytes) -> bool:

@@ -44,12 +44,17 @@ class _Project:
     new: float = 0.0  # in this window
     recent: float = 0.0  # in those before
 
-    def begin(self, cost: float, *, free: bool = False) -> None:
+    @property
+    def due(self) -> bool:
+        """Whether a call may begin even while there is too much to do."""
+        return self.owed <= AHEAD
+
+    def begin(self, cost: float) -> None:
         """A call begins. What threads will do for it is known only later, and taken to be what they did for others."""
         expected = self.spent / self.calls if self.calls else 0.0
-        self.reserved += expected
-        if not free:
+        if self.due:  # else it takes time that nobody else wants
             self.owed += cost + expected
+        self.reserved += expected
         self.new += cost
         self.calls += 1
         if self.calls >= _MEASURE_EACH:  # what was expected and did not come is given back
@@ -103,11 +108,11 @@ class Uses:
         served = self._served[project]
         if not self.several:  # nothing of this will be held against it
             served.owed = served.reserved = 0.0
-        return served.owed <= AHEAD
+        return served.due
 
-    def begin(self, project: str, cost: float, *, free: bool = False) -> None:
-        """A call of it begins, which costs so much besides what threads do. ``free``: nobody else wants that time."""
-        self._served[project].begin(cost, free=free)
+    def begin(self, project: str, cost: float) -> None:
+        """A call of it begins, which costs so much besides what threads do."""
+        self._served[project].begin(cost)
 
     def spend(self, project: str, seconds: float) -> None:
         """Threads have worked for it."""
@@ -181,9 +186,9 @@ class Pace:
         now = asyncio.get_running_loop().time()
         with self._lock:
             self._uses.called(project, now)
-            due = self._uses.may(project)
-            if may := due or free or self._open:
-                self._uses.begin(project, self._cost, free=not due)
+            may = self._uses.may(project) or free or self._open
+            if may:
+                self._uses.begin(project, self._cost)
             return may
 
     def _measure(self) -> None:

@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from typing import Final, TypeVar
 
+from gha_step import large_answers
 from gha_step.inbound.receiving import Places
 
 SMALL: Final = 1 << 16  # bytes
@@ -20,8 +21,9 @@ GRACE: Final = 0.5  # seconds for which such a body may be silent even if others
 TINY: Final = 1 << 12  # bytes: its values need not be counted
 FEW: Final = 1000  # values and keys: they take half a millisecond
 ROOM: Final = 12 << 20  # bytes: with the values that are made of them some 100 MiB
-REST: Final = 4.0  # seconds without work on a large body, for each second that the last one took; and more …
-OFTEN: Final = 0.0015  # … for one that takes longer than this: it delays those that it hits more, and must hit fewer
+REST: Final = (
+    4.0  # seconds without work on a large body, for each second that the last one took, and more after long ones
+)
 LONGEST_REST: Final = 1.0  # seconds
 SHARE: Final = ROOM // 4  # for one project, while others wait
 WITHHELD_AFTER: Final = 3.0, 9.0  # seconds, for one that did not come while others waited: not all hear at once
@@ -32,7 +34,7 @@ T = TypeVar("T", bytes, bytes | bytearray)
 
 def rest_after(worked: float) -> float:
     """Seconds. Beside large bodies without a pause few calls then wait for one, and none for two."""
-    return min(max(REST, worked / OFTEN) * worked, LONGEST_REST)
+    return large_answers.rest_after(worked, REST, LONGEST_REST)
 
 
 def is_light(body: T, has_more_values: Callable[[T, int], bool]) -> bool:

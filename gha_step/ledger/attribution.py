@@ -156,7 +156,14 @@ def time_left(record: Record, settle: float, now: float, begun: float | None = N
 
 
 class Look:
-    """One listing, and what it means for one record."""
+    """One listing, and what it means for one record.
+
+    :param record: in `accepted_without_id` or `unknown`.
+    :param others: read after the listing: a step whose run it shows had written that to the ledger before. They need
+        not be read where the look without them is none that `may_decide`.
+    :param settle: S, seconds within which a run is surely created and listed.
+    :param now: the local wall clock when the listing was begun.
+    """
 
     def __init__(self, record: Record, listing: WorkflowRuns, others: Others, *, settle: float, now: float) -> None:
         self.record = record
@@ -262,16 +269,9 @@ RULES: Final = (
 )  # fmt: skip
 
 
-def attribute(record: Record, listing: WorkflowRuns, others: Others, *, settle: float, now: float) -> Event:
-    """What ``listing`` proves about a record that looks for its run.
-
-    :param record: in `accepted_without_id` or `unknown`.
-    :param others: read after the listing: a step whose run it shows had written that to the ledger before. They need
-        not be read where the look without them is none that `Look.may_decide`.
-    :param settle: S, seconds within which a run is surely created and listed.
-    :param now: the local wall clock when the listing was begun.
-    """
-    look = Look(record, listing, others, settle=settle, now=now)
+def attribute(look: Look) -> Event:
+    """What a look proves about its record."""
+    record = look.record
     for rule in RULES:
         applies = record.state in rule.states and (record.marker is not None) in rule.marker
         if applies and (event := rule.decide(look)) is not None:

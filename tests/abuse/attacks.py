@@ -7,12 +7,14 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Final
 
 from tests.abuse.caller import ELSEWHERE
 from tests.abuse.in_kubernetes import ATTACKER, fat_leases, slow_webhook, write_aliases, write_fat_records
 from tests.abuse.site import Site
 from tests.support.calls import BEARER
+from tests.support.cluster import Cluster
 from tests.support.secrets import write_secret
 
 
@@ -171,31 +173,30 @@ def _slow_webhook(site: Site) -> Iterator[None]:
 
 @contextmanager
 def _many_aliases(site: Site) -> Iterator[None]:
-    """Read by each look that may decide: the run's title names the promotion."""
-    assert site.cluster is not None
-    with site.hostile("named") as url:
-        site.secret(ATTACKER, url)
-        write_aliases(site.cluster, url, 3_000)
-        with _named(site, "crowded", 32):
-            yield
-
-
-def _named(site: Site, promotion: str, threads: int) -> AbstractContextManager[None]:
-    def body(number: int, turn: int) -> dict[str, Any]:
-        inputs = {"promotion": promotion}
-        return site.attacker.body(ATTACKER, f"mine-{number}-{turn}", promotion=promotion, inputs=inputs)
-
-    return _calls(site, threads, body)
+    with _among(site, "crowded", partial(write_aliases, count=3_000), 32):
+        yield
 
 
 @contextmanager
 def _fat_records(site: Site) -> Iterator[None]:
-    """Counted by the metrics, and read by each look that may decide: the run's title names the promotion."""
+    """They are counted by the metrics, too."""
+    with _among(site, "fat", partial(write_fat_records, count=150), 16), site.program("scrapes", site.address, 2):
+        yield
+
+
+@contextmanager
+def _among(site: Site, promotion: str, write: Callable[[Cluster, str], None], threads: int) -> Iterator[None]:
+    """Dispatches of a promotion with other records, which each look reads that may decide: the titles name it."""
     assert site.cluster is not None
+
+    def body(number: int, turn: int) -> dict[str, Any]:
+        inputs = {"promotion": promotion}
+        return site.attacker.body(ATTACKER, f"mine-{number}-{turn}", promotion=promotion, inputs=inputs)
+
     with site.hostile("named") as url:
         site.secret(ATTACKER, url)
-        write_fat_records(site.cluster, url, 150)
-        with site.program("scrapes", site.address, 2), _named(site, "fat", 16):
+        write(site.cluster, url)
+        with _calls(site, threads, body):
             yield
 
 

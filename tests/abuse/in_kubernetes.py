@@ -61,50 +61,39 @@ def put_secret(cluster: Cluster, project: str, data: dict[str, str]) -> None:
 
 def write_aliases(cluster: Cluster, url: str, count: int) -> None:
     """So many records of one Promotion, each of which looks for its run."""
-    store = KubernetesStore(cluster.admin, None)
-    target = Target(api_base=f"{url}/api/v3", repo="myorg/my-app", workflow="deploy.yml", ref="main")
-
-    def write(number: int) -> None:
-        parts = (ATTACKER, "uid-crowded", f"alias-{number}")
-        record = Record(
-            key=step_key(*parts),
-            key_parts=parts,
-            promotion="crowded",
-            state=State.RESERVED,
-            target=target,
-            inputs_hash="0" * 64,
-            timeout=600,
-            created_at=time.time(),
-        )
-        with suppress(AlreadyExists):
-            store.write(record)
-
-    with ThreadPoolExecutor(16) as workers:
-        for _ in workers.map(write, range(count)):
-            pass
+    _write_records(cluster, url, count, "crowded", state=State.RESERVED)
 
 
 def write_fat_records(cluster: Cluster, url: str, count: int) -> None:
     """So many records of 900 KB, made by hand: sent, never ended, and their runs are looked for."""
+    _write_records(
+        cluster,
+        url,
+        count,
+        "fat",
+        state=State.ACCEPTED_WITHOUT_ID,
+        sending_at=time.time(),
+        nonce="n",
+        owner=Owner(incarnation="i"),
+        seen=tuple(Candidate(id=number, url="http://x/" + "x" * 4_000) for number in range(225)),
+    )
+
+
+def _write_records(cluster: Cluster, url: str, count: int, promotion: str, **fields: Any) -> None:
     store = KubernetesStore(cluster.admin, None)
     target = Target(api_base=f"{url}/api/v3", repo="myorg/my-app", workflow="deploy.yml", ref="main")
-    runs = tuple(Candidate(id=number, url="http://x/" + "x" * 4_000) for number in range(225))
 
     def write(number: int) -> None:
-        parts = (ATTACKER, "uid-fat", f"alias-{number}")
+        parts = (ATTACKER, f"uid-{promotion}", f"alias-{number}")
         record = Record(
             key=step_key(*parts),
             key_parts=parts,
-            promotion="fat",
-            state=State.ACCEPTED_WITHOUT_ID,
+            promotion=promotion,
             target=target,
             inputs_hash="0" * 64,
             timeout=600,
             created_at=time.time(),
-            sending_at=time.time(),
-            nonce="n",
-            owner=Owner(incarnation="i"),
-            seen=runs,
+            **fields,
         )
         with suppress(AlreadyExists):
             store.write(record)

@@ -78,7 +78,7 @@ def decide(
     assert looks.sending_at is not None
     others = Others(frozenset(taken), tuple(rivals), unidentified=unidentified, name_is_unique=name_is_unique)
     now = looks.sending_at + since_sending
-    event = attribute(looks, seen, others, settle=settle, now=now)
+    event = attribute(Look(looks, seen, others, settle=settle, now=now))
     if not Look(looks, seen, Others(), settle=settle, now=now).may_decide:  # then nobody would have read the others
         assert isinstance(event, Looked)
     return event

@@ -11,7 +11,7 @@ from urllib.parse import quote, urlencode
 
 from gha_step.github.messages import Answer, shown
 from gha_step.inbound.port.claiming import MOST_NODES
-from gha_step.inbound.port.client import MAX_BODY, MAX_LISTING, PortClient, words
+from gha_step.inbound.port.client import MAX_LISTING, PortClient, words
 from gha_step.inbound.port.errors import Lost, Refused
 from gha_step.inbound.port.kafka_login import KafkaLogin, read_login
 from gha_step.inbound.port.messages import Kind
@@ -41,16 +41,17 @@ class PortApi:
 
     def read_run(self, run_id: str) -> RunAtPort | None:
         """An action run; ``None``: Port knows none of this ID, or does not show it yet."""
-
-        def parse(answer: Answer) -> RunAtPort | None:
-            return None if answer.status == 404 else self._read(run_at_port, answer, "get_run")
-
-        return self._client.read(parse, "get_run", "GET", _run(run_id))
+        route = "get_run"
+        found = self._in_2xx(run_at_port, route)
+        return self._client.read(
+            lambda answer: None if answer.status == 404 else found(answer), route, "GET", _run(run_id)
+        )
 
     def read_node(self, external_id: str) -> NodeAtPort | None:
         """A node run, which can be found by its external ID only; ``None``: there is none."""
         target = f"/v1/workflows/nodes/runs?{urlencode({'external_run_id': external_id})}"
-        return self._ask(node_at_port, "get_node", "GET", target)
+        route = "get_node"
+        return self._client.read(self._in_2xx(node_at_port, route), route, "GET", target)
 
     def patch(self, kind: Kind, run_id: str, body: Mapping[str, Any]) -> Answer:
         """Change a run. Its caller looks at the status: 409 and 422 may mean that the run has ended."""
@@ -81,28 +82,26 @@ class PortApi:
         body: dict[str, Any] = _claim(installation, limit, visibility)
         if exclude:
             body["exclude"] = sorted(exclude)
-        path = "/v1/actions/runs/claim-pending"
-        return self._ask(_list_of("runs"), "claim_runs", "POST", path, body, reserved=True, max_body=MAX_LISTING)
+        route, path = "claim_runs", "/v1/actions/runs/claim-pending"
+        parse = self._in_2xx(_list_of("runs"), route)
+        return self._client.read(parse, route, "POST", path, body, reserved=True, max_body=MAX_LISTING)
 
     def claim_nodes(self, installation: str, limit: int, visibility: float) -> Sequence[Any]:
         """Node runs that wait, as `messages.of_claimed_node` reads them."""
-        body = _claim(installation, min(limit, MOST_NODES), visibility)
-
-        def parse(answer: Answer) -> Sequence[Any]:
-            return self._read(_list_of("nodeRuns"), answer, "claim_nodes")
-
-        return self._of_nodes(parse, "claim_nodes", "POST", "claim-pending", body)
+        route, body = "claim_nodes", _claim(installation, min(limit, MOST_NODES), visibility)
+        return self._of_nodes(self._in_2xx(_list_of("nodeRuns"), route), route, "POST", "claim-pending", body)
 
     def active_runs(self) -> frozenset[str]:
         """The IDs of action runs that have not ended, as many as one listing holds."""
         target = f"/v1/actions/runs?{urlencode({'version': 'v2', 'active': 'true', 'limit': MOST_ACTIVE})}"
-        return self._ask(_ids_of_runs, "list_runs", "GET", target, max_body=MAX_LISTING)
+        route = "list_runs"
+        return self._client.read(self._in_2xx(_ids_of_runs, route), route, "GET", target, max_body=MAX_LISTING)
 
     def register(self, installation: str, version: str) -> "Registration":
         """Make an installation of our own selectable in actions, unless there is one of this ID."""
         found = self._client.ask("get_integration", "GET", f"/v1/integration/{quote(installation, safe='')}")
         if found.status != 404:
-            return self._read(_registration, found, "get_integration")
+            return self._in_2xx(_registration, "get_integration")(found)
         body = {
             "installationId": installation,
             "installationAppType": APP_TYPE,
@@ -118,25 +117,8 @@ class PortApi:
 
     def kafka_login(self) -> KafkaLogin:
         """How to reach the organisation's topic."""
-        return self._ask(read_login, "kafka_credentials", "GET", "/v1/kafka-credentials")
-
-    def _ask(
-        self,
-        parse: Callable[[bytes], T],
-        route: str,
-        method: str,
-        target: str,
-        body: Mapping[str, Any] | None = None,
-        *,
-        reserved: bool = False,
-        max_body: int = MAX_BODY,
-    ) -> T:
-        """What ``parse`` finds in a 2xx."""
-
-        def read(answer: Answer) -> T:
-            return self._read(parse, answer, route)
-
-        return self._client.read(read, route, method, target, body, reserved=reserved, max_body=max_body)
+        route = "kafka_credentials"
+        return self._client.read(self._in_2xx(read_login, route), route, "GET", "/v1/kafka-credentials")
 
     def _of_nodes(self, parse: Callable[[Answer], T], route: str, method: str, last: str, body: Mapping[str, Any]) -> T:
         def ask(form: str) -> Answer | T:
@@ -162,12 +144,18 @@ class PortApi:
             )
         return answer
 
-    def _read(self, parse: Callable[[bytes], T], answer: Answer, route: str) -> T:
-        """What a 2xx holds. An odd one counts as lost: what was claimed comes again after its time-out."""
-        try:
-            return parse(self._fine(answer, route).body)
-        except ValueError as error:
-            raise Lost(f"Port answered {answer.status} to {route}, but the answer cannot be used: {error}") from None
+    def _in_2xx(self, parse: Callable[[bytes], T], route: str) -> Callable[[Answer], T]:
+        """What finds it in an answer. An odd 2xx counts as lost: what was claimed comes again after its time-out."""
+
+        def read(answer: Answer) -> T:
+            try:
+                return parse(self._fine(answer, route).body)
+            except ValueError as error:
+                raise Lost(
+                    f"Port answered {answer.status} to {route}, but the answer cannot be used: {error}"
+                ) from None
+
+        return read
 
 
 def _told(answer: Answer) -> Answer:

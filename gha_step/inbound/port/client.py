@@ -95,18 +95,9 @@ class PortClient:
         """The token's own words about itself, once there was one."""
         return self._keeper.grant
 
-    def ask(
-        self,
-        route: str,
-        method: str,
-        target: str,
-        body: Mapping[str, Any] | None = None,
-        *,
-        reserved: bool = False,
-        max_body: int = MAX_BODY,
-    ) -> Answer:
+    def ask(self, route: str, method: str, target: str, body: Mapping[str, Any] | None = None) -> Answer:
         """Port's answer, of whatever status but 401, 408, 429 and 5xx. Parameters and errors as for `read`."""
-        return self.read(lambda answer: answer, route, method, target, body, reserved=reserved, max_body=max_body)
+        return self.read(lambda answer: answer, route, method, target, body)
 
     def read(
         self,

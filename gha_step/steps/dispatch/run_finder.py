@@ -127,10 +127,10 @@ class RunFinder:
         """
         now = self.now_of(record) - SHARED_FOR  # a listing that is shared was begun before
         listing = self._listings.read(request.workflow, request.token, record.floor, SHARED_FOR)
-        alone = Look(record, listing, Others(), settle=self.settle, now=now)
-        # To ask the ledger costs more than the look itself, and until something is settled the answer decides nothing.
-        others = self._others(record, alone.seen) if alone.may_decide else Others()
-        event = attribute(record, listing, others, settle=self.settle, now=now)
+        look = Look(record, listing, Others(), settle=self.settle, now=now)
+        if look.may_decide:  # until then the answer decides nothing, and to ask the ledger costs more than the look
+            look = Look(record, listing, self._others(record, look.seen), settle=self.settle, now=now)
+        event = attribute(look)
         if goes_on and is_nothing_new(record, event):
             task.record = advance(record, event)
         else:
